@@ -1,0 +1,143 @@
+//! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
+
+use crate::{FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, WireGuardPublicKey};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+};
+
+/// What one host shall be, whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// The mesh it belongs to.
+    pub mesh: MeshId,
+    /// The host.
+    pub node: NodeId,
+    /// Its part.
+    pub role: NodeRole,
+    /// The plan this came from.
+    pub generation: Generation,
+    /// The last generation in which this host's content changed. Agents compare this number.
+    pub revision: Generation,
+    /// Its tunnels.
+    pub wireguard: WireGuardConfig,
+    /// Its firewall.
+    pub firewall: FirewallPolicy,
+}
+
+/// A host's WireGuard device, but for its private key, which only the host has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireGuardConfig {
+    /// UDP port to listen on; 0 lets the kernel choose, for a host that only dials.
+    pub listen_port: u16,
+    /// The host's own overlay addresses: /32 and /128.
+    pub addresses: BTreeSet<IpNet>,
+    /// Largest packet inside the tunnel, in bytes.
+    pub mtu: u16,
+    /// Peers by key.
+    pub peers: BTreeMap<WireGuardPublicKey, WireGuardPeer>,
+}
+
+/// The other end of one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WireGuardPeer {
+    /// Which host it is.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Where to dial it; `None` waits to be dialled.
+    pub endpoint: Option<SocketAddr>,
+    /// What may come out of, and goes into, this tunnel; routed to it.
+    pub allowed_ips: BTreeSet<IpNet>,
+    /// Seconds between keepalives; `None` sends none.
+    pub keepalive_seconds: Option<u16>,
+}
+
+/// SHA-256 over a host's content, lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl NodeConfig {
+    /// Digest of everything but the numbers of the plan: equal digests mean nothing to do.
+    pub fn digest(&self) -> Digest {
+        let content = (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall);
+        // Every map in it has text keys and every value is plain, so JSON cannot fail; an empty text would only
+        // make two such failures equal.
+        let text = serde_json::to_vec(&content).unwrap_or_default();
+        Digest(hex::encode(Sha256::digest(text)))
+    }
+
+    /// Whether the content is the same, whatever plans the two came from.
+    pub fn same_content(&self, other: &Self) -> bool {
+        (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall)
+            == (&other.mesh, &other.node, other.role, &other.wireguard, &other.firewall)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GuardedPort, Protocol, Purpose, Reason};
+    use std::num::NonZeroU16;
+
+    fn config() -> NodeConfig {
+        let mut firewall = FirewallPolicy::default();
+        let port = GuardedPort { protocol: Protocol::Tcp, port: NonZeroU16::new(7100).unwrap() };
+        firewall.guarded.insert(port, Purpose::P2p);
+        firewall
+            .allow
+            .entry(Purpose::Admin)
+            .or_default()
+            .insert("2001:db8::/32".parse().unwrap(), Reason::Policy { line: "admin".into() });
+        NodeConfig {
+            mesh: "m-1".parse().unwrap(),
+            node: "n-1".parse().unwrap(),
+            role: NodeRole::Prep,
+            generation: Generation(4),
+            revision: Generation(3),
+            wireguard: WireGuardConfig {
+                listen_port: 51820,
+                addresses: BTreeSet::from(["fd00::1/128".parse().unwrap()]),
+                mtu: 1420,
+                peers: BTreeMap::from([(
+                    WireGuardPublicKey::new([9; 32]).unwrap(),
+                    WireGuardPeer {
+                        node: "n-2".parse().unwrap(),
+                        name: "sentry-1".parse().unwrap(),
+                        endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+                        allowed_ips: BTreeSet::from(["fd00::2/128".parse().unwrap()]),
+                        keepalive_seconds: Some(25),
+                    },
+                )]),
+            },
+            firewall,
+        }
+    }
+
+    #[test]
+    fn travels_as_json_unchanged() {
+        let text = serde_json::to_string(&config()).unwrap();
+        assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config());
+    }
+
+    #[test]
+    fn the_digest_is_of_the_content_alone() {
+        let (mut later, mut other) = (config(), config());
+        later.generation = Generation(9);
+        assert_eq!(config().digest(), later.digest());
+        other.wireguard.mtu = 1280;
+        assert_ne!(config().digest(), other.digest());
+        assert_eq!(config().digest().to_string().len(), 64);
+    }
+}

@@ -1,0 +1,178 @@
+//! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
+
+use crate::{NodeId, NodeName, P2pEndpoint, PrepId, SourceId};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+    num::NonZeroU16,
+};
+
+/// Why traffic is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Validator to validator, on the P2P ports.
+    P2p,
+    /// JSON-RPC sync, on the RPC ports.
+    Rpc,
+    /// The operator: every guarded port.
+    Admin,
+    /// Members of the mesh, inside the tunnel: every guarded port.
+    Overlay,
+}
+
+impl Purpose {
+    /// All purposes, in order.
+    pub const ALL: [Self; 4] = [Self::P2p, Self::Rpc, Self::Admin, Self::Overlay];
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::P2p => "p2p",
+            Self::Rpc => "rpc",
+            Self::Admin => "admin",
+            Self::Overlay => "overlay",
+        })
+    }
+}
+
+/// Transport protocol of a guarded port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port that is closed to everybody who is not allowed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GuardedPort {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Port number.
+    pub port: NonZeroU16,
+}
+
+impl fmt::Display for GuardedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.protocol, self.port)
+    }
+}
+
+/// Why an address is in an allow set. Holds only facts that stay while the entry stays, so that an unchanged list
+/// makes no new generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "because")]
+pub enum Reason {
+    /// It is a validator's.
+    Prep {
+        /// Owner address.
+        prep: PrepId,
+        /// Endpoint the address comes from, a literal or a name that resolved to it.
+        endpoint: P2pEndpoint,
+        /// Sources that name it.
+        sources: BTreeSet<SourceId>,
+        /// Height at which the endpoint was first seen.
+        since_height: u64,
+    },
+    /// It is an enrolled host's overlay address.
+    Node {
+        /// The host.
+        node: NodeId,
+        /// Its name.
+        name: NodeName,
+    },
+    /// The operator's policy names it.
+    Policy {
+        /// Which line: `admin` or the comment of an `allow` entry.
+        line: String,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Prep { prep, endpoint, sources, since_height } => {
+                let sources: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
+                write!(f, "P-Rep {prep} at {endpoint}, named by {} since height {since_height}", sources.join(", "))
+            }
+            Self::Node { name, node } => write!(f, "mesh host {name} ({node})"),
+            Self::Policy { line } => write!(f, "policy: {}", line.escape_debug()),
+        }
+    }
+}
+
+/// Networks let in, each with all reasons why. Networks may overlap; lowering to a firewall normalises them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AllowSet(pub BTreeMap<IpNet, BTreeSet<Reason>>);
+
+impl AllowSet {
+    /// Lets a network in for one more reason.
+    pub fn insert(&mut self, network: IpNet, reason: Reason) {
+        self.0.entry(network.trunc()).or_default().insert(reason);
+    }
+
+    /// Every entry that covers an address.
+    pub fn covering(&self, address: IpAddr) -> impl Iterator<Item = (&IpNet, &BTreeSet<Reason>)> {
+        let address = crate::network::canonical(address);
+        self.0.iter().filter(move |(network, _)| network.contains(&address))
+    }
+}
+
+/// What one host's firewall has to achieve. A guarded port is closed to all but: the allow set of its own purpose,
+/// the admin set, and (inside the tunnel only) the overlay set. Everything not guarded is left alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirewallPolicy {
+    /// Guarded ports with their purpose: `P2p` or `Rpc`.
+    #[serde(with = "guarded_as_list")]
+    pub guarded: BTreeMap<GuardedPort, Purpose>,
+    /// Who is let in, by purpose.
+    pub allow: BTreeMap<Purpose, AllowSet>,
+}
+
+impl FirewallPolicy {
+    /// The allow set of a purpose; empty where none was given.
+    pub fn allowed(&self, purpose: Purpose) -> &AllowSet {
+        static NOBODY: AllowSet = AllowSet(BTreeMap::new());
+        self.allow.get(&purpose).unwrap_or(&NOBODY)
+    }
+}
+
+/// JSON has only text as keys: guarded ports travel as a list.
+mod guarded_as_list {
+    use super::{GuardedPort, Purpose};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry {
+        #[serde(flatten)]
+        port: GuardedPort,
+        purpose: Purpose,
+    }
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<GuardedPort, Purpose>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map.iter().map(|(port, purpose)| Entry { port: *port, purpose: *purpose }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<GuardedPort, Purpose>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(from)?;
+        Ok(entries.into_iter().map(|entry| (entry.port, entry.purpose)).collect())
+    }
+}

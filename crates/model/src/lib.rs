@@ -1,0 +1,27 @@
+//! The words of Picket: ids, keys, addresses, the validator set, policy, node, configuration, report.
+//! Values only: no IO, no async, no clock, no randomness; text from outside is parsed here, once, into types.
+
+pub mod config;
+pub mod endpoint;
+pub mod firewall;
+pub mod ids;
+pub mod key;
+pub mod network;
+pub mod node;
+pub mod observation;
+pub mod policy;
+pub mod report;
+pub mod time;
+pub mod validator;
+
+pub use config::{Digest, NodeConfig, WireGuardConfig, WireGuardPeer};
+pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
+pub use firewall::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
+pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PrepId, SourceId, TokenId};
+pub use key::{KeyError, WireGuardPublicKey};
+pub use node::{Node, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes};
+pub use observation::{Observation, ObservedValidator, Refused};
+pub use policy::{Brakes, Policy, PolicyAllow, Ports};
+pub use report::{KernelView, NodeReport, PeerHealth, ReconcilerStatus};
+pub use time::Timestamp;
+pub use validator::{Grade, Provenance, Validator, ValidatorSet};

@@ -1,0 +1,108 @@
+//! Facts about IP addresses: one canonical form, and the ranges no validator on the internet can have.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// `::ffff:a.b.c.d` as the IPv4 address it means: nft takes the mapped form into an IPv6 set, where it never matches.
+pub fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+/// The network that holds exactly this address, in canonical form.
+pub fn host_network(address: IpAddr) -> IpNet {
+    IpNet::from(canonical(address))
+}
+
+/// The special-purpose range an address lies in, by name; `None` for an address of the public internet.
+/// Ranges: IANA special-purpose address registries (RFC 6890 and updates), multicast, IPv4 class E.
+pub fn special_range(address: IpAddr) -> Option<&'static str> {
+    match canonical(address) {
+        IpAddr::V4(v4) => named(&SPECIAL_V4, |net: &Ipv4Net| net.contains(&v4)),
+        IpAddr::V6(v6) => named(&SPECIAL_V6, |net: &Ipv6Net| net.contains(&v6))
+            .or_else(|| (!GLOBAL_UNICAST_V6.contains(&v6)).then_some("outside global unicast 2000::/3")),
+    }
+}
+
+fn named<N>(ranges: &[(N, &'static str)], holds: impl Fn(&N) -> bool) -> Option<&'static str> {
+    ranges.iter().find(|(net, _)| holds(net)).map(|(_, name)| *name)
+}
+
+const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
+}
+
+const fn v6(first: u16, second: u16, third: u16, length: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0), length)
+}
+
+const GLOBAL_UNICAST_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
+
+const SPECIAL_V4: [(Ipv4Net, &str); 16] = [
+    (v4(0, 0, 0, 0, 8), "this network 0.0.0.0/8"),
+    (v4(10, 0, 0, 0, 8), "private 10.0.0.0/8"),
+    (v4(100, 64, 0, 0, 10), "shared 100.64.0.0/10"),
+    (v4(127, 0, 0, 0, 8), "loopback 127.0.0.0/8"),
+    (v4(169, 254, 0, 0, 16), "link-local 169.254.0.0/16"),
+    (v4(172, 16, 0, 0, 12), "private 172.16.0.0/12"),
+    (v4(192, 0, 0, 0, 24), "protocol assignments 192.0.0.0/24"),
+    (v4(192, 0, 2, 0, 24), "documentation 192.0.2.0/24"),
+    (v4(192, 88, 99, 0, 24), "6to4 relay 192.88.99.0/24"),
+    (v4(192, 168, 0, 0, 16), "private 192.168.0.0/16"),
+    (v4(198, 18, 0, 0, 15), "benchmarking 198.18.0.0/15"),
+    (v4(198, 51, 100, 0, 24), "documentation 198.51.100.0/24"),
+    (v4(203, 0, 113, 0, 24), "documentation 203.0.113.0/24"),
+    (v4(224, 0, 0, 0, 4), "multicast 224.0.0.0/4"),
+    (v4(255, 255, 255, 255, 32), "broadcast 255.255.255.255"),
+    (v4(240, 0, 0, 0, 4), "reserved 240.0.0.0/4"),
+];
+
+const SPECIAL_V6: [(Ipv6Net, &str); 5] = [
+    (v6(0x2001, 0x0db8, 0, 32), "documentation 2001:db8::/32"),
+    (v6(0x2001, 0, 0, 23), "protocol assignments 2001::/23"),
+    (v6(0x2002, 0, 0, 16), "6to4 2002::/16"),
+    (v6(0x3fff, 0, 0, 20), "documentation 3fff::/20"),
+    (v6(0x2620, 0x004f, 0x8000, 48), "direct delegation AS112 2620:4f:8000::/48"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_ranges_are_named() {
+        let special = [
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "172.31.0.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "250.0.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2002::1",
+            "64:ff9b::1",
+            "::ffff:10.0.0.1",
+        ];
+        for text in special {
+            assert!(special_range(text.parse().unwrap()).is_some(), "{text}");
+        }
+        for text in ["1.1.1.1", "210.180.69.101", "172.32.0.1", "2a01:4f8::1", "::ffff:1.1.1.1"] {
+            assert_eq!(special_range(text.parse().unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        assert_eq!(host_network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1/32");
+    }
+}

@@ -1,0 +1,112 @@
+//! Enrolled hosts and the overlay addresses they hold.
+
+use crate::{NodeId, NodeName, Timestamp, WireGuardPublicKey};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+/// What a host is in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeRole {
+    /// Stands ahead of the line: public, autoscaled, forwards for hidden validators.
+    Sentry,
+    /// Runs a validator.
+    Prep,
+}
+
+impl fmt::Display for NodeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sentry => "sentry",
+            Self::Prep => "prep",
+        })
+    }
+}
+
+impl FromStr for NodeRole {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sentry" => Ok(Self::Sentry),
+            "prep" => Ok(Self::Prep),
+            _ => Err(format!("{text:?} is not a role: sentry or prep")),
+        }
+    }
+}
+
+/// Whether a host belongs to the mesh. Revoked is a state: the row stays, its key and addresses are not given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "state")]
+pub enum NodeState {
+    /// A member.
+    Active,
+    /// Cut from the mesh for good.
+    Revoked {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// A host's own addresses inside the mesh, the same on all its tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct OverlayAddresses {
+    /// IPv4: goloop speaks no other.
+    pub v4: Ipv4Addr,
+    /// IPv6.
+    pub v6: Ipv6Addr,
+}
+
+impl OverlayAddresses {
+    /// Both addresses as networks of one host: /32 and /128.
+    pub fn networks(&self) -> [IpNet; 2] {
+        [IpAddr::from(self.v4).into(), IpAddr::from(self.v6).into()]
+    }
+}
+
+/// The ranges overlay addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayPrefixes {
+    /// IPv4 range.
+    pub v4: Ipv4Net,
+    /// IPv6 range, a /48 of fd00::/8 (RFC 4193).
+    pub v6: Ipv6Net,
+}
+
+/// An enrolled host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// What the operator calls it.
+    pub name: NodeName,
+    /// Its part in the mesh.
+    pub role: NodeRole,
+    /// The key of its tunnels; made on the host.
+    pub wireguard_key: WireGuardPublicKey,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo) in its certificate, lower-case hexadecimal.
+    pub tls_key_sha256: String,
+    /// Its addresses inside the mesh.
+    pub overlay: OverlayAddresses,
+    /// Where its tunnels are reached from outside; `None` for a host that only dials.
+    pub endpoint: Option<SocketAddr>,
+    /// Machine id it enrolled from, to notice cloned images.
+    pub machine_id: Option<String>,
+    /// When it enrolled.
+    pub enrolled_at: Timestamp,
+    /// Member or revoked.
+    pub state: NodeState,
+}
+
+impl Node {
+    /// Whether it is a member of the mesh.
+    pub fn is_active(&self) -> bool {
+        self.state == NodeState::Active
+    }
+}

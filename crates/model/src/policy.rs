@@ -1,0 +1,100 @@
+//! The operator's wishes, versioned: what is guarded, who is let in, and how far one answer may move the list.
+
+use crate::{Grade, Purpose};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
+
+/// The operator's policy. Every field has a default that suits ICON mainnet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Grades whose members may reach guarded ports.
+    pub grades: BTreeSet<Grade>,
+    /// Guarded ports by purpose.
+    pub ports: Ports,
+    /// Networks that always reach every guarded port, so that the operator is never locked out.
+    pub admin: Vec<IpNet>,
+    /// Further networks let in, each for one purpose and with a comment that says why.
+    pub allow: Vec<PolicyAllow>,
+    /// Networks never let in by the validator list, whatever it says.
+    pub deny: Vec<IpNet>,
+    /// Special-purpose ranges in which validators may live nevertheless: private chains, tests.
+    pub special_ranges: Vec<IpNet>,
+    /// How many sources must name an entry; `None` is a majority of those configured.
+    pub agree: Option<usize>,
+    /// How far one answer may move the list.
+    pub brakes: Brakes,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            grades: BTreeSet::from([Grade::Main, Grade::Sub]),
+            ports: Ports::default(),
+            admin: Vec::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+            special_ranges: Vec::new(),
+            agree: None,
+            brakes: Brakes::default(),
+        }
+    }
+}
+
+/// Guarded ports. Each is guarded for TCP and UDP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ports {
+    /// Validator to validator; 7100 in the official node image (iconloop icon2-docker).
+    pub p2p: BTreeSet<NonZeroU16>,
+    /// JSON-RPC, by which nodes sync: 9000 in the official image, 9080 goloop's own default.
+    pub rpc: BTreeSet<NonZeroU16>,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        let ports = |list: &[u16]| list.iter().filter_map(|port| NonZeroU16::new(*port)).collect();
+        Self { p2p: ports(&[7100]), rpc: ports(&[9000, 9080]) }
+    }
+}
+
+/// One line of the operator's own allow list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAllow {
+    /// Which guarded ports.
+    pub purpose: Purpose,
+    /// From where.
+    pub network: IpNet,
+    /// Why: shown wherever the address is explained.
+    pub comment: String,
+}
+
+/// How far one answer may move the validator set. Beyond it the last good set stays in force and an alarm says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Brakes {
+    /// Most validators that may leave, or change their endpoint, at once.
+    pub max_removed: usize,
+    /// Fewest validators of a believable list.
+    pub min_size: usize,
+    /// Most validators of a believable list: a flood of entries must not open the firewall to everybody.
+    pub max_size: usize,
+    /// How long a validator that is missing from the list is kept, in seconds.
+    pub grace_seconds: u64,
+}
+
+impl Brakes {
+    /// How long a validator that is missing from the list is kept.
+    pub const fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds)
+    }
+}
+
+impl Default for Brakes {
+    /// Mainnet has about 100 main and sub P-Reps, and about two of them change in a week; a tenth at once is no accident.
+    fn default() -> Self {
+        Self { max_removed: 10, min_size: 20, max_size: 500, grace_seconds: 0 }
+    }
+}
