@@ -1,1 +1,13 @@
-//! stub
+//! The wire, version 1: what travels between agents, operators and the controller, and a typed client for both sides.
+//! Types and calls only; what an answer means is decided elsewhere.
+
+pub mod client;
+pub mod enroll;
+pub mod node;
+pub mod operator;
+pub mod problem;
+
+pub use client::{AgentClient, ApiError, OperatorClient};
+pub use enroll::{EnrollRequest, EnrollResponse, Proof};
+pub use node::ConfigAnswer;
+pub use problem::{Problem, ProblemKind};

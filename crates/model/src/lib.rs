@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod endpoint;
+pub mod explain;
 pub mod firewall;
 pub mod ids;
 pub mod key;
@@ -16,6 +17,7 @@ pub mod validator;
 
 pub use config::{Digest, NodeConfig, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
+pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};
 pub use firewall::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
 pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PrepId, SourceId, TokenId};
 pub use key::{KeyError, WireGuardPublicKey};

@@ -1,0 +1,52 @@
+//! An agent's calls. The controller is known by its CA's fingerprint, whatever its URL.
+
+use super::{ApiError, body, build, join, json, unreachable};
+use crate::{
+    ConfigAnswer, EnrollRequest, EnrollResponse,
+    node::{ConfigQuery, LONGEST_POLL},
+};
+use picket_model::{Generation, NodeReport};
+use reqwest::{StatusCode, Url};
+use std::time::Duration;
+
+/// Time for a call that is answered at once.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection to a controller's agent listener.
+#[derive(Clone, Debug)]
+pub struct AgentClient {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl AgentClient {
+    /// A client for `base` (`https://host:port`) with TLS as given: the pinned CA, and the node's certificate once it has one.
+    pub fn new(base: Url, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
+        Ok(Self { http: build(&base, tls)?, base })
+    }
+
+    /// Joins the mesh.
+    pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, ApiError> {
+        let url = join(&self.base, "/v1/enroll")?;
+        let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
+        json(sent.map_err(unreachable(&url))?).await
+    }
+
+    /// Waits for a wanted state newer than `after`; `None` where there was none for the longest poll.
+    pub async fn config(&self, after: Generation) -> Result<Option<ConfigAnswer>, ApiError> {
+        let url = join(&self.base, "/v1/node/config")?;
+        let request = self.http.get(url.clone()).query(&ConfigQuery { after }).timeout(LONGEST_POLL + CALL_TIMEOUT);
+        let response = request.send().await.map_err(unreachable(&url))?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        json(response).await.map(Some)
+    }
+
+    /// Says what is in force.
+    pub async fn report(&self, report: &NodeReport) -> Result<(), ApiError> {
+        let url = join(&self.base, "/v1/node/report")?;
+        let sent = self.http.put(url.clone()).timeout(CALL_TIMEOUT).json(report).send().await;
+        body(sent.map_err(unreachable(&url))?).await.map(drop)
+    }
+}

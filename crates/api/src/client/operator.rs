@@ -1,0 +1,83 @@
+//! An operator's calls, with a bearer token over TLS pinned to the mesh CA.
+
+use super::{ApiError, build, join, json, unreachable};
+use crate::operator::{
+    CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated,
+    ValidatorsView,
+};
+use picket_model::Explanation;
+use reqwest::{Method, RequestBuilder, Url};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{fmt, time::Duration};
+
+/// Longest a call may take; a revoke waits for its hosts.
+const CALL_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A connection to a controller's operator listener.
+#[derive(Clone)]
+pub struct OperatorClient {
+    http: reqwest::Client,
+    base: Url,
+    token: String,
+}
+
+impl fmt::Debug for OperatorClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperatorClient({})", self.base)
+    }
+}
+
+impl OperatorClient {
+    /// A client for `base` (`https://host:port`) with TLS pinned to the mesh CA.
+    pub fn new(base: Url, token: String, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
+        Ok(Self { http: build(&base, tls)?, base, token })
+    }
+
+    /// The one-screen truth.
+    pub async fn status(&self) -> Result<StatusView, ApiError> {
+        self.get("/v1/status", &()).await
+    }
+
+    /// All hosts, revoked ones too, in order of name.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
+        self.get("/v1/nodes", &()).await
+    }
+
+    /// The validator set and what was refused.
+    pub async fn validators(&self) -> Result<ValidatorsView, ApiError> {
+        self.get("/v1/validators", &()).await
+    }
+
+    /// The newest lines of the audit log, newest last.
+    pub async fn events(&self) -> Result<Vec<EventView>, ApiError> {
+        self.get("/v1/events", &()).await
+    }
+
+    /// Would this address reach which port on which host, and why.
+    pub async fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ApiError> {
+        self.get("/v1/explain", query).await
+    }
+
+    /// Makes a join token.
+    pub async fn create_token(&self, request: &CreateToken) -> Result<TokenCreated, ApiError> {
+        let (url, call) = self.call(Method::POST, "/v1/tokens")?;
+        json(call.json(request).send().await.map_err(unreachable(&url))?).await
+    }
+
+    /// Cuts a host, named by id or name, from the mesh and waits for its peers to say that it is cut.
+    pub async fn revoke(&self, node: &str, query: &RevokeQuery) -> Result<RevokeReceipt, ApiError> {
+        let (url, call) = self.call(Method::POST, &format!("/v1/nodes/{node}/revoke"))?;
+        json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {
+        let (url, call) = self.call(Method::GET, path)?;
+        json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    fn call(&self, method: Method, path: &str) -> Result<(Url, RequestBuilder), ApiError> {
+        let url = join(&self.base, path)?;
+        let call = self.http.request(method, url.clone()).bearer_auth(&self.token).timeout(CALL_TIMEOUT);
+        Ok((url, call))
+    }
+}

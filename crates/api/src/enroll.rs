@@ -1,0 +1,61 @@
+//! `POST /v1/enroll`: the only call without a client certificate.
+
+use picket_model::{MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::SocketAddr};
+
+/// How a host shows that it may join.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Proof {
+    /// A join token.
+    JoinToken {
+        /// The whole token, secret included.
+        token: String,
+    },
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JoinToken { .. } => f.write_str("JoinToken(secret)"),
+        }
+    }
+}
+
+/// A host asks to join. Idempotent on proof and keys: a repeated request gets the same node back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrollRequest {
+    /// Why it may.
+    pub proof: Proof,
+    /// Its part in the mesh.
+    pub role: NodeRole,
+    /// What the operator calls it.
+    pub name: NodeName,
+    /// The public half of the WireGuard key it has made and stored.
+    pub wireguard_key: WireGuardPublicKey,
+    /// Certificate signing request (PKCS#10, PEM) for the TLS key it has made and stored.
+    pub csr_pem: String,
+    /// Where its tunnels are reached from outside; `None` for a host that only dials.
+    pub endpoint: Option<SocketAddr>,
+    /// Machine id, to notice cloned images.
+    pub machine_id: Option<String>,
+}
+
+/// The host is a member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnrollResponse {
+    /// Its mesh.
+    pub mesh: MeshId,
+    /// Its id.
+    pub node: NodeId,
+    /// Its addresses inside the mesh.
+    pub overlay: OverlayAddresses,
+    /// Its client certificate, PEM.
+    pub certificate_pem: String,
+    /// When the certificate ends.
+    pub not_after: Timestamp,
+    /// The mesh CA's certificate, PEM; its fingerprint is the one in the join token.
+    pub ca_pem: String,
+}

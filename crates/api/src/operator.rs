@@ -1,0 +1,179 @@
+//! What operators ask: `GET /v1/{status,nodes,validators,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`.
+
+use picket_model::{
+    Generation, MeshId, Node, NodeName, NodeReport, NodeRole, Refused, SourceId, Timestamp, TokenId, Validator,
+};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// The one-screen truth.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// Version of the controller.
+    pub version: String,
+    /// The controller's clock.
+    pub now: Timestamp,
+    /// The wanted state's number; zero before the first plan.
+    pub generation: Generation,
+    /// When it became the target.
+    pub planned_at: Option<Timestamp>,
+    /// Validator-list sources.
+    pub sources: Vec<SourceView>,
+    /// Validators in the set.
+    pub validators: usize,
+    /// Hosts that are members.
+    pub nodes: usize,
+    /// Of those, how many read back exactly what is wanted.
+    pub in_force: usize,
+    /// What an operator should know: brakes that hold, sources that fail, findings of the plan's lint, hosts that lag.
+    pub alarms: Vec<String>,
+}
+
+/// One validator-list source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    /// The source.
+    pub id: SourceId,
+    /// Its URL.
+    pub url: String,
+    /// Height of its last good answer.
+    pub height: Option<u64>,
+    /// When that came.
+    pub seen_at: Option<Timestamp>,
+    /// Entries taken from it.
+    pub entries: usize,
+    /// Entries refused from it.
+    pub refused: usize,
+    /// What went wrong at the last try; `None` when it went well.
+    pub error: Option<String>,
+}
+
+/// One host: what is wanted, what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The host.
+    pub node: Node,
+    /// Revision it should have; `None` for a revoked host.
+    pub wanted: Option<Generation>,
+    /// Its last report.
+    pub report: Option<NodeReport>,
+    /// When that came.
+    pub reported_at: Option<Timestamp>,
+    /// Whether it reads back exactly what is wanted.
+    pub in_force: bool,
+    /// Whether it waits for news on an open connection now.
+    pub connected: bool,
+}
+
+/// The validator set and what was not taken into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorsView {
+    /// The set in force, by P-Rep.
+    pub validators: Vec<Validator>,
+    /// Entries refused, by source.
+    pub refused: Vec<RefusedView>,
+    /// What a brake holds back, and why; `None` when nothing.
+    pub held: Option<String>,
+    /// Height of the newest answer the set rests on.
+    pub height: Option<u64>,
+}
+
+/// A refused entry and who named it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RefusedView {
+    /// The source.
+    pub source: SourceId,
+    /// The entry and the reason.
+    #[serde(flatten)]
+    pub refused: Refused,
+}
+
+/// A new join token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateToken {
+    /// The only role it admits.
+    pub role: NodeRole,
+    /// How often it may be used.
+    pub uses: u32,
+    /// How long it is good for, in seconds.
+    pub ttl_seconds: u64,
+}
+
+/// A join token, shown once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// Its id, which logs may show.
+    pub id: TokenId,
+    /// The whole token, secret included: `picket1.<ca-fingerprint>.<id>.<secret>`.
+    pub token: String,
+    /// Role it admits.
+    pub role: NodeRole,
+    /// How often it may be used.
+    pub uses: u32,
+    /// When its time is over.
+    pub expires_at: Timestamp,
+}
+
+impl std::fmt::Debug for TokenCreated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenCreated({})", self.id)
+    }
+}
+
+/// Query of `POST /v1/nodes/{id}/revoke`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RevokeQuery {
+    /// How long to wait for hosts to read the revoke back from their kernels, in milliseconds. Default 2000, at most 30000.
+    pub wait_ms: Option<u64>,
+}
+
+/// How far a revoke is in force. It is done when `missing` is empty.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeReceipt {
+    /// The host that was revoked.
+    pub node: Node,
+    /// The plan that cut it.
+    pub generation: Generation,
+    /// Hosts that had a tunnel or a grant for it and have read back that they have none.
+    pub in_force: Vec<HostReceipt>,
+    /// Hosts that should, and have not said so yet.
+    pub missing: Vec<NodeName>,
+}
+
+/// One host's word that a change is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReceipt {
+    /// The host.
+    pub name: NodeName,
+    /// From the request to the host's report, in milliseconds.
+    pub after_ms: u64,
+}
+
+/// Query of `GET /v1/explain`; the answer is `picket_model::Explanation`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct ExplainQuery {
+    /// Which source address.
+    pub address: IpAddr,
+    /// Only this port; all guarded ports where absent.
+    pub port: Option<u16>,
+}
+
+/// One line of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Its number.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: an operator token's id, `controller`, or a node id.
+    pub actor: String,
+    /// What, e.g. `node.revoked`.
+    pub action: String,
+    /// On what.
+    pub subject: String,
+    /// More, for people.
+    pub detail: String,
+}

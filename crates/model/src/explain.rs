@@ -1,0 +1,59 @@
+//! The answer to "would this address reach which port on which host, and why".
+
+use crate::{GuardedPort, NodeId, NodeName, NodeRole, Purpose, Reason, Refused};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// What the wanted state says about one address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The address asked about, canonical.
+    pub address: IpAddr,
+    /// Verdicts by host, in order of name.
+    pub hosts: Vec<HostVerdict>,
+    /// Entries of the validator list that name this address or could have, and were refused.
+    pub refused: Vec<Refused>,
+}
+
+/// What one host does with packets from the address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostVerdict {
+    /// The host.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Its part.
+    pub role: NodeRole,
+    /// Verdict for each guarded port asked about.
+    pub ports: Vec<PortVerdict>,
+}
+
+/// What happens to packets from the address to one guarded port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortVerdict {
+    /// The port.
+    pub port: GuardedPort,
+    /// What the port is for.
+    pub purpose: Purpose,
+    /// Every grant that lets the address in; none means it is dropped.
+    pub grants: Vec<Grant>,
+}
+
+impl PortVerdict {
+    /// Whether packets from the address are let in.
+    pub fn is_allowed(&self) -> bool {
+        !self.grants.is_empty()
+    }
+}
+
+/// One entry of an allow set that covers the address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The purpose whose allow set it is. `Overlay` counts inside the tunnel only.
+    pub purpose: Purpose,
+    /// The entry.
+    pub network: IpNet,
+    /// Why it is there.
+    pub reason: Reason,
+}
