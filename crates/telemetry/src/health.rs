@@ -1,0 +1,97 @@
+//! `GET /health`, `/ready` and `/metrics` as a router. On which listener it is served is the program's decision;
+//! there is no authentication here.
+
+use crate::metrics::{self, Metrics};
+use axum::{
+    Json, Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Whether a program can do its work now: it can when there is no reason why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// What is missing, for people; empty when ready.
+    pub reasons: Vec<String>,
+}
+
+impl Readiness {
+    /// Whether nothing is missing.
+    pub fn is_ready(&self) -> bool {
+        self.reasons.is_empty()
+    }
+}
+
+/// `/health` answers 200 while the program runs, `/ready` 200 or 503 with the reasons as JSON, `/metrics` OpenMetrics.
+/// `ready` is called for each request and must not block.
+pub fn router(ready: impl Fn() -> Readiness + Clone + Send + Sync + 'static, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/health", get(async || "ok\n"))
+        .route("/ready", get(async move || answer(ready())))
+        .route("/metrics", get(async move || render(&metrics)))
+}
+
+#[derive(Serialize)]
+struct Answer {
+    ready: bool,
+    reasons: Vec<String>,
+}
+
+fn answer(readiness: Readiness) -> Response {
+    let ready = readiness.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Answer { ready, reasons: readiness.reasons })).into_response()
+}
+
+fn render(metrics: &Metrics) -> Response {
+    match metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::{body, extract::Request};
+    use tower::ServiceExt as _;
+
+    async fn get(path: &str, reasons: &[&str]) -> (u16, String, String) {
+        let readiness = Readiness { reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect() };
+        let router = router(move || readiness.clone(), Arc::new(Metrics::new("picket-test", "1.2.3")));
+        let request = Request::get(path).body(body::Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let kind = response.headers().get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap().to_owned());
+        let bytes = body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, kind.unwrap_or_default(), String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn alive_is_not_ready() {
+        assert_eq!(get("/health", &["no plan yet"]).await.0, 200);
+        let (status, kind, text) = get("/ready", &["no plan yet", "no \"list\""]).await;
+        assert_eq!((status, kind.as_str()), (503, "application/json"));
+        let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(answer, serde_json::json!({"ready": false, "reasons": ["no plan yet", "no \"list\""]}));
+    }
+
+    #[tokio::test]
+    async fn ready_is_200() {
+        let (status, _, text) = get("/ready", &[]).await;
+        assert_eq!((status, text.as_str()), (200, r#"{"ready":true,"reasons":[]}"#));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_openmetrics() {
+        let (status, kind, text) = get("/metrics", &[]).await;
+        assert_eq!((status, kind.as_str()), (200, metrics::CONTENT_TYPE));
+        assert!(text.contains("picket_build_info{") && text.ends_with("# EOF\n"), "{text}");
+    }
+}
