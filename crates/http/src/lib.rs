@@ -1,1 +1,12 @@
-//! stub
+//! The only accept loop: TLS, who is calling, limits, graceful stop. Routes and what they mean are the caller's.
+
+mod connection;
+mod connections;
+mod limits;
+mod peer;
+mod server;
+
+pub use connections::Connections;
+pub use limits::Limits;
+pub use peer::{ClientIdentity, Peer};
+pub use server::Server;

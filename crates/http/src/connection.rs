@@ -1,0 +1,187 @@
+//! One connection from accept to close: handshake, identity, HTTP/1 or 2, and every reason for which it ends.
+
+use crate::{ClientIdentity, Connections, Limits, Peer, connections::Entered};
+use axum::{Router, body::Body, http::Request, http::StatusCode, response::IntoResponse};
+use http_body_util::Limited;
+use hyper::{body::Incoming, server::conn, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::graceful::GracefulConnection,
+};
+use std::{convert::Infallible, fmt, future::pending, net::SocketAddr, pin::pin, time::Duration, time::SystemTime};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::{Notify, watch},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::ServiceExt;
+use tracing::{debug, warn};
+
+/// A half-open HTTP/2 connection is pinged after so long, and given up after as long again.
+const PING: Duration = Duration::from_secs(10);
+/// What a request in flight may still take when its connection is closed under it.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// Requests at once on one HTTP/2 connection; an agent has a poll, a report and a renewal.
+const MAX_STREAMS: u32 = 64;
+
+/// What all connections of a listener have in common.
+pub(crate) struct Shared {
+    pub(crate) router: Router,
+    pub(crate) acceptor: Option<TlsAcceptor>,
+    pub(crate) limits: Limits,
+    pub(crate) connections: Connections,
+}
+
+impl Shared {
+    /// Serves one connection to its end. `stopped` fails once the listener stops.
+    pub(crate) async fn connection(&self, stream: TcpStream, address: SocketAddr, mut stopped: watch::Receiver<()>) {
+        if let Err(cause) = stream.set_nodelay(true) {
+            debug!(%address, %cause, "client gone at once");
+            return;
+        }
+        let Some(acceptor) = &self.acceptor else {
+            let peer = Peer { address, identity: ClientIdentity::Anonymous };
+            return self.serve(stream, peer, Version::Http1, stopped).await;
+        };
+        let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            _ = stopped.changed() => return,
+        };
+        match shaken {
+            Err(_) => debug!(%address, "TLS handshake took too long"),
+            Ok(Err(cause)) => debug!(%address, %cause, "TLS handshake refused"),
+            Ok(Ok(stream)) => match identity(&stream) {
+                Err(cause) => warn!(%address, %cause, "certificate of our CA without a node"),
+                Ok(identity) => {
+                    let version = Version::of(&stream);
+                    self.serve(stream, Peer { address, identity }, version, stopped).await;
+                }
+            },
+        }
+    }
+
+    async fn serve<S>(&self, stream: S, peer: Peer, version: Version, stopped: watch::Receiver<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Limits { header_timeout, request_timeout, max_body, stop_grace, .. } = self.limits;
+        let first_request = std::sync::Arc::new(Notify::new());
+        let end = End {
+            entered: self.connections.enter(peer.node().map(|node| node.node.clone())),
+            stopped,
+            stop_grace,
+            valid_for: peer.node().map(|node| node.not_after.since(SystemTime::now().into())),
+            header_timeout,
+            address: peer.address,
+        };
+        let (router, arrived) = (self.router.clone(), first_request.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            arrived.notify_one();
+            let mut request = request.map(|body| Body::new(Limited::new(body, max_body)));
+            request.extensions_mut().insert(peer.clone());
+            let answer = router.clone().oneshot(request);
+            async move {
+                Ok::<_, Infallible>(match timeout(request_timeout, answer).await {
+                    Ok(Ok(response)) => response,
+                    Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+                })
+            }
+        });
+        let io = TokioIo::new(stream);
+        match version {
+            Version::Http1 => {
+                let mut http = conn::http1::Builder::new();
+                http.timer(TokioTimer::new()).header_read_timeout(header_timeout);
+                end.drive(http.serve_connection(io, service), &first_request).await;
+            }
+            Version::Http2 => {
+                let mut http = conn::http2::Builder::new(TokioExecutor::new());
+                http.timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
+                http.max_concurrent_streams(MAX_STREAMS);
+                end.drive(http.serve_connection(io, service), &first_request).await;
+            }
+        }
+    }
+}
+
+/// Every reason for which a connection ends before the client ends it.
+struct End {
+    entered: Entered,
+    stopped: watch::Receiver<()>,
+    stop_grace: Duration,
+    /// What is left of the client's certificate.
+    valid_for: Option<Duration>,
+    header_timeout: Duration,
+    address: SocketAddr,
+}
+
+impl End {
+    async fn drive<C>(mut self, connection: C, first_request: &Notify)
+    where
+        C: GracefulConnection,
+        C::Error: fmt::Display,
+    {
+        let address = self.address;
+        let mut connection = pin!(connection);
+        let grace = tokio::select! {
+            ended = connection.as_mut() => return say(address, ended),
+            () = no_request(first_request, self.header_timeout) => return debug!(%address, "client asks for nothing"),
+            () = self.entered.told_to_close() => CLOSE_GRACE,
+            () = expiry(self.valid_for) => CLOSE_GRACE,
+            _ = self.stopped.changed() => self.stop_grace,
+        };
+        connection.as_mut().graceful_shutdown();
+        match timeout(grace, connection).await {
+            Ok(ended) => say(address, ended),
+            Err(_) => debug!(%address, "connection cut with requests in flight"),
+        }
+    }
+}
+
+/// The protocol that the client chose in its handshake.
+#[derive(Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+impl Version {
+    fn of(stream: &TlsStream<TcpStream>) -> Self {
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Self::Http2,
+            _ => Self::Http1,
+        }
+    }
+}
+
+/// Who the client is by the certificate that the handshake has verified.
+fn identity(stream: &TlsStream<TcpStream>) -> Result<ClientIdentity, picket_pki::IdentityError> {
+    match stream.get_ref().1.peer_certificates().and_then(|chain| chain.first()) {
+        None => Ok(ClientIdentity::Anonymous),
+        Some(certificate) => picket_pki::node_of(certificate).map(ClientIdentity::Node),
+    }
+}
+
+/// Ends if no request arrives in time: neither hyper's HTTP/2 handshake nor an idle connection has a limit of its own.
+async fn no_request(first: &Notify, within: Duration) {
+    if timeout(within, first.notified()).await.is_ok() {
+        pending().await
+    }
+}
+
+/// Ends with the client's certificate: what it may no longer open it may no longer keep.
+async fn expiry(valid_for: Option<Duration>) {
+    match valid_for {
+        Some(left) => tokio::time::sleep(left).await,
+        None => pending().await,
+    }
+}
+
+fn say(address: SocketAddr, ended: Result<(), impl fmt::Display>) {
+    if let Err(cause) = ended {
+        debug!(%address, %cause, "connection broke");
+    }
+}
