@@ -1,1 +1,20 @@
-//! stub
+//! The controller's decisions as pure functions: merge what sources say, allocate addresses, plan, lint, compare, explain.
+//! No IO, no clock, no randomness: the same input gives the same plan on every controller.
+
+mod changes;
+mod explain;
+mod finding;
+mod lint;
+mod merge;
+pub mod overlay;
+mod planner;
+
+pub use changes::changes;
+pub use explain::explain;
+pub use finding::{Finding, Severity};
+pub use lint::lint;
+pub use merge::{Merged, Names, merge, names_in};
+pub use planner::{Basis, Plan, PlanInput, plan};
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,130 @@
+//! Would this address reach which port on which host, and why: answered from the plan, as the firewalls would.
+
+use crate::Plan;
+use picket_model::{
+    Explanation, Grant, HostVerdict, Node, NodeConfig, NodeId, PortVerdict, Purpose, Refused, network::canonical,
+};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Explains one address, for one port or for all guarded ones. `refused` are the entries the validator list lost;
+/// those that name the address are shown with their reasons.
+pub fn explain(
+    plan: &Plan,
+    nodes: &BTreeMap<NodeId, Node>,
+    refused: &[Refused],
+    address: IpAddr,
+    port: Option<u16>,
+) -> Explanation {
+    let address = canonical(address);
+    let mut hosts: Vec<HostVerdict> = plan
+        .nodes
+        .values()
+        .filter_map(|config| nodes.get(&config.node).map(|node| verdict(config, node, address, port)))
+        .collect();
+    hosts.sort_by(|a, b| a.name.cmp(&b.name));
+    let text = address.to_string();
+    let names = |entry: &&Refused| mentions(&entry.reason, &text) || mentions(&entry.entry, &text);
+    Explanation { address, hosts, refused: refused.iter().filter(names).cloned().collect() }
+}
+
+fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>) -> HostVerdict {
+    let guarded =
+        config.firewall.guarded.iter().filter(|(guarded, _)| port.is_none_or(|port| guarded.port.get() == port));
+    let ports = guarded.map(|(port, purpose)| PortVerdict {
+        port: *port,
+        purpose: *purpose,
+        grants: grants(config, *purpose, address),
+    });
+    HostVerdict { node: node.id.clone(), name: node.name.clone(), role: node.role, ports: ports.collect() }
+}
+
+fn grants(config: &NodeConfig, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
+    let purposes = [purpose, Purpose::Admin, Purpose::Overlay];
+    let covering = purposes.into_iter().flat_map(|purpose| {
+        config.firewall.allowed(purpose).covering(address).map(move |(network, reasons)| (purpose, network, reasons))
+    });
+    covering
+        .flat_map(|(purpose, network, reasons)| {
+            reasons.iter().map(move |reason| Grant { purpose, network: *network, reason: reason.clone() })
+        })
+        .collect()
+}
+
+/// Whether the address stands in the text as a whole: `1.2.3.4` is not named by `1.2.3.45`.
+fn mentions(text: &str, address: &str) -> bool {
+    let part_of_address = |c: char| c.is_ascii_hexdigit() || c == '.' || c == ':';
+    text.match_indices(address).any(|(start, found)| {
+        let before = text[..start].chars().next_back();
+        let mut after = text[start + found.len()..].chars();
+        let followed = match after.next() {
+            // A port may follow.
+            Some(':') => after.next().is_some_and(|c| !c.is_ascii_digit() && part_of_address(c)),
+            next => next.is_some_and(part_of_address),
+        };
+        !before.is_some_and(part_of_address) && !followed
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        PlanInput,
+        fixture::{node, validators},
+        plan,
+    };
+    use picket_model::{MeshId, NodeRole, Policy, Reason};
+
+    fn explained(address: &str, port: Option<u16>) -> Explanation {
+        let nodes: BTreeMap<_, _> = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)]
+            .into_iter()
+            .map(|node| (node.id.clone(), node))
+            .collect();
+        let mesh: MeshId = "m-1".parse().unwrap();
+        let policy = Policy { admin: vec!["2001:db8:ad::/48".parse().unwrap()], ..Policy::default() };
+        let validators = validators(2);
+        let input = PlanInput {
+            mesh: &mesh,
+            policy: &policy,
+            policy_version: 1,
+            validators: &validators,
+            nodes: &nodes,
+            parent: None,
+        };
+        let refused = [Refused { entry: "hx00".into(), reason: "\"9.9.9.9:0\" has no port from 1 to 65535".into() }];
+        explain(&plan(&input), &nodes, &refused, address.parse().unwrap(), port)
+    }
+
+    #[test]
+    fn a_validator_is_allowed_because_of_its_prep() {
+        let answer = explained("::ffff:5.0.0.1", Some(7100));
+        assert_eq!(answer.hosts.len(), 2);
+        let ports = &answer.hosts[0].ports;
+        assert!(ports.iter().all(|port| port.is_allowed() && port.port.port.get() == 7100));
+        assert!(matches!(ports[0].grants[0].reason, Reason::Prep { since_height: 100, .. }));
+    }
+
+    #[test]
+    fn a_stranger_is_refused_everywhere_and_refused_entries_are_shown() {
+        let answer = explained("9.9.9.9", None);
+        assert!(answer.hosts.iter().flat_map(|host| &host.ports).all(|port| !port.is_allowed()));
+        assert_eq!(answer.hosts[0].ports.len(), 6);
+        assert_eq!(answer.refused.len(), 1);
+        assert!(explained("9.9.9.90", None).refused.is_empty());
+    }
+
+    #[test]
+    fn an_admin_reaches_every_guarded_port() {
+        let answer = explained("2001:db8:ad::7", None);
+        let mut ports = answer.hosts.iter().flat_map(|host| &host.ports);
+        assert!(ports.all(|port| port.grants.iter().any(|grant| grant.purpose == Purpose::Admin)));
+    }
+
+    #[test]
+    fn addresses_are_matched_whole() {
+        assert!(mentions("5.0.0.1:7100 is x", "5.0.0.1"));
+        assert!(mentions("at 5.0.0.1, x", "5.0.0.1"));
+        assert!(!mentions("15.0.0.1", "5.0.0.1"));
+        assert!(!mentions("5.0.0.12", "5.0.0.1"));
+    }
+}

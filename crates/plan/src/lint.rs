@@ -1,0 +1,216 @@
+//! What must never become the target, whatever made it, and what an operator should know about what does.
+//! A second opinion: it checks the plan's result and shares no code with the planner.
+
+use crate::{Finding, Plan, PlanInput};
+use ipnet::IpNet;
+use picket_model::{NodeConfig, NodeRole, Protocol, Purpose};
+use std::collections::BTreeMap;
+
+/// Ports whose closing would lock the operator out: SSH.
+const NEVER_GUARDED: [u16; 1] = [22];
+/// An allow entry this wide or wider opens a port to the world: 1/256 of IPv4, one regional registry's block of IPv6.
+const WIDEST: (u8, u8) = (8, 12);
+
+/// Findings on a plan, errors first.
+pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for config in plan.nodes.values() {
+        let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
+        check_ports(name, config, &mut findings);
+        check_width(name, config, &mut findings);
+        check_peers(name, config, plan, &mut findings);
+        check_emptied(name, config, input.parent, &mut findings);
+    }
+    check_unique(plan, &mut findings);
+    check_breadth(plan, input, &mut findings);
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.text.cmp(&b.text)));
+    findings.dedup();
+    findings
+}
+
+fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+    if config.firewall.guarded.is_empty() {
+        findings.push(Finding::error(format!("{name} would guard no port: set policy.ports")));
+    }
+    for port in config.firewall.guarded.keys() {
+        if NEVER_GUARDED.contains(&port.port.get()) {
+            findings.push(Finding::error(format!("{name} would guard {port}: the operator would be locked out")));
+        }
+        if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
+            findings.push(Finding::error(format!("{name} would guard {port}, its own WireGuard port")));
+        }
+    }
+}
+
+fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+    let entries = config.firewall.allow.iter().flat_map(|(purpose, set)| set.0.keys().map(move |net| (purpose, net)));
+    for (purpose, network) in entries {
+        let widest = if matches!(network, IpNet::V4(_)) { WIDEST.0 } else { WIDEST.1 };
+        if network.prefix_len() < widest {
+            findings.push(Finding::error(format!("{name} would let {network} in for {purpose}: wider than /{widest}")));
+        }
+    }
+}
+
+/// Both ends of a tunnel must know each other, and nothing but a peer's own addresses may come out of it.
+fn check_peers(name: &str, config: &NodeConfig, plan: &Plan, findings: &mut Vec<Finding>) {
+    for peer in config.wireguard.peers.values() {
+        let Some(other) = plan.nodes.get(&peer.node) else {
+            findings.push(Finding::error(format!("{name} would have a tunnel to {}, which is no member", peer.name)));
+            continue;
+        };
+        if !other.wireguard.peers.values().any(|back| back.node == config.node) {
+            findings.push(Finding::error(format!("{name} would have a tunnel to {} and not the other way", peer.name)));
+        }
+        if peer.allowed_ips != other.wireguard.addresses {
+            findings.push(Finding::error(format!("{name} would take more or less than {}'s own addresses", peer.name)));
+        }
+        let is_dialled = peer.endpoint.is_some() || other.wireguard.peers.values().any(|back| back.endpoint.is_some());
+        if !is_dialled {
+            let text = format!("neither {name} nor {} has an endpoint: their tunnel cannot come up", peer.name);
+            findings.push(Finding::warning(text));
+        }
+    }
+}
+
+/// Brakes hold a list that empties; should one get here all the same, it stops here.
+fn check_emptied(name: &str, config: &NodeConfig, parent: Option<&Plan>, findings: &mut Vec<Finding>) {
+    let Some(before) = parent.and_then(|parent| parent.nodes.get(&config.node)) else { return };
+    for purpose in [Purpose::P2p, Purpose::Rpc] {
+        if config.firewall.allowed(purpose).0.is_empty() && !before.firewall.allowed(purpose).0.is_empty() {
+            findings.push(Finding::error(format!("{name} would lose every address allowed for {purpose}")));
+        }
+    }
+}
+
+fn check_unique(plan: &Plan, findings: &mut Vec<Finding>) {
+    let mut owners = BTreeMap::new();
+    for config in plan.nodes.values() {
+        for address in &config.wireguard.addresses {
+            if let Some(other) = owners.insert(address, &config.node) {
+                findings.push(Finding::error(format!("{other} and {} would share {address}", config.node)));
+            }
+        }
+    }
+}
+
+fn check_breadth(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
+    let has = |role| plan.nodes.values().any(|config| config.role == role);
+    if input.validators.is_empty() {
+        findings.push(Finding::warning("no validator list yet: guarded ports are closed to every validator"));
+    }
+    if has(NodeRole::Prep) && !has(NodeRole::Sentry) {
+        findings.push(Finding::warning("no sentry is enrolled: validators have no tunnel"));
+    }
+    if !plan.nodes.is_empty() && input.policy.admin.is_empty() {
+        findings.push(Finding::warning("policy.admin is empty: no network of yours is always let in"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Severity,
+        fixture::{node, validators},
+        plan,
+    };
+    use picket_model::{MeshId, NodeId, Policy, PolicyAllow, ValidatorSet};
+
+    struct Case {
+        policy: Policy,
+        validators: ValidatorSet,
+        parent: Option<Plan>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let policy = Policy { admin: vec!["192.0.2.0/24".parse().unwrap()], ..Policy::default() };
+            Self { policy, validators: validators(3), parent: None }
+        }
+
+        fn planned(&self, spoil: impl FnOnce(&mut Plan)) -> (Plan, Vec<Finding>) {
+            let nodes = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)];
+            let nodes = nodes.into_iter().map(|node| (node.id.clone(), node)).collect();
+            let mesh: MeshId = "m-1".parse().unwrap();
+            let input = PlanInput {
+                mesh: &mesh,
+                policy: &self.policy,
+                policy_version: 1,
+                validators: &self.validators,
+                nodes: &nodes,
+                parent: self.parent.as_ref(),
+            };
+            let mut made = plan(&input);
+            spoil(&mut made);
+            let findings = lint(&made, &input);
+            (made, findings)
+        }
+
+        fn check(&self, spoil: impl FnOnce(&mut Plan), severity: Severity, part: &str) {
+            let (_, findings) = self.planned(spoil);
+            let found = findings.iter().any(|finding| finding.severity == severity && finding.text.contains(part));
+            assert!(found, "{part:?} not in {findings:?}");
+        }
+    }
+
+    fn config<'a>(plan: &'a mut Plan, name: &str) -> &'a mut NodeConfig {
+        plan.nodes.get_mut(&name.parse::<NodeId>().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_good_plan_has_no_findings() {
+        assert_eq!(Case::new().planned(|_| ()).1, []);
+    }
+
+    #[test]
+    fn what_would_open_or_lock_out_stops_the_commit() {
+        let case = Case::new();
+        case.check(|plan| config(plan, "prep-1").firewall.guarded.clear(), Severity::Error, "guard no port");
+        let mut ssh = Case::new();
+        ssh.policy.ports.rpc.insert(22.try_into().unwrap());
+        ssh.check(|_| (), Severity::Error, "locked out");
+        let mut tunnel = Case::new();
+        tunnel.policy.ports.rpc.insert(51820.try_into().unwrap());
+        tunnel.check(|_| (), Severity::Error, "its own WireGuard port");
+        let mut wide = Case::new();
+        let network = "0.0.0.0/0".parse().unwrap();
+        wide.policy.allow.push(PolicyAllow { purpose: Purpose::P2p, network, comment: "everybody".into() });
+        wide.check(|_| (), Severity::Error, "0.0.0.0/0");
+    }
+
+    #[test]
+    fn an_emptied_allow_set_stops_the_commit() {
+        let mut case = Case::new();
+        case.parent = Some(case.planned(|_| ()).0);
+        case.validators = ValidatorSet::default();
+        case.check(|_| (), Severity::Error, "lose every address allowed for p2p");
+    }
+
+    #[test]
+    fn a_crooked_tunnel_stops_the_commit() {
+        let case = Case::new();
+        case.check(|plan| config(plan, "sentry-1").wireguard.peers.clear(), Severity::Error, "not the other way");
+        case.check(|plan| drop(plan.nodes.remove(&"sentry-1".parse().unwrap())), Severity::Error, "no member");
+        let widen = |plan: &mut Plan| {
+            for peer in config(plan, "prep-1").wireguard.peers.values_mut() {
+                peer.allowed_ips.insert("::/0".parse().unwrap());
+            }
+        };
+        case.check(widen, Severity::Error, "more or less than");
+        let share = |plan: &mut Plan| {
+            let address = *config(plan, "prep-1").wireguard.addresses.first().unwrap();
+            config(plan, "sentry-1").wireguard.addresses.insert(address);
+        };
+        case.check(share, Severity::Error, "would share");
+    }
+
+    #[test]
+    fn gaps_are_pointed_out() {
+        let mut case = Case::new();
+        case.validators = ValidatorSet::default();
+        case.policy.admin.clear();
+        case.check(|_| (), Severity::Warning, "no validator list yet");
+        case.check(|_| (), Severity::Warning, "policy.admin is empty");
+    }
+}

@@ -1,0 +1,192 @@
+//! Tests of the merge: one round of answers after another against the set that results.
+
+use super::*;
+use crate::fixture::{prep, validators};
+use picket_model::{Brakes, Grade, ObservedValidator};
+use proptest::prelude::*;
+use std::time::Duration;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+fn policy() -> Policy {
+    Policy { brakes: Brakes { max_removed: 2, min_size: 3, max_size: 50, grace_seconds: 0 }, ..Policy::default() }
+}
+
+fn entry(number: usize, endpoint: &str) -> ObservedValidator {
+    ObservedValidator {
+        prep: prep(number),
+        node_address: format!("hx{number:040x}").parse().unwrap(),
+        grade: Grade::Main,
+        endpoint: endpoint.parse().unwrap(),
+        penalty: 0,
+        jail_flags: None,
+        power: None,
+    }
+}
+
+fn said(source: &str, height: u64, entries: impl IntoIterator<Item = ObservedValidator>) -> Observation {
+    Observation {
+        source: source.parse().unwrap(),
+        height,
+        seen_at: NOW,
+        entries: entries.into_iter().map(|entry| (entry.prep, entry)).collect(),
+        refused: Vec::new(),
+    }
+}
+
+fn list(count: usize) -> Vec<ObservedValidator> {
+    (0..count).map(|number| entry(number, &format!("5.0.0.{number}:7100"))).collect()
+}
+
+fn merged(previous: &ValidatorSet, seen: &[Observation], sources: usize) -> Merged {
+    merge(previous, seen, sources, &Names::new(), &policy(), NOW)
+}
+
+#[test]
+fn a_first_list_is_taken() {
+    let first = merged(&ValidatorSet::default(), &[said("s-0", 100, list(5))], 1);
+    assert_eq!(first.held, None);
+    assert_eq!(first.set, validators(5));
+    assert_eq!(first.height, Some(100));
+}
+
+#[test]
+fn the_same_list_at_a_later_height_changes_nothing() {
+    let again = merged(&validators(5), &[said("s-0", 200, list(5))], 1);
+    assert_eq!(again.set, validators(5));
+}
+
+#[test]
+fn a_removed_validator_goes_at_once_without_grace() {
+    let next = merged(&validators(5), &[said("s-0", 200, list(4))], 1);
+    assert_eq!((next.held, next.set), (None, validators(4)));
+}
+
+#[test]
+fn a_removed_validator_stays_for_the_grace() {
+    let mut policy = policy();
+    policy.brakes.grace_seconds = 60;
+    let seen = [said("s-0", 200, list(4))];
+    let at = |previous: &ValidatorSet, now| merge(previous, &seen, 1, &Names::new(), &policy, now).set;
+    let first = at(&validators(5), NOW);
+    assert_eq!(first.0[&prep(4)].absent_since, Some(NOW));
+    let later = at(&first, NOW.plus(Duration::from_secs(59)));
+    assert_eq!(later, first);
+    assert_eq!(at(&later, NOW.plus(Duration::from_secs(60))), validators(4));
+    let back = merge(&first, &[said("s-0", 300, list(5))], 1, &Names::new(), &policy, NOW);
+    assert_eq!(back.set, validators(5));
+}
+
+#[test]
+fn brakes_hold_the_last_set() {
+    let previous = validators(10);
+    let held = |seen: Vec<ObservedValidator>, part: &str| {
+        let next = merged(&previous, &[said("s-0", 200, seen)], 1);
+        assert_eq!(next.set, previous);
+        let reason = next.held.expect(part);
+        assert!(reason.contains(part), "{reason}");
+    };
+    held(list(5), "max_removed 2");
+    held(list(2), "min_size 3");
+    held(Vec::new(), "min_size 3");
+    held((0..51).map(|n| entry(n, &format!("5.0.0.{n}:7100"))).collect(), "max_size 50");
+    held((0..10).map(|n| entry(n, &format!("6.6.6.{n}:7100"))).collect(), "removes or moves 10");
+}
+
+#[test]
+fn silence_holds_the_last_set() {
+    let next = merged(&validators(5), &[], 1);
+    assert_eq!(next.set, validators(5));
+    assert!(next.held.unwrap().contains("0 of 1 sources answered"));
+}
+
+#[test]
+fn one_liar_among_three_changes_nothing() {
+    let mut lie = list(5);
+    lie.push(entry(9, "6.6.6.6:7100"));
+    lie[0].endpoint = "6.6.6.7:7100".parse().unwrap();
+    let seen = [said("s-0", 200, list(5)), said("s-1", 200, lie), said("s-2", 200, list(5))];
+    let next = merged(&validators(5), &seen, 3);
+    assert_eq!(next.held, None);
+    assert_eq!(next.set.0.keys().collect::<Vec<_>>(), validators(5).0.keys().collect::<Vec<_>>());
+    assert!(next.set.at("6.6.6.6".parse().unwrap()).next().is_none());
+    assert!(next.set.at("6.6.6.7".parse().unwrap()).next().is_none());
+}
+
+#[test]
+fn a_disputed_entry_keeps_its_last_good_endpoint() {
+    let mut other = list(5);
+    other[0].endpoint = "5.0.0.77:7100".parse().unwrap();
+    let next = merged(&validators(5), &[said("s-0", 200, list(5)), said("s-1", 200, other)], 2);
+    assert_eq!(next.set.0[&prep(0)], validators(5).0[&prep(0)]);
+    assert_eq!(next.findings.len(), 1);
+}
+
+#[test]
+fn an_endpoint_no_public_host_has_is_refused_and_the_old_one_stays() {
+    let mut bad = list(5);
+    bad[0].endpoint = "10.0.0.1:7100".parse().unwrap();
+    let next = merged(&validators(5), &[said("s-0", 200, bad)], 1);
+    assert_eq!(next.set, validators(5));
+    assert_eq!(next.refused.len(), 1);
+    assert!(next.refused[0].1.reason.contains("private 10.0.0.0/8"), "{:?}", next.refused);
+}
+
+#[test]
+fn a_denied_network_is_refused() {
+    let policy = Policy { deny: vec!["5.0.0.4/32".parse().unwrap()], ..policy() };
+    let next = merge(&validators(5), &[said("s-0", 200, list(5))], 1, &Names::new(), &policy, NOW);
+    assert_eq!(next.set, validators(4));
+    assert!(next.refused[0].1.reason.contains("policy denies"));
+}
+
+#[test]
+fn candidates_are_not_let_in() {
+    let mut seen = list(5);
+    seen[4].grade = Grade::Candidate;
+    assert_eq!(merged(&ValidatorSet::default(), &[said("s-0", 100, seen)], 1).set, validators(4));
+}
+
+#[test]
+fn a_name_means_its_public_addresses_and_keeps_them_when_dns_fails() {
+    let mut seen = list(5);
+    seen[0].endpoint = "node.example.com:7100".parse().unwrap();
+    let seen = [said("s-0", 100, seen)];
+    assert_eq!(names_in(&seen, &policy()).len(), 1);
+    let name: DnsName = "node.example.com".parse().unwrap();
+    let answer = |addresses: &[&str]| Ok(addresses.iter().map(|address| address.parse().unwrap()).collect());
+    let resolved = Names::from([(name.clone(), answer(&["5.9.9.9", "127.0.0.1"]))]);
+    let first = merge(&ValidatorSet::default(), &seen, 1, &resolved, &policy(), NOW);
+    let expected = BTreeSet::from(["5.9.9.9".parse().unwrap()]);
+    assert_eq!(first.set.0[&prep(0)].addresses, expected);
+    assert!(first.refused[0].1.reason.contains("loopback"), "{:?}", first.refused);
+    let failed = Names::from([(name, Err("time-out".to_owned()))]);
+    let second = merge(&first.set, &seen, 1, &failed, &policy(), NOW);
+    assert_eq!(second.set.0[&prep(0)].addresses, expected);
+    assert_eq!(second.findings.len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn never_more_than_the_brakes_allow(
+        before in 3usize..40, endpoints in prop::collection::btree_map(0usize..60, 0u8..255, 0..60)
+    ) {
+        let previous = validators(before);
+        let seen = endpoints.iter().map(|(number, last)| entry(*number, &format!("5.0.0.{last}:7100")));
+        let next = merged(&previous, &[said("s-0", 200, seen)], 1);
+        let lost = previous.iter().filter(|old| next.set.0.get(&old.prep).is_none_or(|new| new.endpoint != old.endpoint));
+        prop_assert!(lost.count() <= policy().brakes.max_removed);
+        prop_assert!(next.set.len() >= policy().brakes.min_size);
+        if next.held.is_some() {
+            prop_assert_eq!(next.set, previous);
+        }
+    }
+
+    #[test]
+    fn merging_again_changes_nothing(numbers in prop::collection::btree_set(0usize..40, 3..40)) {
+        let seen = [said("s-0", 200, numbers.iter().map(|n| entry(*n, &format!("5.0.0.{n}:7100"))))];
+        let first = merged(&ValidatorSet::default(), &seen, 1);
+        let second = merged(&first.set, &seen, 1);
+        prop_assert_eq!(first.set, second.set);
+    }
+}

@@ -1,0 +1,251 @@
+//! The plan: every host's complete wanted state, computed from the whole input at once. A star: validators dial
+//! sentries; hosts of the same role have no tunnel between them.
+
+use ipnet::IpNet;
+use picket_model::{
+    AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
+    Purpose, Reason, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, network::host_network,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest packet inside a tunnel: 1500 bytes of Ethernet less 80 for IPv6, UDP and WireGuard, as `wg-quick` has it.
+const TUNNEL_MTU: u16 = 1420;
+/// Keeps the way through stateful firewalls and address translation open: WireGuard's own advice, `wg(8)`.
+const KEEPALIVE_SECONDS: u16 = 25;
+
+/// The wanted state of the whole mesh. Immutable; a change is a new plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its number.
+    pub generation: Generation,
+    /// The plan it replaces; zero for the first.
+    pub parent: Generation,
+    /// Every active host's wanted state.
+    pub nodes: BTreeMap<NodeId, NodeConfig>,
+    /// What it was made from.
+    pub basis: Basis,
+}
+
+/// What a plan was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// Version of the policy.
+    pub policy_version: u64,
+    /// Validators in the set.
+    pub validators: usize,
+}
+
+/// Everything a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanInput<'a> {
+    /// The mesh.
+    pub mesh: &'a MeshId,
+    /// The operator's wishes.
+    pub policy: &'a Policy,
+    /// Their version.
+    pub policy_version: u64,
+    /// Who is a validator.
+    pub validators: &'a ValidatorSet,
+    /// All hosts, revoked ones too.
+    pub nodes: &'a BTreeMap<NodeId, Node>,
+    /// The plan in force.
+    pub parent: Option<&'a Plan>,
+}
+
+/// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
+pub fn plan(input: &PlanInput<'_>) -> Plan {
+    let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
+    let generation = parent.next();
+    let shared = shared_firewall(input.policy, input.validators);
+    let active = || input.nodes.values().filter(|node| node.is_active());
+    let mut nodes = BTreeMap::new();
+    for node in active() {
+        let others: Vec<&Node> = active().filter(|other| other.role != node.role).collect();
+        let config = NodeConfig {
+            mesh: input.mesh.clone(),
+            node: node.id.clone(),
+            role: node.role,
+            generation,
+            revision: generation,
+            wireguard: wireguard(node, &others),
+            firewall: firewall(&shared, &others),
+        };
+        nodes.insert(node.id.clone(), keep_revision(config, input.parent));
+    }
+    match input.parent {
+        Some(parent) if is_same(parent, &nodes) => parent.clone(),
+        _ => {
+            let basis = Basis { policy_version: input.policy_version, validators: input.validators.len() };
+            Plan { generation, parent, nodes, basis }
+        }
+    }
+}
+
+fn is_same(parent: &Plan, nodes: &BTreeMap<NodeId, NodeConfig>) -> bool {
+    parent.nodes.len() == nodes.len()
+        && parent.nodes.values().zip(nodes.values()).all(|(before, after)| before.same_content(after))
+}
+
+fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
+    match parent.and_then(|parent| parent.nodes.get(&config.node)) {
+        Some(before) if before.same_content(&config) => NodeConfig { revision: before.revision, ..config },
+        _ => config,
+    }
+}
+
+fn wireguard(node: &Node, others: &[&Node]) -> WireGuardConfig {
+    let peers = others.iter().map(|other| (other.wireguard_key, peer(node, other))).collect();
+    WireGuardConfig {
+        listen_port: node.endpoint.map_or(0, |endpoint| endpoint.port()),
+        addresses: BTreeSet::from(node.overlay.networks()),
+        mtu: TUNNEL_MTU,
+        peers,
+    }
+}
+
+fn peer(node: &Node, other: &Node) -> WireGuardPeer {
+    // The validator dials, so that it needs no open port; a sentry waits to be dialled.
+    let dials = node.role == NodeRole::Prep;
+    WireGuardPeer {
+        node: other.id.clone(),
+        name: other.name.clone(),
+        endpoint: other.endpoint.filter(|_| dials),
+        allowed_ips: BTreeSet::from(other.overlay.networks()),
+        keepalive_seconds: dials.then_some(KEEPALIVE_SECONDS),
+    }
+}
+
+/// The part of the firewall that is the same on every host.
+fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy {
+    let mut firewall = FirewallPolicy::default();
+    for (purpose, ports) in [(Purpose::P2p, &policy.ports.p2p), (Purpose::Rpc, &policy.ports.rpc)] {
+        for (port, protocol) in ports.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]) {
+            firewall.guarded.entry(GuardedPort { protocol, port }).or_insert(purpose);
+        }
+    }
+    let mut allow = |purpose, network: IpNet, reason| {
+        let set: &mut AllowSet = firewall.allow.entry(purpose).or_default();
+        set.insert(network, reason);
+    };
+    for (validator, address) in validators.iter().flat_map(|v| v.addresses.iter().map(move |address| (v, *address))) {
+        if policy.deny.iter().any(|network| network.contains(&address)) {
+            continue;
+        }
+        for purpose in [Purpose::P2p, Purpose::Rpc] {
+            allow(purpose, host_network(address), prep_reason(validator));
+        }
+    }
+    for network in &policy.admin {
+        allow(Purpose::Admin, *network, Reason::Policy { line: "admin".to_owned() });
+    }
+    for line in &policy.allow {
+        allow(line.purpose, line.network, Reason::Policy { line: line.comment.clone() });
+    }
+    firewall
+}
+
+fn prep_reason(validator: &Validator) -> Reason {
+    Reason::Prep {
+        prep: validator.prep,
+        endpoint: validator.endpoint.clone(),
+        sources: validator.provenance.sources.clone(),
+        since_height: validator.provenance.since_height,
+    }
+}
+
+fn firewall(shared: &FirewallPolicy, others: &[&Node]) -> FirewallPolicy {
+    let mut firewall = shared.clone();
+    for other in others {
+        for network in other.overlay.networks() {
+            let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };
+            firewall.allow.entry(Purpose::Overlay).or_default().insert(network, reason);
+        }
+    }
+    firewall
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{node, validators};
+    use picket_model::{NodeState, Timestamp};
+
+    fn planned(nodes: &[Node], validators: &ValidatorSet, parent: Option<&Plan>) -> Plan {
+        let nodes = nodes.iter().map(|node| (node.id.clone(), node.clone())).collect();
+        let (mesh, policy) = ("m-1".parse().unwrap(), Policy::default());
+        plan(&PlanInput { mesh: &mesh, policy: &policy, policy_version: 1, validators, nodes: &nodes, parent })
+    }
+
+    fn of<'a>(plan: &'a Plan, name: &str) -> &'a NodeConfig {
+        &plan.nodes[&name.parse::<NodeId>().unwrap()]
+    }
+
+    fn star() -> [Node; 3] {
+        [
+            node("prep-1", NodeRole::Prep, 1),
+            node("sentry-1", NodeRole::Sentry, 2),
+            node("sentry-2", NodeRole::Sentry, 3),
+        ]
+    }
+
+    #[test]
+    fn validators_dial_all_sentries_and_sentries_wait() {
+        let plan = planned(&star(), &validators(3), None);
+        let (prep, sentry) = (of(&plan, "prep-1"), of(&plan, "sentry-1"));
+        assert_eq!(prep.wireguard.peers.len(), 2);
+        assert!(prep.wireguard.peers.values().all(|p| p.endpoint.is_some() && p.keepalive_seconds == Some(25)));
+        assert_eq!(prep.wireguard.listen_port, 0);
+        assert_eq!(sentry.wireguard.peers.len(), 1);
+        assert!(sentry.wireguard.peers.values().all(|p| p.endpoint.is_none() && p.keepalive_seconds.is_none()));
+        assert_eq!(sentry.wireguard.listen_port, 51820);
+    }
+
+    #[test]
+    fn the_same_input_makes_no_new_generation() {
+        let first = planned(&star(), &validators(3), None);
+        assert_eq!(first.generation, Generation(1));
+        assert_eq!(planned(&star(), &validators(3), Some(&first)), first);
+    }
+
+    #[test]
+    fn a_new_sentry_touches_the_validator_and_no_other_sentry() {
+        let all = star();
+        let first = planned(&all[..2], &validators(3), None);
+        let second = planned(&all, &validators(3), Some(&first));
+        assert_eq!(of(&second, "prep-1").revision, Generation(2));
+        assert_eq!(of(&second, "sentry-2").revision, Generation(2));
+        assert_eq!(of(&second, "sentry-1").revision, Generation(1));
+        assert_eq!(of(&second, "sentry-1").generation, Generation(2));
+    }
+
+    #[test]
+    fn a_revoked_sentry_is_nobodys_peer_and_in_no_allow_set() {
+        let mut all = star();
+        let first = planned(&all, &validators(3), None);
+        all[1].state = NodeState::Revoked { at: Timestamp::from_millis(1) };
+        let second = planned(&all, &validators(3), Some(&first));
+        let prep = of(&second, "prep-1");
+        assert!(!prep.wireguard.peers.contains_key(&all[1].wireguard_key));
+        let revoked = all[1].overlay.networks();
+        let overlay = prep.firewall.allowed(Purpose::Overlay);
+        assert!(revoked.iter().all(|network| !overlay.0.contains_key(network)));
+        assert!(!second.nodes.contains_key(&all[1].id));
+    }
+
+    #[test]
+    fn a_validator_that_leaves_touches_every_host() {
+        let first = planned(&star(), &validators(3), None);
+        let second = planned(&star(), &validators(2), Some(&first));
+        assert!(second.nodes.values().all(|config| config.revision == Generation(2)));
+        assert_eq!(of(&second, "prep-1").firewall.allowed(Purpose::P2p).0.len(), 2);
+    }
+
+    #[test]
+    fn an_empty_validator_set_still_guards() {
+        let plan = planned(&star(), &ValidatorSet::default(), None);
+        let firewall = &of(&plan, "prep-1").firewall;
+        assert_eq!(firewall.guarded.len(), 6);
+        assert!(firewall.allowed(Purpose::P2p).0.is_empty());
+    }
+}
