@@ -1,2 +1,68 @@
-//! stub
-fn main() {}
+//! `cargo xtask`: the project's own commands. Each does its own set-up on a fresh Debian or Ubuntu machine.
+//! Depends on none of our crates, so that it is built in seconds and can then build the rest.
+
+mod demo;
+mod machine;
+mod step;
+mod test;
+mod tidy;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Picket's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the main job end to end, with real packets, in network namespaces on this machine.
+    Demo {
+        /// End by itself; exit status 0 only if every check held.
+        #[arg(long)]
+        once: bool,
+        /// Print one JSON object per check.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces.
+    Test,
+    /// Check house rules: dependency direction, licences, text.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<ExitCode> {
+    let root = root()?;
+    match command {
+        Command::Demo { once, json } => demo::run(&root, *once, *json),
+        Command::Test => test::run(&root),
+        Command::Tidy => tidy_only(&root),
+    }
+}
+
+fn tidy_only(root: &std::path::Path) -> Result<ExitCode> {
+    let violations = tidy::run(root)?;
+    violations.iter().for_each(|violation| eprintln!("tidy: {violation}"));
+    Ok(if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The workspace's folder: two above this crate's.
+fn root() -> Result<PathBuf> {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().nth(2).context("find the workspace above crates/xtask")?;
+    Ok(root.to_owned())
+}

@@ -1,0 +1,78 @@
+//! What this machine must have: root, system packages, toolchain components. Installs what is missing and says so.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::{path::Path, process::Command};
+
+/// A program and the Debian package that brings it.
+struct Program {
+    name: &'static str,
+    package: &'static str,
+}
+
+const PROGRAMS: [Program; 2] =
+    [Program { name: "nft", package: "nftables" }, Program { name: "ip", package: "iproute2" }];
+
+/// Where system programs lie; root's PATH may lack the sbin folders.
+const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
+
+/// Fails without root, installs missing packages, checks that tunnels can be made.
+pub(crate) fn prepare() -> Result<()> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "network namespaces need root, and this is not root: run it again as `sudo -E env PATH=\"$PATH\" cargo xtask ...`"
+    );
+    install_missing()?;
+    ensure!(
+        Path::new("/dev/net/tun").exists(),
+        "/dev/net/tun is missing: run `modprobe tun`, or start the container with `--device /dev/net/tun`"
+    );
+    Ok(())
+}
+
+/// Adds rustfmt and clippy where the toolchain lacks them.
+pub(crate) fn toolchain_components() -> Result<()> {
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let found = Command::new("cargo").args([tool, "--version"]).output();
+        if found.is_ok_and(|output| output.status.success()) {
+            continue;
+        }
+        eprintln!("xtask: installing the toolchain component {component}");
+        let added = Command::new("rustup").args(["component", "add", component]).status();
+        ensure!(
+            added.is_ok_and(|status| status.success()),
+            "cargo {tool} is missing and `rustup component add {component}` did not work: install it by hand"
+        );
+    }
+    Ok(())
+}
+
+fn install_missing() -> Result<()> {
+    let missing: Vec<&str> = PROGRAMS.iter().filter(|program| !exists(program.name)).map(|p| p.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    ensure!(
+        exists("apt-get"),
+        "{} missing, and this machine has no apt-get: install them with its own package manager",
+        missing.join(" and ")
+    );
+    eprintln!("xtask: installing system packages: {}", missing.join(" "));
+    apt(&["update", "-qq"])?;
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .output()
+        .with_context(|| format!("run apt-get {}", arguments.join(" ")))?;
+    if !output.status.success() {
+        bail!("apt-get {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}
+
+fn exists(program: &str) -> bool {
+    FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}

@@ -1,0 +1,39 @@
+//! One step of a longer run: says what it does, runs a program, tells how long it took.
+
+use anyhow::{Context, Result};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+/// Cargo with arguments, in the workspace. Variables that the outer cargo set for this program are taken away, so that
+/// the inner one finds nothing changed and compiles nothing twice.
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments).current_dir(root).env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command
+}
+
+/// Runs one step; what it prints is passed on. Whether it succeeded.
+pub(crate) fn run(what: &str, command: &mut Command) -> Result<bool> {
+    lines(what, command, |_| ())
+}
+
+/// Runs one step and hands each line of its standard output to `look` as well. Whether it succeeded.
+pub(crate) fn lines(what: &str, command: &mut Command, mut look: impl FnMut(&str)) -> Result<bool> {
+    eprintln!("==> {what}");
+    let started = Instant::now();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("start {what}"))?;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).lines() {
+            let line = line.with_context(|| format!("read what {what} prints"))?;
+            println!("{line}");
+            look(&line);
+        }
+    }
+    let status = child.wait().with_context(|| format!("wait for {what}"))?;
+    eprintln!("==> {what}: {} in {:.1} s", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs_f64());
+    Ok(status.success())
+}

@@ -1,0 +1,74 @@
+//! `cargo xtask test`: everything, in the order in which it fails fastest, and one closing line of totals.
+
+use crate::{machine, step, tidy};
+use anyhow::Result;
+use std::{path::Path, process::ExitCode, time::Instant};
+
+pub(crate) fn run(root: &Path) -> Result<ExitCode> {
+    let started = Instant::now();
+    machine::prepare()?;
+    machine::toolchain_components()?;
+    let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?;
+    let rules = house_rules(root)?;
+    let mut clippy = step::cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet"]);
+    let lints = step::run("lints", clippy.args(["--", "--deny", "warnings"]))?;
+    // Tests start the programs themselves, so all of them are built first, from one set of features.
+    let build = step::run("build", &mut step::cargo(root, &["build", "--workspace", "--all-targets", "--locked"]))?;
+    let mut totals = Totals::default();
+    let mut cargo_test = step::cargo(root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
+    let tests = build && step::lines("tests", &mut cargo_test, |line| totals.add(line))?;
+    let steps = [("format", format), ("house rules", rules), ("lints", lints), ("build", build), ("tests", tests)];
+    let failed: Vec<&str> = steps.iter().filter(|(_, ok)| !ok).map(|(name, _)| *name).collect();
+    println!("steps: {} in {:.0} s", verdict(&failed), started.elapsed().as_secs_f64());
+    println!("picket: {} passed, {} failed", totals.passed, totals.failed);
+    let good = failed.is_empty() && totals.failed == 0 && totals.passed > 0;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verdict(failed: &[&str]) -> String {
+    if failed.is_empty() { "all good".to_owned() } else { format!("FAILED {}", failed.join(", ")) }
+}
+
+fn house_rules(root: &Path) -> Result<bool> {
+    eprintln!("==> house rules");
+    let violations = tidy::run(root)?;
+    violations.iter().for_each(|violation| println!("tidy: {violation}"));
+    Ok(violations.is_empty())
+}
+
+/// What libtest's closing lines add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+}
+
+impl Totals {
+    /// Adds a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; ...`; other lines count nothing.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = result.split_whitespace().collect();
+        for pair in words.windows(2) {
+            let [count, what] = pair else { continue };
+            match (count.parse::<u64>(), *what) {
+                (Ok(count), "passed;") => self.passed += count,
+                (Ok(count), "failed;") => self.failed += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_add_up_over_test_programs() {
+        let mut totals = Totals::default();
+        totals.add("running 3 tests");
+        totals.add("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        totals.add("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.2s");
+        assert_eq!(totals, Totals { passed: 5, failed: 1 });
+    }
+}
