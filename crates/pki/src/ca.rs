@@ -272,3 +272,6 @@ fn date(at: Timestamp) -> Result<OffsetDateTime, CaError> {
 fn seconds(date: OffsetDateTime) -> Timestamp {
     Timestamp::from_millis(date.unix_timestamp().saturating_mul(1000))
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,7 @@ impl ServerCertVerifier for PinnedCa {
         let Some(ca) = pinned else {
             let last = intermediates.last().unwrap_or(end_entity);
             let other = OtherCa { presented: Fingerprint::of(last), pinned: self.pin };
-            return Err(CertificateError::Other(OtherError(Arc::new(other))).into());
+            return Err(Error::Other(OtherError(Arc::new(other))));
         };
         let name = ServerName::try_from(SERVER_NAME).map_err(|_| CertificateError::BadEncoding)?;
         WebPkiServerVerifier::builder_with_provider(Arc::new(only_root(ca)?), self.provider.clone())
@@ -201,3 +201,6 @@ fn only_root(ca: &CertificateDer<'_>) -> Result<RootCertStore, Error> {
     roots.add(ca.clone().into_owned())?;
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

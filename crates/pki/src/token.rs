@@ -229,6 +229,8 @@ fn after_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
 /// `None` where there is no dot. An id may have dots of its own, a secret has none.
 fn id_and_secret(text: &str) -> Option<Result<(TokenId, TokenSecret), TokenError>> {
     let (id, secret) = text.rsplit_once('.')?;
-    let secret = secret.parse();
-    Some(id.parse().map_err(|_| TokenError::Id).and_then(|id| Ok((id, secret?))))
+    Some(secret.parse().and_then(|secret| Ok((id.parse().map_err(|_| TokenError::Id)?, secret))))
 }
+
+#[cfg(test)]
+mod tests;
