@@ -1,1 +1,18 @@
-//! stub
+//! A host's firewall as a value: a policy is lowered to a `Ruleset`, compared with the one found in the kernel, and
+//! the difference rendered as one nft transaction. All of that is pure; only `apply` runs the host's nft.
+
+pub mod apply;
+pub mod diff;
+pub mod interface;
+pub mod lower;
+pub mod observe;
+pub mod render;
+pub mod ruleset;
+
+pub use apply::{Applied, Firewall, FirewallError, Nft, NftError};
+pub use diff::{Change, ReplaceReason, diff};
+pub use interface::{InterfaceName, InterfaceNameError};
+pub use lower::{HostFacts, baseline, lower};
+pub use observe::{Counter, Observed};
+pub use render::transaction;
+pub use ruleset::{Chain, Hook, Match, Rule, Ruleset, Set, TABLE, Verdict};

@@ -1,0 +1,144 @@
+//! From what a firewall has to achieve to the ruleset that achieves it. The shape of the table depends on the host
+//! alone: whatever changes in a policy is a change of elements.
+
+use crate::{Chain, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+/// What lowering has to know of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// The WireGuard interface of the mesh. Overlay addresses are believed only on packets that come out of it.
+    pub overlay_interface: InterfaceName,
+}
+
+/// Counts what reached a guarded port and was dropped.
+pub const REFUSED: &str = "refused";
+
+/// The ruleset for a policy. Every packet to a guarded port is decided by itself, before connection tracking, so that
+/// a removed address is cut in the middle of its connections: let in are the sources allowed for the port's purpose,
+/// the mesh's when they come out of the tunnel, and the operator's; the rest is counted and dropped.
+pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
+    let mut ruleset = Ruleset { counters: BTreeSet::from([REFUSED.to_owned()]), ..Ruleset::default() };
+    for purpose in Purpose::ALL {
+        ruleset.counters.insert(counter(purpose));
+        ruleset.sets.extend(address_sets(purpose, policy.allowed(purpose)));
+    }
+
+    let mut arrivals = vec![Rule { matches: vec![Match::Loopback], counter: None, verdict: Verdict::Accept }];
+    for gate in GATES {
+        let set = format!("{gate}_ports");
+        arrivals.push(Rule {
+            matches: vec![Match::Port(set.clone())],
+            counter: None,
+            verdict: Verdict::Goto(chain(gate)),
+        });
+        ruleset.sets.insert(set, Set::Ports(ports_of(gate, &policy.guarded)));
+        ruleset.chains.insert(chain(gate), Chain { hook: None, rules: gate_rules(gate, host) });
+    }
+    ruleset.chains.insert("raw_in".to_owned(), Chain { hook: Some(Hook::PreroutingRaw), rules: arrivals });
+    ruleset
+}
+
+/// The policy of a host that has not heard from a controller yet: every guarded port closed to all but the operator
+/// (and, as always, the host itself).
+pub fn baseline(guarded: &BTreeMap<GuardedPort, Purpose>, admin: &AllowSet) -> FirewallPolicy {
+    FirewallPolicy { guarded: guarded.clone(), allow: BTreeMap::from([(Purpose::Admin, admin.clone())]) }
+}
+
+/// Each has a set of ports and a chain that decides about them. The admin gate is the end of the other two as well.
+const GATES: [Purpose; 3] = [Purpose::P2p, Purpose::Rpc, Purpose::Admin];
+
+fn gate_rules(gate: Purpose, host: &HostFacts) -> Vec<Rule> {
+    if gate == Purpose::Admin {
+        let overlay = Match::Interface(host.overlay_interface.clone());
+        let refuse = Rule { matches: Vec::new(), counter: Some(REFUSED.to_owned()), verdict: Verdict::Drop };
+        let members = admit(Purpose::Overlay, Some(&overlay)).chain(admit(Purpose::Admin, None));
+        members.chain([refuse]).collect()
+    } else {
+        let others = Rule { matches: Vec::new(), counter: None, verdict: Verdict::Goto(chain(Purpose::Admin)) };
+        admit(gate, None).chain([others]).collect()
+    }
+}
+
+fn admit(purpose: Purpose, only: Option<&Match>) -> impl Iterator<Item = Rule> {
+    let sources = [
+        Match::Source4(format!("{purpose}_hosts4")),
+        Match::Source6(format!("{purpose}_hosts6")),
+        Match::Source4(format!("{purpose}_nets4")),
+        Match::Source6(format!("{purpose}_nets6")),
+    ];
+    sources.into_iter().map(move |source| Rule {
+        matches: only.cloned().into_iter().chain([source]).collect(),
+        counter: Some(counter(purpose)),
+        verdict: Verdict::Accept,
+    })
+}
+
+fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
+    let Normalised { hosts4, hosts6, nets4, nets6 } = normalise(allowed);
+    [
+        (format!("{purpose}_hosts4"), Set::Hosts4(hosts4)),
+        (format!("{purpose}_hosts6"), Set::Hosts6(hosts6)),
+        (format!("{purpose}_nets4"), Set::Nets4(nets4)),
+        (format!("{purpose}_nets6"), Set::Nets6(nets6)),
+    ]
+}
+
+/// A port guarded for the mesh or the operator alone belongs to the admin gate, which lets in exactly those.
+fn ports_of(gate: Purpose, guarded: &BTreeMap<GuardedPort, Purpose>) -> BTreeSet<GuardedPort> {
+    let gate_of = |purpose| if purpose == Purpose::Overlay { Purpose::Admin } else { purpose };
+    guarded.iter().filter(|(_, purpose)| gate_of(**purpose) == gate).map(|(port, _)| *port).collect()
+}
+
+/// All names end in a word of their own after an underscore: `ct`, `fwd` and the like are nft's keywords.
+fn chain(gate: Purpose) -> String {
+    format!("gate_{gate}")
+}
+
+fn counter(purpose: Purpose) -> String {
+    format!("allowed_{purpose}")
+}
+
+#[derive(Default)]
+struct Normalised {
+    hosts4: BTreeSet<Ipv4Addr>,
+    hosts6: BTreeSet<Ipv6Addr>,
+    nets4: BTreeSet<Ipv4Net>,
+    nets6: BTreeSet<Ipv6Net>,
+}
+
+/// Single addresses apart from prefixes, and the prefixes merged: nft refuses overlapping intervals, and its own
+/// merging makes elements that cannot be deleted one by one.
+fn normalise(allowed: &AllowSet) -> Normalised {
+    let mut normalised = Normalised::default();
+    let (mut nets4, mut nets6) = (Vec::new(), Vec::new());
+    for network in allowed.0.keys() {
+        match canonical(*network) {
+            IpNet::V4(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts4.extend([net.addr()]),
+            IpNet::V6(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts6.extend([net.addr()]),
+            IpNet::V4(net) => nets4.push(net),
+            IpNet::V6(net) => nets6.push(net),
+        }
+    }
+    normalised.nets4.extend(Ipv4Net::aggregate(&nets4));
+    normalised.nets6.extend(Ipv6Net::aggregate(&nets6));
+    normalised
+}
+
+/// Length of `::ffff:0:0/96`, the IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+const MAPPED_PREFIX: u8 = 96;
+
+/// An IPv4-mapped network as the IPv4 network it means; anything else as it is.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(net) = network else { return network };
+    let length = net.prefix_len().checked_sub(MAPPED_PREFIX);
+    match (net.addr().to_ipv4_mapped(), length) {
+        (Some(address), Some(length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
+        _ => network,
+    }
+}

@@ -1,0 +1,327 @@
+//! `nft -j list table inet picket` read back into a ruleset. What is not of a kind we write becomes a foreign item,
+//! never an error: somebody else's rule in our table is a finding to repair, not a reason to stop.
+
+use crate::{Hook, Match, Rule, Ruleset, Set, TABLE, Verdict, ruleset::PRIORITY_RAW};
+use ipnet::{Ipv4Net, Ipv6Net};
+use picket_model::{GuardedPort, Protocol};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr},
+};
+use thiserror::Error;
+
+/// Our table as the kernel has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// What is in it; `None` where there is no table.
+    pub ruleset: Option<Ruleset>,
+    /// What its counters have counted, by name.
+    pub counters: BTreeMap<String, Counter>,
+}
+
+/// What a named counter has counted since the table was last replaced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, IP headers included.
+    pub bytes: u64,
+}
+
+/// The listing is not what nft prints.
+#[derive(Debug, Error)]
+#[error("read the listing of table {TABLE}: it is not the JSON that nft prints")]
+pub struct ObserveError(#[from] serde_json::Error);
+
+/// Reads a listing of one table.
+pub fn observe(listing: &[u8]) -> Result<Observed, ObserveError> {
+    let Listing { nftables } = serde_json::from_slice(listing)?;
+    let mut observed = Observed::default();
+    for item in &nftables {
+        match Object::deserialize(item) {
+            Ok(Object::Metainfo(_)) => {}
+            Ok(object) => observed.take(object, item),
+            Err(_) => observed.foreign(item),
+        }
+    }
+    Ok(observed)
+}
+
+impl Observed {
+    fn take(&mut self, object: Object, item: &Value) {
+        let ruleset = self.ruleset.get_or_insert_default();
+        let taken = match object {
+            Object::Metainfo(_) => Some(()),
+            // A flag such as `dormant` takes the whole table out of force.
+            Object::Table(table) => table.flags.is_none().then_some(()),
+            Object::Counter(counter) => {
+                let CounterObject { name, packets, bytes } = counter;
+                self.counters.insert(name.clone(), Counter { packets, bytes });
+                ruleset.counters.insert(name);
+                Some(())
+            }
+            Object::Set(set) => set.read().map(|(name, set)| drop(ruleset.sets.insert(name, set))),
+            Object::Chain(chain) => chain.hook().map(|hook| ruleset.chains.entry(chain.name).or_default().hook = hook),
+            Object::Rule(rule) => {
+                read_rule(rule.expr).map(|read| ruleset.chains.entry(rule.chain).or_default().rules.push(read))
+            }
+        };
+        if taken.is_none() {
+            self.foreign(item);
+        }
+    }
+
+    fn foreign(&mut self, item: &Value) {
+        self.ruleset.get_or_insert_default().foreign.push(described(item));
+    }
+}
+
+/// Kind, handle, name and chain of an item in a listing.
+fn described(item: &Value) -> String {
+    let Some((kind, object)) = item.as_object().and_then(|item| item.iter().next()) else {
+        return "an item without a name".to_owned();
+    };
+    let field = |name: &str| object.get(name).map(|value| format!(" {name} {value}")).unwrap_or_default();
+    format!("{}{}{}{}", kind.escape_debug(), field("name"), field("chain"), field("handle"))
+}
+
+#[derive(Deserialize)]
+struct Listing {
+    nftables: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Object {
+    Metainfo(IgnoredAny),
+    Table(TableObject),
+    Counter(CounterObject),
+    Set(SetObject),
+    Chain(ChainObject),
+    Rule(RuleObject),
+}
+
+#[derive(Deserialize)]
+struct TableObject {
+    flags: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct CounterObject {
+    name: String,
+    packets: u64,
+    bytes: u64,
+}
+
+#[derive(Deserialize)]
+struct SetObject {
+    name: String,
+    #[serde(rename = "type")]
+    key: SetKey,
+    flags: Option<Flags>,
+    timeout: Option<IgnoredAny>,
+    size: Option<IgnoredAny>,
+    #[serde(rename = "auto-merge")]
+    auto_merge: Option<IgnoredAny>,
+    #[serde(default)]
+    elem: Vec<Value>,
+}
+
+/// Names of types, or since nft 1.1.2 the expression that `typeof` was given.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SetKey {
+    Type(String),
+    Concatenated(Vec<String>),
+    Typeof { r#typeof: Expression },
+}
+
+/// Newer nft prints a single flag without the list around it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flags {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Deserialize)]
+struct ChainObject {
+    name: String,
+    r#type: Option<String>,
+    hook: Option<String>,
+    prio: Option<i64>,
+    policy: Option<String>,
+    dev: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct RuleObject {
+    chain: String,
+    expr: Vec<Statement>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Statement {
+    Match { op: String, left: Expression, right: String },
+    Counter(String),
+    Accept,
+    Drop,
+    Goto { target: String },
+}
+
+#[derive(PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expression {
+    Meta { key: String },
+    Payload { protocol: String, field: String },
+    Concat(Vec<Expression>),
+}
+
+impl SetObject {
+    fn read(self) -> Option<(String, Set)> {
+        let interval = match self.flags {
+            None => false,
+            Some(Flags::One(flag)) if flag == "interval" => true,
+            Some(Flags::Many(flags)) if flags == ["interval"] => true,
+            Some(_) => return None,
+        };
+        if self.timeout.is_some() || self.size.is_some() || self.auto_merge.is_some() {
+            return None;
+        }
+        let set = match (self.key.name()?, interval) {
+            (KeyKind::Port, false) => Set::Ports(all(&self.elem, port)?),
+            (KeyKind::Source4, false) => Set::Hosts4(all(&self.elem, host)?),
+            (KeyKind::Source6, false) => Set::Hosts6(all(&self.elem, host)?),
+            (KeyKind::Source4, true) => Set::Nets4(all(&self.elem, |net| {
+                prefix(net, |address: Ipv4Addr, length| Ipv4Net::new(address, length.unwrap_or(32)).ok())
+            })?),
+            (KeyKind::Source6, true) => Set::Nets6(all(&self.elem, |net| {
+                prefix(net, |address: Ipv6Addr, length| Ipv6Net::new(address, length.unwrap_or(128)).ok())
+            })?),
+            (KeyKind::Port, true) => return None,
+        };
+        Some((self.name, set))
+    }
+}
+
+enum KeyKind {
+    Port,
+    Source4,
+    Source6,
+}
+
+impl SetKey {
+    fn name(&self) -> Option<KeyKind> {
+        match self {
+            Self::Type(name) if name == "ipv4_addr" => Some(KeyKind::Source4),
+            Self::Type(name) if name == "ipv6_addr" => Some(KeyKind::Source6),
+            Self::Concatenated(names) if names == &["inet_proto", "inet_service"] => Some(KeyKind::Port),
+            Self::Typeof { r#typeof } => r#typeof.key(),
+            _ => None,
+        }
+    }
+}
+
+impl Expression {
+    fn key(&self) -> Option<KeyKind> {
+        match self {
+            Self::Payload { protocol, field } if field == "saddr" && protocol == "ip" => Some(KeyKind::Source4),
+            Self::Payload { protocol, field } if field == "saddr" && protocol == "ip6" => Some(KeyKind::Source6),
+            Self::Concat(parts) => match parts.as_slice() {
+                [Self::Meta { key }, Self::Payload { protocol, field }]
+                    if key == "l4proto" && protocol == "th" && field == "dport" =>
+                {
+                    Some(KeyKind::Port)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl ChainObject {
+    /// Outer `None`: not a chain of ours.
+    fn hook(&self) -> Option<Option<Hook>> {
+        let base =
+            (self.r#type.as_deref(), self.hook.as_deref(), self.prio, self.policy.as_deref(), self.dev.is_some());
+        match base {
+            (None, None, None, None, false) => Some(None),
+            (Some("filter"), Some("prerouting"), Some(PRIORITY_RAW), Some("accept"), false) => {
+                Some(Some(Hook::PreroutingRaw))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
+    let (mut matches, mut counter) = (Vec::new(), None);
+    let mut statements = statements.into_iter();
+    while let Some(statement) = statements.next() {
+        let verdict = match statement {
+            Statement::Match { op, left, right } if op == "==" && counter.is_none() => {
+                matches.push(read_match(&left, &right)?);
+                continue;
+            }
+            Statement::Counter(name) if counter.is_none() => {
+                counter = Some(name);
+                continue;
+            }
+            Statement::Match { .. } | Statement::Counter(_) => return None,
+            Statement::Accept => Verdict::Accept,
+            Statement::Drop => Verdict::Drop,
+            Statement::Goto { target } => Verdict::Goto(target),
+        };
+        return statements.next().is_none().then_some(Rule { matches, counter, verdict });
+    }
+    None
+}
+
+fn read_match(left: &Expression, right: &str) -> Option<Match> {
+    if let Some(set) = right.strip_prefix('@') {
+        let set = set.to_owned();
+        return left.key().map(|key| match key {
+            KeyKind::Port => Match::Port(set),
+            KeyKind::Source4 => Match::Source4(set),
+            KeyKind::Source6 => Match::Source6(set),
+        });
+    }
+    match left {
+        Expression::Meta { key } if key == "iif" && right == "lo" => Some(Match::Loopback),
+        Expression::Meta { key } if key == "iifname" => right.parse().ok().map(Match::Interface),
+        _ => None,
+    }
+}
+
+fn all<T: Ord>(elements: &[Value], read: impl Fn(&Value) -> Option<T>) -> Option<BTreeSet<T>> {
+    elements.iter().map(read).collect()
+}
+
+fn host<T: std::str::FromStr>(element: &Value) -> Option<T> {
+    element.as_str()?.parse().ok()
+}
+
+/// A whole address is a prefix of full length: `length` is `None` then.
+fn prefix<A: std::str::FromStr, N>(element: &Value, net: impl Fn(A, Option<u8>) -> Option<N>) -> Option<N> {
+    if element.is_string() {
+        return net(host(element)?, None);
+    }
+    let prefix = element.get("prefix")?;
+    net(host(prefix.get("addr")?)?, Some(u8::try_from(prefix.get("len")?.as_u64()?).ok()?))
+}
+
+/// `{"concat": ["tcp", 7100]}`; protocols are numbers (IANA protocol numbers) where `/etc/protocols` is missing.
+fn port(element: &Value) -> Option<GuardedPort> {
+    let [protocol, port] = element.get("concat")?.as_array()?.as_slice() else { return None };
+    let protocol = match (protocol.as_str(), protocol.as_u64()) {
+        (Some("tcp"), _) | (_, Some(6)) => Protocol::Tcp,
+        (Some("udp"), _) | (_, Some(17)) => Protocol::Udp,
+        _ => return None,
+    };
+    let port = u16::try_from(port.as_u64()?).ok()?.try_into().ok()?;
+    Some(GuardedPort { protocol, port })
+}

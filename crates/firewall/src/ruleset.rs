@@ -1,0 +1,243 @@
+//! The value that nft's table is: sets, counters, chains and the few kinds of rule Picket needs. Prints itself in nft
+//! syntax. Knows neither policies nor how to reach the kernel.
+
+use crate::InterfaceName;
+use ipnet::{Ipv4Net, Ipv6Net};
+use picket_model::GuardedPort;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
+/// The one table that is ours, as family and name.
+pub const TABLE: &str = "inet picket";
+
+/// Everything in our table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    /// Named counters.
+    pub counters: BTreeSet<String>,
+    /// Named sets.
+    pub sets: BTreeMap<String, Set>,
+    /// Chains by name.
+    pub chains: BTreeMap<String, Chain>,
+    /// What was found in the table and is not of a kind we write; empty in a wanted ruleset.
+    pub foreign: Vec<String>,
+}
+
+/// A set with its elements. The kind of key is the kind of element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// Protocol and destination port, plain hash.
+    Ports(BTreeSet<GuardedPort>),
+    /// IPv4 source addresses, plain hash: a change costs the same however large the set is.
+    Hosts4(BTreeSet<Ipv4Addr>),
+    /// IPv6 source addresses, plain hash.
+    Hosts6(BTreeSet<Ipv6Addr>),
+    /// IPv4 source prefixes, intervals: small, and never overlapping, which nft refuses.
+    Nets4(BTreeSet<Ipv4Net>),
+    /// IPv6 source prefixes, intervals.
+    Nets6(BTreeSet<Ipv6Net>),
+}
+
+/// A chain: rules in order, after the last of which the packet goes back (or, in a base chain, on its way).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Where a base chain is hooked in; `None` for a chain that is only gone to.
+    pub hook: Option<Hook>,
+    /// Rules in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where a base chain sees packets. Policy accept everywhere: what no rule decides is none of our business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `type filter hook prerouting priority raw`: every arriving packet, before connection tracking and anybody's DNAT.
+    PreroutingRaw,
+}
+
+/// Priority of `raw` in prerouting, linux/netfilter_ipv4.h `NF_IP_PRI_RAW`.
+pub(crate) const PRIORITY_RAW: i64 = -300;
+
+/// One rule: if all matches hold, count, then the verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// All must hold.
+    pub matches: Vec<Match>,
+    /// Named counter that counts the packet.
+    pub counter: Option<String>,
+    /// What becomes of the packet.
+    pub verdict: Verdict,
+}
+
+/// One condition on a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Arrived on the loopback device.
+    Loopback,
+    /// Arrived on the interface of that name, which need not exist yet.
+    Interface(InterfaceName),
+    /// Transport protocol and destination port are in that set, in either family and behind extension headers.
+    Port(String),
+    /// IPv4 source address is in that set.
+    Source4(String),
+    /// IPv6 source address is in that set.
+    Source6(String),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Goes on its way.
+    Accept,
+    /// Is dropped.
+    Drop,
+    /// Is decided by that chain, without coming back.
+    Goto(String),
+}
+
+impl Ruleset {
+    /// Number of addresses and prefixes in all sets.
+    pub fn elements(&self) -> usize {
+        self.sets.values().filter(|set| !matches!(set, Set::Ports(_))).map(Set::len).sum()
+    }
+}
+
+impl Set {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Ports(ports) => ports.len(),
+            Self::Hosts4(hosts) => hosts.len(),
+            Self::Hosts6(hosts) => hosts.len(),
+            Self::Nets4(nets) => nets.len(),
+            Self::Nets6(nets) => nets.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements in nft syntax, in order.
+    pub fn elements(&self) -> Vec<String> {
+        match self {
+            Self::Ports(ports) => ports.iter().map(|p| format!("{} . {}", p.protocol, p.port)).collect(),
+            Self::Hosts4(hosts) => hosts.iter().map(Ipv4Addr::to_string).collect(),
+            Self::Hosts6(hosts) => hosts.iter().map(Ipv6Addr::to_string).collect(),
+            Self::Nets4(nets) => nets.iter().map(Ipv4Net::to_string).collect(),
+            Self::Nets6(nets) => nets.iter().map(Ipv6Net::to_string).collect(),
+        }
+    }
+
+    /// The elements that `other` does not have; `None` where the two are of different kinds.
+    pub fn without(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Ports(a), Self::Ports(b)) => Some(Self::Ports(a - b)),
+            (Self::Hosts4(a), Self::Hosts4(b)) => Some(Self::Hosts4(a - b)),
+            (Self::Hosts6(a), Self::Hosts6(b)) => Some(Self::Hosts6(a - b)),
+            (Self::Nets4(a), Self::Nets4(b)) => Some(Self::Nets4(a - b)),
+            (Self::Nets6(a), Self::Nets6(b)) => Some(Self::Nets6(a - b)),
+            _ => None,
+        }
+    }
+
+    /// `typeof` and not `type`: a `type` set written by nft 1.1.2 or newer makes older nft programs crash.
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Ports(_) => "meta l4proto . th dport",
+            Self::Hosts4(_) | Self::Nets4(_) => "ip saddr",
+            Self::Hosts6(_) | Self::Nets6(_) => "ip6 saddr",
+        }
+    }
+
+    fn is_interval(&self) -> bool {
+        matches!(self, Self::Nets4(_) | Self::Nets6(_))
+    }
+}
+
+impl fmt::Display for Ruleset {
+    /// A table block in nft syntax, everything in order of name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table {TABLE} {{")?;
+        for item in &self.foreign {
+            writeln!(f, "\t# not ours: {item}")?;
+        }
+        for counter in &self.counters {
+            writeln!(f, "\tcounter {counter} {{ }}")?;
+        }
+        for (name, set) in &self.sets {
+            writeln!(f, "\n\tset {name} {{\n{set}\t}}")?;
+        }
+        for (name, chain) in &self.chains {
+            writeln!(f, "\n\tchain {name} {{\n{chain}\t}}")?;
+        }
+        writeln!(f, "}}")
+    }
+}
+
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\t\ttypeof {}", self.key())?;
+        if self.is_interval() {
+            writeln!(f, "\t\tflags interval")?;
+        }
+        if !self.is_empty() {
+            writeln!(f, "\t\telements = {{\n\t\t\t{}\n\t\t}}", self.elements().join(",\n\t\t\t"))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(hook) = &self.hook {
+            writeln!(f, "\t\t{hook}")?;
+        }
+        self.rules.iter().try_for_each(|rule| writeln!(f, "\t\t{rule}"))
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PreroutingRaw => f.write_str("type filter hook prerouting priority raw; policy accept;"),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for condition in &self.matches {
+            write!(f, "{condition} ")?;
+        }
+        if let Some(counter) = &self.counter {
+            write!(f, "counter name \"{counter}\" ")?;
+        }
+        self.verdict.fmt(f)
+    }
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loopback => f.write_str("iif \"lo\""),
+            Self::Interface(name) => write!(f, "iifname \"{name}\""),
+            Self::Port(set) => write!(f, "meta l4proto . th dport @{set}"),
+            Self::Source4(set) => write!(f, "ip saddr @{set}"),
+            Self::Source6(set) => write!(f, "ip6 saddr @{set}"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Drop => f.write_str("drop"),
+            Self::Goto(chain) => write!(f, "goto {chain}"),
+        }
+    }
+}

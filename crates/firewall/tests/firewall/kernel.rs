@@ -1,0 +1,184 @@
+//! The real nft and the real kernel, in a namespace.
+
+use crate::{
+    namespace::Namespace,
+    policies::{allow, lowered, policy, prep},
+};
+use picket_firewall::{Applied, Change, Firewall, FirewallError, Nft, ReplaceReason, Ruleset};
+use picket_model::Purpose;
+use proptest::{
+    strategy::{Strategy as _, ValueTree as _},
+    test_runner::TestRunner,
+};
+
+fn reconcile(namespace: &Namespace, wanted: &Ruleset) -> Result<Applied, FirewallError> {
+    namespace.enter(async || Firewall::new(Nft::locate().unwrap()).reconcile(wanted).await)
+}
+
+fn observe(namespace: &Namespace) -> Option<Ruleset> {
+    namespace.enter(async || Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset)
+}
+
+#[test]
+fn what_is_applied_is_what_is_read_back() {
+    let namespace = Namespace::new();
+    let wanted = lowered(&prep());
+    assert_eq!(observe(&namespace), None);
+    let applied = reconcile(&namespace, &wanted).unwrap();
+    assert_eq!(applied.changes, [Change::ReplaceTable(ReplaceReason::Missing)]);
+    assert_eq!(applied.elements, wanted.elements());
+    assert_eq!(applied.counters.keys().collect::<Vec<_>>(), wanted.counters.iter().collect::<Vec<_>>());
+    assert_eq!(observe(&namespace), Some(wanted));
+}
+
+#[test]
+fn the_second_time_nothing_is_written() {
+    let namespace = Namespace::new();
+    let wanted = lowered(&prep());
+    let mut watch = namespace.watch();
+    reconcile(&namespace, &wanted).unwrap();
+    assert!(watch.changes().iter().any(|line| line.contains("inet picket")), "the watcher sees writes");
+    assert_eq!(reconcile(&namespace, &wanted).unwrap().changes, []);
+    assert_eq!(watch.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn a_change_of_elements_leaves_rules_and_counters_where_they_are() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    reconcile(&namespace, &lowered(&policy)).unwrap();
+    let rules = handles(&namespace);
+    policy.allow.insert(Purpose::P2p, allow(["203.0.113.14", "2001:db8:1::/64", "198.51.100.0/24"]));
+    policy.guarded.pop_last();
+    let wanted = lowered(&policy);
+    let applied = reconcile(&namespace, &wanted).unwrap();
+    assert!(applied.changes.len() > 3, "{:?}", applied.changes);
+    assert_eq!(handles(&namespace), rules);
+    assert_eq!(observe(&namespace), Some(wanted));
+}
+
+fn handles(namespace: &Namespace) -> Vec<String> {
+    let listing = namespace.nft(&["-a", "list", "table", "inet", "picket"]);
+    let handles: Vec<String> = listing.lines().filter(|line| line.contains("# handle")).map(str::to_owned).collect();
+    assert!(handles.len() > 20, "{listing}");
+    handles
+}
+
+#[test]
+fn one_list_after_the_other_is_applied() {
+    let namespace = Namespace::new();
+    let mut runner = TestRunner::deterministic();
+    reconcile(&namespace, &lowered(&prep())).unwrap();
+    for step in 0..60 {
+        let wanted = lowered(&policy().new_tree(&mut runner).unwrap().current());
+        let applied = reconcile(&namespace, &wanted).unwrap_or_else(|error| panic!("step {step}: {error}\n{wanted}"));
+        let whole = applied.changes.iter().find(|change| matches!(change, Change::ReplaceTable(_)));
+        assert_eq!(whole, None, "step {step}");
+        assert_eq!(observe(&namespace).as_ref(), Some(&wanted), "step {step}");
+    }
+}
+
+#[test]
+fn tables_of_others_stay_as_they_are() {
+    let namespace = Namespace::new();
+    namespace.load(
+        "table inet theirs {
+            set hosts { typeof ip saddr; flags interval; auto-merge; elements = { 203.0.113.0/24, 192.0.2.7 } }
+            map doors { type inet_service : verdict; elements = { 22 : accept, 7100 : drop } }
+            chain input { type filter hook input priority 0; policy drop; ip saddr @hosts tcp dport vmap @doors; }
+        }
+        table ip picket { chain input { type filter hook input priority 5; tcp dport 7100 counter accept; }; }",
+    );
+    let theirs =
+        || namespace.nft(&["list", "table", "inet", "theirs"]) + &namespace.nft(&["list", "table", "ip", "picket"]);
+    let before = theirs();
+    let mut policy = prep();
+    reconcile(&namespace, &lowered(&policy)).unwrap();
+    policy.allow.clear();
+    reconcile(&namespace, &lowered(&policy)).unwrap();
+    namespace.nft(&["delete", "table", "inet", "picket"]);
+    reconcile(&namespace, &lowered(&policy)).unwrap();
+    namespace.enter(async || Firewall::new(Nft::locate().unwrap()).remove().await.unwrap());
+    assert_eq!(theirs(), before);
+}
+
+#[test]
+fn removing_takes_our_table_away_and_may_be_repeated() {
+    let namespace = Namespace::new();
+    reconcile(&namespace, &lowered(&prep())).unwrap();
+    for _ in 0..2 {
+        namespace.enter(async || Firewall::new(Nft::locate().unwrap()).remove().await.unwrap());
+        assert_eq!(observe(&namespace), None);
+    }
+}
+
+#[test]
+fn whatever_others_do_to_our_table_is_repaired() {
+    let wanted = lowered(&prep());
+    let check = |damage: &str, expect: &str| {
+        let namespace = Namespace::new();
+        reconcile(&namespace, &wanted).unwrap();
+        namespace.load(damage);
+        let applied = reconcile(&namespace, &wanted).unwrap();
+        let first = applied.changes[0].to_string();
+        assert!(first.contains(expect), "{damage}: {first}");
+        assert_eq!(observe(&namespace).as_ref(), Some(&wanted), "{damage}");
+    };
+    check("flush ruleset", "it is missing");
+    check("delete table inet picket", "it is missing");
+    check("flush table inet picket", "chains or rules differ");
+    check("flush chain inet picket gate_p2p", "chains or rules differ");
+    check("insert rule inet picket raw_in accept", "chains or rules differ");
+    check("insert rule inet picket gate_p2p ip saddr @rpc_hosts4 accept", "chains or rules differ");
+    check("insert rule inet picket gate_p2p ip saddr 203.0.113.99 accept", "not ours in it: rule chain \"gate_p2p\"");
+    check("insert rule inet picket gate_p2p ip saddr != @p2p_hosts4 accept", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p counter accept", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p limit rate 1/second accept", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p jump gate_rpc", "not ours in it: rule");
+    check(
+        "add chain inet picket early { type filter hook prerouting priority -400; }",
+        "not ours in it: chain name \"early\"",
+    );
+    check("add chain inet picket raw_in { policy drop; }", "not ours in it: chain name \"raw_in\"");
+    check("add chain inet picket more", "chains or rules differ");
+    check("add counter inet picket more", "other counters");
+    check("add set inet picket more { typeof ip saddr; }", "other sets");
+    check("add set inet picket more { typeof ip saddr; timeout 1h; }", "not ours in it: set name \"more\"");
+    check("add map inet picket more { type inet_service : verdict; }", "not ours in it: map name \"more\"");
+    check("add quota inet picket more { 5 mbytes }", "not ours in it: quota name \"more\"");
+    check("add table inet picket { flags dormant; }", "not ours in it: table name \"picket\"");
+    check("add element inet picket p2p_hosts4 { 203.0.113.99 }", "delete from p2p_hosts4: 203.0.113.99");
+    check("delete element inet picket p2p_hosts4 { 203.0.113.11 }", "add to p2p_hosts4: 203.0.113.11");
+    check("flush set inet picket p2p_ports", "add to p2p_ports: tcp . 7100, udp . 7100");
+    check("add element inet picket p2p_ports { sctp . 7100 }", "not ours in it: set name \"p2p_ports\"");
+    check("add element inet picket p2p_ports { tcp . 0 }", "not ours in it: set name \"p2p_ports\"");
+    check("add element inet picket p2p_nets4 { 203.0.113.1-203.0.113.6 }", "not ours in it: set name \"p2p_nets4\"");
+    check("add element inet picket p2p_nets4 { 203.0.113.200 }", "delete from p2p_nets4: 203.0.113.200/32");
+    check(
+        "add element inet picket p2p_hosts4 { 203.0.113.99 comment \"me\" }",
+        "not ours in it: set name \"p2p_hosts4\"",
+    );
+}
+
+#[test]
+fn ten_thousand_addresses_are_one_transaction() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    let v4 = (0..5000).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
+    let v6 = (0..5000).map(|n| format!("2001:db8:5::{n:x}"));
+    policy.allow.insert(Purpose::P2p, allow(v4.chain(v6)));
+    let wanted = lowered(&policy);
+    let mut watch = namespace.watch();
+    let applied = reconcile(&namespace, &wanted).unwrap();
+    assert!(applied.elements > 10_000);
+    assert_eq!(generations(&watch.changes()), 1);
+
+    policy.allow.insert(Purpose::P2p, allow(["203.0.113.1"]));
+    let applied = reconcile(&namespace, &lowered(&policy)).unwrap();
+    assert!(matches!(applied.changes[0], Change::DeleteElements { .. }), "{}", applied.changes[0]);
+    assert_eq!(generations(&watch.changes()), 1);
+}
+
+fn generations(lines: &[String]) -> usize {
+    lines.iter().filter(|line| line.starts_with("# new generation")).count()
+}

@@ -1,0 +1,144 @@
+//! What a policy means for packets, and how its ruleset is written.
+
+use crate::{
+    packet::{Packet, decide},
+    policies::{OVERLAY, allow, guarded_port, lowered, mainnet_ports, network, policy, port, prep, v4, v6},
+};
+use ipnet::{IpNet, Ipv4Net};
+use picket_firewall::{Set, baseline, render::replacement};
+use picket_model::{FirewallPolicy, Protocol, Purpose};
+use proptest::{prelude::*, sample::select};
+use std::{collections::BTreeMap, net::IpAddr};
+
+fn packet() -> impl Strategy<Value = Packet> {
+    let interface = select(vec!["lo", "eth0", OVERLAY]).prop_map(str::to_owned);
+    let source = prop_oneof![v4().prop_map(IpAddr::V4), v6().prop_map(IpAddr::V6)];
+    (interface, source, guarded_port()).prop_map(|(interface, source, to)| Packet { interface, source, to })
+}
+
+/// The policy's meaning, read off the policy itself.
+fn is_let_in(policy: &FirewallPolicy, packet: &Packet) -> bool {
+    let allowed = |purpose| policy.allowed(purpose).0.keys().any(|net| canonical(*net).contains(&packet.source));
+    let Some(purpose) = policy.guarded.get(&packet.to) else { return true };
+    packet.interface == "lo"
+        || allowed(Purpose::Admin)
+        || (*purpose != Purpose::Overlay && allowed(*purpose))
+        || (packet.interface == OVERLAY && allowed(Purpose::Overlay))
+}
+
+fn canonical(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V6(net) if net.prefix_len() >= 96 => match net.addr().to_ipv4_mapped() {
+            Some(address) => IpNet::V4(Ipv4Net::new(address, net.prefix_len() - 96).unwrap()),
+            None => network,
+        },
+        _ => network,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn packets_are_decided_as_the_policy_says(policy in policy(), packet in packet()) {
+        let decision = decide(&lowered(&policy), &packet);
+        prop_assert_eq!(decision.accepted, is_let_in(&policy, &packet));
+        prop_assert_eq!(decision.counter.as_deref() == Some("refused"), !decision.accepted);
+        let guarded = policy.guarded.contains_key(&packet.to) && packet.interface != "lo";
+        prop_assert_eq!(decision.counter.is_some(), guarded, "every packet to a guarded port is counted");
+    }
+
+    #[test]
+    fn the_order_of_a_list_does_not_matter(
+        (one, other) in proptest::collection::vec(network(), 0..20)
+            .prop_flat_map(|list| (Just(list.clone()), Just(list).prop_shuffle()))
+    ) {
+        let text = |list: Vec<IpNet>| {
+            let allow = BTreeMap::from([(Purpose::P2p, allow(list))]);
+            lowered(&FirewallPolicy { guarded: mainnet_ports(), allow }).to_string()
+        };
+        prop_assert_eq!(text(one), text(other));
+    }
+
+    #[test]
+    fn prefixes_never_overlap_and_cannot_be_merged_further(policy in policy()) {
+        for set in lowered(&policy).sets.values() {
+            let nets: Vec<IpNet> = match set {
+                Set::Nets4(nets) => nets.iter().copied().map(IpNet::V4).collect(),
+                Set::Nets6(nets) => nets.iter().copied().map(IpNet::V6).collect(),
+                _ => continue,
+            };
+            prop_assert_eq!(IpNet::aggregate(&nets).len(), nets.len());
+            let overlap = nets.iter().flat_map(|a| nets.iter().map(move |b| (a, b))).any(|(a, b)| a != b && a.contains(b));
+            prop_assert!(!overlap, "{:?}", nets);
+        }
+    }
+
+    #[test]
+    fn the_shape_of_the_table_does_not_depend_on_the_policy(one in policy(), other in policy()) {
+        let (one, other) = (lowered(&one), lowered(&other));
+        prop_assert_eq!(&one.chains, &other.chains);
+        prop_assert_eq!(&one.counters, &other.counters);
+        prop_assert!(one.sets.keys().eq(other.sets.keys()));
+    }
+}
+
+fn check(policy: &FirewallPolicy, interface: &str, source: &str, number: u16, counter: Option<&str>) {
+    let packet =
+        Packet { interface: interface.into(), source: source.parse().unwrap(), to: port(Protocol::Tcp, number) };
+    assert_eq!(decide(&lowered(policy), &packet).counter.as_deref(), counter, "{packet:?}");
+}
+
+#[test]
+fn each_is_let_in_by_the_door_meant_for_it() {
+    let prep = prep();
+    check(&prep, "eth0", "203.0.113.11", 7100, Some("allowed_p2p"));
+    check(&prep, "eth0", "203.0.113.11", 9000, Some("allowed_rpc"));
+    check(&prep, "eth0", "203.0.113.12", 9000, Some("refused"));
+    check(&prep, "eth0", "203.0.113.13", 9080, Some("allowed_rpc"));
+    check(&prep, "eth0", "2001:db8:1::11", 7100, Some("allowed_p2p"));
+    check(&prep, "eth0", "192.0.2.31", 9080, Some("allowed_admin"));
+    check(&prep, "eth0", "192.0.2.32", 9080, Some("refused"));
+    check(&prep, OVERLAY, "10.77.0.2", 7100, Some("allowed_overlay"));
+    check(&prep, OVERLAY, "fd00:77::2", 9000, Some("allowed_overlay"));
+    check(&prep, "eth0", "203.0.113.99", 22, None);
+    check(&prep, "lo", "203.0.113.99", 7100, None);
+}
+
+#[test]
+fn an_overlay_address_is_believed_only_out_of_the_tunnel() {
+    check(&prep(), "eth0", "10.77.0.2", 7100, Some("refused"));
+    check(&prep(), "eth0", "fd00:77::2", 7100, Some("refused"));
+    check(&prep(), "picket01", "10.77.0.2", 7100, Some("refused"));
+}
+
+#[test]
+fn the_baseline_is_closed_to_all_but_the_operator() {
+    let closed = baseline(&mainnet_ports(), &allow(["192.0.2.0/24"]));
+    check(&closed, "eth0", "203.0.113.11", 7100, Some("refused"));
+    check(&closed, OVERLAY, "10.77.0.2", 7100, Some("refused"));
+    check(&closed, "eth0", "192.0.2.9", 7100, Some("allowed_admin"));
+    check(&closed, "eth0", "203.0.113.11", 22, None);
+}
+
+#[test]
+fn a_port_guarded_for_the_mesh_alone_is_closed_to_validators() {
+    let mut policy = prep();
+    policy.guarded.insert(port(Protocol::Tcp, 8080), Purpose::Overlay);
+    policy.guarded.insert(port(Protocol::Tcp, 8081), Purpose::Admin);
+    check(&policy, "eth0", "203.0.113.11", 8080, Some("refused"));
+    check(&policy, OVERLAY, "10.77.0.2", 8080, Some("allowed_overlay"));
+    check(&policy, OVERLAY, "10.77.0.2", 8081, Some("allowed_overlay"));
+    check(&policy, "eth0", "192.0.2.9", 8081, Some("allowed_admin"));
+}
+
+#[test]
+fn a_prep_as_text() {
+    insta::assert_snapshot!(replacement(&lowered(&prep())));
+}
+
+#[test]
+fn a_closed_baseline_as_text() {
+    let closed = baseline(&mainnet_ports(), &allow(["192.0.2.0/24"]));
+    insta::assert_snapshot!(replacement(&lowered(&closed)));
+}

@@ -1,0 +1,12 @@
+//! The firewall from outside: what is let in, what changes, and that the kernel agrees. The kernel's part needs root
+//! and makes network namespaces of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
+mod changes;
+mod kernel;
+mod listing;
+mod lowering;
+mod namespace;
+mod packet;
+mod policies;
