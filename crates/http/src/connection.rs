@@ -8,7 +8,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::graceful::GracefulConnection,
 };
-use std::{convert::Infallible, fmt, future::pending, net::SocketAddr, pin::pin, time::Duration, time::SystemTime};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::pending,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -19,8 +27,6 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-/// A half-open HTTP/2 connection is pinged after so long, and given up after as long again.
-const PING: Duration = Duration::from_secs(10);
 /// What a request in flight may still take when its connection is closed under it.
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// Requests at once on one HTTP/2 connection; an agent has a poll, a report and a renewal.
@@ -67,8 +73,8 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Limits { header_timeout, request_timeout, max_body, stop_grace, .. } = self.limits;
-        let first_request = std::sync::Arc::new(Notify::new());
+        let Limits { header_timeout, request_timeout, keep_alive, max_body, stop_grace, .. } = self.limits;
+        let first_request = Arc::new(Notify::new());
         let end = End {
             entered: self.connections.enter(peer.node().map(|node| node.node.clone())),
             stopped,
@@ -99,7 +105,7 @@ impl Shared {
             }
             Version::Http2 => {
                 let mut http = conn::http2::Builder::new(TokioExecutor::new());
-                http.timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
+                http.timer(TokioTimer::new()).keep_alive_interval(keep_alive).keep_alive_timeout(keep_alive);
                 http.max_concurrent_streams(MAX_STREAMS);
                 end.drive(http.serve_connection(io, service), &first_request).await;
             }
@@ -168,7 +174,7 @@ fn identity(stream: &TlsStream<TcpStream>) -> Result<ClientIdentity, picket_pki:
 /// Ends if no request arrives in time: neither hyper's HTTP/2 handshake nor an idle connection has a limit of its own.
 async fn no_request(first: &Notify, within: Duration) {
     if timeout(within, first.notified()).await.is_ok() {
-        pending().await
+        pending::<()>().await;
     }
 }
 

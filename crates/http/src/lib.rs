@@ -10,3 +10,6 @@ pub use connections::Connections;
 pub use limits::Limits;
 pub use peer::{ClientIdentity, Peer};
 pub use server::Server;
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// From a request's head to its answer's head, reading the body included; then 408. Default 60 s, longer than any poll waits.
     pub request_timeout: Duration,
+    /// A silent HTTP/2 connection is pinged after so long, and given up after as long again. Default 10 s.
+    pub keep_alive: Duration,
     /// Bytes of a request's body; more fails in the handler's extractor, with 413. Default 1 MiB.
     pub max_body: usize,
     /// How long requests may still run once the listener stops. Default 10 s.
@@ -26,6 +28,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(10),
             max_body: 1 << 20,
             stop_grace: Duration::from_secs(10),
         }

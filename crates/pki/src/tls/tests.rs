@@ -3,7 +3,7 @@
 use super::*;
 use crate::{TlsKey, node_of};
 use picket_model::{MeshId, NodeId, Timestamp};
-use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
+use rustls::{ClientConnection, ConnectionCommon, HandshakeKind, ServerConnection, SideData};
 use std::{
     io::Read,
     ops::{Deref, DerefMut},
@@ -101,6 +101,18 @@ fn controllers_and_nodes_cannot_pass_for_each_other() {
 }
 
 #[test]
+fn no_session_is_resumed_past_a_look_at_the_certificate() {
+    let ca = ca("one");
+    let mut client = client(&ca, Some(&member(&ca, now())));
+    client.resumption = Resumption::in_memory_sessions(4);
+    let server = server(&ca);
+    for _ in 0..2 {
+        let shaken = handshake(SERVER_NAME, client.clone(), server.clone()).unwrap();
+        assert!(shaken.is_some());
+    }
+}
+
+#[test]
 fn without_a_client_ca_nobody_is_asked_for_a_certificate() {
     let (ours, theirs) = (ca("one"), ca("two"));
     let served = ServedCertificate::new(ours.server_certificate(now()).unwrap()).unwrap();
@@ -139,6 +151,7 @@ fn handshake(host: &str, client: ClientConfig, server: ServerConfig) -> Result<O
     }
     assert!(!client.is_handshaking() && !server.is_handshaking());
     assert_eq!((client.alpn_protocol(), server.alpn_protocol()), (Some(ALPN[0]), Some(ALPN[0])));
+    assert_eq!(server.handshake_kind(), Some(HandshakeKind::Full));
     let certificate = server.peer_certificates().and_then(|chain| chain.first());
     Ok(certificate.map(|certificate| node_of(certificate).map(|node| (node.mesh, node.node)).unwrap()))
 }
