@@ -1,0 +1,251 @@
+//! The configuration file: small, every line of it optional, unknown lines refused.
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use picket_chain::{Source, SourceError};
+use picket_model::Policy;
+use serde::Deserialize;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use thiserror::Error;
+
+/// Read if it exists and no other file is named.
+pub const DEFAULT_PATH: &str = "/etc/picket/controller.toml";
+/// Database, CA and the operator's token, unless another folder is named.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/picket/controller";
+
+/// Why there is no configuration.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("read configuration {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file says something that is not understood.
+    #[error("{}:{line}:{column}: {message}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value is out of its range.
+    #[error("{}: {message}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and what to write.
+        message: String,
+    },
+}
+
+/// What the operator may set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Listen,
+    /// The validator list.
+    pub chain: Chain,
+    /// Ranges of addresses inside the mesh; those chosen at first start where absent.
+    pub overlay: Overlay,
+    /// The policy; absent, the stored one stays in force.
+    pub policy: Option<Policy>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// For agents, with their certificates: must be reachable from every host.
+    pub agents: SocketAddr,
+    /// For operators, with their tokens.
+    pub operators: SocketAddr,
+    /// Health and metrics, without authentication.
+    pub health: SocketAddr,
+}
+
+impl Default for Listen {
+    /// Agents on all addresses of both families, the others on loopback.
+    fn default() -> Self {
+        Self {
+            agents: (Ipv6Addr::UNSPECIFIED, 7443).into(),
+            operators: (Ipv4Addr::LOCALHOST, 7444).into(),
+            health: (Ipv4Addr::LOCALHOST, 7445).into(),
+        }
+    }
+}
+
+/// The validator list.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Chain {
+    /// Network id that every answer must name: 1 is ICON mainnet.
+    pub nid: u64,
+    /// Seconds between polls.
+    pub poll_seconds: u64,
+    /// JSON-RPC endpoints; a majority of them must agree.
+    pub sources: Vec<SourceUrl>,
+}
+
+impl Chain {
+    /// Time between polls.
+    pub const fn poll(&self) -> Duration {
+        Duration::from_secs(self.poll_seconds)
+    }
+}
+
+impl Default for Chain {
+    /// ICON mainnet by three public endpoints, so that one of them may be away or wrong: the foundation's citizen nodes,
+    /// its P-Rep nodes (iconloop/icon_network_info), and the community's.
+    fn default() -> Self {
+        const MAINNET: [&str; 3] = [
+            "https://ctz.solidwallet.io/api/v3",
+            "https://preps.net.solidwallet.io/api/v3",
+            "https://api.icon.community/api/v3",
+        ];
+        let sources = MAINNET.into_iter().filter_map(|url| SourceUrl::try_from(url.to_owned()).ok()).collect();
+        Self { nid: 1, poll_seconds: 30, sources }
+    }
+}
+
+/// A source, written as its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct SourceUrl(pub Source);
+
+impl TryFrom<String> for SourceUrl {
+    type Error = SourceError;
+
+    fn try_from(text: String) -> Result<Self, SourceError> {
+        Source::new(&text).map(Self)
+    }
+}
+
+/// Ranges of addresses inside the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overlay {
+    /// IPv4; 10.86.0.0/16 at first start.
+    pub v4: Option<Ipv4Net>,
+    /// IPv6; a random /48 of fd00::/8 at first start (RFC 4193).
+    pub v6: Option<Ipv6Net>,
+}
+
+impl Config {
+    /// Reads the file named, else the default one if it exists, else none.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path),
+            Err(cause) if named.is_none() && cause.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(cause) => Err(ConfigError::Read { path: path.to_owned(), cause }),
+        }
+    }
+
+    /// Reads a file's text; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+            let message = error.message().trim().replace('\n', ", ");
+            ConfigError::Line { path: path.to_owned(), line, column, message }
+        })?;
+        config.check().map_err(|message| ConfigError::Value { path: path.to_owned(), message })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let sources = &self.chain.sources;
+        if sources.is_empty() {
+            return Err("chain.sources is empty: name at least one JSON-RPC endpoint, or leave the line out".to_owned());
+        }
+        for (place, source) in sources.iter().enumerate() {
+            if sources.iter().take(place).any(|earlier| earlier.0.id() == source.0.id()) {
+                return Err(format!("chain.sources names {} twice: one host is one witness", source.0.id()));
+            }
+        }
+        if self.chain.poll_seconds == 0 {
+            return Err("chain.poll_seconds is 0: write at least 1".to_owned());
+        }
+        if self.overlay.v4.is_some_and(|net| net.prefix_len() > 28) {
+            return Err("overlay.v4 is too narrow: give a /28 or wider".to_owned());
+        }
+        // Hosts' IPv6 addresses take the lower 64 bits.
+        if self.overlay.v6.is_some_and(|net| net.prefix_len() > 64) {
+            return Err("overlay.v6 is too narrow: give a /64 or wider".to_owned());
+        }
+        if let Some(agree) = self.policy.as_ref().and_then(|policy| policy.agree)
+            && !(1..=sources.len()).contains(&agree)
+        {
+            return Err(format!("policy.agree is {agree}: write 1 to {}, the number of chain.sources", sources.len()));
+        }
+        Ok(())
+    }
+}
+
+/// Line and column of a byte, both from 1.
+fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expect: &str) {
+        let found = match Config::parse(text, Path::new("c.toml")) {
+            Ok(config) => format!("{config:?}"),
+            Err(error) => error.to_string(),
+        };
+        assert!(found.contains(expect), "{text:?} gives {found}");
+    }
+
+    #[test]
+    fn no_file_means_mainnet_with_defaults() {
+        let config = Config::parse("", Path::new("c.toml")).unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.chain.sources.len(), 3);
+        assert_eq!((config.listen.agents.port(), config.listen.operators.port()), (7443, 7444));
+        assert!(Config::load(Some(Path::new("/nowhere/c.toml"))).is_err());
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_by_file_line_and_column() {
+        check("[chain]\nnid = 1\npol_seconds = 3\n", "c.toml:3:1: unknown field `pol_seconds`");
+        check("[listen]\nagents = \"7443\"\n", "c.toml:2:10: ");
+        check("[policy]\nadmin = [\"192.0.2.0\"]\n", "c.toml:2:");
+        check("[chain]\nsources = [\"ftp://example.com\"]\n", "c.toml:2:12: \"ftp://example.com\" begins with neither");
+        check("nonsense", "c.toml:1:");
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_with_what_to_write() {
+        check("[chain]\nsources = []", "chain.sources is empty");
+        check("[chain]\nsources = [\"http://a.example/x\", \"http://a.example/y\"]", "names a.example twice");
+        check("[chain]\npoll_seconds = 0", "at least 1");
+        check("[policy]\nagree = 4", "1 to 3");
+        check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
+    }
+
+    #[test]
+    fn a_policy_is_read_over_its_defaults() {
+        let text = "[policy]\nadmin = [\"192.0.2.0/24\"]\n[policy.brakes]\nmin_size = 4\n";
+        let policy = Config::parse(text, Path::new("c.toml")).unwrap().policy.unwrap();
+        assert_eq!((policy.brakes.min_size, policy.brakes.max_removed), (4, 10));
+        assert_eq!(policy.grades, Policy::default().grades);
+    }
+}

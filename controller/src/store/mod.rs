@@ -1,0 +1,107 @@
+//! What must survive a restart: one database, one file per noun. SQL that also suits PostgreSQL; no decisions.
+//! A row that cannot be read is an error that names it, never an empty default.
+
+mod error;
+mod events;
+mod meshes;
+mod nodes;
+mod observations;
+mod operators;
+mod plans;
+mod policies;
+mod reports;
+mod row;
+mod tokens;
+mod validators;
+
+pub use error::StoreError;
+pub use events::Actor;
+pub use nodes::Enrolled;
+pub use observations::SourceRow;
+pub use operators::Operator;
+pub use plans::{Cut, Target};
+pub use reports::StoredReport;
+pub use tokens::Token;
+pub use validators::MergeRow;
+
+use error::sql;
+use picket_model::MeshId;
+use sqlx::{
+    SqlSafeStr as _, Sqlite, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{path::Path, time::Duration};
+
+/// The steps of the schema, oldest first; a released one is never changed.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "start", include_str!("../../migrations/sqlite/0001_start.sql"))];
+/// One writer and a few readers; each connection costs a thread and a page cache.
+const CONNECTIONS: u32 = 4;
+/// How long a change waits for another one to finish.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The database of one mesh.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: SqlitePool,
+    mesh: MeshId,
+}
+
+impl Store {
+    /// Opens the database file, made where there is none, and brings its schema up to date.
+    pub async fn open(path: &Path, mesh: MeshId) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A revoke that was answered must outlive a power cut.
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let failed = |cause| StoreError::Open { path: path.to_owned(), cause };
+        let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(failed)?;
+        let steps = MIGRATIONS.into_iter().map(|(version, name, text)| {
+            Migration::new(version, name.into(), MigrationType::Simple, text.into_sql_str(), false)
+        });
+        let migrated = Migrator::with_migrations(steps.collect()).run(&pool).await;
+        migrated.map_err(|cause| StoreError::migration(path, cause))?;
+        Ok(Self { pool, mesh })
+    }
+
+    /// A consistent view of everything.
+    pub async fn read(&self) -> Result<Transaction, StoreError> {
+        self.begin("BEGIN").await
+    }
+
+    /// A change. No other begins before this one is committed or dropped; dropped, it leaves nothing behind.
+    pub async fn write(&self) -> Result<Transaction, StoreError> {
+        self.begin("BEGIN IMMEDIATE").await
+    }
+
+    async fn begin(&self, statement: &'static str) -> Result<Transaction, StoreError> {
+        let sql = self.pool.begin_with(statement).await.map_err(sql("begin a transaction"))?;
+        Ok(Transaction { sql, mesh: self.mesh.clone() })
+    }
+
+    /// Waits for what is under way and closes the database.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// One transaction; each noun's file adds its statements.
+#[derive(Debug)]
+pub struct Transaction {
+    sql: sqlx::Transaction<'static, Sqlite>,
+    mesh: MeshId,
+}
+
+impl Transaction {
+    /// Makes the change last.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.sql.commit().await.map_err(sql("commit a transaction"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! Enrolled hosts. Rows are never deleted: a revoked host's keys and addresses are not given out again.
+
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{plain, plain_or_none, text, text_or_none, time, time_or_none},
+};
+use picket_model::{Node, NodeId, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
+use sqlx::{query, sqlite::SqliteRow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+/// A host and the join token it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolled {
+    /// The host.
+    pub node: Node,
+    /// The token.
+    pub token: TokenId,
+}
+
+impl Transaction {
+    /// All hosts, revoked ones too.
+    pub async fn nodes(&mut self) -> Result<BTreeMap<NodeId, Node>, StoreError> {
+        let rows = query("SELECT * FROM nodes WHERE mesh = $1")
+            .bind(self.mesh.as_str())
+            .fetch_all(&mut *self.sql)
+            .await
+            .map_err(sql("read the hosts"))?;
+        rows.iter().map(|row| node(row).map(|node| (node.id.clone(), node))).collect()
+    }
+
+    /// One host by id.
+    pub async fn node(&mut self, id: &NodeId) -> Result<Option<Node>, StoreError> {
+        let row = query("SELECT * FROM nodes WHERE mesh = $1 AND id = $2")
+            .bind(self.mesh.as_str())
+            .bind(id.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read a host"))?;
+        row.as_ref().map(node).transpose()
+    }
+
+    /// One host by id or name: the member of that name, else the one revoked last.
+    pub async fn node_called(&mut self, id_or_name: &str) -> Result<Option<Node>, StoreError> {
+        let row = query(
+            "SELECT * FROM nodes WHERE mesh = $1 AND (id = $2 OR name = $2)
+             ORDER BY CASE WHEN id = $2 THEN 0 WHEN revoked_at IS NULL THEN 1 ELSE 2 END, revoked_at DESC LIMIT 1",
+        )
+        .bind(self.mesh.as_str())
+        .bind(id_or_name)
+        .fetch_optional(&mut *self.sql)
+        .await
+        .map_err(sql("read a host"))?;
+        row.as_ref().map(node).transpose()
+    }
+
+    /// Every host, revoked ones too, that has one of the two keys: at most two.
+    pub async fn nodes_with_key(
+        &mut self,
+        wireguard: &WireGuardPublicKey,
+        tls_key_sha256: &str,
+    ) -> Result<Vec<Enrolled>, StoreError> {
+        let rows = query("SELECT * FROM nodes WHERE wireguard_key = $1 OR tls_key_sha256 = $2")
+            .bind(wireguard.to_string())
+            .bind(tls_key_sha256)
+            .fetch_all(&mut *self.sql)
+            .await
+            .map_err(sql("look keys up"))?;
+        rows.iter().map(|row| Ok(Enrolled { node: node(row)?, token: text(row, "token")? })).collect()
+    }
+
+    /// IPv4 overlay addresses ever given out.
+    pub async fn overlay_addresses_taken(&mut self) -> Result<BTreeSet<Ipv4Addr>, StoreError> {
+        let rows = query("SELECT overlay_v4 FROM nodes WHERE mesh = $1")
+            .bind(self.mesh.as_str())
+            .fetch_all(&mut *self.sql)
+            .await
+            .map_err(sql("read overlay addresses"))?;
+        rows.iter().map(|row| text(row, "overlay_v4")).collect()
+    }
+
+    /// Enters a new host.
+    pub async fn insert_node(&mut self, node: &Node, token: &TokenId) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO nodes (mesh, id, name, role, wireguard_key, tls_key_sha256, overlay_v4, overlay_v6, endpoint,
+                machine_id, token, enrolled_at, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL)",
+        )
+        .bind(self.mesh.as_str())
+        .bind(node.id.as_str())
+        .bind(node.name.as_str())
+        .bind(node.role.to_string())
+        .bind(node.wireguard_key.to_string())
+        .bind(node.tls_key_sha256.as_str())
+        .bind(node.overlay.v4.to_string())
+        .bind(node.overlay.v6.to_string())
+        .bind(node.endpoint.map(|endpoint| endpoint.to_string()))
+        .bind(node.machine_id.as_deref())
+        .bind(token.as_str())
+        .bind(node.enrolled_at.as_millis())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("enter a host"))?;
+        Ok(())
+    }
+
+    /// Changes what a host may say anew when it repeats its enrolment: its name and its endpoint.
+    pub async fn rename_node(&mut self, node: &Node) -> Result<(), StoreError> {
+        query("UPDATE nodes SET name = $1, endpoint = $2 WHERE mesh = $3 AND id = $4")
+            .bind(node.name.as_str())
+            .bind(node.endpoint.map(|endpoint| endpoint.to_string()))
+            .bind(self.mesh.as_str())
+            .bind(node.id.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("change a host"))?;
+        Ok(())
+    }
+
+    /// Marks a member as revoked; false where it was so before.
+    pub async fn revoke_node(&mut self, id: &NodeId, at: Timestamp) -> Result<bool, StoreError> {
+        let done = query("UPDATE nodes SET revoked_at = $1 WHERE mesh = $2 AND id = $3 AND revoked_at IS NULL")
+            .bind(at.as_millis())
+            .bind(self.mesh.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("revoke a host"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+fn node(row: &SqliteRow) -> Result<Node, StoreError> {
+    let id: NodeId = text(row, "id")?;
+    read(row, id.clone()).map_err(|error| match error {
+        StoreError::Row { what, problem } => StoreError::row(format!("host {id}, column {what},"), problem),
+        other => other,
+    })
+}
+
+fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
+    let revoked_at = time_or_none(row, "revoked_at")?;
+    Ok(Node {
+        id,
+        name: text(row, "name")?,
+        role: text(row, "role")?,
+        wireguard_key: text(row, "wireguard_key")?,
+        tls_key_sha256: plain(row, "tls_key_sha256")?,
+        overlay: OverlayAddresses { v4: text(row, "overlay_v4")?, v6: text(row, "overlay_v6")? },
+        endpoint: text_or_none(row, "endpoint")?,
+        machine_id: plain_or_none(row, "machine_id")?,
+        enrolled_at: time(row, "enrolled_at")?,
+        state: revoked_at.map_or(NodeState::Active, |at| NodeState::Revoked { at }),
+    })
+}

@@ -1,0 +1,34 @@
+//! The operator's policy, every version of it.
+
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{integer, json, number, to_json},
+};
+use picket_model::{Policy, Timestamp};
+use sqlx::query;
+
+impl Transaction {
+    /// The newest policy and its version.
+    pub async fn policy(&mut self) -> Result<Option<(u64, Policy)>, StoreError> {
+        let row = query("SELECT version, policy FROM policies WHERE mesh = $1 ORDER BY version DESC LIMIT 1")
+            .bind(self.mesh.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read the policy"))?;
+        row.map(|row| Ok((number(&row, "version")?, json(&row, "policy")?))).transpose()
+    }
+
+    /// Enters the next version.
+    pub async fn insert_policy(&mut self, version: u64, policy: &Policy, now: Timestamp) -> Result<(), StoreError> {
+        query("INSERT INTO policies (mesh, version, policy, at) VALUES ($1, $2, $3, $4)")
+            .bind(self.mesh.as_str())
+            .bind(integer(version))
+            .bind(to_json(policy, "policy")?)
+            .bind(now.as_millis())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("enter a policy"))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The database as a whole: what goes in comes out, losers of a race write nothing, damage is an error.
+
+use super::*;
+use picket_model::{
+    Generation, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp, TokenId,
+    ValidatorSet, WireGuardPublicKey,
+};
+use picket_plan::{Plan, PlanInput, overlay, plan};
+use std::collections::BTreeMap;
+use tempfile::TempDir;
+
+const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+async fn store() -> (Store, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    let prefixes = OverlayPrefixes { v4: "10.86.0.0/16".parse().unwrap(), v6: overlay::ula_prefix([1; 5]) };
+    let mut tx = store.write().await.unwrap();
+    tx.enter_mesh(&prefixes, NOW).await.unwrap();
+    tx.commit().await.unwrap();
+    (store, dir)
+}
+
+fn node(name: &str, role: NodeRole, number: u8) -> Node {
+    Node {
+        id: name.parse().unwrap(),
+        name: name.parse().unwrap(),
+        role,
+        wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
+        tls_key_sha256: format!("{number:064x}"),
+        overlay: OverlayAddresses {
+            v4: [10, 86, 0, number].into(),
+            v6: format!("fd01::{number:x}").parse().unwrap(),
+        },
+        endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+        machine_id: Some("abc".into()),
+        enrolled_at: NOW,
+        state: NodeState::Active,
+    }
+}
+
+fn token() -> TokenId {
+    "t-1".parse().unwrap()
+}
+
+async fn enter(store: &Store, nodes: &[Node]) {
+    let mut tx = store.write().await.unwrap();
+    for node in nodes {
+        tx.insert_node(node, &token()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn next_plan(store: &Store) -> Plan {
+    let mut tx = store.read().await.unwrap();
+    let (nodes, parent) = (tx.nodes().await.unwrap(), tx.target().await.unwrap().map(|target| target.plan));
+    let (mesh, policy, validators) = ("m-1".parse().unwrap(), Policy::default(), ValidatorSet::default());
+    plan(&PlanInput {
+        mesh: &mesh,
+        policy: &policy,
+        policy_version: 1,
+        validators: &validators,
+        nodes: &nodes,
+        parent: parent.as_ref(),
+    })
+}
+
+async fn commit(store: &Store, plan: &Plan) -> bool {
+    let mut tx = store.write().await.unwrap();
+    let won = tx.commit_plan(plan, NOW).await.unwrap();
+    if won {
+        tx.commit().await.unwrap();
+    }
+    won
+}
+
+#[tokio::test]
+async fn a_plan_comes_back_as_it_went_in() {
+    let (store, _dir) = store().await;
+    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+    let first = next_plan(&store).await;
+    assert!(commit(&store, &first).await);
+    enter(&store, &[node("sentry-1", NodeRole::Sentry, 2), node("sentry-2", NodeRole::Sentry, 3)]).await;
+    let second = next_plan(&store).await;
+    assert!(commit(&store, &second).await);
+    assert_eq!(store.read().await.unwrap().target().await.unwrap().unwrap().plan, second);
+}
+
+#[tokio::test]
+async fn only_one_child_of_a_plan_becomes_the_target() {
+    let (store, _dir) = store().await;
+    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+    let plan = next_plan(&store).await;
+    assert!(commit(&store, &plan).await);
+    assert!(!commit(&store, &plan).await);
+    assert_eq!(store.read().await.unwrap().target_generation().await.unwrap(), Generation(1));
+    assert_eq!(store.read().await.unwrap().plans_kept().await, (1, 1));
+}
+
+#[tokio::test]
+async fn old_plans_go_and_the_target_stays_whole() {
+    let (store, _dir) = store().await;
+    let nodes = [
+        node("prep-1", NodeRole::Prep, 1),
+        node("sentry-1", NodeRole::Sentry, 2),
+        node("still", NodeRole::Sentry, 3),
+    ];
+    enter(&store, &nodes).await;
+    let mut target = next_plan(&store).await;
+    assert!(commit(&store, &target).await);
+    for _ in 0..250 {
+        let generation = target.generation.next();
+        let mut next = Plan { generation, parent: target.generation, ..target };
+        for config in next.nodes.values_mut() {
+            config.generation = generation;
+            if config.node.as_str() != "still" {
+                config.revision = generation;
+            }
+        }
+        assert!(commit(&store, &next).await);
+        target = next;
+    }
+    let mut tx = store.read().await.unwrap();
+    assert_eq!(tx.target().await.unwrap().unwrap().plan, target);
+    assert_eq!(tx.plans_kept().await, (200, 401));
+}
+
+#[tokio::test]
+async fn hosts_come_back_revoked_ones_too() {
+    let (store, _dir) = store().await;
+    let (mut one, two) = (node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2));
+    enter(&store, &[one.clone(), two.clone()]).await;
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.revoke_node(&one.id, NOW).await.unwrap());
+    assert!(!tx.revoke_node(&one.id, Timestamp::from_millis(2_000)).await.unwrap());
+    one.state = NodeState::Revoked { at: NOW };
+    let all: BTreeMap<NodeId, Node> = [one.clone(), two].into_iter().map(|node| (node.id.clone(), node)).collect();
+    assert_eq!(tx.nodes().await.unwrap(), all);
+    assert_eq!(tx.overlay_addresses_taken().await.unwrap().len(), 2);
+    assert_eq!(tx.nodes_with_key(&one.wireguard_key, "none").await.unwrap()[0].token, token());
+}
+
+#[tokio::test]
+async fn a_name_means_the_member_before_the_revoked() {
+    let (store, _dir) = store().await;
+    let (old, new) = (node("n-1", NodeRole::Prep, 1), node("n-2", NodeRole::Prep, 2));
+    let named = |node: &Node| Node { name: "prep".parse().unwrap(), ..node.clone() };
+    enter(&store, &[named(&old)]).await;
+    let mut tx = store.write().await.unwrap();
+    tx.revoke_node(&old.id, NOW).await.unwrap();
+    assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, old.id);
+    tx.insert_node(&named(&new), &token()).await.unwrap();
+    assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, new.id);
+    assert_eq!(tx.node_called("n-1").await.unwrap().unwrap().id, old.id);
+    assert_eq!(tx.node_called("nobody").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_an_error_that_names_it() {
+    let (store, _dir) = store().await;
+    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+    assert!(commit(&store, &next_plan(&store).await).await);
+    let damage = async |statement: &'static str| {
+        let mut tx = store.write().await.unwrap();
+        sqlx::query(statement).execute(&mut *tx.sql).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    damage("UPDATE nodes SET wireguard_key = 'short'").await;
+    let error = store.read().await.unwrap().nodes().await.unwrap_err().to_string();
+    assert!(error.contains("host prep-1, column wireguard_key"), "{error}");
+    damage("UPDATE configs SET config = '{}'").await;
+    let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
+    assert!(error.contains("content 1 of host prep-1"), "{error}");
+    damage("DELETE FROM configs").await;
+    let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
+    assert!(error.contains("it is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_is_refused() {
+    let (store, dir) = store().await;
+    let mut tx = store.write().await.unwrap();
+    let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                VALUES (99, 'later', 1, x'00', 0)";
+    sqlx::query(step).execute(&mut *tx.sql).await.unwrap();
+    tx.commit().await.unwrap();
+    store.close().await;
+    let error = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { step: 99, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_dropped_change_leaves_nothing() {
+    let (store, _dir) = store().await;
+    let mut tx = store.write().await.unwrap();
+    tx.record(NOW, &Actor::Controller, "test", "x", "").await.unwrap();
+    drop(tx);
+    assert_eq!(store.read().await.unwrap().events(10).await.unwrap(), []);
+}

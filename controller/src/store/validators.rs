@@ -1,0 +1,72 @@
+//! The validator set in force, what was refused, and what a brake holds back.
+
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{integer, json, number_or_none, plain_or_none, time, to_json},
+};
+use picket_api::operator::RefusedView;
+use picket_model::{Timestamp, ValidatorSet};
+use picket_plan::Finding;
+use sqlx::query;
+
+/// The outcome of the last merge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeRow {
+    /// The set in force.
+    pub set: ValidatorSet,
+    /// Entries refused, by source.
+    pub refused: Vec<RefusedView>,
+    /// Why the set before was held.
+    pub held: Option<String>,
+    /// What else there is to know.
+    pub findings: Vec<Finding>,
+    /// Height of the newest answer it rests on.
+    pub height: Option<u64>,
+    /// When it was made.
+    pub merged_at: Timestamp,
+}
+
+impl Transaction {
+    /// The last merge; `None` before the first.
+    pub async fn merged(&mut self) -> Result<Option<MergeRow>, StoreError> {
+        let row = query("SELECT * FROM validator_sets WHERE mesh = $1")
+            .bind(self.mesh.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read the validator set"))?;
+        row.map(|row| {
+            Ok(MergeRow {
+                set: json(&row, "validators")?,
+                refused: json(&row, "refused")?,
+                held: plain_or_none(&row, "held")?,
+                findings: json(&row, "findings")?,
+                height: number_or_none(&row, "height")?,
+                merged_at: time(&row, "merged_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Keeps a merge as the last one.
+    pub async fn put_merged(&mut self, merged: &MergeRow) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7)
+             ON CONFLICT (mesh) DO UPDATE SET validators = excluded.validators, refused = excluded.refused,
+                 held = excluded.held, findings = excluded.findings, height = excluded.height,
+                 merged_at = excluded.merged_at",
+        )
+        .bind(self.mesh.as_str())
+        .bind(to_json(&merged.set, "validators")?)
+        .bind(to_json(&merged.refused, "refused")?)
+        .bind(merged.held.as_deref())
+        .bind(to_json(&merged.findings, "findings")?)
+        .bind(merged.height.map(integer))
+        .bind(merged.merged_at.as_millis())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("keep the validator set"))?;
+        Ok(())
+    }
+}
