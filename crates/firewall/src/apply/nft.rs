@@ -87,6 +87,11 @@ impl Nft {
         Self::locate_in(&FOLDERS)
     }
 
+    /// The nft program at that absolute path, for hosts that keep it elsewhere.
+    pub fn at(program: PathBuf) -> Self {
+        Self { program, time_limit: TIME_LIMIT }
+    }
+
     /// The listing of our table as JSON; `None` where there is no such table.
     pub(super) async fn list_table(&self) -> Result<Option<Vec<u8>>, NftError> {
         let (family, name) = TABLE.split_once(' ').unwrap_or(("inet", TABLE));
@@ -106,8 +111,7 @@ impl Nft {
 
     fn locate_in(folders: &[&str]) -> Result<Self, NftError> {
         let mut candidates = folders.iter().map(|folder| Path::new(folder).join("nft"));
-        let program = candidates.find(|path| path.is_file()).ok_or(NftError::NotFound)?;
-        Ok(Self { program, time_limit: TIME_LIMIT })
+        candidates.find(|path| path.is_file()).map(Self::at).ok_or(NftError::NotFound)
     }
 
     async fn run(&self, arguments: &[&str], input: &str) -> Result<Vec<u8>, NftError> {

@@ -1,10 +1,12 @@
 //! The real nft and the real kernel, in a namespace.
 
 use crate::{
-    namespace::Namespace,
+    namespace::{self, Namespace},
     policies::{allow, lowered, policy, prep},
 };
-use picket_firewall::{Applied, Change, Firewall, FirewallError, Nft, ReplaceReason, Ruleset};
+use picket_firewall::{
+    Applied, Change, Firewall, FirewallError, Match, Nft, NftError, ReplaceReason, Rule, Ruleset, Verdict,
+};
 use picket_model::Purpose;
 use proptest::{
     strategy::{Strategy as _, ValueTree as _},
@@ -158,6 +160,55 @@ fn whatever_others_do_to_our_table_is_repaired() {
         "add element inet picket p2p_hosts4 { 203.0.113.99 comment \"me\" }",
         "not ours in it: set name \"p2p_hosts4\"",
     );
+}
+
+#[test]
+fn a_writer_who_comes_between_costs_a_replacement_and_nothing_more() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    reconcile(&namespace, &lowered(&policy)).unwrap();
+    policy.allow.insert(Purpose::P2p, allow(["203.0.113.14"]));
+    let wanted = lowered(&policy);
+    let faster = "[ $1 = -f ] && /usr/sbin/nft delete element inet picket p2p_hosts4 { 203.0.113.11 } 2>&-; \
+                  exec /usr/sbin/nft $*";
+    let applied = reconcile_by(&namespace, &wanted, faster).unwrap();
+    assert_eq!(applied.changes, [Change::ReplaceTable(ReplaceReason::ElementsRefused)]);
+    assert_eq!(observe(&namespace), Some(wanted));
+}
+
+#[test]
+fn success_is_what_the_kernel_says_and_not_what_nft_says() {
+    let namespace = Namespace::new();
+    let liar = "[ $1 = -f ] && exit 0; exec /usr/sbin/nft $*";
+    let error = reconcile_by(&namespace, &lowered(&prep()), liar).unwrap_err();
+    assert!(matches!(&error, FirewallError::Different(left) if left.len() == 1), "{error}");
+}
+
+#[test]
+fn a_refused_table_leaves_the_old_one_in_force() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    let old = lowered(&policy);
+    reconcile(&namespace, &old).unwrap();
+    policy.allow.clear();
+    let mut wanted = lowered(&policy);
+    wanted.chains.get_mut("raw_in").unwrap().rules.push(Rule {
+        matches: vec![Match::Port("no_such_set".into())],
+        counter: None,
+        verdict: Verdict::Drop,
+    });
+    let error = reconcile(&namespace, &wanted).unwrap_err();
+    let FirewallError::Change(NftError::Refused { stderr, .. }) = &error else { panic!("{error:?}") };
+    assert!(stderr.contains("no_such_set"), "{stderr}");
+    assert_eq!(observe(&namespace), Some(old));
+}
+
+/// Reconciles through a shell script in the place of nft.
+fn reconcile_by(namespace: &Namespace, wanted: &Ruleset, script: &str) -> Result<Applied, FirewallError> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("nft");
+    namespace::write_program(&program, &format!("#!/bin/sh\n{script}\n"));
+    namespace.enter(async || Firewall::new(Nft::at(program)).reconcile(wanted).await)
 }
 
 #[test]

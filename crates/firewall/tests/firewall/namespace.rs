@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{
         atomic::{AtomicU32, Ordering},
@@ -57,6 +58,13 @@ impl Drop for Namespace {
         // Nothing to tell anybody if it fails: the test has its result.
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
     }
+}
+
+/// Writes an executable file. Another program does it: a file that this process had open for writing when some other
+/// test forked could not be run ("text file busy").
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let path = path.to_str().unwrap();
+    run("sh", &["-c", "cat > \"$0\" && chmod +x \"$0\"", path], text);
 }
 
 fn run(program: &str, arguments: &[&str], input: &str) -> String {
