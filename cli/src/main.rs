@@ -1,2 +1,54 @@
-//! stub
-fn main() {}
+//! `picket`: reads the arguments, asks the controller, prints, and ends with a status that scripts can use.
+//! What an answer looks like is decided in `show`, without IO.
+
+mod args;
+mod context;
+mod run;
+mod show;
+mod table;
+mod time;
+
+use args::Arguments;
+use clap::Parser as _;
+use run::Outcome;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::SystemTime,
+};
+
+/// Exit status of a verb that could not be carried out, wrong arguments included.
+const FAILED: u8 = 1;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to be told that the pipe is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
+        }
+    };
+    let outcome = match ask(&arguments).await {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome {
+            stderr: format!("picket: {}\n", table::visible(&run::sentence(&error))),
+            code: FAILED,
+            ..Outcome::default()
+        },
+    };
+    print(io::stderr(), &outcome.stderr);
+    print(io::stdout(), &outcome.stdout);
+    ExitCode::from(outcome.code)
+}
+
+async fn ask(arguments: &Arguments) -> anyhow::Result<Outcome> {
+    let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
+    run::run(&client, &arguments.verb, arguments.json, SystemTime::now().into()).await
+}
+
+/// A reader that has gone away (`picket events | head`) is no fault of ours.
+fn print(mut to: impl Write, text: &str) {
+    let _ = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}

@@ -1,0 +1,221 @@
+//! The arguments, as types. Nothing is looked up here.
+
+use crate::time::parse_duration;
+use clap::{Args, Parser, Subcommand};
+use picket_model::{NodeId, NodeRole};
+use picket_pki::Fingerprint;
+use reqwest::Url;
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+/// Where the controller on this host leaves its operator's context at its first start.
+const DEFAULT_CONTEXT: &str = "/var/lib/picket/controller/operator.toml";
+/// Longest time the controller lets a revoke wait (`picket_api::operator::RevokeQuery`).
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  done; for `status`: all hosts are in force and there is no alarm
+  1  not done: wrong arguments, no controller, or the controller said no
+  2  done, and something wants attention: `status` has an alarm or a host that is not in force,
+     `revoke` is not yet in force on every host
+
+The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
+first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
+
+/// See and steer a Picket mesh.
+#[derive(Debug, Parser)]
+#[command(name = "picket", version, after_help = EXIT_STATUS, propagate_version = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// Print the controller's answer as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Which controller.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// Context file
+    #[arg(long, global = true, value_name = "FILE", env = "PICKET_CONTEXT", default_value = DEFAULT_CONTEXT)]
+    pub(crate) context: PathBuf,
+    /// The controller's operator listener, https://host:port
+    #[arg(long, global = true, value_parser = parse_url)]
+    pub(crate) url: Option<Url>,
+    /// Fingerprint of the mesh's CA; with it the token must come from PICKET_TOKEN
+    #[arg(long, global = true, value_name = "FINGERPRINT")]
+    pub(crate) ca: Option<Fingerprint>,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Verb {
+    /// The one-screen truth: what is wanted, what is in force, what is wrong
+    Status,
+    /// All hosts: what each should hold and what it has read back
+    Nodes,
+    /// The validator set in force
+    Validators {
+        /// Show the entries that were refused, and why
+        #[arg(long)]
+        refused: bool,
+    },
+    /// Join tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Cut a host from the mesh for good and wait until its peers say so
+    Revoke {
+        /// Its name or id
+        node: NodeId,
+        /// How long to wait for the peers, e.g. 500ms; at most 30s
+        #[arg(long, default_value = "2s", value_parser = parse_wait)]
+        wait: Duration,
+    },
+    /// Would this address reach which guarded port on which host, and why
+    Explain {
+        /// ADDR, ADDR:PORT, [V6]:PORT or V6; without a port, all guarded ports
+        #[arg(value_name = "ADDR[:PORT]")]
+        target: Target,
+    },
+    /// The newest lines of the audit log, newest last
+    Events,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum TokenVerb {
+    /// Make a join token: alone on stdout, how to use it on stderr
+    Create {
+        /// The only role it admits: sentry or prep
+        #[arg(long)]
+        role: NodeRole,
+        /// How long it is good for, e.g. 90s, 15m, 1h30m
+        #[arg(long, default_value = "1h", value_parser = parse_ttl)]
+        ttl: Duration,
+        /// How many hosts may enrol with it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+    },
+}
+
+/// Whom `explain` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: IpAddr,
+    pub(crate) port: Option<NonZeroU16>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // An IPv6 address with a port needs its brackets: 2001:db8::1:7100 is an address.
+        let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = text.parse().ok().or_else(|| bracketed?.parse::<Ipv6Addr>().ok().map(IpAddr::from));
+        if let Some(address) = address {
+            return Ok(Self { address, port: None });
+        }
+        match text.parse::<SocketAddr>().map(|both| (both.ip(), NonZeroU16::new(both.port()))) {
+            Ok((address, Some(port))) => Ok(Self { address, port: Some(port) }),
+            Ok((_, None)) => Err("port 0 is no port; give 1 to 65535".to_owned()),
+            Err(_) => {
+                Err("give an address, as in 192.0.2.1, 192.0.2.1:7100, 2001:db8::1 or [2001:db8::1]:7100".to_owned())
+            }
+        }
+    }
+}
+
+/// A controller's URL: https, since the token travels with every call.
+pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
+    let example = "give it as https://host:port";
+    let url = Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
+    if url.scheme() == "https" { Ok(url) } else { Err(format!("the scheme is not https; {example}")) }
+}
+
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    let wait = parse_duration(text)?;
+    if wait <= LONGEST_WAIT { Ok(wait) } else { Err("the controller waits 30s at most".to_owned()) }
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    if ttl >= Duration::from_secs(1) { Ok(ttl) } else { Err("give 1s or more".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn verb(line: &str) -> Result<Verb, String> {
+        let words = std::iter::once("picket").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.verb).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_is_understood() {
+        let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
+        check("status", Verb::Status);
+        check("nodes --json", Verb::Nodes);
+        check("validators", Verb::Validators { refused: false });
+        check("validators --refused", Verb::Validators { refused: true });
+        let create = |role, ttl, uses| Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses });
+        check("token create --role sentry", create(NodeRole::Sentry, 3600, 1));
+        check("token create --role prep --ttl 15m --uses 3", create(NodeRole::Prep, 900, 3));
+        let revoke = |wait| Verb::Revoke { node: "sentry-1".parse().unwrap(), wait: Duration::from_millis(wait) };
+        check("revoke sentry-1", revoke(2000));
+        check("revoke sentry-1 --wait 500ms", revoke(500));
+        let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
+        check("explain 192.0.2.1:7100", Verb::Explain { target });
+        check("--json events", Verb::Events);
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_with_the_reason() {
+        let check = |line: &str, expect: &str| {
+            let error = verb(line).unwrap_err();
+            assert!(error.contains(expect), "{line}: {error}");
+        };
+        check("token create", "--role");
+        check("token create --role king", "sentry or prep");
+        check("token create --role prep --ttl 90", "has no unit");
+        check("token create --role prep --ttl 10ms", "1s or more");
+        check("token create --role prep --uses 0", "0 is not in");
+        check("revoke ../tokens", "is not 1 to 64 characters");
+        check("revoke sentry-1 --wait 31s", "30s at most");
+        check("status --url http://controller:8443", "not https");
+        check("status --url controller", "https://host:port");
+        check("status --ca abc", "64 lower-case hexadecimal digits");
+        check("explain 192.0.2.1:0", "port 0");
+    }
+
+    #[test]
+    fn targets_are_addresses_with_or_without_a_port() {
+        let check = |text: &str, expect: Option<(&str, Option<u16>)>| {
+            let found = text.parse::<Target>().ok().map(|t| (t.address.to_string(), t.port.map(NonZeroU16::get)));
+            assert_eq!(found, expect.map(|(address, port)| (address.to_owned(), port)), "{text}");
+        };
+        check("192.0.2.1", Some(("192.0.2.1", None)));
+        check("192.0.2.1:7100", Some(("192.0.2.1", Some(7100))));
+        check("2001:db8::1", Some(("2001:db8::1", None)));
+        check("2001:db8::1:7100", Some(("2001:db8::1:7100", None)));
+        check("[2001:db8::1]", Some(("2001:db8::1", None)));
+        check("[2001:db8::1]:7100", Some(("2001:db8::1", Some(7100))));
+        for wrong in
+            ["", "localhost", "192.0.2.1:", "192.0.2.1:65536", "[192.0.2.1]", "[2001:db8::1", "2001:db8::1%eth0"]
+        {
+            check(wrong, None);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! From a verb to what is printed: one call to the controller, one rendering.
+
+use crate::{
+    args::{TokenVerb, Verb},
+    show,
+};
+use anyhow::Context as _;
+use picket_api::{
+    ApiError, OperatorClient,
+    operator::{CreateToken, ExplainQuery, RevokeQuery},
+};
+use picket_model::Timestamp;
+use serde::Serialize;
+
+/// Exit status of a verb that was carried out and found something that wants attention.
+const ATTENTION: u8 = 2;
+
+/// What to do when there is no answer.
+const REACH: &str = "see whether picket-controller runs there, and whether the URL and the CA fingerprint are its own";
+
+/// What a verb leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: u8,
+}
+
+/// Carries out a verb. `now` is this host's clock, for ages.
+pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
+    match verb {
+        Verb::Status => {
+            let view = client.status().await?;
+            let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::status::page)
+        }
+        Verb::Nodes => outcome(&client.nodes().await?, json, 0, |view| show::nodes::page(view, now)),
+        Verb::Validators { refused } => {
+            let view = client.validators().await?;
+            outcome(&view, json, 0, |view| {
+                if *refused { show::validators::refused(view) } else { show::validators::page(view, now) }
+            })
+        }
+        Verb::Token(TokenVerb::Create { role, ttl, uses }) => {
+            let request = CreateToken { role: *role, uses: *uses, ttl_seconds: ttl.as_secs() };
+            let view = client.create_token(&request).await?;
+            let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
+            Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
+        }
+        Verb::Revoke { node, wait } => {
+            let query = RevokeQuery { wait_ms: u64::try_from(wait.as_millis()).ok() };
+            let view = client.revoke(node.as_str(), &query).await?;
+            let code = if view.missing.is_empty() { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::revoke::page)
+        }
+        Verb::Explain { target } => {
+            let query = ExplainQuery { address: target.address, port: target.port.map(Into::into) };
+            let view = client.explain(&query).await?;
+            outcome(&view, json, 0, |view| show::explain::page(view, target.port))
+        }
+        Verb::Events => outcome(&client.events().await?, json, 0, |view| show::events::page(view)),
+    }
+}
+
+fn outcome<V: Serialize>(view: &V, json: bool, code: u8, page: impl FnOnce(&V) -> String) -> anyhow::Result<Outcome> {
+    let stdout =
+        if json { serde_json::to_string_pretty(view).context("write the answer as JSON")? + "\n" } else { page(view) };
+    Ok(Outcome { stdout, stderr: String::new(), code })
+}
+
+/// An error on one line, with the next step where it does not name one itself.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<ApiError>() {
+        Some(unreachable @ ApiError::Unreachable { .. }) => format!("{unreachable}; {REACH}"),
+        // A problem is both the text of the error and its cause; once is enough.
+        Some(other) => other.to_string(),
+        None => format!("{error:#}"),
+    }
+}

@@ -1,0 +1,9 @@
+//! What each answer looks like to people: from a view to text, without IO.
+
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod nodes;
+pub(crate) mod revoke;
+pub(crate) mod status;
+pub(crate) mod token;
+pub(crate) mod validators;

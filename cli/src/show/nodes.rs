@@ -1,0 +1,164 @@
+//! `picket nodes`: every host, what it should hold and what it has read back.
+
+use crate::{
+    table::Page,
+    time::{ago, rough},
+};
+use picket_api::operator::NodeView;
+use picket_model::{NodeReport, NodeState, Timestamp};
+use std::time::Duration;
+
+/// A WireGuard session ends this long after its handshake (WireGuard paper, section 6.1, Reject-After-Time): a tunnel
+/// whose last handshake is older carries nothing.
+const SESSION: Duration = Duration::from_secs(180);
+
+/// The table. `now` is for ages.
+pub(crate) fn page(nodes: &[NodeView], now: Timestamp) -> String {
+    let mut page = Page::default();
+    if nodes.is_empty() {
+        page.line("no host is enrolled yet; `picket token create --role sentry` is the first step");
+    } else {
+        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "heard", "state"];
+        page.table(heading, nodes.iter().map(|view| row(view, now)));
+    }
+    page.finish()
+}
+
+fn row(view: &NodeView, now: Timestamp) -> [String; 7] {
+    let node = &view.node;
+    let tunnels = match (&view.report, view.reported_at) {
+        (Some(report), Some(at)) if node.is_active() => tunnels(report, at),
+        _ => "-".to_owned(),
+    };
+    [
+        node.name.to_string(),
+        node.role.to_string(),
+        node.overlay.v4.to_string(),
+        node.endpoint.map_or_else(|| "dials only".to_owned(), |endpoint| endpoint.to_string()),
+        tunnels,
+        if view.connected { "connected".to_owned() } else { ago(view.reported_at, now) },
+        state(view, now),
+    ]
+}
+
+/// Tunnels that were alive at the time of the report, of all.
+fn tunnels(report: &NodeReport, at: Timestamp) -> String {
+    let fresh = |handshake: Option<Timestamp>| handshake.is_some_and(|handshake| at.since(handshake) < SESSION);
+    let alive = report.peers.values().filter(|peer| fresh(peer.last_handshake)).count();
+    format!("{alive} of {}", report.peers.len())
+}
+
+/// How the host stands; where it is not in force, everything that is known about why.
+fn state(view: &NodeView, now: Timestamp) -> String {
+    if let NodeState::Revoked { at } = view.node.state {
+        return format!("revoked {}", ago(Some(at), now));
+    }
+    if view.in_force {
+        return "in force".to_owned();
+    }
+    let Some(report) = &view.report else {
+        return format!("not in force: enrolled {}, has not reported yet", ago(Some(view.node.enrolled_at), now));
+    };
+    let mut reasons = Vec::new();
+    if let Some(wanted) = view.wanted.filter(|wanted| *wanted != report.applied) {
+        reasons.push(format!("holds {}, wanted {wanted}", report.applied));
+    }
+    if let Some(refused) = &report.refused {
+        reasons.push(format!("refused: {refused}"));
+    }
+    for (name, status) in [("tunnels", &report.wireguard), ("firewall", &report.firewall)] {
+        if !status.is_in_force() {
+            reasons.push(format!("{name} {status}"));
+        }
+    }
+    if let Some(at) = view.reported_at.filter(|_| !view.connected) {
+        reasons.push(format!("silent for {}", rough(now.since(at))));
+    }
+    if reasons.is_empty() {
+        reasons.push("what it reads back is not what is wanted".to_owned());
+    }
+    format!("not in force: {}", reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{
+        Generation, KernelView, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus, WireGuardPublicKey,
+    };
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
+    }
+
+    fn host(name: &str, number: u8) -> NodeView {
+        let peer =
+            |handshake| PeerHealth { last_handshake: handshake, endpoint: None, received_bytes: 0, sent_bytes: 0 };
+        let peers = [(101, Some(at(-30))), (102, Some(at(-500))), (103, None)];
+        NodeView {
+            node: Node {
+                id: format!("n-{number}").parse().unwrap(),
+                name: name.parse().unwrap(),
+                role: if name.starts_with("prep") { NodeRole::Prep } else { NodeRole::Sentry },
+                wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
+                tls_key_sha256: String::new(),
+                overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
+                endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
+                machine_id: None,
+                enrolled_at: at(-4000),
+                state: NodeState::Active,
+            },
+            wanted: Some(Generation(7)),
+            report: Some(NodeReport {
+                applied: Generation(7),
+                digest: None,
+                refused: None,
+                wireguard: ReconcilerStatus::InForce,
+                firewall: ReconcilerStatus::InForce,
+                kernel: KernelView { peers: 3, elements: 120 },
+                peers: peers.map(|(key, at)| (WireGuardPublicKey::new([key; 32]).unwrap(), peer(at))).into(),
+                engine: "userspace".to_owned(),
+                agent_version: "0.1.0".to_owned(),
+            }),
+            reported_at: Some(at(-9)),
+            in_force: true,
+            connected: true,
+        }
+    }
+
+    #[test]
+    fn every_host_says_how_it_stands() {
+        let mut lagging = host("sentry-2", 3);
+        (lagging.in_force, lagging.connected) = (false, false);
+        if let Some(report) = &mut lagging.report {
+            report.applied = Generation(5);
+            report.refused = Some("guard: port 7100 is mine\nreally".to_owned());
+            report.firewall = ReconcilerStatus::Failed { error: "run nft: \u{1b}[31mno such file".to_owned() };
+        }
+        let mut new = host("sentry-3", 4);
+        (new.in_force, new.connected, new.report, new.reported_at) = (false, false, None, None);
+        let mut revoked = host("sentry-4", 5);
+        revoked.node.state = NodeState::Revoked { at: at(-600) };
+        (revoked.in_force, revoked.connected, revoked.wanted) = (false, false, None);
+        let mut odd = host("sentry-5", 6);
+        odd.in_force = false;
+        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd];
+        insta::assert_snapshot!(page(&nodes, at(0)), @r#"
+        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  HEARD      STATE
+        prep-1    prep    10.77.0.1  dials only         1 of 3   connected  in force
+        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   connected  in force
+        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   9 s ago    not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
+        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        never      not in force: enrolled 66 min ago, has not reported yet
+        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        9 s ago    revoked 10 min ago
+        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   connected  not in force: what it reads back is not what is wanted
+        "#);
+    }
+
+    #[test]
+    fn an_empty_mesh_says_what_to_do_first() {
+        insta::assert_snapshot!(page(&[], at(0)), @r#"
+        no host is enrolled yet; `picket token create --role sentry` is the first step
+        "#);
+    }
+}

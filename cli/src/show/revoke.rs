@@ -1,0 +1,92 @@
+//! `picket revoke`: how far a revoke is in force.
+
+use crate::table::{Page, count};
+use picket_api::operator::RevokeReceipt;
+
+/// The receipt: the sum on one line, then each host.
+pub(crate) fn page(receipt: &RevokeReceipt) -> String {
+    let mut page = Page::default();
+    let (node, generation) = (&receipt.node, receipt.generation);
+    page.line(format_args!("{} ({}) is revoked since generation {generation}", node.name, node.id));
+    let affected = receipt.in_force.len() + receipt.missing.len();
+    if affected == 0 {
+        page.line("no host had a tunnel or a grant for it");
+        return page.finish();
+    }
+    let slowest = receipt.in_force.iter().map(|host| host.after_ms).max();
+    let slowest = slowest.map_or_else(String::new, |after| format!(", slowest after {after} ms"));
+    page.line(format_args!("in force on {} of {}{slowest}", receipt.in_force.len(), count(affected, "host")));
+    let done = receipt.in_force.iter().map(|host| [format!("  {}", host.name), format!("{} ms", host.after_ms)]);
+    let waiting = receipt.missing.iter().map(|name| [format!("  {name}"), "not in force yet".to_owned()]);
+    page.rows(&done.chain(waiting).collect::<Vec<_>>());
+    if !receipt.missing.is_empty() {
+        page.line("a host that is not in force yet may still let it in: `picket nodes` shows when it was last heard");
+    }
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_api::operator::HostReceipt;
+    use picket_model::{Generation, Node, NodeRole, NodeState, OverlayAddresses, Timestamp, WireGuardPublicKey};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn receipt(in_force: &[(&str, u64)], missing: &[&str]) -> RevokeReceipt {
+        RevokeReceipt {
+            node: Node {
+                id: "n-3".parse().unwrap(),
+                name: "sentry-2".parse().unwrap(),
+                role: NodeRole::Sentry,
+                wireguard_key: WireGuardPublicKey::new([3; 32]).unwrap(),
+                tls_key_sha256: String::new(),
+                overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
+                endpoint: None,
+                machine_id: None,
+                enrolled_at: Timestamp::from_millis(0),
+                state: NodeState::Revoked { at: Timestamp::from_millis(1) },
+            },
+            generation: Generation(8),
+            in_force: in_force
+                .iter()
+                .map(|(name, after_ms)| HostReceipt { name: name.parse().unwrap(), after_ms: *after_ms })
+                .collect(),
+            missing: missing.iter().map(|name| name.parse().unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_revoke_in_force_everywhere_names_the_slowest() {
+        insta::assert_snapshot!(page(&receipt(&[("prep-1", 17), ("prep-2", 41)], &[])), @r#"
+        sentry-2 (n-3) is revoked since generation 8
+        in force on 2 of 2 hosts, slowest after 41 ms
+          prep-1  17 ms
+          prep-2  41 ms
+        "#);
+    }
+
+    #[test]
+    fn hosts_that_have_not_said_so_are_named() {
+        insta::assert_snapshot!(page(&receipt(&[("prep-1", 17)], &["prep-2"])), @r#"
+        sentry-2 (n-3) is revoked since generation 8
+        in force on 1 of 2 hosts, slowest after 17 ms
+          prep-1  17 ms
+          prep-2  not in force yet
+        a host that is not in force yet may still let it in: `picket nodes` shows when it was last heard
+        "#);
+        insta::assert_snapshot!(page(&receipt(&[], &["prep-2"])), @r#"
+        sentry-2 (n-3) is revoked since generation 8
+        in force on 0 of 1 host
+          prep-2  not in force yet
+        a host that is not in force yet may still let it in: `picket nodes` shows when it was last heard
+        "#);
+    }
+
+    #[test]
+    fn a_host_that_nobody_knew_needs_no_receipt() {
+        insta::assert_snapshot!(page(&receipt(&[], &[])), @r#"
+        sentry-2 (n-3) is revoked since generation 8
+        no host had a tunnel or a grant for it
+        "#);
+    }
+}

@@ -1,0 +1,141 @@
+//! `picket validators`: the set in force, and what was not taken into it.
+
+use crate::{
+    table::{Page, count},
+    time::rough,
+};
+use picket_api::operator::ValidatorsView;
+use picket_model::{Timestamp, Validator};
+
+/// The set. `now` is for ages.
+pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
+    let mut page = Page::default();
+    let height = view.height.map_or_else(String::new, |height| format!(" at height {height}"));
+    page.line(format_args!("{}{height}", count(view.validators.len(), "validator")));
+    if let Some(held) = &view.held {
+        page.line(format_args!("! held back: {held}"));
+    }
+    if !view.refused.is_empty() {
+        page.line(format_args!("{} refused: `picket validators --refused` says why", view.refused.len()));
+    }
+    if !view.validators.is_empty() {
+        page.blank();
+        let heading = ["p-rep", "grade", "endpoint", "addresses", "since height", "named by"];
+        page.table(heading, view.validators.iter().map(|validator| row(validator, now)));
+    }
+    page.finish()
+}
+
+/// The refused entries with their reasons.
+pub(crate) fn refused(view: &ValidatorsView) -> String {
+    let mut page = Page::default();
+    if view.refused.is_empty() {
+        page.line("no entry was refused");
+    } else {
+        let row = |entry: &picket_api::operator::RefusedView| {
+            [entry.source.to_string(), entry.refused.entry.clone(), entry.refused.reason.clone()]
+        };
+        page.table(["source", "entry", "reason"], view.refused.iter().map(row));
+    }
+    page.finish()
+}
+
+fn row(validator: &Validator, now: Timestamp) -> [String; 6] {
+    let addresses: Vec<String> = validator.addresses.iter().map(ToString::to_string).collect();
+    let sources: Vec<&str> = validator.provenance.sources.iter().map(|source| source.as_str()).collect();
+    let absent = validator.absent_since.map(|at| format!("; missing from the list for {}", rough(now.since(at))));
+    [
+        validator.prep.to_string(),
+        validator.grade.to_string(),
+        validator.endpoint.to_string(),
+        if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") },
+        validator.provenance.since_height.to_string(),
+        sources.join(", ") + &absent.unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_api::operator::RefusedView;
+    use picket_model::{Grade, Provenance, Refused};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
+    }
+
+    fn validator(
+        digit: char,
+        grade: Grade,
+        endpoint: &str,
+        addresses: &[&str],
+        absent_since: Option<Timestamp>,
+    ) -> Validator {
+        let address = format!("hx{}", digit.to_string().repeat(40));
+        Validator {
+            prep: address.parse().unwrap(),
+            node_address: address.parse().unwrap(),
+            grade,
+            endpoint: endpoint.parse().unwrap(),
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            provenance: Provenance {
+                sources: ["a.example", "b.example"].map(|id| id.parse().unwrap()).into(),
+                since_height: 31_000_000,
+            },
+            absent_since,
+        }
+    }
+
+    fn view() -> ValidatorsView {
+        let refused = |entry: &str, reason: &str| RefusedView {
+            source: "a.example".parse().unwrap(),
+            refused: Refused { entry: entry.to_owned(), reason: reason.to_owned() },
+        };
+        ValidatorsView {
+            validators: vec![
+                validator('1', Grade::Main, "192.0.2.1:7100", &["192.0.2.1"], None),
+                validator('2', Grade::Sub, "node.example.com:7100", &["192.0.2.2", "2001:db8::2"], Some(at(-130))),
+                validator('3', Grade::Sub, "gone.example.com:7100", &[], None),
+            ],
+            refused: vec![
+                refused(
+                    "hx4444444444444444444444444444444444444444",
+                    "\"999.999.999.999:7100\" looks like an IPv4 address",
+                ),
+                refused("entry 7\u{1b}[1A", "no address\r\nentry 8"),
+            ],
+            held: Some("12 of 100 would leave at once, and 10 may".to_owned()),
+            height: Some(31_234_567),
+        }
+    }
+
+    #[test]
+    fn the_set_is_shown_with_its_provenance() {
+        insta::assert_snapshot!(page(&view(), at(0)), @r#"
+        3 validators at height 31234567
+        ! held back: 12 of 100 would leave at once, and 10 may
+        2 refused: `picket validators --refused` says why
+
+        P-REP                                       GRADE  ENDPOINT               ADDRESSES               SINCE HEIGHT  NAMED BY
+        hx1111111111111111111111111111111111111111  main   192.0.2.1:7100         192.0.2.1               31000000      a.example, b.example
+        hx2222222222222222222222222222222222222222  sub    node.example.com:7100  192.0.2.2, 2001:db8::2  31000000      a.example, b.example; missing from the list for 2 min
+        hx3333333333333333333333333333333333333333  sub    gone.example.com:7100  none                    31000000      a.example, b.example
+        "#);
+    }
+
+    #[test]
+    fn refused_entries_are_shown_with_their_reasons() {
+        insta::assert_snapshot!(refused(&view()), @r#"
+        SOURCE     ENTRY                                       REASON
+        a.example  hx4444444444444444444444444444444444444444  "999.999.999.999:7100" looks like an IPv4 address
+        a.example  entry 7\u{1b}[1A                            no address\r\nentry 8
+        "#);
+    }
+
+    #[test]
+    fn an_empty_set_is_said_to_be_empty() {
+        let empty = ValidatorsView { validators: Vec::new(), refused: Vec::new(), held: None, height: None };
+        assert_eq!(page(&empty, at(0)), "0 validators\n");
+        assert_eq!(refused(&empty), "no entry was refused\n");
+    }
+}

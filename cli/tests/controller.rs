@@ -1,0 +1,234 @@
+//! The `picket` program against a listener that answers as a controller does: TLS with a pinned CA, bearer token,
+//! problem+json. What the answers look like is tested beside the code.
+
+// Lets helpers unwrap as tests may (clippy.toml).
+#![cfg(test)]
+
+use axum::{
+    Json, Router,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use picket_api::{
+    Problem, ProblemKind,
+    operator::{CreateToken, EventView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+};
+use picket_http::{Connections, Limits, Server};
+use picket_model::{Generation, Node, NodeRole, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
+use picket_pki::{Ca, Fingerprint, ServedCertificate, server_config};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    process::{Output, Stdio},
+    sync::Arc,
+    time::SystemTime,
+};
+use tokio::{net::TcpListener, process::Command};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const JOIN_TOKEN: &str = "picket1.fingerprint.t-1.secret";
+
+#[tokio::test]
+async fn status_ends_with_what_the_mesh_is_like() {
+    let well = Controller::start(status(0)).await.picket(&["status"]).await;
+    assert_eq!((code(&well), text(&well.stderr).as_str()), (0, ""));
+    assert!(text(&well.stdout).starts_with("mesh        m-1\n"), "{well:?}");
+    let alarmed = Controller::start(status(1)).await;
+    assert_eq!(code(&alarmed.picket(&["status"]).await), 2);
+    let json = alarmed.picket(&["--json", "status"]).await;
+    assert_eq!(code(&json), 2);
+    assert_eq!(serde_json::from_slice::<StatusView>(&json.stdout).unwrap(), status(1));
+}
+
+#[tokio::test]
+async fn a_token_is_alone_on_stdout() {
+    let controller = Controller::start(status(0)).await;
+    let made = controller.picket(&["token", "create", "--role", "prep", "--ttl", "1h30m", "--uses", "2"]).await;
+    assert_eq!((code(&made), text(&made.stdout)), (0, format!("{JOIN_TOKEN}\n")));
+    let beside = text(&made.stderr);
+    assert!(beside.contains("picket-prep-agent enroll") && !beside.contains("secret"), "{beside}");
+    assert!(beside.contains("for 2 hosts") && beside.contains("1970-01-01T01:30:00Z"), "{beside}");
+}
+
+#[tokio::test]
+async fn a_revoke_that_is_not_in_force_everywhere_asks_for_attention() {
+    let controller = Controller::start(status(0)).await;
+    let done = controller.picket(&["revoke", "sentry-1"]).await;
+    assert_eq!(code(&done), 0, "{done:?}");
+    let missing = controller.picket(&["revoke", "sentry-1", "--wait", "30ms"]).await;
+    assert_eq!(code(&missing), 2);
+    assert!(text(&missing.stdout).contains("in force on 0 of 1 host\n"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn what_the_controller_refuses_is_one_sentence() {
+    let controller = Controller::start(status(0)).await;
+    let unknown = controller.picket(&["revoke", "nobody"]).await;
+    assert_eq!((code(&unknown), text(&unknown.stderr).as_str()), (1, "picket: no host is called nobody\n"));
+    let stranger = controller.command(controller.ca, "stranger").args(["status"]).output().await.unwrap();
+    assert_eq!((code(&stranger), text(&stranger.stderr).as_str()), (1, "picket: this token is not known\n"));
+}
+
+#[tokio::test]
+async fn another_ca_is_not_trusted_and_gets_no_token() {
+    let controller = Controller::start(status(0)).await;
+    let output = controller.command(Fingerprint::of(b"another"), "op-1").args(["status"]).output().await.unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(code(&output), 1);
+    assert!(error.contains("CA fingerprint") && error.lines().count() == 1 && !error.contains(SECRET), "{error}");
+}
+
+#[tokio::test]
+async fn a_controller_that_is_not_there_is_said_to_be_so() {
+    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+    let gone = Controller { port: free, ca: Fingerprint::of(b"") };
+    let output = gone.picket(&["nodes"]).await;
+    let error = text(&output.stderr);
+    assert_eq!((code(&output), text(&output.stdout).as_str()), (1, ""));
+    assert!(
+        error.starts_with("picket: ask https://127.0.0.1:") && error.contains("whether picket-controller runs"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_away_does_no_harm() {
+    let controller = Controller::start(status(0)).await;
+    for verb in ["events", "--help"] {
+        let mut child = controller.command(controller.ca, "op-1").arg(verb).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!((code(&output), text(&output.stderr).as_str()), (0, ""), "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_arguments_and_no_context_are_status_1() {
+    let none = Controller { port: 1, ca: Fingerprint::of(b"") };
+    let mut alone = Command::new(env!("CARGO_BIN_EXE_picket"));
+    let alone = alone.env_clear().args(["status", "--context", "/nonexistent/operator.toml"]).output().await.unwrap();
+    assert_eq!(code(&alone), 1);
+    assert!(text(&alone.stderr).starts_with("picket: read context /nonexistent/operator.toml"), "{alone:?}");
+    assert_eq!(code(&none.picket(&["token", "create", "--role", "king"]).await), 1);
+    assert_eq!(code(&none.picket(&["--version"]).await), 0);
+}
+
+struct Controller {
+    port: u16,
+    ca: Fingerprint,
+}
+
+impl Controller {
+    async fn start(status: StatusView) -> Self {
+        let now = SystemTime::now().into();
+        let ca = Ca::generate(&"m-1".parse().unwrap(), now).unwrap();
+        let served = ServedCertificate::new(ca.server_certificate(now).unwrap()).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Server {
+            router: router(status),
+            tls: Some(Arc::new(server_config(served, None).unwrap())),
+            limits: Limits::default(),
+            connections: Connections::new(),
+        };
+        tokio::spawn(server.serve(listener, std::future::pending()));
+        Self { port, ca: ca.fingerprint() }
+    }
+
+    async fn picket(&self, args: &[&str]) -> Output {
+        self.command(self.ca, "op-1").args(args).output().await.unwrap()
+    }
+
+    fn command(&self, ca: Fingerprint, operator: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picket"));
+        command
+            .args(["--url", &format!("https://127.0.0.1:{}", self.port), "--ca", &ca.to_string()])
+            .env_clear()
+            .env("PICKET_TOKEN", token(operator))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+fn router(status: StatusView) -> Router {
+    let status = async move |headers: HeaderMap| {
+        let known =
+            headers.get("authorization").is_some_and(|value| value == format!("Bearer {}", token("op-1")).as_str());
+        if known { Json(status).into_response() } else { problem(ProblemKind::Unauthorized, "this token is not known") }
+    };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/tokens", post(async |Json(request): Json<CreateToken>| Json(created(&request))))
+        .route("/v1/nodes/{node}/revoke", post(revoke))
+        // More than a pipe holds, so that a reader who goes away is noticed while writing.
+        .route("/v1/events", get(async || Json(vec![event(); 10_000])))
+}
+
+async fn revoke(
+    axum::extract::Path(node): axum::extract::Path<String>,
+    axum::extract::Query(query): axum::extract::Query<RevokeQuery>,
+) -> Response {
+    if node != "sentry-1" {
+        return problem(ProblemKind::NotFound, &format!("no host is called {node}"));
+    }
+    let missing = if query.wait_ms == Some(30) { vec!["prep-1".parse().unwrap()] } else { Vec::new() };
+    let node = Node {
+        id: "n-1".parse().unwrap(),
+        name: node.parse().unwrap(),
+        role: NodeRole::Sentry,
+        wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
+        tls_key_sha256: String::new(),
+        overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
+        endpoint: None,
+        machine_id: None,
+        enrolled_at: Timestamp::from_millis(0),
+        state: NodeState::Revoked { at: Timestamp::from_millis(1) },
+    };
+    Json(RevokeReceipt { node, generation: Generation(8), in_force: Vec::new(), missing }).into_response()
+}
+
+fn created(request: &CreateToken) -> TokenCreated {
+    let CreateToken { role, uses, ttl_seconds } = *request;
+    let id: TokenId = "t-1".parse().unwrap();
+    let expires_at = Timestamp::from_millis(i64::try_from(ttl_seconds * 1000).unwrap());
+    TokenCreated { id, token: JOIN_TOKEN.to_owned(), role, uses, expires_at }
+}
+
+fn event() -> EventView {
+    let word = || "word".to_owned();
+    EventView { id: 1, at: Timestamp::from_millis(0), actor: word(), action: word(), subject: word(), detail: word() }
+}
+
+fn status(alarms: usize) -> StatusView {
+    StatusView {
+        mesh: "m-1".parse().unwrap(),
+        version: "0.1.0".to_owned(),
+        now: Timestamp::from_millis(0),
+        generation: Generation(1),
+        planned_at: Some(Timestamp::from_millis(0)),
+        sources: Vec::new(),
+        validators: 0,
+        nodes: 2,
+        in_force: 2,
+        alarms: vec!["held back".to_owned(); alarms],
+    }
+}
+
+fn problem(kind: ProblemKind, detail: &str) -> Response {
+    let status = StatusCode::from_u16(kind.status()).unwrap();
+    (status, Json(Problem::new(kind, detail))).into_response()
+}
+
+fn token(operator: &str) -> String {
+    format!("picket-op1.{operator}.{SECRET}")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
