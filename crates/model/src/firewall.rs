@@ -1,6 +1,6 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
-use crate::{NodeId, NodeName, P2pEndpoint, PrepId, SourceId};
+use crate::{NodeId, NodeName, P2pEndpoint, PrepId, SourceId, network::canonical_network};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -123,9 +123,9 @@ impl fmt::Display for Reason {
 pub struct AllowSet(pub BTreeMap<IpNet, BTreeSet<Reason>>);
 
 impl AllowSet {
-    /// Lets a network in for one more reason.
+    /// Lets a network in for one more reason. Kept in canonical form, in which packets' addresses are compared.
     pub fn insert(&mut self, network: IpNet, reason: Reason) {
-        self.0.entry(network.trunc()).or_default().insert(reason);
+        self.0.entry(canonical_network(network)).or_default().insert(reason);
     }
 
     /// Every entry that covers an address.

@@ -13,6 +13,18 @@ pub fn host_network(address: IpAddr) -> IpNet {
     IpNet::from(canonical(address))
 }
 
+/// A network in canonical form: host bits cleared, and what lies within `::ffff:0:0/96` as the IPv4 network it means.
+pub fn canonical_network(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let network = network.trunc();
+    match (network.addr().to_canonical(), network.prefix_len().checked_sub(MAPPED_BITS)) {
+        (IpAddr::V4(address), Some(length)) if network.addr().is_ipv6() => {
+            Ipv4Net::new(address, length).map_or(network, IpNet::V4)
+        }
+        _ => network,
+    }
+}
+
 /// The special-purpose range an address lies in, by name; `None` for an address of the public internet.
 /// Ranges: IANA special-purpose address registries (RFC 6890 and updates), multicast, IPv4 class E.
 pub fn special_range(address: IpAddr) -> Option<&'static str> {
@@ -104,5 +116,13 @@ mod tests {
     #[test]
     fn mapped_addresses_become_ipv4() {
         assert_eq!(host_network("::ffff:192.0.2.1".parse().unwrap()).to_string(), "192.0.2.1/32");
+        let check = |text: &str, expect: &str| {
+            assert_eq!(canonical_network(text.parse().unwrap()).to_string(), expect);
+        };
+        check("::ffff:192.0.2.77/120", "192.0.2.0/24");
+        check("::ffff:0:0/96", "0.0.0.0/0");
+        check("::ffff:0:0/95", "::fffe:0:0/95");
+        check("192.0.2.77/24", "192.0.2.0/24");
+        check("2001:db8::1/32", "2001:db8::/32");
     }
 }
