@@ -1,1 +1,19 @@
-//! stub
+//! What both agents share: enrolment, ledger, local guard, subscription, reconciliation, lockdown, status.
+//! The role is an argument; the two programs are a `main` each.
+
+pub mod cli;
+pub mod decide;
+pub mod enroll;
+pub mod guard;
+pub mod host;
+pub mod identity;
+pub mod ledger;
+pub mod lockdown;
+pub mod reconcile;
+pub mod report;
+pub mod run;
+pub mod state;
+pub mod status;
+pub mod subscribe;
+
+pub use cli::main;

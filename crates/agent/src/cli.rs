@@ -1,0 +1,195 @@
+//! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
+
+use crate::{enroll::enroll, lockdown, run, status};
+use anyhow::{Context as _, Result};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use picket_firewall::InterfaceName;
+use picket_model::{NodeName, NodeRole};
+use picket_pki::JoinToken;
+use picket_wireguard::Preference;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use zeroize::Zeroizing;
+
+/// Variable that may hold the join token, so that it does not stand in the process list.
+const TOKEN_VARIABLE: &str = "PICKET_JOIN_TOKEN";
+/// sysexits.h EX_CONFIG: a service manager need not start a revoked host's agent again.
+const REVOKED: u8 = 78;
+
+/// Carries out the command line of the agent for `role`.
+pub fn main(role: NodeRole) -> ExitCode {
+    let (program, about) = match role {
+        NodeRole::Sentry => ("picket-sentry-agent", "Keeps a sentry's tunnels and firewall as the mesh wants them"),
+        NodeRole::Prep => ("picket-prep-agent", "Keeps a validator's tunnels and firewall as the mesh wants them"),
+    };
+    let command = Cli::command().name(program).bin_name(program).about(about);
+    let cli = match Cli::from_arg_matches(&command.get_matches()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match carry_out(cli, role, program) {
+        Ok(run::End::Stopped) => ExitCode::SUCCESS,
+        Ok(run::End::Revoked) => {
+            eprintln!(
+                "{program}: this host was revoked: its tunnels are gone and guarded ports are closed; it stays so until it is enrolled anew"
+            );
+            ExitCode::from(REVOKED)
+        }
+        Err(error) => {
+            eprintln!("{program}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where the agent's files and its interface are.
+#[derive(Args)]
+pub struct Place {
+    /// Folder of identity, keys and ledger.
+    #[arg(long, global = true, value_name = "DIR", env = "PICKET_STATE_DIR", default_value = "/var/lib/picket/agent")]
+    pub state_dir: PathBuf,
+    /// Rules no controller may break [default: /etc/picket/guard.toml, if there is one].
+    #[arg(long, global = true, value_name = "FILE", env = "PICKET_GUARD")]
+    pub guard: Option<PathBuf>,
+    /// WireGuard interface of the mesh.
+    #[arg(long, global = true, value_name = "NAME", default_value = "picket0")]
+    pub interface: InterfaceName,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Join a mesh with a join token.
+    Enroll(EnrollOptions),
+    /// Keep this host as the mesh wants it, until stopped.
+    Run {
+        /// Which WireGuard carries the tunnels: auto, kernel or userspace.
+        #[arg(long, value_name = "ENGINE", default_value = "auto")]
+        wireguard: Preference,
+    },
+    /// Close guarded ports before the network is up: the last known firewall, or all closed.
+    Lockdown,
+    /// The firewall this host is to have.
+    Rules {
+        #[command(subcommand)]
+        command: Rules,
+    },
+    /// What this host holds, and what its agent last read back.
+    Status {
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove firewall table and tunnel device: opens every guarded port.
+    Uninstall {
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+enum Rules {
+    /// Print it as nft text.
+    Show {
+        /// One JSON object, with the reason for each address.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print what would have to change in the kernel.
+    Diff {
+        /// A JSON list.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How to join.
+#[derive(Args)]
+pub struct EnrollOptions {
+    /// A controller's agent address, https://HOST:PORT; may be given several times.
+    #[arg(long = "controller", value_name = "URL", env = "PICKET_CONTROLLER", value_delimiter = ',', required = true)]
+    pub controllers: Vec<String>,
+    /// Join token, picket1....; better in a file or in PICKET_JOIN_TOKEN, where the process list does not show it.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// File that holds the join token.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Name of this host in the mesh [default: the host name].
+    #[arg(long)]
+    pub name: Option<NodeName>,
+    /// Where its tunnels are reached from outside, IP:PORT; 0.0.0.0 stands for the address the controller sees
+    /// [default: 0.0.0.0:51820 for a sentry, none for a validator, which dials].
+    #[arg(long, value_name = "IP:PORT")]
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl EnrollOptions {
+    /// The join token, from wherever it was given. Errors never quote it.
+    pub fn token(&self) -> Result<JoinToken> {
+        let text = match (&self.token, &self.token_file) {
+            (Some(token), _) => Zeroizing::new(token.clone()),
+            (None, Some(file)) => {
+                let text = std::fs::read_to_string(file);
+                Zeroizing::new(text.with_context(|| format!("read the join token from {}", file.display()))?)
+            }
+            (None, None) => Zeroizing::new(std::env::var(TOKEN_VARIABLE).with_context(|| {
+                format!("give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN")
+            })?),
+        };
+        text.parse().context("the join token cannot be read")
+    }
+}
+
+fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
+    let Cli { place, command } = cli;
+    // Logs are for what runs unattended; the other commands speak for themselves.
+    if matches!(command, Command::Run { .. } | Command::Lockdown) {
+        picket_telemetry::init(program, env!("CARGO_PKG_VERSION"))?;
+    }
+    // The agent's loop runs on the main thread; tunnels in this process and connections on a worker, so that neither
+    // waits for the other.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        match command {
+            Command::Run { wireguard } => return run::run(&place, wireguard, role).await,
+            Command::Enroll(options) => enroll(&place, &options, role).await?,
+            Command::Lockdown => lockdown::lockdown(&place).await?,
+            Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,
+            Command::Rules { command: Rules::Diff { json } } => status::diff_rules(&place, json).await?,
+            Command::Status { json } => status::status(&place, json)?,
+            Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
+        }
+        Ok(run::End::Stopped)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_wrong_token_is_never_quoted() {
+        let arguments = ["agent", "enroll", "--controller", "https://192.0.2.1:7400", "--token", "hunter2"];
+        let Command::Enroll(options) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };
+        let error = format!("{:#}", options.token().unwrap_err());
+        assert!(error.contains("begins with `picket1.`") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What to do with an answer of the controller. Values in, values out.
+
+use crate::{
+    guard::{Guard, GuardViolation, admit},
+    identity::Identity,
+};
+use picket_api::ConfigAnswer;
+use picket_model::{Digest, Generation, MeshId, NodeConfig, NodeId};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why an answer is not taken. What is in force stays.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The content is not what the controller says it sent.
+    #[error("its digest is {found}, the answer says {told}")]
+    Digest {
+        /// Of what arrived.
+        found: Digest,
+        /// Of what was sent.
+        told: Digest,
+    },
+    /// The answer and its content disagree.
+    #[error("the answer says revision {told}, its content {found}")]
+    Revision {
+        /// In the content.
+        found: Generation,
+        /// Beside it.
+        told: Generation,
+    },
+    /// Somebody else's.
+    #[error("it is for host {node} in mesh {mesh}")]
+    OtherHost {
+        /// Whose mesh.
+        mesh: MeshId,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// Not newer than what is held.
+    #[error("it is revision {offered} of generation {generation}, this host holds a newer or the same one ({held})")]
+    Older {
+        /// Revision offered.
+        offered: Generation,
+        /// Generation offered.
+        generation: Generation,
+        /// Revision held.
+        held: Generation,
+    },
+    /// The guard says no.
+    #[error("the guard refuses revision {revision}: {violation}")]
+    Guard {
+        /// Revision offered.
+        revision: Generation,
+        /// The rule it breaks.
+        violation: GuardViolation,
+    },
+}
+
+/// The wanted state in an answer, if it is genuine, ours, newer than what is held, and within the guard's rules.
+pub fn judge(
+    identity: &Identity,
+    guard: &Guard,
+    held: Option<&NodeConfig>,
+    answer: ConfigAnswer,
+) -> Result<NodeConfig, Refusal> {
+    let ConfigAnswer { revision: told, digest, full: offered } = answer;
+    if offered.revision != told {
+        return Err(Refusal::Revision { found: offered.revision, told });
+    }
+    if (&offered.mesh, &offered.node) != (&identity.mesh, &identity.node) {
+        return Err(Refusal::OtherHost { mesh: offered.mesh, node: offered.node });
+    }
+    let found = offered.digest();
+    if found != digest {
+        return Err(Refusal::Digest { found, told: digest });
+    }
+    if let Some(held) = held
+        && (offered.revision <= held.revision || offered.generation < held.generation)
+    {
+        let (generation, held) = (offered.generation, held.revision);
+        return Err(Refusal::Older { offered: offered.revision, generation, held });
+    }
+    match admit(guard, &offered) {
+        Ok(()) => Ok(offered),
+        Err(violation) => Err(Refusal::Guard { revision: offered.revision, violation }),
+    }
+}
+
+/// A wait between zero and `longest`, from a random number: hosts that lost the controller together come back apart.
+pub fn full_jitter(random: u32, longest: Duration) -> Duration {
+    longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        guard::tests::{config, guard},
+        identity::tests::identity,
+    };
+
+    fn answer(full: NodeConfig) -> ConfigAnswer {
+        ConfigAnswer { revision: full.revision, digest: full.digest(), full }
+    }
+
+    /// What is said to an offer after one change of it, while revision 3 of generation 4 is held.
+    fn check(change: impl FnOnce(&mut NodeConfig), expect: &str) {
+        let mut offered = config();
+        (offered.generation, offered.revision) = (Generation(9), Generation(9));
+        change(&mut offered);
+        check_answer(answer(offered), expect);
+    }
+
+    fn check_answer(answer: ConfigAnswer, expect: &str) {
+        let full = answer.full.clone();
+        match judge(&identity(), &guard(), Some(&config()), answer) {
+            Ok(taken) => assert!(expect.is_empty() && taken == full, "taken, not {expect:?}"),
+            Err(refusal) => {
+                let said = refusal.to_string();
+                assert!(!expect.is_empty() && said.contains(expect), "{said:?}, not {expect:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_state_is_taken() {
+        check(|_| (), "");
+        assert!(judge(&identity(), &guard(), None, answer(config())).is_ok());
+    }
+
+    #[test]
+    fn an_older_or_equal_state_is_refused() {
+        check(|offered| offered.revision = Generation(3), "newer or the same");
+        check(|offered| offered.revision = Generation(2), "newer or the same");
+        check(|offered| offered.generation = Generation(3), "newer or the same");
+    }
+
+    #[test]
+    fn another_hosts_state_is_refused() {
+        check(|offered| offered.node = "n-9".parse().unwrap(), "host n-9");
+        check(|offered| offered.mesh = "m-9".parse().unwrap(), "mesh m-9");
+    }
+
+    #[test]
+    fn a_damaged_answer_is_refused() {
+        let (mut damaged, mut relabelled) = (answer(config()), answer(config()));
+        damaged.full.wireguard.listen_port += 1;
+        check_answer(damaged, "its digest is");
+        relabelled.revision = Generation(99);
+        check_answer(relabelled, "the answer says revision 99");
+    }
+
+    #[test]
+    fn the_guard_outranks_the_controller() {
+        check(|offered| offered.firewall.guarded.clear(), "the guard refuses revision 9: it leaves");
+    }
+
+    #[test]
+    fn jitter_is_within_its_limit() {
+        let longest = Duration::from_secs(3);
+        assert_eq!(full_jitter(0, longest), Duration::ZERO);
+        assert_eq!(full_jitter(u32::MAX, longest), longest);
+        assert!(full_jitter(1 << 31, longest) < longest);
+    }
+}

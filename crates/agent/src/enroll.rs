@@ -1,0 +1,103 @@
+//! Joining a mesh: keys made and on disk first, then one request over TLS that is pinned by the token's fingerprint.
+
+use crate::{
+    cli::{EnrollOptions, Place},
+    host,
+    identity::{Identity, Keys},
+    ledger::{Ledger, Standing},
+    state::StateDir,
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use picket_api::{AgentClient, ApiError, EnrollRequest, EnrollResponse, Proof};
+use picket_model::{NodeName, NodeRole};
+use picket_pki::{JoinToken, client_config};
+use secrecy::ExposeSecret as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use tracing::warn;
+
+/// Where a sentry's tunnels are reached unless the operator says otherwise: at the address from which the controller
+/// sees it, on WireGuard's usual port.
+const SENTRY_ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 51820);
+
+/// Joins the mesh the token is of. Nothing but keys is written unless the controller says yes.
+pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> Result<()> {
+    host::require_network_admin()?;
+    let token = options.token()?;
+    for url in &options.controllers {
+        ensure!(url.starts_with("https://"), "{url:?} is not a controller's URL: https://HOST:PORT");
+    }
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => host::name()?,
+    };
+    let state = StateDir::new(&place.state_dir);
+    let _lock = state.lock()?;
+    if let Some(identity) = Identity::load(&state)? {
+        return already(&state, &identity, &token, &name, role);
+    }
+
+    let keys = Keys::load_or_make(&state)?;
+    let request = EnrollRequest {
+        proof: Proof::JoinToken { token: token.to_secret_string().expose_secret().to_owned() },
+        role,
+        name,
+        wireguard_key: keys.wireguard.public(),
+        csr_pem: keys.tls.csr_pem()?,
+        endpoint: options.endpoint.or((role == NodeRole::Sentry).then_some(SENTRY_ENDPOINT)),
+        machine_id: host::machine_id(),
+    };
+    let response = ask(&options.controllers, &token, &request).await?;
+    let identity = Identity {
+        mesh: response.mesh,
+        node: response.node,
+        name: request.name,
+        role,
+        controllers: options.controllers.clone(),
+        ca_fingerprint: token.ca,
+        overlay: response.overlay,
+        machine_id: request.machine_id,
+    };
+    identity.save(&state, &response.certificate_pem)?;
+    println!("enrolled {} as a {role} ({}) in mesh {}", identity.name, identity.node, identity.mesh);
+    println!("overlay addresses {} and {}", identity.overlay.v4, identity.overlay.v6);
+    println!("next: picket-{role}-agent run");
+    Ok(())
+}
+
+/// The first controller that answers decides.
+async fn ask(controllers: &[String], token: &JoinToken, request: &EnrollRequest) -> Result<EnrollResponse> {
+    let tls = client_config(token.ca, None)?;
+    let mut last = None;
+    for url in controllers {
+        let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
+        match AgentClient::new(base, tls.clone())?.enroll(request).await {
+            Ok(response) => return Ok(response),
+            Err(ApiError::Problem(problem)) => bail!("the controller refused: {}", problem.detail),
+            Err(error) => {
+                if let Some(earlier) = last.replace(error) {
+                    warn!(error = %earlier, "this controller does not answer");
+                }
+            }
+        }
+    }
+    Err(last.context("name a controller with --controller")?.into())
+}
+
+/// A repeat of what was done is done; anything else would take the host out of its mesh.
+fn already(state: &StateDir, identity: &Identity, token: &JoinToken, name: &NodeName, role: NodeRole) -> Result<()> {
+    let Identity { mesh, node, .. } = identity;
+    let again = format!("`picket-{role}-agent uninstall --yes`, remove {}, and enrol", state.path().display());
+    if Ledger::load(state)?.standing == Standing::Revoked {
+        bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
+    }
+    let same = identity.ca_fingerprint == token.ca && identity.name == *name && identity.role == role;
+    if !same {
+        bail!(
+            "this host is enrolled already: {} {} ({node}) in mesh {mesh}; to change that: {again}",
+            identity.role,
+            identity.name
+        );
+    }
+    println!("already enrolled: {role} {name} ({node}) in mesh {mesh}; nothing was changed");
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! What no controller may order: the rules of a file on the host, and whether a wanted state keeps to them.
+//! Reads one file; the judgement itself is a function of values.
+
+use crate::identity::Identity;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use picket_model::{
+    AllowSet, FirewallPolicy, GuardedPort, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose, Reason,
+    WireGuardConfig,
+};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, ErrorKind},
+    num::NonZeroU16,
+    ops::RangeInclusive,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Where the guard's file is looked for.
+pub const GUARD_FILE: &str = "/etc/picket/guard.toml";
+
+/// From IPv6's smallest MTU (RFC 8200 section 5) to what jumbo frames carry.
+const SANE_MTU: RangeInclusive<u16> = 1280..=9000;
+/// Length of the overlay prefixes a host takes for granted around its own addresses.
+const OWN_OVERLAY: Widths = Widths { v4: 16, v6: 48 };
+
+/// The guard's file. Every field has a strict default.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardRules {
+    /// Ports that stay guarded, TCP and UDP, whatever the controller says.
+    pub guarded: BTreeSet<NonZeroU16>,
+    /// Ports that are never closed to strangers: the operator's way in.
+    pub never_guard: BTreeSet<NonZeroU16>,
+    /// Networks that always reach every guarded port.
+    pub admin: BTreeSet<IpNet>,
+    /// Where peers' addresses inside the mesh may lie; empty means the /16 and /48 around the host's own.
+    pub overlay: BTreeSet<IpNet>,
+    /// Widest network that may be let in, as prefix lengths.
+    pub widest_network: Widths,
+    /// Widest that all networks let in for one purpose may be together, as prefix lengths.
+    pub widest_total: Widths,
+    /// Most entries in all allow sets together.
+    pub max_allow_entries: usize,
+    /// Most tunnels.
+    pub max_peers: usize,
+}
+
+/// A prefix length for each family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Widths {
+    /// Of IPv4 networks.
+    pub v4: u8,
+    /// Of IPv6 networks.
+    pub v6: u8,
+}
+
+impl Default for GuardRules {
+    fn default() -> Self {
+        let ports = |list: &[u16]| list.iter().filter_map(|port| NonZeroU16::new(*port)).collect();
+        Self {
+            guarded: ports(&[7100, 9000, 9080]),
+            never_guard: ports(&[22]),
+            admin: BTreeSet::new(),
+            overlay: BTreeSet::new(),
+            widest_network: Widths { v4: 8, v6: 16 },
+            // 64 million and 2^116 addresses: room for an operator's private ranges, far from everybody.
+            widest_total: Widths { v4: 6, v6: 12 },
+            max_allow_entries: 100_000,
+            max_peers: 1000,
+        }
+    }
+}
+
+/// The guard's file cannot be used.
+#[derive(Debug, Error)]
+pub enum GuardFileError {
+    /// It cannot be read.
+    #[error("read the guard's rules {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not what such a file is.
+    #[error("the guard's rules {}: {}", path.display(), source.to_string().trim_end())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// Somebody else could have written it.
+    #[error("the guard's rules {} may be changed by others than their owner: run `chmod go-w` on them", .0.display())]
+    Writable(PathBuf),
+    /// It says both.
+    #[error("the guard's rules {}: port {port} is in `guarded` and in `never_guard`; take it out of one", path.display())]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// The port.
+        port: NonZeroU16,
+    },
+}
+
+impl GuardRules {
+    /// The rules at `path`, which must be there; without one those at [`GUARD_FILE`], or the defaults where there are none.
+    pub fn load(path: Option<&Path>) -> Result<Self, GuardFileError> {
+        let file = path.unwrap_or(Path::new(GUARD_FILE));
+        let text = match std::fs::read_to_string(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
+            text => text.map_err(|source| GuardFileError::Read { path: file.into(), source })?,
+        };
+        let mode = std::fs::metadata(file).map_err(|source| GuardFileError::Read { path: file.into(), source })?.mode();
+        if mode & 0o022 != 0 {
+            return Err(GuardFileError::Writable(file.into()));
+        }
+        let rules: Self = toml::from_str(&text)
+            .map_err(|source| GuardFileError::Parse { path: file.into(), source: Box::new(source) })?;
+        match rules.guarded.intersection(&rules.never_guard).next() {
+            Some(port) => Err(GuardFileError::Contradiction { path: file.into(), port: *port }),
+            None => Ok(rules),
+        }
+    }
+
+    /// The guarded ports, each with both protocols.
+    pub fn guarded_ports(&self) -> impl Iterator<Item = GuardedPort> {
+        let protocols = [Protocol::Tcp, Protocol::Udp];
+        self.guarded.iter().flat_map(move |port| protocols.map(|protocol| GuardedPort { protocol, port: *port }))
+    }
+
+    /// A policy to which the guard's own admin networks are added.
+    pub fn with_admin(&self, policy: &FirewallPolicy) -> FirewallPolicy {
+        let mut policy = policy.clone();
+        let admin = policy.allow.entry(Purpose::Admin).or_default();
+        self.add_admin(admin);
+        policy
+    }
+
+    /// Everything closed to all but the admin networks: the guard's ports, and those of the last wanted state if any,
+    /// as far as the rules allow them still.
+    pub fn closed(&self, last: Option<&FirewallPolicy>) -> FirewallPolicy {
+        let mut guarded: BTreeMap<_, _> = self.guarded_ports().map(|port| (port, Purpose::Admin)).collect();
+        guarded.extend(last.iter().flat_map(|last| last.guarded.clone()));
+        guarded.retain(|port, _| !self.never_guard.contains(&port.port));
+        let mut admin = last.map(|last| last.allowed(Purpose::Admin).clone()).unwrap_or_default();
+        admin.0.retain(|network, _| is_within(self.widest_network, size(*network)));
+        self.add_admin(&mut admin);
+        picket_firewall::baseline(&guarded, &admin)
+    }
+
+    fn add_admin(&self, admin: &mut AllowSet) {
+        for network in &self.admin {
+            admin.insert(*network, Reason::Policy { line: "guard admin".to_owned() });
+        }
+    }
+}
+
+/// The guard of one enrolled host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// The rules.
+    pub rules: GuardRules,
+    /// The part the host enrolled for.
+    pub role: NodeRole,
+    /// The addresses it was given then.
+    pub own: OverlayAddresses,
+}
+
+impl Guard {
+    /// The guard of the host that `identity` speaks of.
+    pub fn new(rules: GuardRules, identity: &Identity) -> Self {
+        Self { rules, role: identity.role, own: identity.overlay }
+    }
+}
+
+/// A rule that a wanted state breaks.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum GuardViolation {
+    /// Another part.
+    #[error("it is for a {wanted}, this host enrolled as a {enrolled}")]
+    Role {
+        /// What is wanted.
+        wanted: NodeRole,
+        /// What the host is.
+        enrolled: NodeRole,
+    },
+    /// Would open a port.
+    #[error("it leaves {0} unguarded, which the guard's `guarded` names")]
+    Unguarded(GuardedPort),
+    /// Would lock the operator out.
+    #[error("it guards {0}, which the guard's `never_guard` names")]
+    NeverGuard(GuardedPort),
+    /// Would cut the tunnels.
+    #[error("it guards {0}, on which the tunnels arrive")]
+    GuardsTunnel(GuardedPort),
+    /// Lets too many in at once.
+    #[error("it lets {network} in for {purpose}: wider than the guard's `widest_network`")]
+    TooWide {
+        /// For what.
+        purpose: Purpose,
+        /// Whom.
+        network: IpNet,
+    },
+    /// Lets too many in altogether.
+    #[error("the networks it lets in for {0} are together wider than the guard's `widest_total`")]
+    TooWideTogether(Purpose),
+    /// A flood of entries.
+    #[error("it has {entries} entries in its allow sets, the guard's `max_allow_entries` is {limit}")]
+    TooManyEntries {
+        /// How many.
+        entries: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// A flood of tunnels.
+    #[error("it has {peers} peers, the guard's `max_peers` is {limit}")]
+    TooManyPeers {
+        /// How many.
+        peers: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Other addresses than at enrolment.
+    #[error("it gives this host other overlay addresses than at enrolment ({}, {})", .0.v4, .0.v6)]
+    OwnAddresses(OverlayAddresses),
+    /// A mesh host whose address is not the mesh's.
+    #[error("it lets {0} in as a mesh host, outside the overlay (the guard's `overlay`)")]
+    OutsideOverlay(IpNet),
+    /// Would route more than one mesh host into a tunnel.
+    #[error("peer {peer} has allowed IPs {network}: not one address inside the overlay (the guard's `overlay`)")]
+    PeerAddress {
+        /// The peer.
+        peer: NodeName,
+        /// The network.
+        network: IpNet,
+    },
+    /// Would route somebody else's address into a tunnel.
+    #[error("peer {peer} has allowed IPs {network}, which are this host's or another peer's")]
+    PeerAddressTaken {
+        /// The peer.
+        peer: NodeName,
+        /// The network.
+        network: IpNet,
+    },
+    /// Would break every connection.
+    #[error("an MTU of {0} bytes is not within 1280 to 9000")]
+    Mtu(u16),
+}
+
+/// Whether a wanted state keeps to the guard's rules; the first rule it breaks where it does not.
+pub fn admit(guard: &Guard, wanted: &NodeConfig) -> Result<(), GuardViolation> {
+    if wanted.role != guard.role {
+        return Err(GuardViolation::Role { wanted: wanted.role, enrolled: guard.role });
+    }
+    admit_ports(&guard.rules, wanted)?;
+    admit_networks(guard, &wanted.firewall)?;
+    admit_tunnels(guard, &wanted.wireguard)
+}
+
+fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViolation> {
+    let guarded = &wanted.firewall.guarded;
+    if let Some(open) = rules.guarded_ports().find(|port| !guarded.contains_key(port)) {
+        return Err(GuardViolation::Unguarded(open));
+    }
+    if let Some(port) = guarded.keys().find(|port| rules.never_guard.contains(&port.port)) {
+        return Err(GuardViolation::NeverGuard(*port));
+    }
+    let arrives =
+        |port: &&GuardedPort| port.protocol == Protocol::Udp && port.port.get() == wanted.wireguard.listen_port;
+    match guarded.keys().find(arrives) {
+        Some(port) => Err(GuardViolation::GuardsTunnel(*port)),
+        None => Ok(()),
+    }
+}
+
+fn admit_networks(guard: &Guard, firewall: &FirewallPolicy) -> Result<(), GuardViolation> {
+    let rules = &guard.rules;
+    let entries = firewall.allow.values().map(|set| set.0.len()).sum();
+    if entries > rules.max_allow_entries {
+        return Err(GuardViolation::TooManyEntries { entries, limit: rules.max_allow_entries });
+    }
+    for (purpose, set) in &firewall.allow {
+        let networks = || set.0.keys().copied();
+        if let Some(network) = networks().find(|network| !is_within(rules.widest_network, size(*network))) {
+            return Err(GuardViolation::TooWide { purpose: *purpose, network });
+        }
+        let together = networks().map(size).fold(Sizes::default(), Sizes::plus);
+        if !is_within(rules.widest_total, together) {
+            return Err(GuardViolation::TooWideTogether(*purpose));
+        }
+    }
+    let members = firewall.allowed(Purpose::Overlay).0.keys();
+    match members.copied().find(|network| !guard.is_overlay(network)) {
+        Some(network) => Err(GuardViolation::OutsideOverlay(network)),
+        None => Ok(()),
+    }
+}
+
+fn admit_tunnels(guard: &Guard, wireguard: &WireGuardConfig) -> Result<(), GuardViolation> {
+    let own = BTreeSet::from(guard.own.networks());
+    if wireguard.addresses != own {
+        return Err(GuardViolation::OwnAddresses(guard.own));
+    }
+    if !SANE_MTU.contains(&wireguard.mtu) {
+        return Err(GuardViolation::Mtu(wireguard.mtu));
+    }
+    let (peers, limit) = (wireguard.peers.len(), guard.rules.max_peers);
+    if peers > limit {
+        return Err(GuardViolation::TooManyPeers { peers, limit });
+    }
+    let mut taken = own;
+    for peer in wireguard.peers.values() {
+        for network in &peer.allowed_ips {
+            if network.prefix_len() != network.max_prefix_len() || !guard.is_overlay(network) {
+                return Err(GuardViolation::PeerAddress { peer: peer.name.clone(), network: *network });
+            }
+            if !taken.insert(*network) {
+                return Err(GuardViolation::PeerAddressTaken { peer: peer.name.clone(), network: *network });
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Guard {
+    fn is_overlay(&self, network: &IpNet) -> bool {
+        if !self.rules.overlay.is_empty() {
+            return self.rules.overlay.iter().any(|overlay| overlay.contains(network));
+        }
+        let own = [
+            Ipv4Net::new(self.own.v4, OWN_OVERLAY.v4).map(IpNet::V4),
+            Ipv6Net::new(self.own.v6, OWN_OVERLAY.v6).map(IpNet::V6),
+        ];
+        own.into_iter().flatten().any(|overlay| overlay.contains(network))
+    }
+}
+
+/// Addresses in networks, by family, saturating.
+#[derive(Clone, Copy, Default)]
+struct Sizes {
+    v4: u128,
+    v6: u128,
+}
+
+impl Sizes {
+    fn plus(self, other: Self) -> Self {
+        Self { v4: self.v4.saturating_add(other.v4), v6: self.v6.saturating_add(other.v6) }
+    }
+}
+
+/// How many addresses a network lets in. IPv4-mapped addresses count as what they mean, or `::ffff:0:0/96` would be
+/// a small network that lets in everybody.
+fn size(network: IpNet) -> Sizes {
+    const MAPPED: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+    match network {
+        IpNet::V4(net) => Sizes { v4: addresses(32 - net.prefix_len()), v6: 0 },
+        IpNet::V6(net) if MAPPED.contains(&net) => Sizes { v4: addresses(128 - net.prefix_len()), v6: 0 },
+        IpNet::V6(net) => Sizes { v4: 0, v6: addresses(128 - net.prefix_len()) },
+    }
+}
+
+fn is_within(widest: Widths, sizes: Sizes) -> bool {
+    let most = |bits: u8, width: u8| addresses(bits.saturating_sub(width));
+    sizes.v4 <= most(32, widest.v4) && sizes.v6 <= most(128, widest.v6)
+}
+
+fn addresses(host_bits: u8) -> u128 {
+    1_u128.checked_shl(host_bits.into()).unwrap_or(u128::MAX)
+}
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+pub(crate) mod tests;

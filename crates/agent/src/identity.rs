@@ -1,0 +1,228 @@
+//! Who this host is: its keys, made here before anybody is asked, and what the controller gave it at enrolment.
+//! The identity file is written last: without it the host is not enrolled, whatever else lies in the folder.
+
+use crate::state::{Kind, StateDir, StateError};
+use picket_model::{MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, WireGuardPublicKey};
+use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
+use picket_wireguard::PrivateKey;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+const IDENTITY: Kind = Kind {
+    name: "identity.json",
+    version: 1,
+    remedy: "restore it from a backup, or remove the folder and enrol this host again",
+};
+const WIREGUARD_KEY: &str = "wireguard.key";
+const TLS_KEY: &str = "tls.key";
+const CERTIFICATE: &str = "certificate.pem";
+
+/// What a host is in its mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Its mesh.
+    pub mesh: MeshId,
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// Its part.
+    pub role: NodeRole,
+    /// Controllers to ask, `https://host:port`, in order of preference.
+    pub controllers: Vec<String>,
+    /// The mesh's CA.
+    pub ca_fingerprint: Fingerprint,
+    /// Its addresses inside the mesh.
+    pub overlay: OverlayAddresses,
+    /// The machine it enrolled from: a copy of the folder on another machine is not this host.
+    pub machine_id: Option<String>,
+}
+
+/// The identity or the keys cannot be used.
+#[derive(Debug, Error)]
+pub enum IdentityError {
+    /// A file.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A key file is damaged.
+    #[error("{path} is not a key of this agent; restore it from a backup, or remove the folder and enrol again")]
+    Key {
+        /// The file.
+        path: String,
+    },
+    /// A key could not be made.
+    #[error("make this host's keys")]
+    Make(#[from] KeyError),
+    /// The folder was copied from another machine.
+    #[error(
+        "this identity ({name}) was made on another machine: a cloned image? remove {folder} and enrol this host \
+         under a name of its own"
+    )]
+    Cloned {
+        /// Name of the original.
+        name: NodeName,
+        /// The folder.
+        folder: String,
+    },
+}
+
+/// A host's private keys. They never leave the host.
+#[derive(Debug)]
+pub struct Keys {
+    /// Of its tunnels.
+    pub wireguard: PrivateKey,
+    /// Of its certificate.
+    pub tls: TlsKey,
+}
+
+impl Identity {
+    /// The identity in the folder; `None` where the host is not enrolled.
+    pub fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
+        Ok(state.read_json(IDENTITY)?)
+    }
+
+    /// Stores certificate and identity: from now on the host is enrolled.
+    pub fn save(&self, state: &StateDir, certificate_pem: &str) -> Result<(), IdentityError> {
+        state.write(CERTIFICATE, certificate_pem.as_bytes())?;
+        Ok(state.write_json(IDENTITY, self)?)
+    }
+
+    /// Refuses an identity that was copied from another machine. Where one of the two has no machine id nothing is known.
+    pub fn check_machine(&self, state: &StateDir, machine_id: Option<&str>) -> Result<(), IdentityError> {
+        match (self.machine_id.as_deref(), machine_id) {
+            (Some(enrolled), Some(here)) if enrolled != here => {
+                let folder = state.path().display().to_string();
+                Err(IdentityError::Cloned { name: self.name.clone(), folder })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Keys {
+    /// The keys in the folder.
+    pub fn load(state: &StateDir) -> Result<Self, IdentityError> {
+        let wireguard = load_wireguard(state)?.ok_or_else(|| no_key(state, WIREGUARD_KEY))?;
+        let tls = load_tls(state)?.ok_or_else(|| no_key(state, TLS_KEY))?;
+        Ok(Self { wireguard, tls })
+    }
+
+    /// The keys in the folder; those that are missing are made, and on the disk when this returns.
+    pub fn load_or_make(state: &StateDir) -> Result<Self, IdentityError> {
+        let wireguard = match load_wireguard(state)? {
+            Some(key) => key,
+            None => {
+                let key = PrivateKey::from_random(picket_pki::random()?);
+                state.write(WIREGUARD_KEY, key.to_text().as_bytes())?;
+                key
+            }
+        };
+        let tls = match load_tls(state)? {
+            Some(key) => key,
+            None => {
+                let key = TlsKey::generate()?;
+                state.write(TLS_KEY, key.key_pem().expose_secret().as_bytes())?;
+                key
+            }
+        };
+        Ok(Self { wireguard, tls })
+    }
+
+    /// The public half of the tunnels' key.
+    pub fn wireguard_public(&self) -> WireGuardPublicKey {
+        self.wireguard.public()
+    }
+}
+
+/// What the host shows to the controller: certificate and key.
+pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, IdentityError> {
+    let certificate_pem = text(state, CERTIFICATE)?.ok_or_else(|| no_key(state, CERTIFICATE))?;
+    let key_pem = secret(state, TLS_KEY)?.ok_or_else(|| no_key(state, TLS_KEY))?;
+    Ok(ClientCertificate { certificate_pem, key_pem })
+}
+
+fn load_wireguard(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    let Some(text) = secret(state, WIREGUARD_KEY)? else { return Ok(None) };
+    text.expose_secret().trim().parse().map(Some).map_err(|_| no_key(state, WIREGUARD_KEY))
+}
+
+fn load_tls(state: &StateDir) -> Result<Option<TlsKey>, IdentityError> {
+    let Some(pem) = secret(state, TLS_KEY)? else { return Ok(None) };
+    TlsKey::from_pem(&pem).map(Some).map_err(|_| no_key(state, TLS_KEY))
+}
+
+fn secret(state: &StateDir, name: &str) -> Result<Option<SecretString>, IdentityError> {
+    let Some(bytes) = state.read(name)?.map(Zeroizing::new) else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes).map_err(|_| no_key(state, name))?;
+    Ok(Some(text.into()))
+}
+
+fn text(state: &StateDir, name: &str) -> Result<Option<String>, IdentityError> {
+    let Some(bytes) = state.read(name)? else { return Ok(None) };
+    String::from_utf8(bytes).map(Some).map_err(|_| no_key(state, name))
+}
+
+fn no_key(state: &StateDir, name: &str) -> IdentityError {
+    IdentityError::Key { path: state.path().join(name).display().to_string() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn identity() -> Identity {
+        Identity {
+            mesh: "m-1".parse().unwrap(),
+            node: "n-1".parse().unwrap(),
+            name: "prep-1".parse().unwrap(),
+            role: NodeRole::Prep,
+            controllers: vec!["https://192.0.2.1:7400".into()],
+            ca_fingerprint: Fingerprint::of(b"ca"),
+            overlay: OverlayAddresses { v4: "10.77.0.2".parse().unwrap(), v6: "fd00:1:2::2".parse().unwrap() },
+            machine_id: Some("0123".into()),
+        }
+    }
+
+    #[test]
+    fn keys_are_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let (first, second) = (Keys::load_or_make(&state).unwrap(), Keys::load_or_make(&state).unwrap());
+        assert_eq!(first.wireguard_public(), second.wireguard_public());
+        assert_eq!(first.tls.public_key_sha256(), Keys::load(&state).unwrap().tls.public_key_sha256());
+    }
+
+    #[test]
+    fn a_damaged_key_is_named_and_never_replaced() {
+        for name in [WIREGUARD_KEY, TLS_KEY] {
+            let folder = tempfile::tempdir().unwrap();
+            let state = StateDir::new(folder.path());
+            state.write(name, b"\xffnot a key").unwrap();
+            let error = Keys::load_or_make(&state).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+            assert_eq!(state.read(name).unwrap().unwrap(), b"\xffnot a key");
+        }
+    }
+
+    #[test]
+    fn a_host_is_enrolled_once_its_identity_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        Keys::load_or_make(&state).unwrap();
+        assert_eq!(Identity::load(&state).unwrap(), None);
+        identity().save(&state, "pem").unwrap();
+        assert_eq!(Identity::load(&state).unwrap(), Some(identity()));
+        assert_eq!(client_certificate(&state).unwrap().certificate_pem, "pem");
+    }
+
+    #[test]
+    fn a_copied_folder_is_not_this_host() {
+        let state = StateDir::new("/nowhere");
+        assert!(identity().check_machine(&state, Some("0123")).is_ok());
+        assert!(identity().check_machine(&state, None).is_ok());
+        assert!(matches!(identity().check_machine(&state, Some("4567")), Err(IdentityError::Cloned { .. })));
+    }
+}

@@ -1,0 +1,55 @@
+//! The firewall without the agent: closed before the network comes up, and gone when Picket is uninstalled.
+
+use crate::{
+    cli::Place,
+    guard::GuardRules,
+    host,
+    identity::Identity,
+    ledger::Ledger,
+    reconcile::{Filter as _, HostFilter, HostTunnels, remove_tunnels},
+    state::StateDir,
+    status::wanted_policy,
+};
+use anyhow::{Context as _, Result, bail};
+use picket_firewall::{Firewall, Nft};
+use picket_wireguard::{Preference, PrivateKey};
+
+/// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
+/// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
+pub async fn lockdown(place: &Place) -> Result<()> {
+    host::require_network_admin()?;
+    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    match wanted_policy(place) {
+        Ok(policy) => {
+            filter.apply(&policy).await?;
+            Ok(())
+        }
+        Err(error) if filter.is_present().await? => Err(error.context("the firewall was left as it is")),
+        Err(error) => {
+            let ledger = Ledger::load(&StateDir::new(&place.state_dir)).unwrap_or_default();
+            let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
+            let last = ledger.config.as_ref().map(|config| &config.firewall);
+            filter.apply(&rules.closed(last)).await?;
+            Err(error.context("guarded ports were closed to all but admin networks"))
+        }
+    }
+}
+
+/// Takes our table and device away. The folder stays: the host is still enrolled.
+pub async fn uninstall(place: &Place, yes: bool) -> Result<()> {
+    host::require_network_admin()?;
+    if !yes {
+        bail!("this opens every guarded port of this host; say --yes if that is what you want");
+    }
+    let state = StateDir::new(&place.state_dir);
+    let _lock = if state.path().exists() { Some(state.lock()?) } else { None };
+    let mut tunnels = HostTunnels::new(&place.interface, Preference::Auto, PrivateKey::from_random([0; 32]));
+    let removed = remove_tunnels(&mut tunnels).await;
+    Firewall::new(Nft::locate()?).remove().await?;
+    removed.context("the firewall was removed, the tunnels were not")?;
+    println!("removed: firewall table and tunnel device; nothing of Picket is in force on this host");
+    if Identity::load(&state)?.is_some() {
+        println!("it is still enrolled: revoke it at the controller, then remove {}", state.path().display());
+    }
+    Ok(())
+}

@@ -1,0 +1,272 @@
+//! From wanted to in force: tunnels prepared, firewall, tunnels connected, read back. Never a peer before its filter.
+//! What goes wrong is part of what is found, not the end of anything.
+
+use anyhow::{Context as _, Result, anyhow};
+use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
+use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
+use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
+use std::{collections::BTreeMap, path::Path};
+use tracing::info;
+
+/// What a host shall be: its tunnels, `None` where it is to have none yet, and its firewall.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// The tunnels.
+    pub wireguard: Option<&'a WireGuardConfig>,
+    /// The firewall, the guard's admin networks included.
+    pub firewall: FirewallPolicy,
+}
+
+/// What was read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How the tunnels stand.
+    pub wireguard: ReconcilerStatus,
+    /// How the firewall stands.
+    pub firewall: ReconcilerStatus,
+    /// Counts.
+    pub kernel: KernelView,
+    /// Tunnels by peer key.
+    pub peers: BTreeMap<WireGuardPublicKey, PeerHealth>,
+}
+
+/// The host's tunnels.
+pub trait Tunnels {
+    /// Everything that lets nobody in: peers that are not wanted go, link and addresses come.
+    fn prepare(&mut self, wanted: &WireGuardConfig) -> impl Future<Output = Result<()>>;
+    /// Peers and routes.
+    fn connect(&mut self, wanted: &WireGuardConfig) -> impl Future<Output = Result<()>>;
+    /// Tunnels as they are.
+    fn observe(&self) -> impl Future<Output = Result<BTreeMap<WireGuardPublicKey, PeerHealth>>>;
+}
+
+/// The host's firewall.
+pub trait Filter {
+    /// Makes the firewall the wanted one; the number of addresses and prefixes read back.
+    fn apply(&mut self, wanted: &FirewallPolicy) -> impl Future<Output = Result<usize>>;
+}
+
+/// Brings what is wanted into force, in the one order that lets nobody in unfiltered.
+pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wanted: &Wanted<'_>) -> Found {
+    let prepared = match wanted.wireguard {
+        Some(wireguard) => tunnels.prepare(wireguard).await,
+        None => Ok(()),
+    };
+    let filtered = filter.apply(&wanted.firewall).await;
+    let connected = match (wanted.wireguard, prepared, &filtered) {
+        (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).await,
+        (Some(_), Ok(()), Err(_)) => Err(anyhow!("no peer is added while the firewall is not in force")),
+        (_, prepared, _) => prepared,
+    };
+    let observed = tunnels.observe().await;
+    let elements = *filtered.as_ref().unwrap_or(&0);
+    let wireguard = status(connected.and(observed.as_ref().map(drop).map_err(|error| anyhow!("{error:#}"))));
+    let peers = observed.unwrap_or_default();
+    Found { wireguard, firewall: status(filtered), kernel: KernelView { peers: peers.len(), elements }, peers }
+}
+
+impl Found {
+    /// Whether everything that is wanted was read back.
+    pub fn is_in_force(&self) -> bool {
+        self.wireguard.is_in_force() && self.firewall.is_in_force()
+    }
+}
+
+/// The real tunnels, opened when they are first wanted, so that a host that cannot have them still gets its firewall.
+#[derive(Debug)]
+pub struct HostTunnels {
+    name: String,
+    preference: Preference,
+    key: PrivateKey,
+    tunnel: Option<Tunnel>,
+}
+
+impl HostTunnels {
+    /// Tunnels on the interface `name` with the host's private key.
+    pub fn new(name: &InterfaceName, preference: Preference, key: PrivateKey) -> Self {
+        Self { name: name.to_string(), preference, key, tunnel: None }
+    }
+
+    /// Which WireGuard carries the tunnels: `kernel`, `userspace`, or `none` before there are any.
+    pub fn engine(&self) -> String {
+        self.tunnel.as_ref().map_or_else(|| "none".to_owned(), |tunnel| tunnel.engine().to_string())
+    }
+
+    fn device(&self, wanted: &WireGuardConfig) -> Result<DeviceConfig> {
+        Ok(DeviceConfig::from_model(&self.name, self.key.clone(), wanted)?)
+    }
+}
+
+impl Tunnels for HostTunnels {
+    async fn prepare(&mut self, wanted: &WireGuardConfig) -> Result<()> {
+        let device = self.device(wanted)?;
+        let tunnel = match &mut self.tunnel {
+            Some(tunnel) => tunnel,
+            closed => closed.insert(Tunnel::open(&self.name, self.preference).await.context("open the tunnels")?),
+        };
+        let changes = tunnel.prepare(&device).await.context("prepare the tunnels")?;
+        if !changes.is_empty() {
+            info!(interface = self.name, device = changes.device.len(), link = changes.link.len(), "tunnels prepared");
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self, wanted: &WireGuardConfig) -> Result<()> {
+        let device = self.device(wanted)?;
+        let tunnel = self.tunnel.as_mut().context("the tunnels are not open")?;
+        let changes = tunnel.connect(&device).await.context("connect the tunnels")?;
+        if !changes.is_empty() {
+            info!(interface = self.name, peers = device.peers.len(), "tunnels connected");
+        }
+        Ok(())
+    }
+
+    async fn observe(&self) -> Result<BTreeMap<WireGuardPublicKey, PeerHealth>> {
+        match &self.tunnel {
+            Some(tunnel) => Ok(health(tunnel.observe().await.context("read the tunnels back")?)),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+}
+
+/// The real firewall.
+#[derive(Debug)]
+pub struct HostFilter {
+    firewall: Firewall,
+    facts: HostFacts,
+}
+
+impl HostFilter {
+    /// A firewall written with the host's nft, in which the overlay is what comes out of `interface`.
+    pub fn new(nft: Nft, interface: InterfaceName) -> Self {
+        Self { firewall: Firewall::new(nft), facts: HostFacts { overlay_interface: interface } }
+    }
+
+    /// Whether our table is in the kernel at all.
+    pub async fn is_present(&self) -> Result<bool> {
+        Ok(self.firewall.observe().await?.ruleset.is_some())
+    }
+}
+
+impl Filter for HostFilter {
+    async fn apply(&mut self, wanted: &FirewallPolicy) -> Result<usize> {
+        let applied = self.firewall.reconcile(&lower(wanted, &self.facts)).await?;
+        for change in &applied.changes {
+            info!(%change, "firewall changed");
+        }
+        Ok(applied.elements)
+    }
+}
+
+/// Takes tunnels and link away, those of an earlier process too.
+pub async fn remove_tunnels(tunnels: &mut HostTunnels) -> Result<()> {
+    let tunnel = match tunnels.tunnel.take() {
+        Some(tunnel) => tunnel,
+        None if !Path::new("/sys/class/net").join(&tunnels.name).exists() => return Ok(()),
+        None => Tunnel::open(&tunnels.name, tunnels.preference).await.context("open the tunnels")?,
+    };
+    tunnel.remove().await.context("remove the tunnels")
+}
+
+fn health(device: DeviceState) -> BTreeMap<WireGuardPublicKey, PeerHealth> {
+    let health = |(key, peer): (_, picket_wireguard::PeerState)| {
+        let health = PeerHealth {
+            last_handshake: peer.last_handshake,
+            endpoint: peer.endpoint,
+            received_bytes: peer.received_bytes,
+            sent_bytes: peer.sent_bytes,
+        };
+        (key, health)
+    };
+    device.peers.into_iter().map(health).collect()
+}
+
+fn status<T>(result: Result<T>) -> ReconcilerStatus {
+    match result {
+        Ok(_) => ReconcilerStatus::InForce,
+        Err(error) => ReconcilerStatus::Failed { error: format!("{error:#}") },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::tests::config;
+    use std::{cell::RefCell, rc::Rc};
+
+    /// A host that writes down what is done to it and fails where told.
+    #[derive(Clone, Default)]
+    struct Host {
+        steps: Rc<RefCell<Vec<&'static str>>>,
+        fails: &'static str,
+    }
+
+    impl Host {
+        fn step(&self, name: &'static str) -> Result<()> {
+            self.steps.borrow_mut().push(name);
+            if self.fails == name { Err(anyhow!("{name} went wrong")) } else { Ok(()) }
+        }
+    }
+
+    impl Tunnels for Host {
+        async fn prepare(&mut self, _: &WireGuardConfig) -> Result<()> {
+            self.step("prepare")
+        }
+        async fn connect(&mut self, _: &WireGuardConfig) -> Result<()> {
+            self.step("connect")
+        }
+        async fn observe(&self) -> Result<BTreeMap<WireGuardPublicKey, PeerHealth>> {
+            self.step("observe").map(|()| BTreeMap::new())
+        }
+    }
+
+    impl Filter for Host {
+        async fn apply(&mut self, _: &FirewallPolicy) -> Result<usize> {
+            self.step("filter").map(|()| 2)
+        }
+    }
+
+    /// Steps taken, and what is said of tunnels and firewall, on a host on which one step fails.
+    fn check(fails: &'static str, steps: &[&str], wireguard: &str, firewall: &str) {
+        let host = Host { fails, ..Host::default() };
+        let config = config();
+        let wanted = Wanted { wireguard: Some(&config.wireguard), firewall: config.firewall.clone() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
+        assert_eq!(*host.steps.borrow(), steps);
+        assert_eq!((found.wireguard.to_string().as_str(), found.firewall.to_string().as_str()), (wireguard, firewall));
+        assert_eq!(found.is_in_force(), fails.is_empty());
+    }
+
+    #[test]
+    fn never_a_peer_before_its_filter() {
+        check("", &["prepare", "filter", "connect", "observe"], "in force", "in force");
+    }
+
+    #[test]
+    fn no_peer_is_added_without_its_filter() {
+        check(
+            "filter",
+            &["prepare", "filter", "observe"],
+            "failed: no peer is added while the firewall is not in force",
+            "failed: filter went wrong",
+        );
+    }
+
+    #[test]
+    fn the_firewall_does_not_wait_for_tunnels_that_fail() {
+        check("prepare", &["prepare", "filter", "observe"], "failed: prepare went wrong", "in force");
+        check("connect", &["prepare", "filter", "connect", "observe"], "failed: connect went wrong", "in force");
+        check("observe", &["prepare", "filter", "connect", "observe"], "failed: observe went wrong", "in force");
+    }
+
+    #[test]
+    fn a_host_without_a_wanted_state_is_closed_and_has_no_tunnels() {
+        let host = Host::default();
+        let wanted = Wanted { wireguard: None, firewall: FirewallPolicy::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
+        assert_eq!((*host.steps.borrow()).as_slice(), ["filter", "observe"]);
+        assert_eq!(found.kernel, KernelView { peers: 0, elements: 2 });
+    }
+}

@@ -1,0 +1,69 @@
+//! What the host tells: the report as a value, and its way to the controller. One report waits at most, the newest.
+
+use crate::reconcile::Found;
+use picket_api::{AgentClient, ApiError};
+use picket_model::{Digest, Generation, NodeReport};
+use std::{future::Future, pin::Pin, time::Duration};
+
+/// The report on what was found, by a host that holds the content with this digest.
+pub fn report(
+    found: &Found,
+    applied: Generation,
+    digest: Option<&Digest>,
+    refused: Option<String>,
+    engine: String,
+) -> NodeReport {
+    NodeReport {
+        applied,
+        digest: digest.cloned(),
+        refused,
+        wireguard: found.wireguard.clone(),
+        firewall: found.firewall.clone(),
+        kernel: found.kernel,
+        peers: found.peers.clone(),
+        engine,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+type Sending = Pin<Box<dyn Future<Output = (NodeReport, Result<(), ApiError>)>>>;
+
+/// Brings reports to the controller, one at a time.
+#[derive(Default)]
+pub struct Reporter {
+    newest: Option<NodeReport>,
+    sending: Option<Sending>,
+}
+
+impl Reporter {
+    /// Sends a report, or keeps it in place of the one that waits.
+    pub fn put(&mut self, report: NodeReport, client: &AgentClient) {
+        self.newest = Some(report);
+        self.send_newest(client, Duration::ZERO);
+    }
+
+    /// Waits until a report has arrived or failed to; forever where none is under way. May be dropped at any time.
+    pub async fn sent(&mut self) -> Result<(), ApiError> {
+        let Some(sending) = &mut self.sending else { return std::future::pending().await };
+        let (report, result) = sending.await;
+        self.sending = None;
+        if result.is_err() && self.newest.is_none() {
+            self.newest = Some(report);
+        }
+        result
+    }
+
+    /// Sends the report that waits, if any, after a while.
+    pub fn send_newest(&mut self, client: &AgentClient, delay: Duration) {
+        if self.sending.is_some() {
+            return;
+        }
+        let Some(report) = self.newest.take() else { return };
+        let client = client.clone();
+        self.sending = Some(Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            let result = client.report(&report).await;
+            (report, result)
+        }));
+    }
+}

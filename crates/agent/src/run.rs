@@ -1,0 +1,327 @@
+//! The agent at work: one loop over everything that can wake it. What is held is brought into force before anybody is
+//! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
+
+use crate::{
+    cli::Place,
+    decide::{Refusal, judge},
+    guard::{Guard, GuardRules},
+    host,
+    identity::{Identity, Keys, client_certificate},
+    ledger::{Ledger, Standing},
+    reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile, remove_tunnels},
+    report::{Reporter, report},
+    state::{StateDir, StateLock},
+    status::{LastWord, save},
+    subscribe::{Controllers, Poll},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use picket_api::{ApiError, ConfigAnswer, ProblemKind};
+use picket_firewall::Nft;
+use picket_model::{Digest, Generation, NodeConfig, NodeRole};
+use picket_wireguard::Preference;
+use std::time::Duration;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
+};
+use tracing::{error, info, warn};
+
+/// How often everything is compared with what is wanted, and reported, though nothing happened.
+const DRIFT: Duration = Duration::from_secs(30);
+/// How long a controller is left alone after it gave an answer that cannot be taken.
+const AFTER_NONSENSE: Duration = Duration::from_secs(30);
+/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
+const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
+/// How the agent ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to stop. The firewall stays in force.
+    Stopped,
+    /// The host was cut from the mesh.
+    Revoked,
+}
+
+/// Everything that can wake the agent.
+enum Event {
+    Answered(Result<Option<ConfigAnswer>, ApiError>),
+    Reported(Result<(), ApiError>),
+    Drift,
+    Look,
+    Stop(&'static str),
+}
+
+/// Runs until it is told to stop or the host is revoked.
+pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Result<End> {
+    host::require_network_admin()?;
+    let nft = Nft::locate()?;
+    let state = StateDir::new(&place.state_dir);
+    let identity = Identity::load(&state)?.with_context(|| {
+        format!(
+            "this host is not enrolled ({} has no identity): run `picket-{role}-agent enroll`",
+            place.state_dir.display()
+        )
+    })?;
+    ensure!(
+        identity.role == role,
+        "this host is enrolled as a {0}, this is the agent of a {role}: run picket-{0}-agent",
+        identity.role
+    );
+    identity.check_machine(&state, host::machine_id().as_deref())?;
+    let lock = state.lock()?;
+    let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
+    let ledger = Ledger::load(&state).context("nothing was changed")?;
+    let keys = Keys::load(&state)?;
+    let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard);
+    let filter = HostFilter::new(nft, place.interface.clone());
+    if ledger.standing == Standing::Revoked {
+        return cut_off(&state, ledger, &guard, tunnels, filter).await;
+    }
+    let controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
+    info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "started");
+    let agent = Agent::new(Held { identity, guard, ledger, state, _lock: lock }, tunnels, filter, controllers);
+    agent.work(Signals::new()?).await
+}
+
+/// What is on disk.
+struct Held {
+    identity: Identity,
+    guard: Guard,
+    ledger: Ledger,
+    state: StateDir,
+    _lock: StateLock,
+}
+
+struct Agent {
+    held: Held,
+    digest: Option<Digest>,
+    tunnels: HostTunnels,
+    filter: HostFilter,
+    controllers: Controllers,
+    reporter: Reporter,
+    applied: Generation,
+    refused: Option<String>,
+    found: Option<Found>,
+    look: Duration,
+}
+
+impl Agent {
+    fn new(held: Held, tunnels: HostTunnels, filter: HostFilter, controllers: Controllers) -> Self {
+        let refused = held.ledger.admitted(&held.guard).err();
+        if let Some(violation) = &refused {
+            error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
+        }
+        Self {
+            digest: held.ledger.config.as_ref().map(NodeConfig::digest),
+            refused: refused.map(|violation| violation.to_string()),
+            held,
+            tunnels,
+            filter,
+            controllers,
+            reporter: Reporter::default(),
+            applied: Generation::default(),
+            found: None,
+            look: LOOK[0],
+        }
+    }
+
+    async fn work(mut self, mut signals: Signals) -> Result<End> {
+        self.bring_into_force().await;
+        let mut drift = every(DRIFT);
+        let mut poll = self.controllers.poll(self.held.ledger.revision(), Duration::ZERO);
+        loop {
+            let look_at = Instant::now() + self.look;
+            let waits = self.waits_for_handshake();
+            let event = tokio::select! {
+                stop = signals.stop() => Event::Stop(stop),
+                answer = &mut poll => Event::Answered(answer),
+                sent = self.reporter.sent() => Event::Reported(sent),
+                () = sleep_until(look_at), if waits => Event::Look,
+                _ = drift.tick() => Event::Drift,
+            };
+            match event {
+                Event::Stop(name) => {
+                    info!(signal = name, "stopped; the firewall stays in force");
+                    return Ok(End::Stopped);
+                }
+                Event::Answered(Err(error)) | Event::Reported(Err(error)) if is_revoked(&error) => {
+                    error!(%error, "revoked");
+                    let Held { state, ledger, guard, _lock, .. } = self.held;
+                    return cut_off(&state, ledger, &guard, self.tunnels, self.filter).await;
+                }
+                Event::Answered(answer) => {
+                    poll = self.take(answer).await;
+                    drift.reset();
+                }
+                Event::Reported(sent) => self.reported(sent),
+                Event::Drift => self.bring_into_force().await,
+                Event::Look => self.look().await,
+            }
+        }
+    }
+
+    /// Deals with an answer; the next poll.
+    async fn take(&mut self, answer: Result<Option<ConfigAnswer>, ApiError>) -> Poll {
+        let held = self.held.ledger.revision();
+        let answer = match answer {
+            Ok(answer) => {
+                self.controllers.answered();
+                answer
+            }
+            Err(error) => {
+                let delay = self.controllers.failed(&error);
+                self.controllers.turn();
+                return self.controllers.poll(held, delay);
+            }
+        };
+        let Some(answer) = answer else { return self.controllers.poll(held, Duration::ZERO) };
+        let offered = answer.revision;
+        match judge(&self.held.identity, &self.held.guard, self.held.ledger.config.as_ref(), answer) {
+            Ok(config) => {
+                let accepted = self.accept(config);
+                self.bring_into_force().await;
+                let (after, delay) = if accepted { (offered, Duration::ZERO) } else { (held, AFTER_NONSENSE) };
+                self.controllers.poll(after, delay)
+            }
+            Err(refusal) => {
+                warn!(%offered, %held, %refusal, "wanted state refused; what is in force stays");
+                // The guard's no is for good; anything else may be a fault of the moment.
+                let (after, delay) = match refusal {
+                    Refusal::Guard { .. } => (offered, Duration::ZERO),
+                    _ => (held, AFTER_NONSENSE),
+                };
+                self.refused = Some(refusal.to_string());
+                self.tell();
+                self.controllers.poll(after, delay)
+            }
+        }
+    }
+
+    /// Writes a wanted state down; only then is it held. Whether that went well.
+    fn accept(&mut self, config: NodeConfig) -> bool {
+        let (generation, revision, digest) = (config.generation, config.revision, config.digest());
+        let ledger = Ledger { standing: Standing::Member, config: Some(config) };
+        if let Err(error) = ledger.save(&self.held.state) {
+            error!(%revision, error = format!("{:#}", anyhow::Error::from(error)), "wanted state not written down, not taken");
+            self.refused = Some(format!("revision {revision} could not be written to the ledger"));
+            return false;
+        }
+        info!(%generation, %revision, "wanted state accepted");
+        self.held.ledger = ledger;
+        self.digest = Some(digest);
+        self.refused = None;
+        true
+    }
+
+    async fn bring_into_force(&mut self) {
+        let Held { ledger, guard, .. } = &self.held;
+        let wireguard = ledger.admitted(guard).ok().flatten().map(|config| &config.wireguard);
+        let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
+        let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
+        let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
+        if !found.is_in_force() {
+            error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
+        } else if !was_in_force || self.applied != ledger.revision() {
+            info!(revision = %ledger.revision(), peers = found.kernel.peers, elements = found.kernel.elements, "in force");
+        }
+        if found.is_in_force() && wireguard.is_some() {
+            self.applied = ledger.revision();
+        }
+        self.found = Some(found);
+        self.look = LOOK[0];
+        self.tell();
+    }
+
+    /// Looks whether tunnels have had their first handshake, and tells if so.
+    async fn look(&mut self) {
+        self.look = (self.look * 2).min(LOOK[1]);
+        let Some(found) = &mut self.found else { return };
+        let Ok(peers) = self.tunnels.observe().await else { return };
+        let alive = |peers: &std::collections::BTreeMap<_, picket_model::PeerHealth>| {
+            peers.values().filter(|peer| peer.last_handshake.is_some()).count()
+        };
+        let is_news = alive(&peers) != alive(&found.peers);
+        found.peers = peers;
+        if is_news {
+            info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
+            self.look = LOOK[0];
+            self.tell();
+        }
+    }
+
+    fn waits_for_handshake(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.peers.values().any(|peer| peer.last_handshake.is_none()))
+    }
+
+    /// Reports what was found last, to the controller and to whoever asks on this host.
+    fn tell(&mut self) {
+        let Some(found) = &self.found else { return };
+        let report = report(found, self.applied, self.digest.as_ref(), self.refused.clone(), self.tunnels.engine());
+        let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
+        if let Err(error) = save(&self.held.state, &word) {
+            warn!(%error, "status file not written");
+        }
+        self.reporter.put(word.report, self.controllers.client());
+    }
+
+    fn reported(&mut self, sent: Result<(), ApiError>) {
+        let delay = match sent {
+            Ok(()) => {
+                self.controllers.answered();
+                Duration::ZERO
+            }
+            Err(error) => self.controllers.failed(&error),
+        };
+        self.reporter.send_newest(self.controllers.client(), delay);
+    }
+}
+
+/// Leaves the mesh: written down first, so that a restart stays closed; then tunnels, then the firewall.
+async fn cut_off(
+    state: &StateDir,
+    mut ledger: Ledger,
+    guard: &Guard,
+    mut tunnels: HostTunnels,
+    mut filter: HostFilter,
+) -> Result<End> {
+    ledger.standing = Standing::Revoked;
+    let written = ledger.save(state).map_err(anyhow::Error::from);
+    let removed = remove_tunnels(&mut tunnels).await;
+    let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
+    let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
+    written.context("this host was revoked, and that could not be written down")?;
+    removed.context("this host was revoked, and its tunnels could not be removed")?;
+    if !found.firewall.is_in_force() {
+        bail!("this host was revoked, and its firewall could not be closed: {}", found.firewall);
+    }
+    Ok(End::Revoked)
+}
+
+fn is_revoked(error: &ApiError) -> bool {
+    error.kind() == Some(ProblemKind::NodeRevoked)
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

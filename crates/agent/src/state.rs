@@ -1,0 +1,232 @@
+//! The agent's folder on disk: only its owner reads it, and a file is either the old one or the new one, whole.
+//! Knows nothing of what the files mean.
+
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, BufWriter, ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Only the owner looks in.
+const FOLDER_MODE: u32 = 0o700;
+/// Only the owner reads.
+const FILE_MODE: u32 = 0o600;
+/// Held by the one program that may write here.
+const LOCK: &str = "lock";
+
+/// A file of the agent's that could not be read or written.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The system refused.
+    #[error("{attempt} {}{}", path.display(), hint_for(source))]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged.
+    #[error("{} cannot be read; {remedy}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What to do.
+        remedy: &'static str,
+        /// Where it stops making sense.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The file is of another version of the agent.
+    #[error("{} has version {found}, this agent reads version {wanted}; {remedy}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        wanted: u32,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// Another agent works in this folder.
+    #[error("another agent works in {}; stop it first", .0.display())]
+    Locked(PathBuf),
+}
+
+/// A kind of JSON file: its name, its version, and what to do when it cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// File name.
+    pub name: &'static str,
+    /// Version that is written, and the only one that is read.
+    pub version: u32,
+    /// What the operator does about an unreadable one.
+    pub remedy: &'static str,
+}
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct StateDir(PathBuf);
+
+/// The right to write in the folder, until dropped.
+#[derive(Debug)]
+pub struct StateLock(#[allow(dead_code, reason = "held, not read")] Flock<File>);
+
+#[derive(Deserialize)]
+struct Tag {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    content: T,
+}
+
+impl StateDir {
+    /// The folder at `path`, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder, with those above it, and takes the right to write in it.
+    pub fn lock(&self) -> Result<StateLock, StateError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(&self.0)
+            .map_err(io_error("make folder", &self.0))?;
+        let path = self.0.join(LOCK);
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
+        let file = file.map_err(io_error("open", &path))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(StateLock(lock)),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StateError::Locked(self.0.clone())),
+            Err((_, errno)) => Err(io_error("lock", &path)(errno.into())),
+        }
+    }
+
+    /// The file's bytes; `None` where there is no such file.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let path = self.0.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("read", &path)(error)),
+        }
+    }
+
+    /// Replaces the file, and returns when it is on the disk: written beside, synced, renamed, folder synced.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.replace(name, |file| file.write_all(bytes))
+    }
+
+    /// The content of a JSON file; `None` where there is no such file.
+    pub fn read_json<T: DeserializeOwned>(&self, kind: Kind) -> Result<Option<T>, StateError> {
+        let Some(bytes) = self.read(kind.name)? else { return Ok(None) };
+        let path = || self.0.join(kind.name);
+        let unreadable = |source| StateError::Unreadable { path: path(), remedy: kind.remedy, source };
+        let Tag { version } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        if version != kind.version {
+            let (found, wanted) = (version, kind.version);
+            return Err(StateError::Version { path: path(), found, wanted, remedy: kind.remedy });
+        }
+        let Versioned { content, .. } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+        Ok(Some(content))
+    }
+
+    /// Replaces a JSON file, as [`Self::write`] does.
+    pub fn write_json<T: Serialize>(&self, kind: Kind, content: &T) -> Result<(), StateError> {
+        let versioned = Versioned { version: kind.version, content };
+        self.replace(kind.name, |file| Ok(serde_json::to_writer_pretty(file, &versioned)?))
+    }
+
+    fn replace(&self, name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), StateError> {
+        let (path, beside) = (self.0.join(name), self.0.join(format!("{name}.new")));
+        let write = || {
+            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
+            let mut writer = BufWriter::new(file);
+            fill(&mut writer)?;
+            writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            std::fs::rename(&beside, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().map_err(io_error("write", &path))
+    }
+}
+
+fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { attempt, path, source }
+}
+
+fn hint_for(error: &io::Error) -> &'static str {
+    if error.kind() == ErrorKind::PermissionDenied { " (needs root: run with sudo)" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const KIND: Kind = Kind { name: "thing.json", version: 2, remedy: "remove it" };
+
+    fn check_unreadable(text: &str, expect: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thing.json"), text).unwrap();
+        let error = StateDir::new(folder.path()).read_json::<u8>(KIND).unwrap_err().to_string();
+        assert!(error.contains("thing.json") && error.contains(expect) && error.ends_with("remove it"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        assert_eq!(state.read_json::<u8>(KIND).unwrap(), None);
+        state.write_json(KIND, &7).unwrap();
+        state.write_json(KIND, &8).unwrap();
+        assert_eq!(state.read_json::<u8>(KIND).unwrap(), Some(8));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_never_empty() {
+        check_unreadable("", "cannot be read");
+        check_unreadable("{\"version\":2,\"content\":", "cannot be read");
+        check_unreadable("{\"version\":2,\"content\":\"x\"}", "cannot be read");
+        check_unreadable("{\"content\":7}", "cannot be read");
+        check_unreadable("{\"version\":3,\"content\":7}", "has version 3, this agent reads version 2");
+    }
+
+    #[test]
+    fn only_the_owner_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path().join("a/b"));
+        let lock = state.lock().unwrap();
+        state.write("key", b"secret").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(state.path()), mode(&state.path().join("key"))), (0o700, 0o600));
+        drop(lock);
+    }
+
+    #[test]
+    fn two_agents_do_not_share_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let first = state.lock().unwrap();
+        assert!(matches!(state.lock(), Err(StateError::Locked(_))));
+        drop(first);
+        assert!(state.lock().is_ok());
+    }
+}

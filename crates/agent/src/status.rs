@@ -1,0 +1,161 @@
+//! What a person on the host sees: what is held, what the agent last read back, and the rules as nft text. Changes nothing.
+
+use crate::{
+    cli::Place,
+    guard::{Guard, GuardRules},
+    host,
+    identity::Identity,
+    ledger::{Ledger, Standing},
+    state::{Kind, StateDir, StateError},
+};
+use anyhow::{Context as _, Result};
+use picket_firewall::{Firewall, HostFacts, Nft, Ruleset, diff, lower};
+use picket_model::{FirewallPolicy, Generation, NodeReport, Timestamp};
+use serde::{Deserialize, Serialize};
+
+const LAST_WORD: Kind = Kind { name: "status.json", version: 1, remedy: "remove it: the agent writes it again" };
+
+/// What the running agent read back last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWord {
+    /// When.
+    pub at: Timestamp,
+    /// Whether the controller answered the last call; `None` before the first.
+    pub controller_answers: Option<bool>,
+    /// What it told the controller, or would have.
+    pub report: NodeReport,
+}
+
+/// Stores it for `status`.
+pub fn save(state: &StateDir, word: &LastWord) -> Result<(), StateError> {
+    state.write_json(LAST_WORD, word)
+}
+
+#[derive(Serialize)]
+struct View {
+    identity: Option<Identity>,
+    standing: Standing,
+    generation: Option<Generation>,
+    revision: Option<Generation>,
+    guard_refuses: Option<String>,
+    agent: Option<LastWord>,
+    agent_seconds_ago: Option<u64>,
+}
+
+/// Prints what is held and what was last read back.
+pub fn status(place: &Place, json: bool) -> Result<()> {
+    let state = StateDir::new(&place.state_dir);
+    let (identity, ledger) = (Identity::load(&state)?, Ledger::load(&state)?);
+    let agent: Option<LastWord> = state.read_json(LAST_WORD)?;
+    let rules = GuardRules::load(place.guard.as_deref())?;
+    let guard = identity.as_ref().map(|identity| Guard::new(rules, identity));
+    let view = View {
+        standing: ledger.standing,
+        generation: ledger.config.as_ref().map(|config| config.generation),
+        revision: ledger.config.as_ref().map(|config| config.revision),
+        guard_refuses: guard.and_then(|guard| ledger.admitted(&guard).err()).map(|violation| violation.to_string()),
+        agent_seconds_ago: agent.as_ref().map(|word| host::now().since(word.at).as_secs()),
+        identity,
+        agent,
+    };
+    if json {
+        return print_json(&view);
+    }
+    print_status(&view);
+    Ok(())
+}
+
+/// Prints the ruleset that is to be in force.
+pub fn show_rules(place: &Place, json: bool) -> Result<()> {
+    #[derive(Serialize)]
+    struct Rules {
+        policy: FirewallPolicy,
+        nft: String,
+    }
+    let policy = wanted_policy(place)?;
+    let nft = wanted_rules(place, &policy).to_string();
+    if json {
+        return print_json(&Rules { policy, nft });
+    }
+    print!("{nft}");
+    Ok(())
+}
+
+/// Prints the changes that would bring the ruleset into force; says so where there are none.
+pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
+    host::require_network_admin()?;
+    let found = Firewall::new(Nft::locate()?).observe().await?;
+    let wanted = wanted_rules(place, &wanted_policy(place)?);
+    let changes: Vec<String> = diff(&wanted, found.ruleset.as_ref()).iter().map(ToString::to_string).collect();
+    if json {
+        return print_json(&changes);
+    }
+    if changes.is_empty() {
+        println!("in force: nothing to change");
+    }
+    changes.iter().for_each(|change| println!("{change}"));
+    Ok(())
+}
+
+/// The firewall that a host's files ask for; closed where it is not enrolled.
+pub fn wanted_policy(place: &Place) -> Result<FirewallPolicy> {
+    let state = StateDir::new(&place.state_dir);
+    let rules = GuardRules::load(place.guard.as_deref())?;
+    Ok(match Identity::load(&state)? {
+        Some(identity) => Ledger::load(&state)?.firewall(&Guard::new(rules, &identity)),
+        None => rules.closed(None),
+    })
+}
+
+fn wanted_rules(place: &Place, policy: &FirewallPolicy) -> Ruleset {
+    lower(policy, &HostFacts { overlay_interface: place.interface.clone() })
+}
+
+fn print_status(view: &View) {
+    match &view.identity {
+        Some(identity) => {
+            let standing = if view.standing == Standing::Revoked { ", revoked" } else { "" };
+            println!(
+                "host        {} ({}), {} in mesh {}{standing}",
+                identity.name, identity.node, identity.role, identity.mesh
+            );
+            println!("overlay     {}, {}", identity.overlay.v4, identity.overlay.v6);
+            println!("controller  {}", identity.controllers.join(", "));
+        }
+        None => println!("host        not enrolled"),
+    }
+    match (view.generation, view.revision) {
+        (Some(generation), Some(revision)) => println!("holds       revision {revision} of generation {generation}"),
+        _ => println!("holds       nothing yet: guarded ports are closed"),
+    }
+    if let Some(violation) = &view.guard_refuses {
+        println!("guard       refuses what is held: {violation}");
+    }
+    let (Some(word), Some(seconds)) = (&view.agent, view.agent_seconds_ago) else {
+        println!("agent       has not run yet");
+        return;
+    };
+    let report = &word.report;
+    let answers = match word.controller_answers {
+        Some(true) => "controller answers",
+        Some(false) => "controller does not answer",
+        None => "controller not asked yet",
+    };
+    println!("agent       last word {seconds} s ago, {answers}");
+    println!("in force    revision {}", report.applied);
+    println!("firewall    {}, {} addresses and prefixes", report.firewall, report.kernel.elements);
+    println!("tunnels     {}, {} peers, engine {}", report.wireguard, report.kernel.peers, report.engine);
+    for (key, peer) in &report.peers {
+        let handshake = peer.last_handshake.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let endpoint = peer.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string());
+        println!("  {key}  {endpoint}  handshake {handshake}");
+    }
+    if let Some(refused) = &report.refused {
+        println!("refused     {}", refused.escape_debug());
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string_pretty(value).context("print as JSON")?);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The agent's end of the wire: which controller is asked, when, and whether it answers. Decides nothing about answers.
+
+use crate::{decide::full_jitter, identity::Identity};
+use anyhow::{Context as _, Result};
+use picket_api::{AgentClient, ApiError, ConfigAnswer};
+use picket_model::Generation;
+use picket_pki::{ClientCertificate, client_config};
+use std::{future::Future, pin::Pin, time::Duration};
+use tracing::{info, warn};
+
+/// Longest wait before the controller is asked again; each wait is anything up to it.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// A poll under way.
+pub type Poll = Pin<Box<dyn Future<Output = Result<Option<ConfigAnswer>, ApiError>>>>;
+
+/// The controllers of the mesh, of which one is asked at a time.
+pub struct Controllers {
+    clients: Vec<(String, AgentClient)>,
+    current: usize,
+    answers: Option<bool>,
+}
+
+impl Controllers {
+    /// The controllers an identity names, to which the host shows its certificate.
+    pub fn new(identity: &Identity, certificate: &ClientCertificate) -> Result<Self> {
+        let client = |url: &String| {
+            let tls = client_config(identity.ca_fingerprint, Some(certificate))?;
+            let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL"))?;
+            Ok((url.clone(), AgentClient::new(base, tls)?))
+        };
+        let clients: Vec<_> = identity.controllers.iter().map(client).collect::<Result<_>>()?;
+        anyhow::ensure!(!clients.is_empty(), "the identity names no controller");
+        Ok(Self { clients, current: 0, answers: None })
+    }
+
+    /// The one that is asked now.
+    pub fn client(&self) -> &AgentClient {
+        &self.clients[self.current].1
+    }
+
+    /// Whether the last call was answered; `None` before the first.
+    pub fn answers(&self) -> Option<bool> {
+        self.answers
+    }
+
+    /// Asks, after a while, for a wanted state newer than `after`.
+    pub fn poll(&self, after: Generation, delay: Duration) -> Poll {
+        let client = self.client().clone();
+        Box::pin(async move {
+            tokio::time::sleep(delay).await;
+            client.config(after).await
+        })
+    }
+
+    /// Notes that the controller answered; logged when it had not before.
+    pub fn answered(&mut self) {
+        if self.answers.replace(true) != Some(true) {
+            info!(controller = self.clients[self.current].0, "controller answers");
+        }
+    }
+
+    /// Notes that a call failed, and says how long to wait. Logged once, not at each try.
+    pub fn failed(&mut self, error: &ApiError) -> Duration {
+        if self.answers.replace(false) != Some(false) {
+            warn!(%error, "no answer from the controller; what is in force stays, and it is asked again");
+        }
+        full_jitter(getrandom::u32().unwrap_or(u32::MAX), RETRY)
+    }
+
+    /// Turns to the next controller.
+    pub fn turn(&mut self) {
+        self.current = (self.current + 1) % self.clients.len();
+    }
+}
