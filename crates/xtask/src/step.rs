@@ -25,7 +25,8 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<bool> {
 pub(crate) fn lines(what: &str, command: &mut Command, mut look: impl FnMut(&str)) -> Result<bool> {
     eprintln!("==> {what}");
     let started = Instant::now();
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("start {what}"))?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("start {what}"))?;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let line = line.with_context(|| format!("read what {what} prints"))?;
@@ -34,6 +35,10 @@ pub(crate) fn lines(what: &str, command: &mut Command, mut look: impl FnMut(&str
         }
     }
     let status = child.wait().with_context(|| format!("wait for {what}"))?;
-    eprintln!("==> {what}: {} in {:.1} s", if status.success() { "ok" } else { "FAILED" }, started.elapsed().as_secs_f64());
+    eprintln!(
+        "==> {what}: {} in {:.1} s",
+        if status.success() { "ok" } else { "FAILED" },
+        started.elapsed().as_secs_f64()
+    );
     Ok(status.success())
 }
