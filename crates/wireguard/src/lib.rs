@@ -1,1 +1,21 @@
-//! stub
+//! WireGuard tunnels: a device as a value, the changes that bring it about, and the two engines that carry it: the
+//! kernel's module over netlink, or one in this process. No policy: who is a peer is decided elsewhere.
+
+pub mod device;
+pub mod diff;
+pub mod engine;
+pub mod error;
+mod kernel;
+pub mod key;
+pub mod link;
+pub mod tunnel;
+mod userspace;
+
+pub use device::{ConfigError, DeviceConfig, DeviceState, PeerConfig, PeerState};
+pub use diff::{DeviceChange, PeerUpdate};
+pub use engine::{AnyDevice, Device, Engine, Preference, PreferenceError, open};
+pub use error::Error;
+pub use kernel::KernelDevice;
+pub use key::{PresharedKey, PrivateKey, SecretError};
+pub use tunnel::{Changes, Tunnel};
+pub use userspace::UserspaceDevice;

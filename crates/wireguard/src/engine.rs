@@ -1,0 +1,152 @@
+//! The two WireGuards a host may have, behind one trait, and the choice between them.
+
+use crate::{
+    device::DeviceState, diff::DeviceChange, error::Error, kernel::KernelDevice, link::netlink::Links,
+    userspace::UserspaceDevice,
+};
+use rtnetlink::packet_route::link::InfoKind;
+use std::{fmt, str::FromStr};
+use thiserror::Error as ThisError;
+
+/// Which WireGuard carries the tunnels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// The kernel's module.
+    Kernel,
+    /// The engine in this process.
+    Userspace,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kernel => "kernel",
+            Self::Userspace => "userspace",
+        })
+    }
+}
+
+/// Which WireGuard the operator prefers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preference {
+    /// The kernel's where it has one, else the engine in this process.
+    #[default]
+    Auto,
+    /// The kernel's or none.
+    Kernel,
+    /// The engine in this process.
+    Userspace,
+}
+
+/// The text names no preference.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("{0:?} is none of auto, kernel, userspace")]
+pub struct PreferenceError(String);
+
+impl FromStr for Preference {
+    type Err = PreferenceError;
+
+    fn from_str(text: &str) -> Result<Self, PreferenceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "kernel" => Ok(Self::Kernel),
+            "userspace" => Ok(Self::Userspace),
+            _ => Err(PreferenceError(text.to_owned())),
+        }
+    }
+}
+
+/// A WireGuard device: its key, port and peers. What is around it is the link's business.
+pub trait Device {
+    /// Reads it back.
+    fn observe(&self) -> impl Future<Output = Result<DeviceState, Error>> + Send;
+
+    /// Makes the changes in their order. Stops at the first that fails; those before it are in force.
+    fn apply(&mut self, changes: &[DeviceChange]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Which WireGuard it belongs to.
+    fn engine(&self) -> Engine;
+}
+
+/// A device of either WireGuard.
+#[derive(Debug)]
+pub enum AnyDevice {
+    /// In the kernel.
+    Kernel(KernelDevice),
+    /// In this process.
+    Userspace(UserspaceDevice),
+}
+
+impl Device for AnyDevice {
+    async fn observe(&self) -> Result<DeviceState, Error> {
+        match self {
+            Self::Kernel(device) => device.observe().await,
+            Self::Userspace(device) => device.observe().await,
+        }
+    }
+
+    async fn apply(&mut self, changes: &[DeviceChange]) -> Result<(), Error> {
+        match self {
+            Self::Kernel(device) => device.apply(changes).await,
+            Self::Userspace(device) => device.apply(changes).await,
+        }
+    }
+
+    fn engine(&self) -> Engine {
+        match self {
+            Self::Kernel(device) => device.engine(),
+            Self::Userspace(device) => device.engine(),
+        }
+    }
+}
+
+/// Opens the device of that name in the network namespace of the calling thread, making it where there is none. A
+/// kernel device that an earlier process left is adopted. Needs a tokio runtime and CAP_NET_ADMIN.
+pub async fn open(name: &str, preference: Preference) -> Result<AnyDevice, Error> {
+    open_on(&Links::open()?, name, preference).await
+}
+
+pub(crate) async fn open_on(links: &Links, name: &str, preference: Preference) -> Result<AnyDevice, Error> {
+    match links.find(name).await?.map(|link| link.kind) {
+        Some(Some(InfoKind::Wireguard)) if preference != Preference::Userspace => kernel(name),
+        Some(kind) => {
+            let kind = kind.map_or_else(|| "hardware".to_owned(), |kind| kind.to_string());
+            Err(Error::NameTaken { name: name.to_owned(), kind })
+        }
+        None if preference == Preference::Userspace => userspace(links, name).await,
+        None => match links.add_wireguard(name).await {
+            Ok(()) => kernel(name),
+            Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => match preference {
+                Preference::Auto => userspace(links, name).await,
+                _ => Err(Error::NoKernelWireGuard),
+            },
+            Err(error) => Err(Error::kernel(format!("make WireGuard link {name}"), error)),
+        },
+    }
+}
+
+fn kernel(name: &str) -> Result<AnyDevice, Error> {
+    Ok(AnyDevice::Kernel(KernelDevice::open(name)?))
+}
+
+async fn userspace(links: &Links, name: &str) -> Result<AnyDevice, Error> {
+    let device = UserspaceDevice::open(name)?;
+    if let Some(link) = links.find(name).await? {
+        links.without_link_local(link.index).await?;
+    }
+    Ok(AnyDevice::Userspace(device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_read_by_their_names() {
+        assert_eq!("auto".parse(), Ok(Preference::Auto));
+        assert_eq!("kernel".parse(), Ok(Preference::Kernel));
+        assert_eq!("userspace".parse(), Ok(Preference::Userspace));
+        let error = "wg".parse::<Preference>().unwrap_err();
+        assert_eq!(error.to_string(), "\"wg\" is none of auto, kernel, userspace");
+    }
+}

@@ -1,0 +1,169 @@
+//! The tunnels of one host, brought from found to wanted in two steps with the firewall between them.
+
+use crate::{
+    device::{DeviceConfig, DeviceState},
+    diff::{self, DeviceChange},
+    engine::{self, AnyDevice, Device as _, Engine, Preference},
+    error::Error,
+    link::{
+        self, LinkChange, LinkConfig,
+        netlink::{Link, Links},
+    },
+};
+use std::fmt;
+
+/// The changes one step made, or has still to make. Its text is one change a line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// To the device, made first.
+    pub device: Vec<DeviceChange>,
+    /// To its link.
+    pub link: Vec<LinkChange>,
+}
+
+impl Changes {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.device.is_empty() && self.link.is_empty()
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.device.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+        self.link.iter().try_for_each(|change| writeln!(f, "{change}"))
+    }
+}
+
+/// One host's WireGuard device and its link. On a host the order is [`prepare`](Self::prepare), firewall,
+/// [`connect`](Self::connect): a peer that leaves is gone before anything else, one that comes finds its filter.
+#[derive(Debug)]
+pub struct Tunnel {
+    name: String,
+    preference: Preference,
+    links: Links,
+    device: AnyDevice,
+    /// What was brought into force last, to tell a peer that roamed from one that is wanted elsewhere.
+    previous: Option<DeviceConfig>,
+}
+
+impl Tunnel {
+    /// Opens the device, making it where there is none, in the network namespace of the calling thread. It has no
+    /// peer and no address yet, unless it is a kernel device that an earlier process left.
+    ///
+    /// A userspace device lives as long as this value. Needs a tokio runtime and CAP_NET_ADMIN.
+    pub async fn open(name: &str, preference: Preference) -> Result<Self, Error> {
+        let links = Links::open()?;
+        let device = engine::open_on(&links, name, preference).await?;
+        Ok(Self { name: name.to_owned(), preference, links, device, previous: None })
+    }
+
+    /// Which WireGuard carries the tunnels.
+    pub fn engine(&self) -> Engine {
+        self.device.engine()
+    }
+
+    /// Everything that lets nobody in: removes peers that are not wanted, sets key, port, MTU and addresses, brings
+    /// the link up. Makes a device that went away anew. Returns the changes, all read back.
+    pub async fn prepare(&mut self, wanted: &DeviceConfig) -> Result<Changes, Error> {
+        self.check(wanted)?;
+        if self.is_gone().await? {
+            self.device = engine::open_on(&self.links, &self.name, self.preference).await?;
+            self.previous = None;
+        }
+        self.bring_into_force(wanted, Changes::without_peers).await
+    }
+
+    /// Peers and routes, once the firewall is in force. Returns the changes, all read back.
+    pub async fn connect(&mut self, wanted: &DeviceConfig) -> Result<Changes, Error> {
+        self.check(wanted)?;
+        let changes = self.bring_into_force(wanted, |changes| changes).await?;
+        self.previous = Some(wanted.clone());
+        Ok(changes)
+    }
+
+    /// Reads the device back.
+    pub async fn observe(&self) -> Result<DeviceState, Error> {
+        self.device.observe().await
+    }
+
+    /// Takes the device away, with all that hangs on it: for a host that leaves the mesh.
+    pub async fn remove(self) -> Result<(), Error> {
+        match self.links.find(&self.name).await? {
+            Some(link) => self.links.remove(link.index).await,
+            None => Ok(()),
+        }
+    }
+
+    fn check(&self, wanted: &DeviceConfig) -> Result<(), Error> {
+        wanted.check()?;
+        if wanted.name == self.name {
+            Ok(())
+        } else {
+            Err(Error::OtherDevice { name: self.name.clone(), wanted: wanted.name.clone() })
+        }
+    }
+
+    async fn is_gone(&self) -> Result<bool, Error> {
+        match self.device.observe().await {
+            Ok(_) => Ok(self.links.find(&self.name).await?.is_none()),
+            Err(Error::Gone { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn bring_into_force(
+        &mut self,
+        wanted: &DeviceConfig,
+        step: fn(Changes) -> Changes,
+    ) -> Result<Changes, Error> {
+        let link = self.link().await?;
+        let changes = step(self.outstanding(wanted, self.previous.as_ref(), &link).await?);
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        self.device.apply(&changes.device).await?;
+        for change in &changes.link {
+            self.links.apply(link.index, change).await.map_err(|error| port_taken(error, change, wanted))?;
+        }
+        let left = step(self.outstanding(wanted, Some(wanted), &self.link().await?).await?);
+        if left.is_empty() { Ok(changes) } else { Err(Error::NotInForce(left)) }
+    }
+
+    async fn outstanding(
+        &self,
+        wanted: &DeviceConfig,
+        previous: Option<&DeviceConfig>,
+        link: &Link,
+    ) -> Result<Changes, Error> {
+        let found = self.links.observe(link).await?;
+        Ok(Changes {
+            device: diff::diff(wanted, &self.device.observe().await?, previous),
+            link: link::diff(&LinkConfig::of(wanted), &found),
+        })
+    }
+
+    async fn link(&self) -> Result<Link, Error> {
+        self.links.find(&self.name).await?.ok_or_else(|| Error::Gone { name: self.name.clone() })
+    }
+}
+
+impl Changes {
+    fn without_peers(mut self) -> Self {
+        self.device.retain(|change| !change.opens());
+        self.link.retain(|change| !change.is_route());
+        self
+    }
+}
+
+/// A kernel device takes its port only when its link comes up.
+fn port_taken(error: Error, change: &LinkChange, wanted: &DeviceConfig) -> Error {
+    match error {
+        Error::Kernel { ref source, .. }
+            if *change == LinkChange::Up && source.kind() == std::io::ErrorKind::AddrInUse =>
+        {
+            Error::PortTaken { port: wanted.listen_port }
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,285 @@
+//! One peer of the embedded engine: boringtun's state machine of the noise protocol, and around it what that leaves
+//! open: when to try again, where the peer is, what was counted. No IO and no clock but boringtun's own.
+
+use super::tunnels::{Now, Outbox};
+use crate::{
+    device::{PeerConfig, PeerState},
+    key::{PresharedKey, PrivateKey},
+};
+use boringtun::noise::{Tunn, TunnResult, rate_limiter::RateLimiter};
+use ipnet::IpNet;
+use picket_model::WireGuardPublicKey;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use x25519_dalek::PublicKey;
+
+/// Constants of the protocol, WireGuard paper section 6.1.
+const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+
+/// Message types, WireGuard paper section 5.4: the first byte of a datagram.
+const HANDSHAKE_INITIATION: u8 = 1;
+const HANDSHAKE_RESPONSE: u8 = 2;
+const COOKIE_REPLY: u8 = 3;
+
+/// What a datagram of a peer brought to light.
+pub(super) enum Opened<'a> {
+    /// Nothing for the host.
+    Nothing,
+    /// A packet for the host, and the address it says it is from.
+    Packet(&'a [u8], IpAddr),
+}
+
+pub(super) struct Peer {
+    key: WireGuardPublicKey,
+    index: u32,
+    tunn: Tunn,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) allowed_ips: BTreeSet<IpNet>,
+    keepalive: Option<u16>,
+    preshared_key: Option<PresharedKey>,
+    /// Session we answered for, until a first packet in it proves that the peer is there and this is no replay.
+    unconfirmed: Option<u32>,
+    /// Last completed handshake, and whether we began it.
+    handshake: Option<(Now, bool)>,
+    initiated: Option<Now>,
+    sent: Option<Now>,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+impl Peer {
+    pub(super) fn new(
+        own: &PrivateKey,
+        limiter: &Arc<RateLimiter>,
+        key: WireGuardPublicKey,
+        index: u32,
+        config: &PeerConfig,
+    ) -> Self {
+        Self {
+            key,
+            index,
+            tunn: tunn(own, limiter, key, index, config.preshared_key.as_ref()),
+            endpoint: config.endpoint,
+            allowed_ips: BTreeSet::new(),
+            keepalive: config.keepalive_seconds,
+            preshared_key: config.preshared_key.clone(),
+            unconfirmed: None,
+            handshake: None,
+            initiated: None,
+            sent: None,
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    pub(super) fn state(&self) -> PeerState {
+        PeerState {
+            endpoint: self.endpoint,
+            allowed_ips: self.allowed_ips.clone(),
+            keepalive_seconds: self.keepalive,
+            preshared_key: self.preshared_key.clone(),
+            last_handshake: self.handshake.map(|(at, _)| at.wall),
+            received_bytes: self.received_bytes,
+            sent_bytes: self.sent_bytes,
+        }
+    }
+
+    pub(super) fn set_keepalive(&mut self, seconds: Option<u16>) {
+        self.keepalive = seconds;
+    }
+
+    pub(super) fn set_preshared_key(
+        &mut self,
+        own: &PrivateKey,
+        limiter: &Arc<RateLimiter>,
+        key: Option<PresharedKey>,
+    ) {
+        self.preshared_key = key;
+        self.forget_sessions(own, limiter);
+    }
+
+    /// Starts over with another key of ours or another preshared one. boringtun cannot change them in place.
+    pub(super) fn forget_sessions(&mut self, own: &PrivateKey, limiter: &Arc<RateLimiter>) {
+        self.tunn = tunn(own, limiter, self.key, self.index, self.preshared_key.as_ref());
+        (self.unconfirmed, self.handshake, self.initiated) = (None, None, None);
+    }
+
+    /// Reaches out to a peer that is to be kept reachable: a handshake, or a sign of life where it may have to learn
+    /// our address or we its.
+    pub(super) fn reach_out(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+        if self.keepalive.is_none() || self.endpoint.is_none() {
+            return;
+        }
+        if self.needs_handshake(now) {
+            self.initiate(now, buffer, out);
+        } else {
+            self.seal(now, &[], buffer, out);
+        }
+    }
+
+    /// Sends a packet of the host's, or keeps it while a handshake is under way: boringtun keeps up to 256 for each
+    /// peer and drops what comes after. An empty packet is a keepalive.
+    pub(super) fn seal(&mut self, now: Now, packet: &[u8], buffer: &mut [u8], out: &mut impl Outbox) {
+        // Without an endpoint there is nowhere to send even a handshake to: keep nothing.
+        if self.endpoint.is_some()
+            && let TunnResult::WriteToNetwork(datagram) = self.tunn.encapsulate(packet, buffer)
+        {
+            self.send(now, datagram, out);
+        }
+    }
+
+    /// Takes a datagram that by its index, or by the key in it, is for this peer.
+    pub(super) fn open<'a>(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        datagram: &[u8],
+        buffer: &'a mut [u8],
+        out: &mut impl Outbox,
+    ) -> Opened<'a> {
+        match self.tunn.decapsulate(Some(from.ip()), datagram, buffer) {
+            TunnResult::WriteToNetwork(reply) => match reply.first() {
+                // Authentic, but maybe replayed: the answer goes back to where it came from, and the endpoint moves
+                // with the first packet of the new session.
+                Some(&HANDSHAKE_RESPONSE) => {
+                    self.unconfirmed = sender_index(reply);
+                    self.received_bytes += datagram.len() as u64;
+                    self.send_to(from, now, reply, out);
+                    Opened::Nothing
+                }
+                Some(&COOKIE_REPLY) => {
+                    out.to_network(from, reply);
+                    Opened::Nothing
+                }
+                // The keepalive with which the initiator confirms: our handshake is complete.
+                _ => {
+                    self.authenticated(from, datagram);
+                    self.handshake = Some((now, true));
+                    self.send(now, reply, out);
+                    self.flush(now, buffer, out);
+                    Opened::Nothing
+                }
+            },
+            TunnResult::WriteToTunnelV4(packet, source) => {
+                let length = packet.len();
+                self.authenticated(from, datagram);
+                self.confirmed(now, datagram);
+                Opened::Packet(&buffer[..length], source.into())
+            }
+            TunnResult::WriteToTunnelV6(packet, source) => {
+                let length = packet.len();
+                self.authenticated(from, datagram);
+                self.confirmed(now, datagram);
+                Opened::Packet(&buffer[..length], source.into())
+            }
+            TunnResult::Done => {
+                // A keepalive. The other message without an answer, a cookie, proves nothing.
+                if datagram.first() != Some(&COOKIE_REPLY) {
+                    self.authenticated(from, datagram);
+                    self.confirmed(now, datagram);
+                    self.flush(now, buffer, out);
+                }
+                Opened::Nothing
+            }
+            TunnResult::Err(_) => Opened::Nothing,
+        }
+    }
+
+    /// Sends what waited for a session.
+    pub(super) fn flush(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+        if self.handshake.is_none() {
+            return;
+        }
+        while let TunnResult::WriteToNetwork(datagram) = self.tunn.decapsulate(None, &[], buffer) {
+            self.send(now, datagram, out);
+        }
+    }
+
+    /// What is due by time: boringtun's own timers, keepalives, and the handshakes that keep a tunnel alive.
+    ///
+    /// boringtun gives up 90 s after a handshake stays unanswered and sleeps until the host sends something, and it
+    /// lets an idle session lapse. A peer with an endpoint and a keepalive is one that must be reachable at any time,
+    /// so for those we go on for ever, once in [`REKEY_TIMEOUT`], by our own clock.
+    pub(super) fn tick(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+        if let TunnResult::WriteToNetwork(datagram) = self.tunn.update_timers(buffer) {
+            self.send(now, datagram, out);
+        }
+        let Some(period) = self.keepalive else { return };
+        if self.needs_handshake(now) {
+            if self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
+                self.initiate(now, buffer, out);
+            }
+        } else if self.sent.is_none_or(|at| now.since(at) >= Duration::from_secs(period.into())) {
+            self.seal(now, &[], buffer, out);
+        }
+    }
+
+    /// Whether there is no session, or one so old that the protocol asks for the next: the initiator's duty after 120
+    /// seconds, and the responder's when the session ends without it.
+    fn needs_handshake(&self, now: Now) -> bool {
+        self.tunn.is_expired()
+            || self.handshake.is_none_or(|(at, initiator)| {
+                now.since(at) >= if initiator { REKEY_AFTER_TIME } else { REJECT_AFTER_TIME }
+            })
+    }
+
+    fn initiate(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+        if self.endpoint.is_some()
+            && let TunnResult::WriteToNetwork(datagram) = self.tunn.format_handshake_initiation(buffer, true)
+        {
+            self.send(now, datagram, out);
+        }
+    }
+
+    /// A datagram was proved to be the peer's: that is where it is now.
+    fn authenticated(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.received_bytes += datagram.len() as u64;
+        self.endpoint = Some(from);
+    }
+
+    /// A packet in a session we answered for completes that handshake.
+    fn confirmed(&mut self, now: Now, datagram: &[u8]) {
+        if self.unconfirmed.is_some() && self.unconfirmed == sender_index(datagram) {
+            self.unconfirmed = None;
+            self.handshake = Some((now, false));
+        }
+    }
+
+    fn send(&mut self, now: Now, datagram: &[u8], out: &mut impl Outbox) {
+        if let Some(endpoint) = self.endpoint {
+            self.send_to(endpoint, now, datagram, out);
+        }
+    }
+
+    fn send_to(&mut self, to: SocketAddr, now: Now, datagram: &[u8], out: &mut impl Outbox) {
+        if datagram.first() == Some(&HANDSHAKE_INITIATION) {
+            self.initiated = Some(now);
+        }
+        self.sent = Some(now);
+        self.sent_bytes += datagram.len() as u64;
+        out.to_network(to, datagram);
+    }
+}
+
+fn tunn(
+    own: &PrivateKey,
+    limiter: &Arc<RateLimiter>,
+    key: WireGuardPublicKey,
+    index: u32,
+    preshared_key: Option<&PresharedKey>,
+) -> Tunn {
+    let secret = preshared_key.map(|key| *key.as_bytes());
+    // Keepalives are ours: boringtun's cannot be changed without losing the session.
+    Tunn::new(own.secret(), PublicKey::from(*key.as_bytes()), secret, None, index, Some(limiter.clone()))
+}
+
+/// The second word of a datagram: the sender's index in a handshake message, the receiver's in the others.
+fn sender_index(datagram: &[u8]) -> Option<u32> {
+    datagram.get(4..8)?.try_into().ok().map(u32::from_le_bytes)
+}

@@ -1,0 +1,263 @@
+//! The embedded engine without IO: datagrams and packets in, datagrams and packets out, the time as an argument (only
+//! boringtun's own timers read a clock). Memory is bounded: nothing waits here but boringtun's 256 packets a peer.
+
+use super::{
+    allowed_ips::AllowedIps,
+    peer::{Opened, Peer},
+};
+use crate::{
+    device::{DeviceState, PeerConfig},
+    diff::{DeviceChange, PeerUpdate},
+    error::Error,
+    key::PrivateKey,
+};
+use boringtun::noise::{Packet, Tunn, TunnResult, handshake::parse_handshake_anon, rate_limiter::RateLimiter};
+use ipnet::IpNet;
+use picket_model::{Timestamp, WireGuardPublicKey};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use x25519_dalek::{PublicKey, StaticSecret};
+
+/// Largest datagram, and largest packet of a TUN device.
+pub(super) const LARGEST: usize = 65_535;
+/// Room for a sealed packet: header 16, tag 16.
+const SEALED: usize = LARGEST + 32;
+/// Handshake messages a second from which on strangers must first prove their address with a cookie. Each costs one
+/// or two X25519 operations, so this bounds the work at about one per cent of a core.
+const HANDSHAKES_PER_SECOND: u64 = 100;
+/// The limiter sees an initiation twice: before its sender is known and when its peer takes it.
+const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
+/// boringtun keeps eight bits of an index for its sessions.
+const INDEX_BITS: u32 = 24;
+
+/// A moment by both clocks: one that never steps, one that means something elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    pub(super) steady: Instant,
+    pub(super) wall: Timestamp,
+}
+
+impl Now {
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        self.steady.saturating_duration_since(earlier.steady)
+    }
+}
+
+/// Where what comes out goes. It may drop, as a network may, and must not wait.
+pub(super) trait Outbox {
+    /// A datagram for the network.
+    fn to_network(&mut self, to: SocketAddr, datagram: &[u8]);
+    /// A packet for the host.
+    fn to_host(&mut self, packet: &[u8]);
+}
+
+pub(super) struct Tunnels {
+    identity: Option<Identity>,
+    peers: BTreeMap<u32, Peer>,
+    by_key: BTreeMap<WireGuardPublicKey, u32>,
+    routes: AllowedIps<u32>,
+    next_index: u32,
+    buffer: Box<[u8]>,
+}
+
+struct Identity {
+    key: PrivateKey,
+    secret: StaticSecret,
+    public: PublicKey,
+    limiter: Arc<RateLimiter>,
+}
+
+impl Tunnels {
+    /// No key and no peer yet. Indices begin at `random`, so that they tell nothing.
+    pub(super) fn new(random: u32) -> Self {
+        Self {
+            identity: None,
+            peers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            routes: AllowedIps::new(),
+            next_index: random,
+            buffer: vec![0; SEALED].into(),
+        }
+    }
+
+    /// The device as it stands, but for its port.
+    pub(super) fn state(&self) -> DeviceState {
+        DeviceState {
+            public_key: self.identity.as_ref().map(|identity| identity.key.public()),
+            listen_port: 0,
+            peers: self.by_key.iter().filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect(),
+        }
+    }
+
+    /// Makes a change; touches the peer it names and no other. A port is the sockets' business.
+    pub(super) fn apply(&mut self, now: Now, change: &DeviceChange, out: &mut impl Outbox) -> Result<(), Error> {
+        match change {
+            DeviceChange::RemovePeer(key) => self.remove(*key),
+            DeviceChange::SetPrivateKey(key) => self.set_private_key(key),
+            DeviceChange::SetListenPort(_) => {}
+            DeviceChange::AddPeer(key, peer) => self.add(now, *key, peer, out)?,
+            DeviceChange::UpdatePeer(key, update) => self.update(now, *key, update, out)?,
+        }
+        Ok(())
+    }
+
+    /// Takes a packet the host sends.
+    pub(super) fn packet(&mut self, now: Now, packet: &[u8], out: &mut impl Outbox) {
+        let peer = Tunn::dst_address(packet).and_then(|destination| self.routes.peer_of(destination));
+        if let Some(peer) = peer.and_then(|index| self.peers.get_mut(&index)) {
+            peer.seal(now, packet, &mut self.buffer, out);
+        }
+    }
+
+    /// Takes a datagram from the network.
+    pub(super) fn datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) {
+        let index = match Tunn::parse_incoming_packet(datagram) {
+            Ok(Packet::HandshakeInit(_)) => self.initiator(from, datagram, out),
+            Ok(Packet::HandshakeResponse(message)) => Some(peer_index(message.receiver_idx)),
+            Ok(Packet::PacketCookieReply(message)) => Some(peer_index(message.receiver_idx)),
+            Ok(Packet::PacketData(message)) => Some(peer_index(message.receiver_idx)),
+            Err(_) => None,
+        };
+        let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else { return };
+        match peer.open(now, from, datagram, &mut self.buffer, out) {
+            Opened::Packet(packet, source) => {
+                // A peer speaks for its own addresses only.
+                if self.routes.peer_of(source) == Some(index) {
+                    out.to_host(packet);
+                }
+                peer.flush(now, &mut self.buffer, out);
+            }
+            Opened::Nothing => {}
+        }
+    }
+
+    /// Does what is due by time. To be called a few times a second.
+    pub(super) fn tick(&mut self, now: Now, out: &mut impl Outbox) {
+        if let Some(identity) = &self.identity {
+            identity.limiter.reset_count();
+        }
+        for peer in self.peers.values_mut() {
+            peer.tick(now, &mut self.buffer, out);
+        }
+    }
+
+    /// The peer an initiation comes from, by the static key sealed in it. Under load its sender must prove its
+    /// address first, so that strangers cannot make us compute.
+    fn initiator(&mut self, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) -> Option<u32> {
+        let identity = self.identity.as_ref()?;
+        let message = match identity.limiter.verify_packet(Some(from.ip()), datagram, &mut self.buffer) {
+            Ok(Packet::HandshakeInit(message)) => message,
+            Err(TunnResult::WriteToNetwork(cookie)) => {
+                out.to_network(from, cookie);
+                return None;
+            }
+            _ => return None,
+        };
+        let half = parse_handshake_anon(&identity.secret, &identity.public, &message).ok()?;
+        let key = WireGuardPublicKey::new(half.peer_static_public).ok()?;
+        self.by_key.get(&key).copied()
+    }
+
+    fn set_private_key(&mut self, key: &PrivateKey) {
+        let public = PublicKey::from(*key.public().as_bytes());
+        let limiter = Arc::new(RateLimiter::new(&public, LIMIT));
+        for peer in self.peers.values_mut() {
+            peer.forget_sessions(key, &limiter);
+        }
+        self.identity = Some(Identity { key: key.clone(), secret: key.secret(), public, limiter });
+    }
+
+    fn add(
+        &mut self,
+        now: Now,
+        key: WireGuardPublicKey,
+        config: &PeerConfig,
+        out: &mut impl Outbox,
+    ) -> Result<(), Error> {
+        self.remove(key);
+        let index = self.free_index();
+        let identity = self.identity.as_ref().ok_or(Error::NoPrivateKey(key))?;
+        let mut peer = Peer::new(&identity.key, &identity.limiter, key, index, config);
+        peer.reach_out(now, &mut self.buffer, out);
+        self.peers.insert(index, peer);
+        self.by_key.insert(key, index);
+        self.route(index, config.allowed_ips.clone());
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        now: Now,
+        key: WireGuardPublicKey,
+        update: &PeerUpdate,
+        out: &mut impl Outbox,
+    ) -> Result<(), Error> {
+        let index = self.by_key.get(&key).copied().ok_or(Error::NoSuchPeer(key))?;
+        if let Some(networks) = &update.allowed_ips {
+            self.route(index, networks.clone());
+        }
+        let (Some(peer), Some(identity)) = (self.peers.get_mut(&index), &self.identity) else {
+            return Err(Error::NoSuchPeer(key));
+        };
+        if let Some(seconds) = update.keepalive_seconds {
+            peer.set_keepalive(seconds);
+        }
+        if let Some(secret) = &update.preshared_key {
+            peer.set_preshared_key(&identity.key, &identity.limiter, secret.clone());
+        }
+        if update.endpoint.is_some() {
+            peer.endpoint = update.endpoint;
+        }
+        let only_networks = PeerUpdate { allowed_ips: update.allowed_ips.clone(), ..PeerUpdate::default() };
+        if *update != only_networks {
+            peer.reach_out(now, &mut self.buffer, out);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: WireGuardPublicKey) {
+        if let Some(index) = self.by_key.remove(&key) {
+            self.route(index, BTreeSet::new());
+            self.peers.remove(&index);
+        }
+    }
+
+    /// Gives a peer exactly these networks, taking them from whoever had them.
+    fn route(&mut self, index: u32, networks: BTreeSet<IpNet>) {
+        let before = self.peers.get(&index).map(|peer| peer.allowed_ips.clone()).unwrap_or_default();
+        for network in before.difference(&networks) {
+            self.routes.remove(*network, index);
+        }
+        for network in &networks {
+            let owner = self.routes.insert(*network, index).filter(|owner| *owner != index);
+            if let Some(owner) = owner.and_then(|owner| self.peers.get_mut(&owner)) {
+                owner.allowed_ips.remove(network);
+            }
+        }
+        if let Some(peer) = self.peers.get_mut(&index) {
+            peer.allowed_ips = networks;
+        }
+    }
+
+    fn free_index(&mut self) -> u32 {
+        loop {
+            self.next_index = self.next_index.wrapping_add(1) & ((1 << INDEX_BITS) - 1);
+            if !self.peers.contains_key(&self.next_index) {
+                return self.next_index;
+            }
+        }
+    }
+}
+
+/// The peer's part of a session's index.
+fn peer_index(session: u32) -> u32 {
+    session >> (u32::BITS - INDEX_BITS)
+}
+
+#[cfg(test)]
+#[path = "tunnels_tests.rs"]
+mod tests;
