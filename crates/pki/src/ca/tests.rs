@@ -1,3 +1,5 @@
+//! Tests of the CA: what it signs, what it refuses.
+
 use super::*;
 use crate::{NodeIdentity, node_of};
 use rcgen::{PKCS_ECDSA_P384_SHA384, SignatureAlgorithm, SigningKey};

@@ -1,3 +1,5 @@
+//! Tests of tokens: their text, their secrecy.
+
 use super::*;
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
