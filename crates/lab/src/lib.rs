@@ -1,1 +1,54 @@
-//! stub
+//! A laboratory on one machine: hosts in network namespaces on one bridge, the real programs running on them, probes
+//! between them, and what they need of the world outside. For tests, the demo and benches; needs root and iproute2.
+//! Nothing here decides anything about Picket.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), picket_lab::LabError> {
+//! use picket_lab::{Connect, Lab};
+//! use std::time::Duration;
+//!
+//! let lab = Lab::new("first look")?;
+//! let sentry = lab.host("sentry").address("203.0.113.11/24").address("2001:db8:1::11/64").create()?;
+//! let stranger = lab.host("stranger").address("198.51.100.66/24").create()?;
+//!
+//! let node = sentry.listen_echo(sentry.v4(7100)?)?;
+//! let stream = stranger.stream(node.address())?;
+//! sentry.load_nft(
+//!     "table inet test {
+//!         chain prerouting { type filter hook prerouting priority raw; tcp dport 7100 drop; }
+//!     }",
+//! )?;
+//!
+//! stream.wait_dead(Duration::from_millis(100), Duration::from_secs(5))?;
+//! stranger.can_connect(node.address(), Duration::from_millis(300)).must_be(Connect::Filtered)?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod address;
+mod command;
+mod echo;
+mod error;
+mod host;
+pub mod icon;
+mod lab;
+mod left_overs;
+mod namespace;
+mod nft;
+mod probe;
+mod process;
+mod programs;
+mod stream;
+mod wait;
+
+pub use command::Output;
+pub use echo::EchoServer;
+pub use error::LabError;
+pub use host::{Host, HostBuilder};
+pub use lab::Lab;
+pub use left_overs::clean as clean_left_overs;
+pub use probe::Connect;
+pub use process::Process;
+pub use programs::Program;
+pub use stream::Stream;
+pub use wait::{Condition, Waited, wait_until};

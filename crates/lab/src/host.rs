@@ -1,0 +1,216 @@
+//! A host: a network namespace with loopback and one interface on the lab's bridge. What runs on it is in `process`,
+//! what is tried from it in `probe`.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    LabError, address,
+    lab::{BRIDGE, Shared, write_hosts_file},
+    namespace::Namespace,
+};
+
+/// The host's interface on the bridge.
+const INTERFACE: &str = "eth0";
+
+/// A host about to be made.
+#[derive(Debug)]
+pub struct HostBuilder<'lab> {
+    shared: &'lab Arc<Shared>,
+    name: String,
+    addresses: Vec<String>,
+}
+
+impl<'lab> HostBuilder<'lab> {
+    pub(crate) fn new(shared: &'lab Arc<Shared>, name: &str) -> Self {
+        Self { shared, name: name.to_owned(), addresses: Vec::new() }
+    }
+
+    /// Gives the host one more address, with its prefix (`203.0.113.11/24`) or alone.
+    #[must_use]
+    pub fn address(mut self, address: &str) -> Self {
+        self.addresses.push(address.to_owned());
+        self
+    }
+
+    /// Makes the host. All documentation ranges are on its link, so it reaches every other host of the lab.
+    ///
+    /// # Errors
+    /// [`LabError::NotOurAddress`], [`LabError::NotAnAddress`], [`LabError::HostName`], or what `ip` refused.
+    pub fn create(self) -> Result<Host, LabError> {
+        let Self { shared, name, addresses } = self;
+        let addresses: Vec<IpNet> = addresses.iter().map(|text| address::parse(text)).collect::<Result<_, _>>()?;
+        let (port, hosts_file) = {
+            let mut inventory = shared.inventory();
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || !name.chars().all(allowed) || inventory.hosts.contains_key(&name) {
+                return Err(LabError::HostName { name });
+            }
+            // In the inventory first, so that a host made by half is removed too.
+            let namespace = Namespace { name: format!("{}-{name}", shared.id.name()) };
+            inventory.hosts.insert(name.clone(), namespace);
+            (format!("port{}", inventory.hosts.len()), inventory.hosts_file.clone())
+        };
+
+        let namespace = Namespace::create(format!("{}-{name}", shared.id.name()))?;
+        let host = Host { shared: Arc::clone(shared), name, port, namespace };
+        write_hosts_file(&host.namespace, &hosts_file)?;
+        fs::create_dir_all(host.path("")).map_err(|error| LabError::io(format!("make {}", host.path("")), error))?;
+        // An address is usable at once, and everybody may ping.
+        host.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
+        host.sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
+        host.connect_to_bridge()?;
+
+        let mut script = format!("link set lo up\nlink set {INTERFACE} up\n");
+        for address in &addresses {
+            let _ = writeln!(script, "address add {address} {}", flags(address));
+        }
+        for range in address::ON_LINK {
+            // A metric worse than that of the address's own prefix, so that both can stand.
+            let _ = writeln!(script, "route add {range} dev {INTERFACE} metric 4096");
+        }
+        host.namespace.ip(&script)?;
+        Ok(host)
+    }
+}
+
+/// A host of a lab. A clone is the same host.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) namespace: Namespace,
+    name: String,
+    /// The other end of the host's cable, on the bridge.
+    port: String,
+}
+
+impl Host {
+    /// The name it was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of its network namespace, for `ip netns exec`.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace.name
+    }
+
+    /// Adds an address while the host runs.
+    ///
+    /// # Errors
+    /// [`LabError::NotOurAddress`], or what `ip` refused.
+    pub fn add_address(&self, address: &str) -> Result<(), LabError> {
+        let address = address::parse(address)?;
+        self.namespace.ip(&format!("address add {address} {}\n", flags(&address)))
+    }
+
+    /// Removes an address while the host runs.
+    ///
+    /// # Errors
+    /// [`LabError::NotAnAddress`], or what `ip` refused, for instance because it is not there.
+    pub fn remove_address(&self, address: &str) -> Result<(), LabError> {
+        let address = address::parse(address)?;
+        self.namespace.ip(&format!("address delete {address} dev {}\n", device(&address)))
+    }
+
+    /// Cuts the host off: packets vanish in both directions, its interface stays up and notices nothing.
+    ///
+    /// # Errors
+    /// What `ip` refused.
+    pub fn unplug(&self) -> Result<(), LabError> {
+        self.shared.bridge.ip(&format!("link set {} nomaster\n", self.port))
+    }
+
+    /// Ends what [`Host::unplug`] began.
+    ///
+    /// # Errors
+    /// What `ip` refused.
+    pub fn plug(&self) -> Result<(), LabError> {
+        self.shared.bridge.ip(&format!("link set {} master {BRIDGE}\n", self.port))
+    }
+
+    /// The host's first IPv4 address on the bridge, with `port`.
+    ///
+    /// # Errors
+    /// [`LabError::NoAddress`] if it has none.
+    pub fn v4(&self, port: u16) -> Result<SocketAddr, LabError> {
+        self.first_address("-4", "IPv4", port)
+    }
+
+    /// The host's first global IPv6 address on the bridge, with `port`.
+    ///
+    /// # Errors
+    /// [`LabError::NoAddress`] if it has none.
+    pub fn v6(&self, port: u16) -> Result<SocketAddr, LabError> {
+        self.first_address("-6", "IPv6", port)
+    }
+
+    /// A file or folder in the host's own folder, as text for a command line.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        self.shared.folder.join(&self.name).join(name).to_string_lossy().into_owned()
+    }
+
+    /// Writes a file in the host's own folder and gives its path.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<String, LabError> {
+        let path = self.path(name);
+        fs::write(&path, text).map_err(|error| LabError::io(format!("write {path}"), error))?;
+        Ok(path)
+    }
+
+    /// Sets a kernel value of the host's network, such as `net/ipv4/ip_forward`.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if the kernel has no such value or does not take it.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
+        let path = format!("/proc/sys/{key}");
+        let set = self.inside(|| fs::write(&path, value))?;
+        set.map_err(|error| LabError::io(format!("set {path} to {value} on {}", self.name), error))
+    }
+
+    /// Runs `work` on a thread inside the host's network and waits for it. A socket made inside belongs to the host
+    /// wherever it is used later.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if the namespace is gone.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
+        self.namespace.inside(work)
+    }
+
+    fn connect_to_bridge(&self) -> Result<(), LabError> {
+        let (port, namespace) = (&self.port, &self.namespace.name);
+        self.shared.bridge.ip(&format!(
+            "link add {port} type veth peer name {INTERFACE} netns {namespace}\nlink set {port} master {BRIDGE} up\n"
+        ))
+    }
+
+    fn first_address(&self, flag: &str, family: &'static str, port: u16) -> Result<SocketAddr, LabError> {
+        let args = ["-brief", flag, "address", "show", "dev", INTERFACE, "scope", "global"];
+        let shown = self.inside(|| crate::command::run("ip", &args, ""))??.success()?;
+        // eth0@if2 UP 203.0.113.11/24 203.0.113.12/24
+        let first = shown.split_whitespace().find_map(|word| word.split('/').next()?.parse::<IpAddr>().ok());
+        let address = first.ok_or_else(|| LabError::NoAddress { host: self.name.clone(), family })?;
+        Ok(SocketAddr::new(address, port))
+    }
+}
+
+/// How an address is added; IPv6 without duplicate address detection, which takes a second.
+fn flags(address: &IpNet) -> String {
+    let detection = if address.addr().is_ipv6() { " nodad" } else { "" };
+    format!("dev {}{detection}", device(address))
+}
+
+fn device(address: &IpNet) -> &'static str {
+    if address.addr().is_loopback() { "lo" } else { INTERFACE }
+}

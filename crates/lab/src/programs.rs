@@ -1,0 +1,63 @@
+//! Where our own built programs are: beside the program that runs now.
+
+use std::path::{Path, PathBuf};
+
+use crate::LabError;
+
+/// One of the programs this workspace builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// `picket-controller`
+    Controller,
+    /// `picket-sentry-agent`
+    SentryAgent,
+    /// `picket-prep-agent`
+    PrepAgent,
+    /// `picket`, the operator's command line
+    Cli,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Controller, Self::SentryAgent, Self::PrepAgent, Self::Cli];
+
+    /// The file name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "picket-controller",
+            Self::SentryAgent => "picket-sentry-agent",
+            Self::PrepAgent => "picket-prep-agent",
+            Self::Cli => "picket",
+        }
+    }
+
+    /// The built program of the profile that the running program was built with.
+    ///
+    /// # Errors
+    /// [`LabError::NotBuilt`] if it is not there. A test run builds only what the tests depend on.
+    pub fn path(self) -> Result<PathBuf, LabError> {
+        let running = std::env::current_exe().map_err(|error| LabError::io("find the running program", error))?;
+        let path = profile_folder(&running).join(self.name());
+        if path.is_file() { Ok(path) } else { Err(LabError::NotBuilt { path }) }
+    }
+}
+
+/// `target/debug` for `target/debug/xtask` as for `target/debug/deps/netns-1f2e3d`.
+fn profile_folder(running: &Path) -> &Path {
+    let folder = running.parent().unwrap_or(running);
+    if folder.ends_with("deps") || folder.ends_with("examples") { folder.parent().unwrap_or(folder) } else { folder }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_looked_for_in_the_folder_of_the_profile() {
+        let check = |running: &str| assert_eq!(profile_folder(Path::new(running)), Path::new("/w/target/debug"));
+        check("/w/target/debug/xtask");
+        check("/w/target/debug/deps/netns_firewall-1f2e3d");
+        check("/w/target/debug/examples/look");
+    }
+}
