@@ -1,0 +1,273 @@
+//! A controller and its agents as the values they hold, moved by the same functions the programs call.
+
+use crate::world::Step;
+use picket_agent::{
+    decide::judge,
+    guard::{Guard, GuardRules},
+    identity::Identity,
+};
+use picket_api::ConfigAnswer;
+use picket_firewall::{HostFacts, lower};
+use picket_model::{
+    Brakes, Grade, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
+    OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
+};
+use picket_plan::{Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
+use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+};
+
+pub(crate) const MAX_REMOVED: usize = 3;
+/// Size of the list at the beginning.
+const FIRST: u8 = 20;
+
+/// Everything.
+pub(crate) struct Mesh {
+    mesh: MeshId,
+    policy: Policy,
+    prefixes: OverlayPrefixes,
+    chain: BTreeMap<PrepId, ObservedValidator>,
+    height: u64,
+    validators: ValidatorSet,
+    nodes: BTreeMap<NodeId, Node>,
+    plan: Option<Plan>,
+    first_plan: Option<Plan>,
+    agents: BTreeMap<NodeId, Agent>,
+    /// Every address that was ever in the set in force: nobody else may ever get in.
+    ever: BTreeSet<IpAddr>,
+}
+
+/// An agent: who it is, and what its ledger holds.
+struct Agent {
+    identity: Identity,
+    held: Option<NodeConfig>,
+}
+
+impl Mesh {
+    pub(crate) fn new() -> Self {
+        let policy = Policy {
+            admin: vec!["2001:db8:ad::/48".parse().unwrap()],
+            brakes: Brakes { max_removed: MAX_REMOVED, min_size: 5, max_size: 100, grace_seconds: 0 },
+            ..Policy::default()
+        };
+        let mut mesh = Self {
+            mesh: "m-1".parse().unwrap(),
+            policy,
+            prefixes: OverlayPrefixes { v4: "192.0.2.0/24".parse().unwrap(), v6: overlay::ula_prefix([1; 5]) },
+            chain: BTreeMap::new(),
+            height: 100,
+            validators: ValidatorSet::default(),
+            nodes: BTreeMap::new(),
+            plan: None,
+            first_plan: None,
+            agents: BTreeMap::new(),
+            ever: BTreeSet::new(),
+        };
+        (0..FIRST).for_each(|number| mesh.register(number, &format!("5.0.0.{number}:7100")));
+        mesh.poll(true);
+        mesh
+    }
+
+    pub(crate) fn validators(&self) -> &ValidatorSet {
+        &self.validators
+    }
+
+    pub(crate) fn peers_of(&self, number: usize) -> usize {
+        let held = self.agents.values().nth(number).and_then(|agent| agent.held.as_ref());
+        held.map_or(0, |config| config.wireguard.peers.len())
+    }
+
+    pub(crate) fn step(&mut self, step: &Step) {
+        match *step {
+            Step::Register { number, last } => self.register(number, &format!("5.0.1.{last}:7100")),
+            Step::Unregister(number) => drop(self.chain.remove(&prep(number))),
+            Step::LoseHalf => {
+                let half = self.chain.len() / 2;
+                self.chain = std::mem::take(&mut self.chain).into_iter().take(half).collect();
+            }
+            Step::LoseAll => self.chain.clear(),
+            Step::Hostile(number) => self.register(number, "10.0.0.1:7100"),
+            Step::Poll => self.poll(true),
+            Step::Silence => self.poll(false),
+            Step::Join { sentry } => self.join(if sentry { NodeRole::Sentry } else { NodeRole::Prep }),
+            Step::Revoke(number) => self.revoke(number),
+            Step::Hear(number) => self.hear(number, false),
+            Step::HearOld(number) => self.hear(number, true),
+            Step::RestartAgent(number) => {
+                if let Some(agent) = self.agent(number) {
+                    agent.held = through_json(&agent.held);
+                }
+            }
+            Step::RestartController => {
+                self.plan = through_json(&self.plan);
+                self.validators = through_json(&self.validators);
+                self.nodes = through_json(&self.nodes);
+                self.replan();
+            }
+        }
+    }
+
+    /// Every agent hears.
+    pub(crate) fn settle(&mut self) {
+        (0..u8::try_from(self.agents.len()).unwrap()).for_each(|number| self.hear(number, false));
+    }
+
+    /// Whatever an agent holds lets in nobody who never was a validator, and guards what must be guarded.
+    pub(crate) fn check_agents(&self) -> Result<(), TestCaseError> {
+        for config in self.agents.values().filter_map(|agent| agent.held.as_ref()) {
+            prop_assert_eq!(config.firewall.guarded.len(), 6);
+            for purpose in [Purpose::P2p, Purpose::Rpc] {
+                for network in config.firewall.allowed(purpose).0.keys() {
+                    prop_assert!(self.ever.contains(&network.addr()), "{network} was never a validator");
+                }
+            }
+            for stranger in ["6.6.6.6", "10.0.0.1", "2a01::1"] {
+                let let_in = Purpose::ALL
+                    .into_iter()
+                    .any(|p| config.firewall.allowed(p).covering(stranger.parse().unwrap()).next().is_some());
+                prop_assert!(!let_in, "{stranger} gets in");
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody holds exactly what is planned, the plan agrees with the set, and no revoked host is anybody's peer.
+    pub(crate) fn check_settled(&self) -> Result<(), TestCaseError> {
+        let plan = self.plan.as_ref().unwrap();
+        let facts = HostFacts { overlay_interface: "picket0".parse().unwrap() };
+        for (id, agent) in self.agents.iter().filter(|(id, _)| self.nodes[*id].is_active()) {
+            let held = agent.held.as_ref().unwrap();
+            prop_assert!(held.same_content(&plan.nodes[id]), "{id} lags");
+            let wanted: BTreeSet<IpAddr> = self.validators.iter().flat_map(|v| v.addresses.iter().copied()).collect();
+            let allowed: BTreeSet<IpAddr> =
+                held.firewall.allowed(Purpose::P2p).0.keys().map(|net| net.addr()).collect();
+            prop_assert_eq!(&allowed, &wanted);
+            for peer in held.wireguard.peers.values() {
+                prop_assert!(self.nodes[&peer.node].is_active(), "{id} has a tunnel to a revoked host");
+            }
+            // What is lowered has as many single addresses as the policy has: none is lost, none is added.
+            let elements = lower(&held.firewall, &facts).elements();
+            prop_assert!(elements >= wanted.len());
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, number: u8, endpoint: &str) {
+        let entry = ObservedValidator {
+            prep: prep(number),
+            node_address: format!("hx{number:040x}").parse().unwrap(),
+            grade: Grade::Main,
+            endpoint: endpoint.parse().unwrap(),
+            penalty: 0,
+            jail_flags: None,
+            power: None,
+        };
+        self.chain.insert(entry.prep, entry);
+    }
+
+    fn poll(&mut self, answered: bool) {
+        self.height += 1;
+        let answer = Observation {
+            source: "s-0".parse().unwrap(),
+            height: self.height,
+            seen_at: Timestamp::from_millis(0),
+            entries: self.chain.clone(),
+            refused: Vec::new(),
+        };
+        let seen: Vec<Observation> = answered.then_some(answer).into_iter().collect();
+        let now = Timestamp::from_millis(0);
+        self.validators = merge(&self.validators, &seen, 1, &Names::new(), &self.policy, now).set;
+        self.ever.extend(self.validators.iter().flat_map(|validator| validator.addresses.iter().copied()));
+        self.replan();
+    }
+
+    fn replan(&mut self) {
+        let input = PlanInput {
+            mesh: &self.mesh,
+            policy: &self.policy,
+            policy_version: 1,
+            validators: &self.validators,
+            nodes: &self.nodes,
+            parent: self.plan.as_ref(),
+        };
+        let next = plan(&input);
+        let errors: Vec<_> = lint(&next, &input).into_iter().filter(|f| f.severity == Severity::Error).collect();
+        assert_eq!(errors, [], "the planner makes what the lint refuses");
+        if let Some(before) = &self.plan {
+            assert!(next.generation >= before.generation, "generations go back");
+            assert_eq!(next.generation == before.generation, next == *before, "one generation, two plans");
+        }
+        self.first_plan.get_or_insert_with(|| next.clone());
+        self.plan = Some(next);
+    }
+
+    fn join(&mut self, role: NodeRole) {
+        let number = u8::try_from(self.nodes.len() + 1).unwrap();
+        let id: NodeId = format!("n-{number:03}").parse().unwrap();
+        let taken: BTreeSet<Ipv4Addr> = self.nodes.values().map(|node| node.overlay.v4).collect();
+        let overlay = overlay::allocate(&self.prefixes, &id, &taken).unwrap();
+        let node = Node {
+            id: id.clone(),
+            name: format!("{role}-{number}").parse().unwrap(),
+            role,
+            wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
+            tls_key_sha256: format!("{number:064x}"),
+            overlay,
+            endpoint: (role == NodeRole::Sentry).then(|| format!("198.51.100.{number}:51820").parse().unwrap()),
+            machine_id: None,
+            enrolled_at: Timestamp::from_millis(0),
+            state: NodeState::Active,
+        };
+        let identity = Identity {
+            mesh: self.mesh.clone(),
+            node: id.clone(),
+            name: node.name.clone(),
+            role,
+            controllers: Vec::new(),
+            ca_fingerprint: "00".repeat(32).parse().unwrap(),
+            overlay,
+            machine_id: None,
+        };
+        self.nodes.insert(id.clone(), node);
+        self.agents.insert(id, Agent { identity, held: None });
+        self.replan();
+    }
+
+    fn revoke(&mut self, number: u8) {
+        if let Some(node) = self.nodes.values_mut().nth(usize::from(number)) {
+            node.state = NodeState::Revoked { at: Timestamp::from_millis(0) };
+            self.replan();
+        }
+    }
+
+    /// The agent asks for what is newer than it holds and gets it, or an old plan's state.
+    fn hear(&mut self, number: u8, old: bool) {
+        let plan = if old { self.first_plan.clone() } else { self.plan.clone() };
+        let Some(agent) = self.agent(number) else { return };
+        let Some(full) = plan.and_then(|plan| plan.nodes.get(&agent.identity.node).cloned()) else { return };
+        let guard = Guard::new(GuardRules::default(), &agent.identity);
+        let held = agent.held.as_ref().map(|held| held.revision);
+        let revision = full.revision;
+        let answer = ConfigAnswer { revision, digest: full.digest(), full };
+        match judge(&agent.identity, &guard, agent.held.as_ref(), answer) {
+            Ok(taken) => agent.held = Some(taken),
+            Err(refusal) => assert!(held.is_some_and(|held| revision <= held), "a newer state was refused: {refusal}"),
+        }
+    }
+
+    fn agent(&mut self, number: u8) -> Option<&mut Agent> {
+        let count = self.agents.len().max(1);
+        self.agents.values_mut().nth(usize::from(number) % count)
+    }
+}
+
+fn prep(number: u8) -> PrepId {
+    format!("hx{number:040x}").parse().unwrap()
+}
+
+/// What is left of a value after a restart: what was written.
+fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+}

@@ -1,0 +1,9 @@
+//! The real programs in network namespaces, judged by packets. Needs root; without it every test says so and fails.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod enrolment;
+mod firewall;
+mod lists;
+mod outages;
+mod revocation;
+mod support;
