@@ -1,6 +1,6 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, lockdown, run, status};
+use crate::{enroll::enroll, host, lockdown, run, status};
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_firewall::InterfaceName;
@@ -95,6 +95,13 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it needs the right to. Enrolment does: a host that cannot carry out what it is told shall not use a token.
+    fn touches_the_network(&self) -> bool {
+        !matches!(self, Self::Status { .. } | Self::Rules { command: Rules::Show { .. } })
+    }
+}
+
 #[derive(Subcommand)]
 enum Rules {
     /// Print it as nft text.
@@ -119,10 +126,10 @@ pub struct EnrollOptions {
     pub controllers: Vec<String>,
     /// Join token, picket1....; better in a file or in PICKET_JOIN_TOKEN, where the process list does not show it.
     #[arg(long, value_name = "TOKEN")]
-    token: Option<String>,
+    pub token: Option<String>,
     /// File that holds the join token.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    token_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
     /// Name of this host in the mesh [default: the host name].
     #[arg(long)]
     pub name: Option<NodeName>,
@@ -151,6 +158,9 @@ impl EnrollOptions {
 
 fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
     let Cli { place, command } = cli;
+    if command.touches_the_network() {
+        host::require_network_admin()?;
+    }
     // Logs are for what runs unattended; the other commands speak for themselves.
     if matches!(command, Command::Run { .. } | Command::Lockdown) {
         picket_telemetry::init(program, env!("CARGO_PKG_VERSION"))?;
@@ -165,7 +175,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
     runtime.block_on(async {
         match command {
             Command::Run { wireguard } => return run::run(&place, wireguard, role).await,
-            Command::Enroll(options) => enroll(&place, &options, role).await?,
+            Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,
             Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,
             Command::Rules { command: Rules::Diff { json } } => status::diff_rules(&place, json).await?,

@@ -13,15 +13,13 @@ use picket_model::{NodeName, NodeRole};
 use picket_pki::{JoinToken, client_config};
 use secrecy::ExposeSecret as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use tracing::warn;
 
 /// Where a sentry's tunnels are reached unless the operator says otherwise: at the address from which the controller
 /// sees it, on WireGuard's usual port.
 const SENTRY_ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 51820);
 
-/// Joins the mesh the token is of. Nothing but keys is written unless the controller says yes.
-pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> Result<()> {
-    host::require_network_admin()?;
+/// Joins the mesh the token is of, and says what came of it. Nothing but keys is written unless the controller says yes.
+pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> Result<String> {
     let token = options.token()?;
     for url in &options.controllers {
         ensure!(url.starts_with("https://"), "{url:?} is not a controller's URL: https://HOST:PORT");
@@ -31,10 +29,12 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         None => host::name()?,
     };
     let state = StateDir::new(&place.state_dir);
-    let _lock = state.lock()?;
+    let lock = state.lock();
     if let Some(identity) = Identity::load(&state)? {
+        // Nothing is written, so the running agent may keep its lock.
         return already(&state, &identity, &token, &name, role);
     }
+    let _lock = lock?;
 
     let keys = Keys::load_or_make(&state)?;
     let request = EnrollRequest {
@@ -58,33 +58,35 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         machine_id: request.machine_id,
     };
     identity.save(&state, &response.certificate_pem)?;
-    println!("enrolled {} as a {role} ({}) in mesh {}", identity.name, identity.node, identity.mesh);
-    println!("overlay addresses {} and {}", identity.overlay.v4, identity.overlay.v6);
-    println!("next: picket-{role}-agent run");
-    Ok(())
+    Ok(format!(
+        "enrolled {} as a {role} ({}) in mesh {}, overlay addresses {} and {}\nnext: picket-{role}-agent run",
+        identity.name, identity.node, identity.mesh, identity.overlay.v4, identity.overlay.v6
+    ))
 }
 
 /// The first controller that answers decides.
 async fn ask(controllers: &[String], token: &JoinToken, request: &EnrollRequest) -> Result<EnrollResponse> {
     let tls = client_config(token.ca, None)?;
-    let mut last = None;
+    let mut silent = Vec::new();
     for url in controllers {
         let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
         match AgentClient::new(base, tls.clone())?.enroll(request).await {
             Ok(response) => return Ok(response),
             Err(ApiError::Problem(problem)) => bail!("the controller refused: {}", problem.detail),
-            Err(error) => {
-                if let Some(earlier) = last.replace(error) {
-                    warn!(error = %earlier, "this controller does not answer");
-                }
-            }
+            Err(error) => silent.push(error.to_string()),
         }
     }
-    Err(last.context("name a controller with --controller")?.into())
+    bail!("no controller with the CA fingerprint of the join token answered: {}", silent.join("; "))
 }
 
 /// A repeat of what was done is done; anything else would take the host out of its mesh.
-fn already(state: &StateDir, identity: &Identity, token: &JoinToken, name: &NodeName, role: NodeRole) -> Result<()> {
+fn already(
+    state: &StateDir,
+    identity: &Identity,
+    token: &JoinToken,
+    name: &NodeName,
+    role: NodeRole,
+) -> Result<String> {
     let Identity { mesh, node, .. } = identity;
     let again = format!("`picket-{role}-agent uninstall --yes`, remove {}, and enrol", state.path().display());
     if Ledger::load(state)?.standing == Standing::Revoked {
@@ -98,6 +100,5 @@ fn already(state: &StateDir, identity: &Identity, token: &JoinToken, name: &Node
             identity.name
         );
     }
-    println!("already enrolled: {role} {name} ({node}) in mesh {mesh}; nothing was changed");
-    Ok(())
+    Ok(format!("already enrolled: {role} {name} ({node}) in mesh {mesh}; nothing was changed"))
 }

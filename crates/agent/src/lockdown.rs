@@ -3,21 +3,18 @@
 use crate::{
     cli::Place,
     guard::GuardRules,
-    host,
     identity::Identity,
     ledger::Ledger,
-    reconcile::{Filter as _, HostFilter, HostTunnels, remove_tunnels},
+    reconcile::{Filter as _, HostFilter, remove_device},
     state::StateDir,
     status::wanted_policy,
 };
 use anyhow::{Context as _, Result, bail};
 use picket_firewall::{Firewall, Nft};
-use picket_wireguard::{Preference, PrivateKey};
 
 /// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
 /// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
 pub async fn lockdown(place: &Place) -> Result<()> {
-    host::require_network_admin()?;
     let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
     match wanted_policy(place) {
         Ok(policy) => {
@@ -37,14 +34,12 @@ pub async fn lockdown(place: &Place) -> Result<()> {
 
 /// Takes our table and device away. The folder stays: the host is still enrolled.
 pub async fn uninstall(place: &Place, yes: bool) -> Result<()> {
-    host::require_network_admin()?;
     if !yes {
         bail!("this opens every guarded port of this host; say --yes if that is what you want");
     }
     let state = StateDir::new(&place.state_dir);
     let _lock = if state.path().exists() { Some(state.lock()?) } else { None };
-    let mut tunnels = HostTunnels::new(&place.interface, Preference::Auto, PrivateKey::from_random([0; 32]));
-    let removed = remove_tunnels(&mut tunnels).await;
+    let removed = remove_device(&place.interface.to_string()).await;
     Firewall::new(Nft::locate()?).remove().await?;
     removed.context("the firewall was removed, the tunnels were not")?;
     println!("removed: firewall table and tunnel device; nothing of Picket is in force on this host");

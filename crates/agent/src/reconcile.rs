@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, anyhow};
 use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 use tracing::info;
 
 /// What a host shall be: its tunnels, `None` where it is to have none yet, and its firewall.
@@ -92,6 +92,14 @@ impl HostTunnels {
         self.tunnel.as_ref().map_or_else(|| "none".to_owned(), |tunnel| tunnel.engine().to_string())
     }
 
+    /// Takes the device away, with all tunnels.
+    pub async fn remove(&mut self) -> Result<()> {
+        match self.tunnel.take() {
+            Some(tunnel) => tunnel.remove().await.context("remove the tunnels"),
+            None => remove_device(&self.name).await,
+        }
+    }
+
     fn device(&self, wanted: &WireGuardConfig) -> Result<DeviceConfig> {
         Ok(DeviceConfig::from_model(&self.name, self.key.clone(), wanted)?)
     }
@@ -158,13 +166,12 @@ impl Filter for HostFilter {
     }
 }
 
-/// Takes tunnels and link away, those of an earlier process too.
-pub async fn remove_tunnels(tunnels: &mut HostTunnels) -> Result<()> {
-    let tunnel = match tunnels.tunnel.take() {
-        Some(tunnel) => tunnel,
-        None if !Path::new("/sys/class/net").join(&tunnels.name).exists() => return Ok(()),
-        None => Tunnel::open(&tunnels.name, tunnels.preference).await.context("open the tunnels")?,
-    };
+/// Takes the device of that name away, which an earlier process may have left, if it is ours.
+pub async fn remove_device(name: &str) -> Result<()> {
+    if nix::net::if_::if_nametoindex(name) == Err(nix::errno::Errno::ENODEV) {
+        return Ok(());
+    }
+    let tunnel = Tunnel::open(name, Preference::Auto).await.context("open the tunnels")?;
     tunnel.remove().await.context("remove the tunnels")
 }
 

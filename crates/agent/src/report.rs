@@ -1,6 +1,6 @@
 //! What the host tells: the report as a value, and its way to the controller. One report waits at most, the newest.
 
-use crate::reconcile::Found;
+use crate::{reconcile::Found, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
 use std::{future::Future, pin::Pin, time::Duration};
@@ -61,7 +61,7 @@ impl Reporter {
         let Some(report) = self.newest.take() else { return };
         let client = client.clone();
         self.sending = Some(Box::pin(async move {
-            tokio::time::sleep(delay).await;
+            pause(delay).await;
             let result = client.report(&report).await;
             (report, result)
         }));

@@ -8,7 +8,7 @@ use crate::{
     host,
     identity::{Identity, Keys, client_certificate},
     ledger::{Ledger, Standing},
-    reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile, remove_tunnels},
+    reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
     report::{Reporter, report},
     state::{StateDir, StateLock},
     status::{LastWord, save},
@@ -17,9 +17,10 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use picket_api::{ApiError, ConfigAnswer, ProblemKind};
 use picket_firewall::Nft;
-use picket_model::{Digest, Generation, NodeConfig, NodeRole};
+use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
 use picket_wireguard::Preference;
-use std::time::Duration;
+use sd_notify::NotifyState;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
@@ -53,7 +54,6 @@ enum Event {
 
 /// Runs until it is told to stop or the host is revoked.
 pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Result<End> {
-    host::require_network_admin()?;
     let nft = Nft::locate()?;
     let state = StateDir::new(&place.state_dir);
     let identity = Identity::load(&state)?.with_context(|| {
@@ -102,6 +102,7 @@ struct Agent {
     applied: Generation,
     refused: Option<String>,
     found: Option<Found>,
+    drift: Interval,
     look: Duration,
 }
 
@@ -121,13 +122,14 @@ impl Agent {
             reporter: Reporter::default(),
             applied: Generation::default(),
             found: None,
+            drift: every(DRIFT),
             look: LOOK[0],
         }
     }
 
     async fn work(mut self, mut signals: Signals) -> Result<End> {
         self.bring_into_force().await;
-        let mut drift = every(DRIFT);
+        notify(NotifyState::Ready);
         let mut poll = self.controllers.poll(self.held.ledger.revision(), Duration::ZERO);
         loop {
             let look_at = Instant::now() + self.look;
@@ -137,10 +139,11 @@ impl Agent {
                 answer = &mut poll => Event::Answered(answer),
                 sent = self.reporter.sent() => Event::Reported(sent),
                 () = sleep_until(look_at), if waits => Event::Look,
-                _ = drift.tick() => Event::Drift,
+                _ = self.drift.tick() => Event::Drift,
             };
             match event {
                 Event::Stop(name) => {
+                    notify(NotifyState::Stopping);
                     info!(signal = name, "stopped; the firewall stays in force");
                     return Ok(End::Stopped);
                 }
@@ -149,10 +152,7 @@ impl Agent {
                     let Held { state, ledger, guard, _lock, .. } = self.held;
                     return cut_off(&state, ledger, &guard, self.tunnels, self.filter).await;
                 }
-                Event::Answered(answer) => {
-                    poll = self.take(answer).await;
-                    drift.reset();
-                }
+                Event::Answered(answer) => poll = self.take(answer).await,
                 Event::Reported(sent) => self.reported(sent),
                 Event::Drift => self.bring_into_force().await,
                 Event::Look => self.look().await,
@@ -175,10 +175,10 @@ impl Agent {
             }
         };
         let Some(answer) = answer else { return self.controllers.poll(held, Duration::ZERO) };
-        let offered = answer.revision;
+        let (offered, digest) = (answer.revision, answer.digest.clone());
         match judge(&self.held.identity, &self.held.guard, self.held.ledger.config.as_ref(), answer) {
             Ok(config) => {
-                let accepted = self.accept(config);
+                let accepted = self.accept(config, digest);
                 self.bring_into_force().await;
                 let (after, delay) = if accepted { (offered, Duration::ZERO) } else { (held, AFTER_NONSENSE) };
                 self.controllers.poll(after, delay)
@@ -198,8 +198,8 @@ impl Agent {
     }
 
     /// Writes a wanted state down; only then is it held. Whether that went well.
-    fn accept(&mut self, config: NodeConfig) -> bool {
-        let (generation, revision, digest) = (config.generation, config.revision, config.digest());
+    fn accept(&mut self, config: NodeConfig, digest: Digest) -> bool {
+        let (generation, revision) = (config.generation, config.revision);
         let ledger = Ledger { standing: Standing::Member, config: Some(config) };
         if let Err(error) = ledger.save(&self.held.state) {
             error!(%revision, error = format!("{:#}", anyhow::Error::from(error)), "wanted state not written down, not taken");
@@ -229,6 +229,7 @@ impl Agent {
         }
         self.found = Some(found);
         self.look = LOOK[0];
+        self.drift.reset();
         self.tell();
     }
 
@@ -237,9 +238,6 @@ impl Agent {
         self.look = (self.look * 2).min(LOOK[1]);
         let Some(found) = &mut self.found else { return };
         let Ok(peers) = self.tunnels.observe().await else { return };
-        let alive = |peers: &std::collections::BTreeMap<_, picket_model::PeerHealth>| {
-            peers.values().filter(|peer| peer.last_handshake.is_some()).count()
-        };
         let is_news = alive(&peers) != alive(&found.peers);
         found.peers = peers;
         if is_news {
@@ -250,7 +248,7 @@ impl Agent {
     }
 
     fn waits_for_handshake(&self) -> bool {
-        self.found.as_ref().is_some_and(|found| found.peers.values().any(|peer| peer.last_handshake.is_none()))
+        self.found.as_ref().is_some_and(|found| alive(&found.peers) < found.peers.len())
     }
 
     /// Reports what was found last, to the controller and to whoever asks on this host.
@@ -286,7 +284,7 @@ async fn cut_off(
 ) -> Result<End> {
     ledger.standing = Standing::Revoked;
     let written = ledger.save(state).map_err(anyhow::Error::from);
-    let removed = remove_tunnels(&mut tunnels).await;
+    let removed = tunnels.remove().await;
     let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
     let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
     written.context("this host was revoked, and that could not be written down")?;
@@ -297,8 +295,20 @@ async fn cut_off(
     Ok(End::Revoked)
 }
 
+/// How many tunnels have had a handshake.
+fn alive(peers: &BTreeMap<WireGuardPublicKey, PeerHealth>) -> usize {
+    peers.values().filter(|peer| peer.last_handshake.is_some()).count()
+}
+
 fn is_revoked(error: &ApiError) -> bool {
     error.kind() == Some(ProblemKind::NodeRevoked)
+}
+
+/// Tells systemd, where it started us.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "systemd was not told how this service stands");
+    }
 }
 
 fn every(period: Duration) -> Interval {

@@ -79,6 +79,12 @@ pub struct StateDir(PathBuf);
 #[derive(Debug)]
 pub struct StateLock(#[allow(dead_code, reason = "held, not read")] Flock<File>);
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    OnDisk,
+    UntilCrash,
+}
+
 #[derive(Deserialize)]
 struct Tag {
     version: u32,
@@ -130,7 +136,7 @@ impl StateDir {
 
     /// Replaces the file, and returns when it is on the disk: written beside, synced, renamed, folder synced.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        self.replace(name, |file| file.write_all(bytes))
+        self.replace(name, Lasts::OnDisk, |file| file.write_all(bytes))
     }
 
     /// The content of a JSON file; `None` where there is no such file.
@@ -149,17 +155,35 @@ impl StateDir {
 
     /// Replaces a JSON file, as [`Self::write`] does.
     pub fn write_json<T: Serialize>(&self, kind: Kind, content: &T) -> Result<(), StateError> {
-        let versioned = Versioned { version: kind.version, content };
-        self.replace(kind.name, |file| Ok(serde_json::to_writer_pretty(file, &versioned)?))
+        self.replace_json(kind, Lasts::OnDisk, content)
     }
 
-    fn replace(&self, name: &str, fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), StateError> {
+    /// Replaces a JSON file that need not outlive a crash of the machine: no waiting for the disk.
+    pub fn note_json<T: Serialize>(&self, kind: Kind, content: &T) -> Result<(), StateError> {
+        self.replace_json(kind, Lasts::UntilCrash, content)
+    }
+
+    fn replace_json<T: Serialize>(&self, kind: Kind, lasts: Lasts, content: &T) -> Result<(), StateError> {
+        let versioned = Versioned { version: kind.version, content };
+        self.replace(kind.name, lasts, |file| Ok(serde_json::to_writer_pretty(file, &versioned)?))
+    }
+
+    fn replace(
+        &self,
+        name: &str,
+        lasts: Lasts,
+        fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), StateError> {
         let (path, beside) = (self.0.join(name), self.0.join(format!("{name}.new")));
         let write = || {
             let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
             let mut writer = BufWriter::new(file);
             fill(&mut writer)?;
-            writer.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+            let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            if lasts == Lasts::UntilCrash {
+                return std::fs::rename(&beside, &path);
+            }
+            file.sync_all()?;
             std::fs::rename(&beside, &path)?;
             File::open(&self.0)?.sync_all()
         };

@@ -28,7 +28,7 @@ pub struct LastWord {
 
 /// Stores it for `status`.
 pub fn save(state: &StateDir, word: &LastWord) -> Result<(), StateError> {
-    state.write_json(LAST_WORD, word)
+    state.note_json(LAST_WORD, word)
 }
 
 #[derive(Serialize)]
@@ -83,7 +83,6 @@ pub fn show_rules(place: &Place, json: bool) -> Result<()> {
 
 /// Prints the changes that would bring the ruleset into force; says so where there are none.
 pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
-    host::require_network_admin()?;
     let found = Firewall::new(Nft::locate()?).observe().await?;
     let wanted = wanted_rules(place, &wanted_policy(place)?);
     let changes: Vec<String> = diff(&wanted, found.ruleset.as_ref()).iter().map(ToString::to_string).collect();

@@ -48,7 +48,7 @@ impl Controllers {
     pub fn poll(&self, after: Generation, delay: Duration) -> Poll {
         let client = self.client().clone();
         Box::pin(async move {
-            tokio::time::sleep(delay).await;
+            pause(delay).await;
             client.config(after).await
         })
     }
@@ -71,5 +71,12 @@ impl Controllers {
     /// Turns to the next controller.
     pub fn turn(&mut self) {
         self.current = (self.current + 1) % self.clients.len();
+    }
+}
+
+/// Waits; not at all where there is nothing to wait for, which a timer would round up to a millisecond.
+pub async fn pause(delay: Duration) {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
     }
 }
