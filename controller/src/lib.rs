@@ -1,4 +1,28 @@
-//! The controller as a value that starts and stops.
+//! The controller as a value that starts and stops: observes the validator list and the policy, plans, tells the
+//! hosts, shows what is in force. What is decided is decided in `picket-plan`; this is the rim around it.
 
+mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
+mod controller;
+mod enroll;
+mod metrics;
+mod reports;
+mod revoke;
+mod start;
+pub mod state_dir;
 pub mod store;
+mod tasks;
+mod wanted;
+
+pub use app::{App, Running};
+pub use config::Config;
+
+use picket_model::Timestamp;
+use std::time::SystemTime;
+
+/// The clock of the rim.
+fn now() -> Timestamp {
+    SystemTime::now().into()
+}

@@ -64,8 +64,8 @@ impl StoreError {
         }
     }
 
-    pub(super) fn row(what: impl Into<String>, problem: impl ToString) -> Self {
-        Self::Row { what: what.into(), problem: problem.to_string() }
+    pub(super) fn row(what: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Row { what: what.into(), problem: problem.into() }
     }
 }
 

@@ -31,7 +31,7 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{path::Path, time::Duration};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
 const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "start", include_str!("../../migrations/sqlite/0001_start.sql"))];
@@ -50,9 +50,11 @@ pub struct Store {
 impl Store {
     /// Opens the database file, made where there is none, and brings its schema up to date.
     pub async fn open(path: &Path, mesh: MeshId) -> Result<Self, StoreError> {
+        // SQLite gives its other files the mode of this one.
+        let private = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        private.map_err(|cause| StoreError::Open { path: path.to_owned(), cause: sqlx::Error::Io(cause) })?;
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // A revoke that was answered must outlive a power cut.
             .synchronous(SqliteSynchronous::Full)

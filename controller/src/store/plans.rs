@@ -62,8 +62,7 @@ impl Transaction {
             let config = self.config(&node, revision).await?;
             nodes.insert(node, NodeConfig { generation: number, ..config });
         }
-        let plan =
-            Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
+        let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
         Ok(Some(Target { plan, planned_at: time(&row, "planned_at")? }))
     }
 
@@ -144,7 +143,7 @@ impl Transaction {
             .map_err(sql("read a host's content"))?;
         let what = || format!("content {revision} of host {node}");
         let row = row.ok_or_else(|| StoreError::row(what(), "it is missing"))?;
-        json(&row, "config").map_err(|error| StoreError::row(what(), error))
+        json(&row, "config").map_err(|error| StoreError::row(what(), error.to_string()))
     }
 
     /// Drops plans before `oldest`, and contents that no plan from there on names.

@@ -10,7 +10,7 @@ fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, StoreError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
-    row.try_get(column).map_err(|cause| StoreError::row(column, cause))
+    row.try_get(column).map_err(|cause| StoreError::row(column, cause.to_string()))
 }
 
 /// A text as it is.
@@ -29,7 +29,7 @@ where
     T: FromStr,
     T::Err: Display,
 {
-    plain(row, column)?.parse().map_err(|cause: T::Err| StoreError::row(column, cause))
+    plain(row, column)?.parse().map_err(|cause: T::Err| StoreError::row(column, cause.to_string()))
 }
 
 /// A text that is a value's own form, or NULL.
@@ -39,17 +39,17 @@ where
     T::Err: Display,
 {
     let text = plain_or_none(row, column)?;
-    text.map(|text| text.parse().map_err(|cause: T::Err| StoreError::row(column, cause))).transpose()
+    text.map(|text| text.parse().map_err(|cause: T::Err| StoreError::row(column, cause.to_string()))).transpose()
 }
 
 /// A value in JSON.
 pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
-    serde_json::from_str(&plain(row, column)?).map_err(|cause| StoreError::row(column, cause))
+    serde_json::from_str(&plain(row, column)?).map_err(|cause| StoreError::row(column, cause.to_string()))
 }
 
 /// A value as JSON.
 pub(super) fn to_json(value: &impl Serialize, column: &'static str) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|cause| StoreError::row(column, cause))
+    serde_json::to_string(value).map_err(|cause| StoreError::row(column, cause.to_string()))
 }
 
 /// A whole number in the range of its type.
@@ -59,10 +59,7 @@ pub(super) fn number<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> 
 }
 
 /// A whole number in the range of its type, or NULL.
-pub(super) fn number_or_none<T: TryFrom<i64>>(
-    row: &SqliteRow,
-    column: &'static str,
-) -> Result<Option<T>, StoreError> {
+pub(super) fn number_or_none<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>, StoreError> {
     let value: Option<i64> = get(row, column)?;
     value
         .map(|value| T::try_from(value).map_err(|_| StoreError::row(column, format!("{value} is out of range"))))

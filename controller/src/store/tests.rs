@@ -28,10 +28,7 @@ fn node(name: &str, role: NodeRole, number: u8) -> Node {
         role,
         wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
         tls_key_sha256: format!("{number:064x}"),
-        overlay: OverlayAddresses {
-            v4: [10, 86, 0, number].into(),
-            v6: format!("fd01::{number:x}").parse().unwrap(),
-        },
+        overlay: OverlayAddresses { v4: [10, 86, 0, number].into(), v6: format!("fd01::{number:x}").parse().unwrap() },
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         machine_id: Some("abc".into()),
         enrolled_at: NOW,
@@ -100,11 +97,8 @@ async fn only_one_child_of_a_plan_becomes_the_target() {
 #[tokio::test]
 async fn old_plans_go_and_the_target_stays_whole() {
     let (store, _dir) = store().await;
-    let nodes = [
-        node("prep-1", NodeRole::Prep, 1),
-        node("sentry-1", NodeRole::Sentry, 2),
-        node("still", NodeRole::Sentry, 3),
-    ];
+    let nodes =
+        [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2), node("still", NodeRole::Sentry, 3)];
     enter(&store, &nodes).await;
     let mut target = next_plan(&store).await;
     assert!(commit(&store, &target).await);

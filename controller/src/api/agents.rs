@@ -1,0 +1,83 @@
+//! What hosts ask and tell.
+
+use super::{
+    ApiProblem,
+    auth::{Member, revoked},
+    problem::{Asked, Body},
+    with_fallbacks,
+};
+use crate::{controller::Controller, enroll, now, wanted::HostWanted};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use picket_api::{
+    EnrollRequest, EnrollResponse,
+    node::{ConfigQuery, LONGEST_POLL},
+};
+use picket_http::Peer;
+use picket_model::{NodeReport, network::canonical};
+use std::sync::Arc;
+use tokio::time::sleep;
+
+/// The agents' routes.
+pub(crate) fn router(controller: Arc<Controller>) -> Router {
+    let routes = Router::new()
+        .route("/v1/enroll", post(join))
+        .route("/v1/node/config", get(config))
+        .route("/v1/node/report", put(report));
+    with_fallbacks(routes).with_state(controller)
+}
+
+async fn join(
+    State(controller): State<Arc<Controller>>,
+    peer: Peer,
+    Body(request): Body<EnrollRequest>,
+) -> Result<Json<EnrollResponse>, ApiProblem> {
+    Ok(Json(enroll::enroll(&controller, request, canonical(peer.address.ip()), now()).await?))
+}
+
+/// Answers when the host's content is newer than what it holds, or with 204 when it is not for the longest poll.
+async fn config(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Asked(query): Asked<ConfigQuery>,
+) -> Result<Response, ApiProblem> {
+    let mut wanted = controller.wanted.follow(&node.id);
+    let mut end = std::pin::pin!(async {
+        tokio::select! {
+            () = sleep(LONGEST_POLL) => {}
+            () = controller.stopped() => {}
+        }
+    });
+    loop {
+        match &*wanted.borrow_and_update() {
+            HostWanted::Revoked => return Err(revoked(&node)),
+            HostWanted::Content { revision, .. } if *revision > query.after => break,
+            HostWanted::Content { .. } | HostWanted::Unplanned => {}
+        }
+        tokio::select! {
+            // The board lives as long as the controller.
+            _ = wanted.changed() => {}
+            () = &mut end => return Ok(StatusCode::NO_CONTENT.into_response()),
+        }
+    }
+    match controller.wanted.answer(&node.id) {
+        Some(answer) => Ok(Json(answer).into_response()),
+        // A plan without it came in between: it was revoked.
+        None => Err(revoked(&node)),
+    }
+}
+
+async fn report(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Body(report): Body<NodeReport>,
+) -> StatusCode {
+    tracing::debug!(node = %node.name, applied = %report.applied, "report");
+    controller.reports.put(node.id, report, now());
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,88 @@
+//! Who asks: a member of the mesh by its certificate, an operator by a token. Looked up for every request.
+
+use super::ApiProblem;
+use crate::{controller::Controller, store::Operator};
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use picket_api::ProblemKind;
+use picket_http::Peer;
+use picket_model::Node;
+use picket_pki::{OperatorRole, OperatorToken};
+use std::sync::Arc;
+
+/// An active host, by the certificate it showed.
+pub(super) struct Member(pub(super) Node);
+
+impl FromRequestParts<Arc<Controller>> for Member {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
+        let peer = parts.extensions.get::<Peer>();
+        let identity = peer
+            .and_then(Peer::node)
+            .ok_or_else(|| refused("show the certificate that this host got when it enrolled"))?;
+        if identity.mesh != controller.mesh {
+            return Err(refused("the certificate is of another mesh"));
+        }
+        let node = controller.store.read().await?.node(&identity.node).await?;
+        let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
+        if !node.is_active() {
+            return Err(revoked(&node));
+        }
+        if node.tls_key_sha256 != identity.key_sha256 {
+            return Err(refused("the certificate is not for the key this host has now"));
+        }
+        Ok(Self(node))
+    }
+}
+
+/// What a revoked host hears.
+pub(super) fn revoked(node: &Node) -> ApiProblem {
+    ApiProblem::new(ProblemKind::NodeRevoked, format!("host {} has been revoked", node.name))
+}
+
+/// An operator who may look.
+pub(super) struct Viewer;
+
+/// An operator who may change things.
+pub(super) struct Admin(pub(super) Operator);
+
+impl FromRequestParts<Arc<Controller>> for Viewer {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        operator(parts, controller, OperatorRole::Viewer).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Controller>> for Admin {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        operator(parts, controller, OperatorRole::Admin).await.map(Self)
+    }
+}
+
+async fn operator(parts: &Parts, controller: &Controller, needed: OperatorRole) -> Result<Operator, ApiProblem> {
+    let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
+    let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = given
+        .and_then(|text| text.strip_prefix("Bearer "))
+        .ok_or_else(|| refused("send an operator's token: `authorization: Bearer picket-op1.<id>.<secret>`"))?;
+    let token: OperatorToken = bearer.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
+    let known = controller.store.read().await?.operator(&token.id).await?;
+    match known.filter(|known| known.secret_hash == token.secret_hash()) {
+        None => {
+            tracing::warn!(token = %token.id, "an operator's token was refused");
+            Err(refused("this operator's token is not known here"))
+        }
+        Some(operator) if operator.role < needed => {
+            let detail = format!("operator {} is a {} and this needs an {needed}", operator.id, operator.role);
+            Err(ApiProblem::new(ProblemKind::Forbidden, detail))
+        }
+        Some(operator) => Ok(operator),
+    }
+}

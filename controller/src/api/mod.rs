@@ -1,0 +1,28 @@
+//! The HTTP surface: who may ask, how an answer looks. What is decided is decided elsewhere.
+
+pub(crate) mod agents;
+mod auth;
+pub(crate) mod operators;
+mod problem;
+mod views;
+
+pub(crate) use problem::ApiProblem;
+
+use axum::{Router, http::Method, http::Uri};
+use picket_api::{Problem, ProblemKind};
+
+/// Answers what no route does, as problems too.
+fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    router
+        .fallback(async |uri: Uri| {
+            ApiProblem(Problem::new(ProblemKind::NotFound, format!("there is no {}", uri.path().escape_debug())))
+        })
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            let mut problem = Problem::new(
+                ProblemKind::BadRequest,
+                format!("{} cannot be asked with {method}", uri.path().escape_debug()),
+            );
+            problem.status = 405;
+            ApiProblem(problem)
+        })
+}

@@ -1,0 +1,87 @@
+//! Problems as answers, and requests that cannot be read as problems.
+
+use crate::store::StoreError;
+use axum::{
+    Json,
+    extract::{
+        FromRequest, FromRequestParts, Query, Request,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use picket_api::{Problem, ProblemKind, problem::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+use std::error::Error;
+
+/// A problem on its way to whoever asked.
+#[derive(Debug)]
+pub(crate) struct ApiProblem(pub(crate) Problem);
+
+impl ApiProblem {
+    /// A problem of a kind.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self(Problem::new(kind, detail))
+    }
+
+    /// A fault of ours: the cause is for the log.
+    pub(crate) fn internal(doing: &'static str, error: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error, doing, "a request failed");
+        Self::new(ProblemKind::Internal, format!("the controller could not {doing}; its log says more"))
+    }
+}
+
+impl IntoResponse for ApiProblem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        response
+    }
+}
+
+impl From<Problem> for ApiProblem {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl From<StoreError> for ApiProblem {
+    /// The cause is for the log: whoever asked can only try again.
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn Error, "a request failed");
+        let kind = match &error {
+            StoreError::Row { .. } => ProblemKind::Internal,
+            _ => ProblemKind::Unavailable,
+        };
+        Self::new(kind, "the controller's database did not answer as it should; its log says more; try again")
+    }
+}
+
+/// A body in JSON.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiProblem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiProblem> {
+        let Json(value) = Json::from_request(request, state)
+            .await
+            .map_err(|error: JsonRejection| ApiProblem::new(ProblemKind::BadRequest, error.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// The query of a URL.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
+        let Query(value) = Query::from_request_parts(parts, state)
+            .await
+            .map_err(|error: QueryRejection| ApiProblem::new(ProblemKind::BadRequest, error.body_text()))?;
+        Ok(Self(value))
+    }
+}

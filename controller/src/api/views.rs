@@ -1,0 +1,130 @@
+//! What operators see, put together from store and memory. Reads only.
+
+use super::ApiProblem;
+use crate::{controller::Controller, reports::shortfall, store::MergeRow, wanted::HostWanted};
+use picket_api::{
+    ProblemKind,
+    operator::{ExplainQuery, NodeView, SourceView, StatusView, ValidatorsView},
+};
+use picket_model::{Explanation, Node, Timestamp};
+use picket_plan::explain as explain_plan;
+use std::collections::BTreeSet;
+
+/// The one-screen truth.
+pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<StatusView, ApiProblem> {
+    let mut tx = controller.store.read().await?;
+    let (sources, merged, nodes) =
+        (configured(controller, &tx.sources().await?), tx.merged().await?, tx.nodes().await?);
+    drop(tx);
+    let target = controller.wanted.target();
+    let members: Vec<&Node> = nodes.values().filter(|node| node.is_active()).collect();
+    let lagging: Vec<String> = members
+        .iter()
+        .filter_map(|node| lag(controller, node).map(|why| format!("host {} {why}", node.name)))
+        .collect();
+    let in_force = members.len() - lagging.len();
+    Ok(StatusView {
+        mesh: controller.mesh.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        now,
+        generation: target.as_ref().map(|target| target.plan.generation).unwrap_or_default(),
+        planned_at: target.as_ref().map(|target| target.planned_at),
+        validators: merged.as_ref().map_or(0, |merged| merged.set.len()),
+        nodes: members.len(),
+        in_force,
+        alarms: alarms(controller, &sources, merged.as_ref(), lagging),
+        sources,
+    })
+}
+
+/// All hosts, revoked ones too, in order of name.
+pub(super) async fn nodes(controller: &Controller) -> Result<Vec<NodeView>, ApiProblem> {
+    let nodes = controller.store.read().await?.nodes().await?;
+    let mut views: Vec<NodeView> = nodes
+        .into_values()
+        .map(|node| {
+            let received = controller.reports.get(&node.id);
+            let wanted = match controller.wanted.of(&node.id) {
+                HostWanted::Content { revision, .. } if node.is_active() => Some(revision),
+                _ => None,
+            };
+            NodeView {
+                wanted,
+                in_force: node.is_active() && lag(controller, &node).is_none(),
+                connected: controller.wanted.is_followed(&node.id),
+                reported_at: received.as_ref().map(|received| received.stored.received_at),
+                report: received.map(|received| received.stored.report),
+                node,
+            }
+        })
+        .collect();
+    views.sort_by(|a, b| (&a.node.name, &a.node.id).cmp(&(&b.node.name, &b.node.id)));
+    Ok(views)
+}
+
+/// The validator set and what was not taken into it.
+pub(super) async fn validators(controller: &Controller) -> Result<ValidatorsView, ApiProblem> {
+    let merged = controller.store.read().await?.merged().await?;
+    Ok(match merged {
+        None => ValidatorsView { validators: Vec::new(), refused: Vec::new(), held: None, height: None },
+        Some(merged) => ValidatorsView {
+            validators: merged.set.0.into_values().collect(),
+            refused: merged.refused,
+            held: merged.held,
+            height: merged.height,
+        },
+    })
+}
+
+/// Would this address reach which port on which host, and why.
+pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Result<Explanation, ApiProblem> {
+    let mut tx = controller.store.read().await?;
+    let (nodes, merged) = (tx.nodes().await?, tx.merged().await?);
+    drop(tx);
+    let target = controller.wanted.target();
+    let target = target.ok_or_else(|| ApiProblem::new(ProblemKind::Unavailable, "there is no plan yet"))?;
+    let refused: BTreeSet<_> = merged.into_iter().flat_map(|row| row.refused).map(|entry| entry.refused).collect();
+    let refused: Vec<_> = refused.into_iter().collect();
+    Ok(explain_plan(&target.plan, &nodes, &refused, query.address, query.port))
+}
+
+/// Why a member does not read back exactly what is wanted.
+fn lag(controller: &Controller, node: &Node) -> Option<String> {
+    let report = controller.reports.get(&node.id).map(|received| received.stored.report);
+    shortfall(&controller.wanted.of(&node.id), report.as_ref())
+}
+
+/// Sources in the configuration, whether or not they were asked yet; those of former ones are not shown.
+fn configured(controller: &Controller, kept: &[SourceView]) -> Vec<SourceView> {
+    let sources = controller.chain.sources.iter().map(|source| {
+        let known = kept.iter().find(|row| row.id == *source.0.id()).cloned();
+        known.unwrap_or_else(|| SourceView {
+            id: source.0.id().clone(),
+            url: format!("{}://{}", source.0.url().scheme(), source.0.host()),
+            height: None,
+            seen_at: None,
+            entries: 0,
+            refused: 0,
+            error: None,
+        })
+    });
+    sources.collect()
+}
+
+fn alarms(
+    controller: &Controller,
+    sources: &[SourceView],
+    merged: Option<&MergeRow>,
+    lagging: Vec<String>,
+) -> Vec<String> {
+    let held = merged.and_then(|row| row.held.as_ref()).map(|reason| format!("validator list held: {reason}"));
+    let failing =
+        sources.iter().filter_map(|source| source.error.as_ref().map(|e| format!("source {}: {e}", source.id)));
+    let doubts = merged.into_iter().flat_map(|row| row.findings.iter().map(ToString::to_string));
+    let findings: Vec<String> = controller.findings().iter().map(ToString::to_string).collect();
+    let mut alarms: Vec<String> =
+        held.into_iter().chain(failing).chain(doubts).chain(findings).chain(lagging).collect();
+    let mut shown = BTreeSet::new();
+    alarms.retain(|alarm| shown.insert(alarm.clone()));
+    alarms
+}

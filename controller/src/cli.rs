@@ -1,0 +1,91 @@
+//! The program's arguments and what they start.
+
+use crate::{
+    App, Config,
+    config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
+    state_dir::StateDir,
+};
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use sd_notify::NotifyState;
+use std::path::PathBuf;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
+
+/// Polls, plans and answers are short; more threads would only cost memory.
+const THREADS: usize = 2;
+
+/// Plans a Picket mesh from the validator list and the operator's policy, and tells its hosts.
+#[derive(Debug, Parser)]
+#[command(name = "picket-controller", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run until SIGTERM or SIGINT.
+    Serve {
+        /// Configuration file; without it, the default one is read if it exists.
+        #[arg(long, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file [default: {DEFAULT_PATH}, if it exists]"))]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Print the fingerprint of this mesh's CA, which hosts pin.
+    Fingerprint {
+        #[command(flatten)]
+        state: State,
+    },
+}
+
+#[derive(Debug, Args)]
+struct State {
+    /// Folder with the database, the CA and the operator's token.
+    #[arg(long = "state-dir", env = "PICKET_STATE_DIR", value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+    dir: PathBuf,
+}
+
+/// Does what the arguments say; an error is one sentence for the operator.
+pub fn run() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Serve { config, state } => {
+            picket_telemetry::init("picket-controller", env!("CARGO_PKG_VERSION"))?;
+            let config = Config::load(config.as_deref())?;
+            let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
+            runtime.context("start the runtime")?.block_on(serve(config, state.dir))
+        }
+        Command::Fingerprint { state } => {
+            println!("{}", StateDir::fingerprint(&state.dir)?);
+            Ok(())
+        }
+    }
+}
+
+async fn serve(config: Config, state_dir: PathBuf) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    let running = tokio::select! {
+        started = App::start(config, &state_dir) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    notify(NotifyState::Ready);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    notify(NotifyState::Stopping);
+    running.stop().await;
+    Ok(())
+}
+
+/// Tells systemd, where it started us.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd was not told how this service stands");
+    }
+}

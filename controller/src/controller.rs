@@ -1,0 +1,80 @@
+//! What all parts of the controller share: the store, the CA, the wanted state, the reports. Parts, no behaviour of
+//! their own beyond reading them.
+
+use crate::{config::Chain, metrics::Counts, reports::Reports, store::Store, wanted::Wanted};
+use picket_http::Connections;
+use picket_model::{MeshId, OverlayPrefixes, Timestamp};
+use picket_pki::Ca;
+use picket_plan::Finding;
+use picket_telemetry::Readiness;
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use tokio::sync::watch;
+
+/// Failed attempts to join that leave a line in the audit log, each minute: strangers can try as often as they like.
+const REFUSALS_LOGGED_A_MINUTE: u32 = 30;
+
+/// One running controller.
+pub(crate) struct Controller {
+    /// The mesh.
+    pub(crate) mesh: MeshId,
+    /// Ranges of overlay addresses.
+    pub(crate) overlay: OverlayPrefixes,
+    /// The validator list.
+    pub(crate) chain: Chain,
+    /// What survives a restart.
+    pub(crate) store: Store,
+    /// Who is who.
+    pub(crate) ca: Ca,
+    /// The wanted state.
+    pub(crate) wanted: Wanted,
+    /// What is in force.
+    pub(crate) reports: Reports,
+    /// Open connections of agents.
+    pub(crate) connections: Connections,
+    /// What is counted.
+    pub(crate) counts: Counts,
+    /// One plan at a time: who comes second finds what it wanted already planned.
+    pub(crate) planning: tokio::sync::Mutex<()>,
+    /// True once the controller stops.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Whether there is a validator set.
+    pub(crate) listed: AtomicBool,
+    /// What the last plan's lint had to say.
+    pub(crate) findings: Mutex<Vec<Finding>>,
+    /// Since when, and how many failed attempts to join were logged.
+    pub(crate) refusals: Mutex<(Timestamp, u32)>,
+}
+
+impl Controller {
+    /// What the last plan's lint had to say.
+    pub(crate) fn findings(&self) -> MutexGuard<'_, Vec<Finding>> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more failed attempt to join may be written down.
+    pub(crate) fn may_log_refusal(&self, now: Timestamp) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.since(refusals.0).as_secs() >= 60 || now < refusals.0 {
+            *refusals = (now, 0);
+        }
+        refusals.1 = refusals.1.saturating_add(1);
+        refusals.1 <= REFUSALS_LOGGED_A_MINUTE
+    }
+
+    /// Whether the controller can do its work.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let listed = self.listed.load(Ordering::Relaxed);
+        let reasons = if listed { Vec::new() } else { vec!["no validator list has been seen yet".to_owned()] };
+        Readiness { reasons }
+    }
+
+    /// Ends once the controller stops.
+    pub(crate) async fn stopped(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as we do.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}

@@ -1,0 +1,75 @@
+//! What the controller counts.
+
+use picket_telemetry::{
+    Metrics,
+    metrics::metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+};
+
+/// Names and values of labels.
+type Labels = Vec<(&'static str, String)>;
+
+/// Handles into the registry.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    /// Number of the target.
+    pub(crate) generation: Gauge,
+    /// Validators in the set.
+    pub(crate) validators: Gauge,
+    /// Hosts that read back exactly what is wanted.
+    pub(crate) in_force: Gauge,
+    /// Plans that became the target.
+    pub(crate) plans: Counter,
+    /// From the last answer of a poll to the commit of the plan it made, in seconds.
+    pub(crate) list_to_commit: Histogram,
+    nodes: Family<Labels, Gauge>,
+    polls: Family<Labels, Counter>,
+    enrolments: Family<Labels, Counter>,
+}
+
+impl Counts {
+    /// Registers everything.
+    pub(crate) fn new(metrics: &mut Metrics) -> Self {
+        // 1 ms to 8 s.
+        let seconds = exponential_buckets(0.001, 2.0, 14);
+        Self {
+            generation: metrics.register("generation", "Number of the wanted state", Gauge::default()),
+            validators: metrics.register("validators", "Validators in the set", Gauge::default()),
+            in_force: metrics.register("hosts_in_force", "Hosts that read back what is wanted", Gauge::default()),
+            plans: metrics.register("plans", "Plans that became the wanted state", Counter::default()),
+            list_to_commit: metrics.register(
+                "list_to_commit_seconds",
+                "From the last answer of a poll to the commit of its plan",
+                Histogram::new(seconds),
+            ),
+            nodes: metrics.register("hosts", "Enrolled hosts by state", Family::default()),
+            polls: metrics.register("polls", "Polls of validator-list sources by result", Family::default()),
+            enrolments: metrics.register("enrolments", "Requests to join by result", Family::default()),
+        }
+    }
+
+    /// Sets the number of hosts by state.
+    pub(crate) fn hosts(&self, active: usize, revoked: usize) {
+        for (state, count) in [("active", active), ("revoked", revoked)] {
+            let labels = vec![("state", state.to_owned())];
+            self.nodes.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts one answer of a source, or none.
+    pub(crate) fn polled(&self, source: &str, good: bool) {
+        let result = if good { "ok" } else { "failed" };
+        let labels = vec![("source", source.to_owned()), ("result", result.to_owned())];
+        self.polls.get_or_create(&labels).inc();
+    }
+
+    /// Counts one request to join.
+    pub(crate) fn enrolled(&self, good: bool) {
+        let result = if good { "ok" } else { "refused" };
+        self.enrolments.get_or_create(&vec![("result", result.to_owned())]).inc();
+    }
+}

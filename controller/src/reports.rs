@@ -1,0 +1,160 @@
+//! What each host last said is in force, in memory. Kept in the database by a task, so that no report waits for a disk.
+
+use crate::{
+    store::{StoreError, StoredReport, Transaction},
+    wanted::HostWanted,
+};
+use picket_model::{NodeId, NodeReport, Timestamp};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+use tokio::sync::watch;
+
+/// A host's last report.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// What it said and when, by the calendar.
+    pub(crate) stored: StoredReport,
+    /// When, by the clock that does not jump.
+    pub(crate) at: Instant,
+}
+
+/// The last reports of all hosts.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    inner: Mutex<Inner>,
+    arrived: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    reports: BTreeMap<NodeId, Received>,
+    unsaved: BTreeSet<NodeId>,
+}
+
+impl Reports {
+    /// Those kept from before.
+    pub(crate) fn new(kept: BTreeMap<NodeId, StoredReport>) -> Self {
+        let at = Instant::now();
+        let reports = kept.into_iter().map(|(node, stored)| (node, Received { stored, at })).collect();
+        Self { inner: Mutex::new(Inner { reports, unsaved: BTreeSet::new() }), arrived: watch::Sender::new(()) }
+    }
+
+    /// Takes a report and wakes whoever waits for one.
+    pub(crate) fn put(&self, node: NodeId, report: NodeReport, now: Timestamp) {
+        let stored = StoredReport { report, received_at: now };
+        let mut inner = self.lock();
+        inner.reports.insert(node.clone(), Received { stored, at: Instant::now() });
+        inner.unsaved.insert(node);
+        drop(inner);
+        self.arrived.send_replace(());
+    }
+
+    /// A host's last report.
+    pub(crate) fn get(&self, node: &NodeId) -> Option<Received> {
+        self.lock().reports.get(node).cloned()
+    }
+
+    /// Changes with every report.
+    pub(crate) fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrived.subscribe()
+    }
+
+    /// Whether there are reports the database does not have.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.lock().unsaved.is_empty()
+    }
+
+    /// Writes what the database does not have; what could not be committed is tried again with the next save.
+    pub(crate) async fn save(&self, mut tx: Transaction) -> Result<(), StoreError> {
+        let batch: Vec<(NodeId, StoredReport)> = {
+            let mut inner = self.lock();
+            let unsaved = std::mem::take(&mut inner.unsaved);
+            unsaved.into_iter().filter_map(|id| inner.reports.get(&id).map(|r| (id, r.stored.clone()))).collect()
+        };
+        let written = async {
+            for (node, report) in &batch {
+                tx.put_report(node, report).await?;
+            }
+            tx.commit().await
+        };
+        let written = written.await;
+        if written.is_err() {
+            self.lock().unsaved.extend(batch.into_iter().map(|(node, _)| node));
+        }
+        written
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a host does not read back exactly what is wanted; `None` where it does.
+pub(crate) fn shortfall(wanted: &HostWanted, report: Option<&NodeReport>) -> Option<String> {
+    let HostWanted::Content { revision, digest } = wanted else {
+        return Some("is in no plan yet".to_owned());
+    };
+    let Some(report) = report else { return Some("has not reported yet".to_owned()) };
+    if let Some(reason) = &report.refused {
+        return Some(format!("refused what is wanted: {}", reason.escape_debug()));
+    }
+    for (part, status) in [("WireGuard", &report.wireguard), ("firewall", &report.firewall)] {
+        if !status.is_in_force() {
+            return Some(format!("{part} {status}"));
+        }
+    }
+    if report.applied > *revision {
+        let ahead = report.applied;
+        return Some(format!("holds revision {ahead}, newer than {revision}: was an older database restored here?"));
+    }
+    if report.applied != *revision {
+        return Some(format!("holds revision {}, wanted is {revision}", report.applied));
+    }
+    (report.digest.as_ref() != Some(digest)).then(|| "holds another content under the wanted revision".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{Generation, KernelView, ReconcilerStatus};
+
+    fn report() -> NodeReport {
+        NodeReport {
+            applied: Generation(3),
+            digest: serde_json::from_str("\"d\"").unwrap(),
+            refused: None,
+            wireguard: ReconcilerStatus::InForce,
+            firewall: ReconcilerStatus::InForce,
+            kernel: KernelView::default(),
+            peers: BTreeMap::new(),
+            engine: "userspace".into(),
+            agent_version: "0.1.0".into(),
+        }
+    }
+
+    fn check(change: impl FnOnce(&mut NodeReport), expect: Option<&str>) {
+        let wanted = HostWanted::Content { revision: Generation(3), digest: serde_json::from_str("\"d\"").unwrap() };
+        let mut report = report();
+        change(&mut report);
+        let found = shortfall(&wanted, Some(&report));
+        assert_eq!(found.is_none(), expect.is_none(), "{found:?}");
+        assert!(found.unwrap_or_default().contains(expect.unwrap_or_default()), "{expect:?}");
+    }
+
+    #[test]
+    fn in_force_is_exactly_what_is_wanted_read_back_whole() {
+        check(|_| (), None);
+        check(|report| report.applied = Generation(2), Some("holds revision 2, wanted is 3"));
+        check(|report| report.applied = Generation(9), Some("older database"));
+        check(|report| report.digest = None, Some("another content"));
+        check(
+            |report| report.firewall = ReconcilerStatus::Failed { error: "no nft".into() },
+            Some("firewall failed: no nft"),
+        );
+        check(|report| report.refused = Some("guard".into()), Some("refused what is wanted: guard"));
+        assert!(shortfall(&HostWanted::Unplanned, Some(&report())).is_some());
+    }
+}

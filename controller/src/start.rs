@@ -1,0 +1,135 @@
+//! What a start makes or brings up to date: the mesh, the policy, the local operator's token.
+
+use crate::{
+    config::Overlay,
+    state_dir::StateDir,
+    store::{Actor, Operator, Store},
+};
+use anyhow::{Context as _, bail};
+use picket_model::{MeshId, OverlayPrefixes, Policy, Timestamp, TokenId};
+use picket_pki::{OperatorRole, OperatorToken, TokenSecret, random};
+use picket_plan::overlay::ula_prefix;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+/// IPv4 overlay range of a new mesh: 65,534 hosts, and not the range home routers or Docker use.
+const OVERLAY_V4: &str = "10.86.0.0/16";
+
+/// An id for something new, sortable by when it was made.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// The id of a new mesh.
+pub(crate) fn new_mesh() -> anyhow::Result<MeshId> {
+    new_id().parse().context("make a mesh id")
+}
+
+/// Opens the database and enters the mesh where it is not there yet.
+pub(crate) async fn open_store(
+    state: &StateDir,
+    mesh: &MeshId,
+    configured: &Overlay,
+    now: Timestamp,
+) -> anyhow::Result<(Store, OverlayPrefixes)> {
+    let store = Store::open(&state.database(), mesh.clone()).await?;
+    let mut tx = store.write().await?;
+    if let Some(other) = tx.other_mesh().await? {
+        bail!(
+            "database {} is of mesh {other} and the CA beside it of mesh {mesh}: restore both from the same backup",
+            state.database().display()
+        );
+    }
+    let overlay = match tx.overlay().await? {
+        None => {
+            let v4 = OVERLAY_V4.parse().context("read the default overlay range")?;
+            let overlay = OverlayPrefixes {
+                v4: configured.v4.unwrap_or(v4),
+                v6: configured.v6.map_or_else(|| random().map(ula_prefix), Ok)?,
+            };
+            tx.enter_mesh(&overlay, now).await?;
+            let detail = format!("overlay {} and {}", overlay.v4, overlay.v6);
+            tx.record(now, &Actor::Controller, "mesh.created", mesh.as_str(), &detail).await?;
+            overlay
+        }
+        Some(stored) => {
+            let wanted =
+                OverlayPrefixes { v4: configured.v4.unwrap_or(stored.v4), v6: configured.v6.unwrap_or(stored.v6) };
+            if wanted != stored {
+                if !tx.overlay_addresses_taken().await?.is_empty() {
+                    bail!(
+                        "overlay ranges {} and {} are configured, and hosts are enrolled in {} and {}: \
+                         write the latter, or none",
+                        wanted.v4,
+                        wanted.v6,
+                        stored.v4,
+                        stored.v6
+                    );
+                }
+                tx.set_overlay(&wanted).await?;
+                let detail = format!("overlay {} and {}", wanted.v4, wanted.v6);
+                tx.record(now, &Actor::Controller, "mesh.changed", mesh.as_str(), &detail).await?;
+            }
+            wanted
+        }
+    };
+    tx.commit().await?;
+    Ok((store, overlay))
+}
+
+/// Makes the configured policy the next version where it differs from the stored one; a file without a policy changes
+/// nothing.
+pub(crate) async fn enter_policy(store: &Store, configured: Option<Policy>, now: Timestamp) -> anyhow::Result<()> {
+    let mut tx = store.write().await?;
+    let stored = tx.policy().await?;
+    let (version, policy) = match (stored, configured) {
+        (None, configured) => (1, configured.unwrap_or_default()),
+        (Some((version, stored)), Some(configured)) if configured != stored => (version + 1, configured),
+        _ => return Ok(()),
+    };
+    tx.insert_policy(version, &policy, now).await?;
+    let detail = serde_json::to_string(&policy).context("write the policy")?;
+    tx.record(now, &Actor::Controller, "policy.changed", &format!("version {version}"), &detail).await?;
+    tx.commit().await?;
+    tracing::info!(version, "policy changed");
+    Ok(())
+}
+
+/// Sees to it that the state folder has a file by which the local operator reaches the controller at `url`. A file that
+/// was deleted is made anew with another token.
+pub(crate) async fn enter_operator(
+    state: &StateDir,
+    store: &Store,
+    url: &str,
+    ca: picket_pki::Fingerprint,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    let mut tx = store.write().await?;
+    let kept = state.operator_token()?;
+    let known = match &kept {
+        Some(token) => tx.operator(&token.id).await?.is_some_and(|known| known.secret_hash == token.secret_hash()),
+        None => false,
+    };
+    let token = match kept {
+        Some(token) if known => token,
+        _ => {
+            let id = format!("op-{}", hex(random::<4>()?)).parse::<TokenId>().context("make a token id")?;
+            let token = OperatorToken { id, secret: TokenSecret::from_bytes(random()?) };
+            let operator =
+                Operator { id: token.id.clone(), secret_hash: token.secret_hash(), role: OperatorRole::Admin };
+            tx.insert_operator(&operator, now).await?;
+            tx.record(now, &Actor::Controller, "operator.created", token.id.as_str(), "admin, in operator.toml")
+                .await?;
+            token
+        }
+    };
+    let secret: SecretString = token.to_secret_string();
+    state.write_operator(url, ca, &secret)?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Bytes in lower-case hexadecimal, for ids.
+pub(crate) fn hex<const N: usize>(bytes: [u8; N]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

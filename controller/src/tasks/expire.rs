@@ -1,0 +1,34 @@
+//! Deletes join tokens some time after their end, and says so in the audit log.
+
+use super::{pause, report};
+use crate::{
+    controller::Controller,
+    now,
+    store::{Actor, StoreError},
+};
+use picket_model::Timestamp;
+use std::{sync::Arc, time::Duration};
+
+const EVERY: Duration = Duration::from_hours(1);
+/// Kept so long after its end, so that whoever comes late hears "expired" and not "unknown".
+const KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Looks once an hour.
+pub(crate) async fn run(controller: Arc<Controller>) {
+    loop {
+        if let Err(error) = run_once(&controller, now()).await {
+            report("expire", &error);
+        }
+        pause(EVERY).await;
+    }
+}
+
+async fn run_once(controller: &Controller, now: Timestamp) -> Result<(), StoreError> {
+    let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+    let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
+    let mut tx = controller.store.write().await?;
+    for token in tx.delete_tokens_expired(before).await? {
+        tx.record(now, &Actor::Controller, "token.deleted", token.as_str(), "its time was over").await?;
+    }
+    tx.commit().await
+}

@@ -1,0 +1,42 @@
+//! What the controller does by itself, each a `run_once` and a timer. A task that fails says so and tries again; none
+//! ends the program.
+
+pub(crate) mod certificate;
+pub(crate) mod expire;
+pub(crate) mod plan;
+pub(crate) mod poll;
+pub(crate) mod reports;
+
+use crate::controller::Controller;
+use anyhow::Context as _;
+use picket_pki::ServedCertificate;
+use std::{error::Error, sync::Arc, time::Duration};
+use tokio::{task::JoinSet, time::sleep};
+
+/// Starts all of them; they end when the controller stops.
+pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertificate>) -> anyhow::Result<JoinSet<()>> {
+    let poller = poll::Poller::new(&controller.chain).context("set up the chain's client")?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(until_stopped(controller.clone(), poll::run(controller.clone(), poller)));
+    tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));
+    Ok(tasks)
+}
+
+async fn until_stopped(controller: Arc<Controller>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        () = task => {}
+        () = controller.stopped() => {}
+    }
+}
+
+/// Waits for the next round.
+async fn pause(length: Duration) {
+    sleep(length).await;
+}
+
+/// A round that failed: the next one tries again.
+fn report(task: &'static str, error: &(dyn Error + 'static)) {
+    tracing::error!(task, error, "a round failed; the next one tries again");
+}

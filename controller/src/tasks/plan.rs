@@ -1,0 +1,138 @@
+//! From what is stored to the target: the pure plan, its lint, compare-and-set, and then the wake-up.
+
+use crate::{
+    controller::Controller,
+    now,
+    store::{Actor, Cut, StoreError, Target, Transaction},
+};
+use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
+use picket_plan::{Finding, Plan, PlanInput, Severity, changes, lint, plan};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Changes of one plan that the audit log spells out; the rest is counted.
+const CHANGES_LOGGED: usize = 40;
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Planned {
+    /// The target is as the plan would be.
+    Unchanged,
+    /// There is a new target and the hosts it touches were woken.
+    Committed(Generation),
+    /// The plan must not become the target.
+    Stopped(Vec<String>),
+}
+
+/// Plans from the store as it is now. Whoever changes the store calls this; where several do at once, one plan serves
+/// them all.
+pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreError> {
+    let _turn = controller.planning.lock().await;
+    loop {
+        let mut tx = controller.store.read().await?;
+        let parent = parent(controller, &mut tx).await?;
+        let (policy_version, policy) = tx.policy().await?.unwrap_or_default();
+        let validators = tx.merged().await?.map(|merged| merged.set).unwrap_or_default();
+        let nodes = tx.nodes().await?;
+        drop(tx);
+        let input = PlanInput {
+            mesh: &controller.mesh,
+            policy: &policy,
+            policy_version,
+            validators: &validators,
+            nodes: &nodes,
+            parent: parent.as_ref().map(|target| &target.plan),
+        };
+        let next = plan(&input);
+        let findings = lint(&next, &input);
+        let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::to_string);
+        let errors: Vec<String> = errors.collect();
+        *controller.findings() = findings;
+        count(controller, &nodes, validators.len());
+        if let Some(parent) = parent.as_ref().filter(|parent| parent.plan.generation == next.generation) {
+            publish(controller, Target::clone(parent));
+            return Ok(Planned::Unchanged);
+        }
+        if !errors.is_empty() {
+            tracing::error!(generation = %next.generation, ?errors, "the plan was stopped");
+            if let Some(parent) = parent {
+                publish(controller, Target::clone(&parent));
+            }
+            return Ok(Planned::Stopped(errors));
+        }
+        let at = now();
+        if !commit(controller, parent.as_ref().map(|target| &target.plan), &next, at).await? {
+            continue;
+        }
+        let generation = next.generation;
+        publish(controller, Target { plan: next, planned_at: at });
+        controller.counts.plans.inc();
+        tracing::info!(%generation, hosts = nodes.len(), validators = validators.len(), "plan committed");
+        return Ok(Planned::Committed(generation));
+    }
+}
+
+/// The target by the store; read from there only where memory has another one.
+async fn parent(controller: &Controller, tx: &mut Transaction) -> Result<Option<Arc<Target>>, StoreError> {
+    let stored = tx.target_generation().await?;
+    match controller.wanted.target() {
+        Some(target) if target.plan.generation == stored => Ok(Some(target)),
+        _ => Ok(tx.target().await?.map(Arc::new)),
+    }
+}
+
+async fn commit(
+    controller: &Controller,
+    parent: Option<&Plan>,
+    next: &Plan,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let mut tx = controller.store.write().await?;
+    if !tx.commit_plan(next, at).await? {
+        return Ok(false);
+    }
+    for (node, cut) in cuts(parent, next) {
+        tx.put_cut(node, &cut).await?;
+    }
+    let detail = summary(&changes(parent, next));
+    tx.record(at, &Actor::Controller, "plan.committed", &next.generation.to_string(), &detail).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+fn publish(controller: &Controller, target: Target) {
+    controller.counts.generation.set(i64::try_from(target.plan.generation.0).unwrap_or(i64::MAX));
+    controller.wanted.publish(target);
+}
+
+fn count(controller: &Controller, nodes: &BTreeMap<NodeId, Node>, validators: usize) {
+    let active = nodes.values().filter(|node| node.is_active()).count();
+    controller.counts.hosts(active, nodes.len() - active);
+    controller.counts.validators.set(i64::try_from(validators).unwrap_or(i64::MAX));
+}
+
+/// Hosts that the plan drops, each with those that had something to do with it and must confirm.
+fn cuts<'a>(parent: Option<&'a Plan>, next: &Plan) -> Vec<(&'a NodeId, Cut)> {
+    let Some(parent) = parent else { return Vec::new() };
+    let gone = parent.nodes.keys().filter(|id| !next.nodes.contains_key(*id));
+    gone.map(|gone| {
+        let hosts = parent.nodes.values().filter(|config| mentions(config, gone));
+        let hosts = hosts.filter(|config| next.nodes.contains_key(&config.node)).map(|config| config.node.clone());
+        (gone, Cut { generation: next.generation, hosts: hosts.collect() })
+    })
+    .collect()
+}
+
+fn mentions(config: &NodeConfig, node: &NodeId) -> bool {
+    let grants = config.firewall.allow.values().flat_map(|set| set.0.values().flatten());
+    config.wireguard.peers.values().any(|peer| peer.node == *node)
+        || grants.into_iter().any(|reason| matches!(reason, Reason::Node { node: granted, .. } if granted == node))
+}
+
+/// The changes as one text, not longer than people read.
+pub(super) fn summary(lines: &[String]) -> String {
+    let mut text = lines.iter().take(CHANGES_LOGGED).map(String::as_str).collect::<Vec<_>>().join("\n");
+    if lines.len() > CHANGES_LOGGED {
+        text.push_str(&format!("\nand {} more", lines.len() - CHANGES_LOGGED));
+    }
+    text
+}

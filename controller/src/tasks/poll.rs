@@ -1,0 +1,221 @@
+//! From the validator list to the stored set: all sources at once, names resolved, merged, and then the plan. A source
+//! that fails leaves its reason and changes nothing else.
+
+use super::{pause, plan, report};
+use crate::{
+    config::Chain,
+    controller::Controller,
+    now,
+    store::{Actor, MergeRow, SourceRow, StoreError, Transaction},
+};
+use picket_api::operator::RefusedView;
+use picket_chain::{FetchError, FetchLimits, Fetcher, Names, Source, fetch::FetcherError};
+use picket_model::{Observation, SourceId, Timestamp, ValidatorSet};
+use picket_plan::{Merged, merge, names_in};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinSet, time::timeout_at};
+
+/// How long the others wait for the last ones once a majority has answered: a removal must not wait for a source that
+/// hangs.
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// Longest rest a source may ask for by `Retry-After`.
+const LONGEST_REST: Duration = Duration::from_mins(10);
+
+/// What asks the sources, and which of them asked to be left alone.
+pub(crate) struct Poller {
+    fetcher: Fetcher,
+    names: Names,
+    sources: Vec<Source>,
+    nid: u64,
+    resting: BTreeMap<SourceId, Instant>,
+}
+
+/// What one source gave.
+type Answer = Result<Observation, String>;
+
+impl Poller {
+    /// For the sources configured.
+    pub(crate) fn new(chain: &Chain) -> Result<Self, FetcherError> {
+        Ok(Self {
+            fetcher: Fetcher::new(FetchLimits::default())?,
+            names: Names::default(),
+            sources: chain.sources.iter().map(|source| source.0.clone()).collect(),
+            nid: chain.nid,
+            resting: BTreeMap::new(),
+        })
+    }
+
+    /// Asks every source once, and gives each one's answer or why there is none.
+    async fn ask(&mut self) -> BTreeMap<SourceId, Answer> {
+        self.resting.retain(|_, until| *until > Instant::now());
+        let mut answers: BTreeMap<SourceId, Answer> = BTreeMap::new();
+        let mut asked = JoinSet::new();
+        for source in &self.sources {
+            let missing = match self.resting.contains_key(source.id()) {
+                true => "it asked to be left alone for a while (Retry-After)".to_owned(),
+                false => format!("no answer within {LAST_CALL:?} after most others had answered"),
+            };
+            answers.insert(source.id().clone(), Err(missing));
+            if !self.resting.contains_key(source.id()) {
+                let (fetcher, source, nid) = (self.fetcher.clone(), source.clone(), self.nid);
+                asked.spawn(async move {
+                    let answer = fetcher.observe(&source, nid, now()).await;
+                    (source.id().clone(), answer)
+                });
+            }
+        }
+        let majority = self.sources.len() / 2 + 1;
+        let mut good = 0;
+        let mut deadline = None;
+        loop {
+            let next = match deadline {
+                None => asked.join_next().await,
+                Some(deadline) => match timeout_at(deadline, asked.join_next()).await {
+                    Ok(next) => next,
+                    Err(_) => return answers,
+                },
+            };
+            let (id, answer) = match next {
+                None => return answers,
+                Some(Ok(done)) => done,
+                Some(Err(error)) => {
+                    tracing::error!(%error, "asking a source ended in a panic");
+                    continue;
+                }
+            };
+            good += usize::from(answer.is_ok());
+            if good >= majority && deadline.is_none() {
+                deadline = Some(tokio::time::Instant::now() + LAST_CALL);
+            }
+            if let Some(rest) = answer.as_ref().err().and_then(FetchError::retry_after) {
+                self.resting.insert(id.clone(), Instant::now() + rest.min(LONGEST_REST));
+            }
+            answers.insert(id, answer.map_err(|error| error.to_string()));
+        }
+    }
+}
+
+/// Polls at once, and then again and again.
+pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
+    loop {
+        if let Err(error) = run_once(&controller, &mut poller).await {
+            report("poll", &error);
+        }
+        pause(with_jitter(controller.chain.poll())).await;
+    }
+}
+
+/// One round: ask, resolve, merge, keep, plan.
+pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Result<(), StoreError> {
+    let answers = poller.ask().await;
+    let arrived = Instant::now();
+    for (id, answer) in &answers {
+        controller.counts.polled(id.as_str(), answer.is_ok());
+        if let Err(error) = answer {
+            tracing::warn!(source = %id, error, "source failed");
+        }
+    }
+    let seen: Vec<Observation> = answers.values().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
+    let policy = controller.store.read().await?.policy().await?.unwrap_or_default().1;
+    let names = poller.names.resolve(names_in(&seen, &policy)).await;
+
+    let at = now();
+    let mut tx = controller.store.write().await?;
+    keep_sources(&mut tx, &poller.sources, &answers).await?;
+    let before = tx.merged().await?;
+    let first = ValidatorSet::default();
+    let previous = before.as_ref().map_or(&first, |row| &row.set);
+    let merged = merge(previous, &seen, poller.sources.len(), &names, &policy, at);
+    say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
+    tx.put_merged(&row(&merged, before.as_ref(), at)).await?;
+    tx.commit().await?;
+    controller.listed.store(!merged.set.is_empty(), Ordering::Relaxed);
+    if let plan::Planned::Committed(_) = plan::run_once(controller).await? {
+        controller.counts.list_to_commit.observe(arrived.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+async fn keep_sources(
+    tx: &mut Transaction,
+    sources: &[Source],
+    answers: &BTreeMap<SourceId, Answer>,
+) -> Result<(), StoreError> {
+    for source in sources {
+        // Path and query may hold an access key: the host is enough to know the source by.
+        let url = format!("{}://{}", source.url().scheme(), source.host());
+        match answers.get(source.id()) {
+            Some(Ok(observation)) => {
+                let good = SourceRow {
+                    id: source.id().clone(),
+                    url,
+                    height: Some(observation.height),
+                    seen_at: Some(observation.seen_at),
+                    entries: observation.entries.len(),
+                    refused: observation.refused.len(),
+                    error: None,
+                };
+                tx.put_source(&good).await?;
+            }
+            Some(Err(error)) => tx.put_source_error(source.id(), &url, error).await?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn row(merged: &Merged, before: Option<&MergeRow>, at: Timestamp) -> MergeRow {
+    let refused = merged.refused.iter().map(|(source, refused)| {
+        let (source, refused) = (source.clone(), refused.clone());
+        RefusedView { source, refused }
+    });
+    MergeRow {
+        set: merged.set.clone(),
+        refused: refused.collect(),
+        held: merged.held.clone(),
+        findings: merged.findings.clone(),
+        height: merged.height.or(before.and_then(|row| row.height)),
+        merged_at: at,
+    }
+}
+
+/// One line in the audit log for each change of the set, of a brake's hold, and of its end.
+async fn say_what_changed(
+    tx: &mut Transaction,
+    before: Option<&MergeRow>,
+    merged: &Merged,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let first = ValidatorSet::default();
+    let old = before.map_or(&first, |row| &row.set);
+    let moved = merged.set.iter().filter(|new| {
+        let known = old.0.get(&new.prep);
+        known.is_none_or(|known| known.endpoint != new.endpoint || known.addresses != new.addresses)
+    });
+    let came = moved.map(|validator| format!("+ {} {}", validator.prep, validator.endpoint));
+    let left = old.iter().filter(|old| !merged.set.0.contains_key(&old.prep));
+    let lines: Vec<String> = came.chain(left.map(|old| format!("- {} {}", old.prep, old.endpoint))).collect();
+    let subject = format!("{} validators", merged.set.len());
+    if !lines.is_empty() {
+        tracing::info!(validators = merged.set.len(), changes = lines.len(), "validator set changed");
+        tx.record(at, &Actor::Controller, "validators.changed", &subject, &plan::summary(&lines)).await?;
+    }
+    match (before.and_then(|row| row.held.as_ref()), &merged.held) {
+        (None, Some(reason)) => {
+            tracing::error!(reason, "validator set held");
+            tx.record(at, &Actor::Controller, "validators.held", &subject, reason).await
+        }
+        (Some(_), None) => tx.record(at, &Actor::Controller, "validators.released", &subject, "").await,
+        _ => Ok(()),
+    }
+}
+
+/// A tenth more or less, so that controllers do not ask an endpoint in step.
+fn with_jitter(interval: Duration) -> Duration {
+    let [byte] = picket_pki::random().unwrap_or([128]);
+    interval.mul_f64(0.9 + f64::from(byte) / 255.0 * 0.2)
+}

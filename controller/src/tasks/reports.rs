@@ -1,0 +1,38 @@
+//! Keeps the hosts' last reports in the database, many in one transaction.
+
+use super::{pause, report};
+use crate::{controller::Controller, reports::shortfall, store::StoreError};
+use std::{sync::Arc, time::Duration};
+
+/// Reports that come within this time share a transaction.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Saves whenever there is something to save.
+pub(crate) async fn run(controller: Arc<Controller>) {
+    let mut arrivals = controller.reports.arrivals();
+    while arrivals.changed().await.is_ok() {
+        pause(GATHER).await;
+        arrivals.mark_unchanged();
+        if let Err(error) = run_once(&controller).await {
+            report("reports", &error);
+        }
+    }
+}
+
+/// Saves what is not saved yet.
+pub(crate) async fn run_once(controller: &Controller) -> Result<(), StoreError> {
+    count(controller);
+    if !controller.reports.is_unsaved() {
+        return Ok(());
+    }
+    controller.reports.save(controller.store.write().await?).await
+}
+
+fn count(controller: &Controller) {
+    let Some(target) = controller.wanted.target() else { return };
+    let in_force = target.plan.nodes.keys().filter(|id| {
+        let report = controller.reports.get(id).map(|received| received.stored.report);
+        shortfall(&controller.wanted.of(id), report.as_ref()).is_none()
+    });
+    controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
+}
