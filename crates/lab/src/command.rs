@@ -83,3 +83,19 @@ pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
 pub(crate) fn line<A: AsRef<OsStr>>(program: &str, args: &[A]) -> String {
     args.iter().fold(program.to_owned(), |line, arg| line + " " + &arg.as_ref().to_string_lossy())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_its_package() {
+        let check = |program: &str, expected: &str| {
+            let error = cannot_start(program, io::ErrorKind::NotFound.into()).to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("ip", "program `ip` is not installed: apt-get install iproute2");
+        check("nft", "program `nft` is not installed: apt-get install nftables");
+        check("something", "start `something`");
+    }
+}

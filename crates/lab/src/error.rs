@@ -87,6 +87,18 @@ pub enum LabError {
         /// What was wanted.
         wanted: crate::Connect,
     },
+    /// An agent has to be enrolled for what was asked of it.
+    #[error("host `{host}` is not enrolled")]
+    NotEnrolled {
+        /// The host asked.
+        host: String,
+    },
+    /// What was seen is not what has to be.
+    #[error("{found}")]
+    Unexpected {
+        /// What was seen.
+        found: String,
+    },
     /// A condition did not come true.
     #[error("waited {waited:?} for: {what}; last seen: {reason}")]
     TimedOut {

@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     net::{IpAddr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -18,6 +19,9 @@ use crate::{
 
 /// The host's interface on the bridge.
 const INTERFACE: &str = "eth0";
+
+/// Where a machine keeps its id, machine-id(5).
+const MACHINE_ID: &str = "/etc/machine-id";
 
 /// A host about to be made.
 #[derive(Debug)]
@@ -46,7 +50,7 @@ impl<'lab> HostBuilder<'lab> {
     pub fn create(self) -> Result<Host, LabError> {
         let Self { shared, name, addresses } = self;
         let addresses: Vec<IpNet> = addresses.iter().map(|text| address::parse(text)).collect::<Result<_, _>>()?;
-        let (port, hosts_file) = {
+        let (number, hosts_file) = {
             let mut inventory = shared.inventory();
             let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
             if name.is_empty() || !name.chars().all(allowed) || inventory.hosts.contains_key(&name) {
@@ -55,12 +59,15 @@ impl<'lab> HostBuilder<'lab> {
             // In the inventory first, so that a host made by half is removed too.
             let namespace = Namespace { name: format!("{}-{name}", shared.id.name()) };
             inventory.hosts.insert(name.clone(), namespace);
-            (format!("port{}", inventory.hosts.len()), inventory.hosts_file.clone())
+            (inventory.hosts.len(), inventory.hosts_file.clone())
         };
 
         let namespace = Namespace::create(format!("{}-{name}", shared.id.name()))?;
-        let host = Host { shared: Arc::clone(shared), name, port, namespace };
+        let host = Host { shared: Arc::clone(shared), name, number, namespace };
         write_hosts_file(&host.namespace, &hosts_file)?;
+        if Path::new(MACHINE_ID).exists() {
+            host.namespace.write_file("machine-id", &machine_id(&host))?;
+        }
         fs::create_dir_all(host.path("")).map_err(|error| LabError::io(format!("make {}", host.path("")), error))?;
         // An address is usable at once, and everybody may ping.
         host.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
@@ -86,8 +93,8 @@ pub struct Host {
     pub(crate) shared: Arc<Shared>,
     pub(crate) namespace: Namespace,
     name: String,
-    /// The other end of the host's cable, on the bridge.
-    port: String,
+    /// Which host of the lab this is, from 1.
+    number: usize,
 }
 
 impl Host {
@@ -126,7 +133,7 @@ impl Host {
     /// # Errors
     /// What `ip` refused.
     pub fn unplug(&self) -> Result<(), LabError> {
-        self.shared.bridge.ip(&format!("link set {} nomaster\n", self.port))
+        self.shared.bridge.ip(&format!("link set {} nomaster\n", self.port()))
     }
 
     /// Ends what [`Host::unplug`] began.
@@ -134,7 +141,7 @@ impl Host {
     /// # Errors
     /// What `ip` refused.
     pub fn plug(&self) -> Result<(), LabError> {
-        self.shared.bridge.ip(&format!("link set {} master {BRIDGE}\n", self.port))
+        self.shared.bridge.ip(&format!("link set {} master {BRIDGE}\n", self.port()))
     }
 
     /// The host's first IPv4 address on the bridge, with `port`.
@@ -189,10 +196,15 @@ impl Host {
     }
 
     fn connect_to_bridge(&self) -> Result<(), LabError> {
-        let (port, namespace) = (&self.port, &self.namespace.name);
+        let (port, namespace) = (self.port(), &self.namespace.name);
         self.shared.bridge.ip(&format!(
             "link add {port} type veth peer name {INTERFACE} netns {namespace}\nlink set {port} master {BRIDGE} up\n"
         ))
+    }
+
+    /// The other end of the host's cable, on the bridge.
+    fn port(&self) -> String {
+        format!("port{}", self.number)
     }
 
     fn first_address(&self, flag: &str, family: &'static str, port: u16) -> Result<SocketAddr, LabError> {
@@ -203,6 +215,12 @@ impl Host {
         let address = first.ok_or_else(|| LabError::NoAddress { host: self.name.clone(), family })?;
         Ok(SocketAddr::new(address, port))
     }
+}
+
+/// An id as of a machine of its own: 32 hexadecimal digits, another one for each host of each lab.
+fn machine_id(host: &Host) -> String {
+    let lab = host.shared.id;
+    format!("{:08x}{:08x}{:016x}\n", lab.pid, lab.number, host.number)
 }
 
 /// How an address is added; IPv6 without duplicate address detection, which takes a second.

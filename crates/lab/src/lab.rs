@@ -3,10 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
-    fs,
+    fmt::{self, Write as _},
     future::Future,
-    io,
     net::IpAddr,
     path::{Path, PathBuf},
     process,
@@ -71,9 +69,6 @@ impl Lab {
     pub fn new(label: &str) -> Result<Self, LabError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-        if !nix::unistd::geteuid().is_root() {
-            return Err(LabError::NotRoot);
-        }
         let id = LabId { pid: process::id(), number: NUMBER.fetch_add(1, Ordering::Relaxed) };
         left_overs::clean_before(id)?;
 
@@ -122,6 +117,17 @@ impl Lab {
             let _ = writeln!(inventory.hosts_file, "{address} {}", name.as_ref());
         }
         inventory.hosts.values().try_for_each(|host| write_hosts_file(host, &inventory.hosts_file))
+    }
+
+    /// Runs `server` on the lab's runtime until it ends or the lab is dropped: something of the world outside, on a
+    /// socket made by [`Host::inside`](crate::Host::inside). An error of it is printed; whoever calls it sees it gone.
+    pub fn serve<E: fmt::Display>(&self, server: impl Future<Output = Result<(), E>> + Send + 'static) {
+        let name = self.shared.id.name();
+        self.shared.runtime().spawn(async move {
+            if let Err(error) = server.await {
+                eprintln!("a server in lab {name} ended: {error}");
+            }
+        });
     }
 
     /// The lab's folder for files, removed with the lab.
@@ -177,11 +183,6 @@ impl Shared {
 }
 
 /// Writes in place: programs inside have this very file bound over /etc/hosts.
-pub(crate) fn write_hosts_file(namespace: &Namespace, text: &str) -> Result<(), LabError> {
-    let folder = namespace.files();
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(&folder)?;
-        fs::write(folder.join("hosts"), text)
-    };
-    write().map_err(|error| LabError::io(format!("write {}/hosts", folder.display()), error))
+pub(crate) fn write_hosts_file(host: &Namespace, text: &str) -> Result<(), LabError> {
+    host.write_file("hosts", text)
 }

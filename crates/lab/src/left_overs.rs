@@ -34,7 +34,7 @@ impl LabId {
 /// Removes namespaces, processes and files of labs whose owner is dead; says what it removed.
 ///
 /// # Errors
-/// [`LabError`] if something could not be removed.
+/// [`LabError::NotRoot`], or what could not be removed.
 pub fn clean() -> Result<Vec<String>, LabError> {
     clean_if(LabId::owner_is_dead)
 }
@@ -45,6 +45,9 @@ pub(crate) fn clean_before(new: LabId) -> Result<Vec<String>, LabError> {
 }
 
 fn clean_if(unwanted: impl Fn(LabId) -> bool) -> Result<Vec<String>, LabError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(LabError::NotRoot);
+    }
     let names = |folder: &Path| -> Vec<String> {
         // No folder, no left-overs.
         let entries = fs::read_dir(folder).into_iter().flatten();

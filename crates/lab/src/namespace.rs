@@ -59,6 +59,13 @@ impl Namespace {
         command::ip(Some(&self.name), script)
     }
 
+    /// Writes a file that programs inside see in /etc in place of the machine's own; the machine must have one.
+    pub(crate) fn write_file(&self, name: &str, text: &str) -> Result<(), LabError> {
+        let path = self.files().join(name);
+        let written = fs::create_dir_all(self.files()).and_then(|()| fs::write(&path, text));
+        written.map_err(|error| LabError::io(format!("write {}", path.display()), error))
+    }
+
     /// The folder whose files programs inside see in /etc.
     pub(crate) fn files(&self) -> PathBuf {
         Path::new(FILES).join(&self.name)

@@ -174,6 +174,14 @@ impl Process {
         self.0.ended().is_none()
     }
 
+    /// That it has not ended; in a condition of [`wait_until`](crate::wait_until) this tells why something never comes.
+    ///
+    /// # Errors
+    /// [`LabError::Process`] with its status and log if it has.
+    pub fn must_run(&self) -> Result<(), LabError> {
+        self.0.ended().map_or(Ok(()), |status| Err(self.0.error(format!("has ended with {status}"))))
+    }
+
     /// Waits for it to end by itself.
     ///
     /// # Errors

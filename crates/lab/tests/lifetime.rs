@@ -2,13 +2,14 @@
 
 use std::{
     fs, io,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::{self, Command},
     time::Duration,
 };
 
-use picket_lab::{Connect, Lab, LabError, Process, clean_left_overs, wait_until};
+use picket_lab::{Connect, Host, Lab, LabError, Process, clean_left_overs, wait_until};
 
 const LONG: Duration = Duration::from_secs(5);
 
@@ -144,8 +145,10 @@ fn programs_are_stopped_killed_and_waited_for() -> Result<(), LabError> {
     wait_until("it to be ready", LONG, || again.log() == "second\n")?;
     let error = again.wait(Duration::from_millis(20)).unwrap_err().to_string();
     assert!(error.contains("polite") && error.contains("second"), "{error}");
+    again.must_run()?;
     again.kill();
-    assert!(!again.is_running());
+    let ended = again.must_run().unwrap_err().to_string();
+    assert!(!again.is_running() && ended.contains("SIGKILL") && ended.contains("second"), "{ended}");
     assert!(process.log().contains("bye"), "the first log is kept");
     Ok(())
 }
@@ -167,6 +170,9 @@ fn programs_run_to_their_end_get_their_own_environment_only() -> Result<(), LabE
     assert!(endless.contains("sleep 1000"), "{endless}");
     let missing = host.start("missing", "/nowhere/picket", &[], &[]).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/picket"), "{missing}");
+    let other = lab.host("b").address("203.0.113.2/24").create()?;
+    let machine_id = |host: &Host| host.run("cat", &["/etc/machine-id"]).map(|output| output.stdout);
+    assert_ne!(machine_id(&host)?, machine_id(&other)?, "each host is a machine of its own");
     let config = host.write("a.toml", "x = 1\n")?;
     assert_eq!(host.run("cat", &[&config])?.success()?, "x = 1\n");
     Ok(())
@@ -186,4 +192,15 @@ fn a_host_that_cannot_be_made_is_refused_with_the_reason() -> Result<(), LabErro
     lab.host("a").address("203.0.113.1/24").create()?;
     check("a", "203.0.113.2/24", "cannot name a host");
     Ok(())
+}
+
+#[test]
+fn without_root_a_sentence_says_so() {
+    // A copy that nobody may run: the folder of the build may be closed to him.
+    let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let program = folder.path().join("picket-lab");
+    fs::copy(env!("CARGO_BIN_EXE_picket-lab"), &program).unwrap();
+    let output = Command::new(program).arg("clean").uid(65534).gid(65534).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("takes root: run it with sudo"), "{stderr}");
 }

@@ -1,7 +1,8 @@
 //! What a lab's hosts see of each other: addresses, ports, rules, cables, names. Needs root.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::{Duration, Instant},
 };
 
@@ -98,6 +99,24 @@ fn a_stream_whose_server_is_gone_is_dead() -> Result<(), LabError> {
     drop(echo);
     stream.wait_dead(LONG * 2, LONG)?;
     Ok(())
+}
+
+#[test]
+fn a_server_of_the_caller_is_found_on_the_host_on_which_its_socket_was_made() -> Result<(), LabError> {
+    let lab = Lab::new("serve")?;
+    let (node, caller) = node_and_caller(&lab)?;
+    let address = node.v4(5353)?;
+    let socket = node.inside(|| UdpSocket::bind(address))?.unwrap();
+    socket.set_nonblocking(true).unwrap();
+    lab.serve(async move {
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        let (_, from) = socket.recv_from(&mut [0; 64]).await?;
+        socket.send_to(b"answer", from).await?;
+        Ok::<(), io::Error>(())
+    });
+    assert_eq!(caller.can_udp_echo(address, LONG), Connect::Open);
+    let gone = wait_until("the server to end", LONG, || caller.can_udp_echo(address, LONG).must_be(Connect::Refused));
+    gone.map(drop)
 }
 
 #[test]
