@@ -47,6 +47,12 @@ pub enum Error {
         /// The port.
         port: u16,
     },
+    /// The overlay has IPv6 and the host has not.
+    #[error("{action}: IPv6 is switched off on this host (sysctl net.ipv6.conf.all.disable_ipv6): switch it on")]
+    NoIpv6 {
+        /// What was attempted.
+        action: String,
+    },
     /// A call on the kernel ended otherwise.
     #[error("{action}")]
     Kernel {

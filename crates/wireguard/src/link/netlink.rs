@@ -9,7 +9,7 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressMessage},
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
     },
 };
 use std::{
@@ -108,7 +108,13 @@ impl Links {
             LinkChange::Up => handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await,
             LinkChange::AddRoute(network) => handle.route().add(route(*network, index)).execute().await,
         };
-        done.map_err(|error| Error::kernel(change.to_string(), io_error(error)))
+        done.map_err(|error| match (change, io_error(error)) {
+            // Not EPERM, which is about the caller (`inet6_addr_add` in `net/ipv6/addrconf.c`).
+            (LinkChange::AddAddress(IpNet::V6(_)), error) if error.raw_os_error() == Some(nix::libc::EACCES) => {
+                Error::NoIpv6 { action: change.to_string() }
+            }
+            (_, error) => Error::kernel(change.to_string(), error),
+        })
     }
 }
 
@@ -164,7 +170,7 @@ fn route(network: IpNet, index: u32) -> RouteMessage {
         IpNet::V4(net) => RouteMessageBuilder::<Ipv4Addr>::new()
             .protocol(protocol)
             .output_interface(index)
-            .scope(rtnetlink::packet_route::route::RouteScope::Link)
+            .scope(RouteScope::Link)
             .destination_prefix(net.addr(), net.prefix_len())
             .build(),
         IpNet::V6(net) => RouteMessageBuilder::<Ipv6Addr>::new()

@@ -259,5 +259,4 @@ fn peer_index(session: u32) -> u32 {
 }
 
 #[cfg(test)]
-#[path = "tunnels_tests.rs"]
 mod tests;

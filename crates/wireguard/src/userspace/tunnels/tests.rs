@@ -157,6 +157,22 @@ fn a_peer_to_be_kept_reachable_is_dialled_at_once() {
 }
 
 #[test]
+fn both_may_dial_at_once() {
+    let (mut one, mut two) = (End::new(1, DIALLER), End::new(2, WAITER));
+    one.add(moment(0), &two, &peer(Some(WAITER), Some(25), &["10.0.0.2/32"]));
+    two.add(moment(0), &one, &peer(Some(DIALLER), Some(25), &["10.0.0.1/32"]));
+    carry(moment(0), &mut [&mut one, &mut two]);
+    for millis in [1, 130_000, 260_000] {
+        one.tunnels.tick(moment(millis), &mut one.out);
+        two.tunnels.tick(moment(millis), &mut two.out);
+        carry(moment(millis), &mut [&mut one, &mut two]);
+        assert!(arrives(moment(millis), &mut one, &mut two, ("10.0.0.1", "10.0.0.2")));
+        assert!(arrives(moment(millis), &mut two, &mut one, ("10.0.0.2", "10.0.0.1")));
+    }
+    assert_eq!(one.peer(&two).last_handshake, Some(moment(260_000).wall));
+}
+
+#[test]
 fn packets_of_both_families_go_both_ways() {
     let (mut dialler, mut waiter) = connected();
     for (one, two) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
