@@ -377,24 +377,6 @@ fn a_device_that_leaves_is_gone_at_once() {
     assert!(host.command("ip link show dev picket0").is_err());
 }
 
-#[test]
-#[ignore = "takes six minutes: longer than any session, any retry of the protocol and any queue lasts"]
-fn a_tunnel_comes_back_by_itself_after_minutes_without_a_path() {
-    let (one, two) = userspace(OUTER_V4);
-    one.host.ip("link set eth0 down");
-    one.host.run(|| tokio::time::sleep(std::time::Duration::from_secs(360)));
-    one.host.ip("link set eth0 up");
-    let restored = std::time::Instant::now();
-    let lost = two.peer(key(1).public()).last_handshake;
-    let tunnel = two.tunnel.clone();
-    two.host.run(move || async move {
-        let peer = async || tunnel.lock().await.observe().await.unwrap().peers[&key(1).public()].last_handshake;
-        until("the handshake is complete again", async || peer().await > lost).await;
-    });
-    println!("back after {:?}", restored.elapsed());
-    two.ping("198.51.100.1");
-}
-
 /// Whether the interface is among those of this thread's namespace.
 fn device_is_there() -> bool {
     std::fs::read_to_string("/proc/thread-self/net/dev").unwrap().contains("picket0:")
