@@ -88,7 +88,7 @@ fn already(
     role: NodeRole,
 ) -> Result<String> {
     let Identity { mesh, node, .. } = identity;
-    let again = format!("`picket-{role}-agent uninstall --yes`, remove {}, and enrol", state.path().display());
+    let again = format!("stop its agent, remove {}, and enrol", state.path().display());
     if Ledger::load(state)?.standing == Standing::Revoked {
         bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
     }

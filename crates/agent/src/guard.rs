@@ -191,16 +191,16 @@ pub enum GuardViolation {
         enrolled: NodeRole,
     },
     /// Would open a port.
-    #[error("it leaves {0} unguarded, which the guard's `guarded` names")]
+    #[error("it leaves {0} unguarded, which `guarded` in guard.toml names")]
     Unguarded(GuardedPort),
     /// Would lock the operator out.
-    #[error("it guards {0}, which the guard's `never_guard` names")]
+    #[error("it guards {0}, which `never_guard` in guard.toml names")]
     NeverGuard(GuardedPort),
     /// Would cut the tunnels.
     #[error("it guards {0}, on which the tunnels arrive")]
     GuardsTunnel(GuardedPort),
     /// Lets too many in at once.
-    #[error("it lets {network} in for {purpose}: wider than the guard's `widest_network`")]
+    #[error("it lets {network} in for {purpose}: wider than `widest_network` in guard.toml")]
     TooWide {
         /// For what.
         purpose: Purpose,
@@ -208,10 +208,10 @@ pub enum GuardViolation {
         network: IpNet,
     },
     /// Lets too many in altogether.
-    #[error("the networks it lets in for {0} are together wider than the guard's `widest_total`")]
+    #[error("the networks it lets in for {0} are together wider than `widest_total` in guard.toml")]
     TooWideTogether(Purpose),
     /// A flood of entries.
-    #[error("it has {entries} entries in its allow sets, the guard's `max_allow_entries` is {limit}")]
+    #[error("it has {entries} entries in its allow sets, `max_allow_entries` in guard.toml is {limit}")]
     TooManyEntries {
         /// How many.
         entries: usize,
@@ -219,7 +219,7 @@ pub enum GuardViolation {
         limit: usize,
     },
     /// A flood of tunnels.
-    #[error("it has {peers} peers, the guard's `max_peers` is {limit}")]
+    #[error("it has {peers} peers, `max_peers` in guard.toml is {limit}")]
     TooManyPeers {
         /// How many.
         peers: usize,
@@ -230,10 +230,10 @@ pub enum GuardViolation {
     #[error("it gives this host other overlay addresses than at enrolment ({}, {})", .0.v4, .0.v6)]
     OwnAddresses(OverlayAddresses),
     /// A mesh host whose address is not the mesh's.
-    #[error("it lets {0} in as a mesh host, outside the overlay (the guard's `overlay`)")]
+    #[error("it lets {0} in as a mesh host, outside the overlay (`overlay` in guard.toml)")]
     OutsideOverlay(IpNet),
     /// Would route more than one mesh host into a tunnel.
-    #[error("peer {peer} has allowed IPs {network}: not one address inside the overlay (the guard's `overlay`)")]
+    #[error("peer {peer} has allowed IPs {network}: not one address inside the overlay (`overlay` in guard.toml)")]
     PeerAddress {
         /// The peer.
         peer: NodeName,

@@ -112,7 +112,10 @@ fn the_tunnels_port_is_not_closed() {
 fn nobody_lets_the_internet_in() {
     for network in ["0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/3", "::ffff:0:0/96", "::ffff:0:0/97"] {
         for purpose in Purpose::ALL {
-            check(|_, config| allow(&mut config.firewall, purpose, network), "wider than the guard's `widest_network`");
+            check(
+                |_, config| allow(&mut config.firewall, purpose, network),
+                "wider than `widest_network` in guard.toml",
+            );
         }
     }
     for network in ["10.0.0.0/8", "2001::/16", "203.0.113.0/24", "::ffff:10.0.0.0/104"] {

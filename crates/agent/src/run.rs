@@ -78,7 +78,7 @@ pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Resul
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
     let controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
-    info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "started");
+    info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let agent = Agent::new(Held { identity, guard, ledger, state, _lock: lock }, tunnels, filter, controllers);
     agent.work(Signals::new()?).await
 }
@@ -256,9 +256,7 @@ impl Agent {
         let Some(found) = &self.found else { return };
         let report = report(found, self.applied, self.digest.as_ref(), self.refused.clone(), self.tunnels.engine());
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
-        if let Err(error) = save(&self.held.state, &word) {
-            warn!(%error, "status file not written");
-        }
+        note(&self.held.state, &word);
         self.reporter.put(word.report, self.controllers.client());
     }
 
@@ -287,12 +285,21 @@ async fn cut_off(
     let removed = tunnels.remove().await;
     let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
     let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
+    let refused = Some("the controller revoked this host".to_owned());
+    let report = report(&found, Generation::default(), None, refused, tunnels.engine());
+    note(state, &LastWord { at: host::now(), controller_answers: None, report });
     written.context("this host was revoked, and that could not be written down")?;
     removed.context("this host was revoked, and its tunnels could not be removed")?;
     if !found.firewall.is_in_force() {
         bail!("this host was revoked, and its firewall could not be closed: {}", found.firewall);
     }
     Ok(End::Revoked)
+}
+
+fn note(state: &StateDir, word: &LastWord) {
+    if let Err(error) = save(state, word) {
+        warn!(%error, "status file not written");
+    }
 }
 
 /// How many tunnels have had a handshake.

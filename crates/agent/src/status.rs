@@ -125,10 +125,13 @@ fn print_status(view: &View) {
     }
     match (view.generation, view.revision) {
         (Some(generation), Some(revision)) => println!("holds       revision {revision} of generation {generation}"),
-        _ => println!("holds       nothing yet: guarded ports are closed"),
+        _ => println!("holds       nothing yet"),
     }
     if let Some(violation) = &view.guard_refuses {
         println!("guard       refuses what is held: {violation}");
+    }
+    if view.revision.is_none() || view.guard_refuses.is_some() || view.standing == Standing::Revoked {
+        println!("closed      guarded ports are for admin networks only");
     }
     let (Some(word), Some(seconds)) = (&view.agent, view.agent_seconds_ago) else {
         println!("agent       has not run yet");
@@ -138,7 +141,7 @@ fn print_status(view: &View) {
     let answers = match word.controller_answers {
         Some(true) => "controller answers",
         Some(false) => "controller does not answer",
-        None => "controller not asked yet",
+        None => "controller not asked",
     };
     println!("agent       last word {seconds} s ago, {answers}");
     println!("in force    revision {}", report.applied);
