@@ -88,12 +88,16 @@ pub enum GuardFileError {
         source: io::Error,
     },
     /// It is not what such a file is.
-    #[error("the guard's rules {}: {}", path.display(), source.to_string().trim_end())]
+    #[error("the guard's rules {}:{line}:{column}: {message}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Line, column and reason.
-        source: Box<toml::de::Error>,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// What is wrong there.
+        message: String,
     },
     /// Somebody else could have written it.
     #[error("the guard's rules {} may be changed by others than their owner: run `chmod go-w` on them", .0.display())]
@@ -120,8 +124,7 @@ impl GuardRules {
         if mode & 0o022 != 0 {
             return Err(GuardFileError::Writable(file.into()));
         }
-        let rules: Self = toml::from_str(&text)
-            .map_err(|source| GuardFileError::Parse { path: file.into(), source: Box::new(source) })?;
+        let rules: Self = toml::from_str(&text).map_err(|error| parse_error(file, &text, &error))?;
         match rules.guarded.intersection(&rules.never_guard).next() {
             Some(port) => Err(GuardFileError::Contradiction { path: file.into(), port: *port }),
             None => Ok(rules),
@@ -159,6 +162,12 @@ impl GuardRules {
             admin.insert(*network, Reason::Policy { line: "guard admin".to_owned() });
         }
     }
+}
+
+fn parse_error(path: &Path, text: &str, error: &toml::de::Error) -> GuardFileError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let (line, column) = (before.split('\n').count(), before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+    GuardFileError::Parse { path: path.into(), line, column, message: error.message().replace('\n', ": ") }
 }
 
 /// The guard of one enrolled host.

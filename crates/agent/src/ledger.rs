@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 const LEDGER: Kind = Kind {
     name: "ledger.json",
     version: 1,
-    remedy: "what is in force stays in force; to have the agent ask the controller for it again, move the file away \
-             and start the agent (guarded ports are closed to all but the guard's admin networks until the answer comes)",
+    remedy: "move it away and start the agent, which asks the controller again (until it has answered, only admin \
+             networks of the guard reach guarded ports)",
 };
 
 /// What the host holds.
@@ -95,7 +95,7 @@ mod tests {
         for damaged in [&whole[..whole.len() / 2], b"", b"{\"version\":9}"] {
             state.write("ledger.json", damaged).unwrap();
             let error = Ledger::load(&state).unwrap_err().to_string();
-            assert!(error.contains("ledger.json") && error.contains("move the file away"), "{error}");
+            assert!(error.contains("ledger.json") && error.contains("move it away"), "{error}");
         }
     }
 

@@ -70,7 +70,7 @@ pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Resul
     identity.check_machine(&state, host::machine_id().as_deref())?;
     let lock = state.lock()?;
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
-    let ledger = Ledger::load(&state).context("nothing was changed")?;
+    let ledger = Ledger::load(&state).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard);
     let filter = HostFilter::new(nft, place.interface.clone());

@@ -33,15 +33,14 @@ pub enum StateError {
         source: io::Error,
     },
     /// The file is damaged.
-    #[error("{} cannot be read; {remedy}", path.display())]
+    #[error("{} cannot be read: {reason}; {remedy}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
+        /// Where it stops making sense.
+        reason: serde_json::Error,
         /// What to do.
         remedy: &'static str,
-        /// Where it stops making sense.
-        #[source]
-        source: serde_json::Error,
     },
     /// The file is of another version of the agent.
     #[error("{} has version {found}, this agent reads version {wanted}; {remedy}", path.display())]
@@ -143,7 +142,7 @@ impl StateDir {
     pub fn read_json<T: DeserializeOwned>(&self, kind: Kind) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read(kind.name)? else { return Ok(None) };
         let path = || self.0.join(kind.name);
-        let unreadable = |source| StateError::Unreadable { path: path(), remedy: kind.remedy, source };
+        let unreadable = |reason| StateError::Unreadable { path: path(), reason, remedy: kind.remedy };
         let Tag { version } = serde_json::from_slice(&bytes).map_err(unreadable)?;
         if version != kind.version {
             let (found, wanted) = (version, kind.version);
