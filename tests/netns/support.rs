@@ -5,7 +5,7 @@ use picket_lab::{
     mesh::{Agent, Mesh, MeshSize},
 };
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -27,10 +27,8 @@ pub(crate) fn small_mesh(label: &str) -> Mesh {
 
 /// Something that answers on guarded ports and on one that is not guarded, in both families.
 pub(crate) fn serve_on(agent: &Agent) -> Vec<EchoServer> {
-    let ports = GUARDED.into_iter().chain([UNGUARDED]);
-    let addresses = ports.flat_map(|port| {
-        [SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]
-    });
+    // The unspecified IPv6 address takes IPv4 as well.
+    let addresses = GUARDED.into_iter().chain([UNGUARDED]).map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     addresses.map(|address| agent.host.listen_echo(address).unwrap()).collect()
 }
 

@@ -27,12 +27,14 @@
 
 mod address;
 mod command;
+pub mod demo;
 mod echo;
 mod error;
 mod host;
 pub mod icon;
 mod lab;
 mod left_overs;
+pub mod mesh;
 mod namespace;
 mod nft;
 mod probe;

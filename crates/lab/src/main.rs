@@ -1,7 +1,8 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::icon;
+use picket_lab::{demo, icon};
+use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
 #[derive(Parser)]
@@ -13,22 +14,27 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the main job end to end with real packets
+    Demo(demo::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Remove the namespaces, processes and files of labs that died without cleaning up
     Clean,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
-        Command::Icon(args) => Runtime::new()?.block_on(icon::run(args)),
+        Command::Demo(args) => {
+            return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,
         Command::Clean => {
             let removed = picket_lab::clean_left_overs()?;
             removed.iter().for_each(|name| println!("removed {name}"));
             if removed.is_empty() {
                 println!("nothing to clean");
             }
-            Ok(())
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,98 @@
+//! The demo: the main job end to end, with the real programs, a real validator list and real packets.
+//! Reads like the story it tells; what it claims, it has seen.
+
+mod report;
+mod story;
+
+use crate::{
+    LabError, clean_left_overs,
+    mesh::{Mesh, MeshSize},
+};
+use report::Report;
+use std::sync::mpsc;
+
+/// How the demo runs.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// End by itself; exit status 0 only if every check held.
+    #[arg(long)]
+    once: bool,
+    /// Print one JSON object per check, and nothing else, on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Two validators, three sentries: enough to lose one of each.
+const SIZE: MeshSize = MeshSize { preps: 2, sentries: 3 };
+
+/// Runs the demo; whether every check held.
+///
+/// # Errors
+/// What keeps it from going on at all. All namespaces and files are gone then, too.
+pub fn run(args: Args) -> anyhow::Result<bool> {
+    let stop = stop_signals()?;
+    let mut report = Report::new(args.json);
+    report.say("makes hosts in network namespaces; nothing of this machine's own network is touched");
+    clean_left_overs()?;
+    let mut mesh = Mesh::new("demo", SIZE)?;
+    let told = story::tell(&mut mesh, &mut report, &|| stopped(&stop));
+    match told {
+        Err(LabError::Gone) => report.say("stopped; cleaning up"),
+        Err(error) => return Err(error.into()),
+        Ok(()) => {
+            report.table();
+            if !args.once {
+                look_around(&mesh, &report);
+                // Any signal, or the end of the thread that waits for one, ends the demo.
+                let _ = stop.recv();
+                report.say("cleaning up");
+            }
+        }
+    }
+    Ok(report.all_held())
+}
+
+fn stopped(stop: &mpsc::Receiver<()>) -> Result<(), LabError> {
+    match stop.try_recv() {
+        Ok(()) => Err(LabError::Gone),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Ctrl-C and SIGTERM as messages, so that everything is cleaned up.
+fn stop_signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut terminate = {
+        let _inside = runtime.enter();
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?
+    };
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = tokio::signal::ctrl_c() => {}
+                    _ = terminate.recv() => {}
+                }
+                if sender.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    Ok(receiver)
+}
+
+fn look_around(mesh: &Mesh, report: &Report) {
+    let cli = crate::Program::Cli.path().map_or_else(|_| "picket".to_owned(), |path| path.display().to_string());
+    let picket =
+        format!("ip netns exec {} {cli} --context {}", mesh.controller.host.namespace(), mesh.controller.context());
+    report.say("it stays up; look around from another terminal (as root), end it with Ctrl-C:");
+    for verb in ["status", "nodes", "validators", "explain 198.51.100.12:7100", "events"] {
+        report.line(&format!("  {picket} {verb}"));
+    }
+    if let Some(prep) = mesh.preps.first() {
+        report.line(&format!("  ip netns exec {} nft list table inet picket", prep.host.namespace()));
+        report.line(&format!("  tail -f {}", prep.host.path("agent.log")));
+    }
+}

@@ -1,0 +1,170 @@
+//! The controller on its host, and the operator's command line beside it.
+
+use super::SOON;
+use crate::{Host, LabError, Output, Process, Program, Waited, wait_until};
+use picket_api::operator::{NodeView, StatusView, ValidatorsView};
+use picket_model::NodeRole;
+use serde::de::DeserializeOwned;
+use std::path::PathBuf;
+
+/// Policy and listeners of a lab's controller. Polls each second, so that a change is seen soon.
+const CONFIG: &str = r#"
+[listen]
+agents = "[::]:7443"
+operators = "127.0.0.1:7444"
+health = "127.0.0.1:7445"
+
+[chain]
+nid = 1
+poll_seconds = 1
+sources = ["SOURCE"]
+
+[overlay]
+v4 = "192.0.2.0/25"
+
+[policy]
+admin = ["198.51.100.248/29", "2001:db8:ad::/48"]
+special_ranges = ["198.51.100.0/24", "192.0.2.0/24"]
+"#;
+
+/// A controller, whether it runs or not.
+#[derive(Debug)]
+pub struct Controller {
+    /// Its host.
+    pub host: Host,
+    config: String,
+    state: String,
+    process: Option<Process>,
+}
+
+impl Controller {
+    pub(super) fn new(host: Host, source: &str) -> Result<Self, LabError> {
+        let config = host.write("controller.toml", &CONFIG.replace("SOURCE", source))?;
+        let state = host.path("state");
+        Ok(Self { host, config, state, process: None })
+    }
+
+    /// Where agents find it.
+    #[must_use]
+    pub fn url(&self) -> &'static str {
+        "https://203.0.113.1:7443"
+    }
+
+    /// The file by which the command line finds and trusts it.
+    #[must_use]
+    pub fn context(&self) -> String {
+        format!("{}/operator.toml", self.state)
+    }
+
+    /// Changes its configuration file; it takes effect at the next start.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if it cannot be written.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) -> Result<(), LabError> {
+        let text = std::fs::read_to_string(&self.config);
+        let text = text.map_err(|error| LabError::io(format!("read {}", self.config), error))?;
+        self.host.write("controller.toml", &change(text)).map(drop)
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    /// What the program says when it does not come up.
+    pub fn start(&mut self) -> Result<(), LabError> {
+        let args = ["serve", "--config", &self.config, "--state-dir", &self.state];
+        let process = self.host.start("controller", Program::Controller.path()?, &args, &[])?;
+        let answered = wait_until("the controller to answer", SOON, || {
+            if process.is_running() { self.status().map(|_| true) } else { Ok(false) }
+        })?;
+        if !answered.value {
+            return Err(LabError::Unexpected { found: format!("the controller ended:\n{}", process.log()) });
+        }
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Kills it without a chance to say good-bye.
+    pub fn kill(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+
+    /// Waits until the validator list is in.
+    ///
+    /// # Errors
+    /// [`LabError::TimedOut`] with what the sources said.
+    pub fn wait_for_list(&self) -> Result<Waited<usize>, LabError> {
+        wait_until("the controller to have the validator list", SOON, || {
+            let status = self.status().map_err(|error| error.to_string())?;
+            if status.validators > 0 { Ok(status.validators) } else { Err(format!("{:?}", status.sources)) }
+        })
+    }
+
+    /// The operator's command line, on the controller's host.
+    ///
+    /// # Errors
+    /// [`LabError`] if it cannot be started; its own refusal is in the output.
+    pub fn picket(&self, args: &[&str]) -> Result<Output, LabError> {
+        let context = self.context();
+        self.host.run(Program::Cli.path()?, &[&["--context", &context], args].concat())
+    }
+
+    /// A new join token.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn token(&self, role: NodeRole) -> Result<String, LabError> {
+        let output = self.picket(&["token", "create", "--role", &role.to_string()])?;
+        Ok(output.success()?.trim().to_owned())
+    }
+
+    /// What `picket status` says.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn status(&self) -> Result<StatusView, LabError> {
+        self.json(&["status"])
+    }
+
+    /// What `picket nodes` says.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn nodes(&self) -> Result<Vec<NodeView>, LabError> {
+        self.json(&["nodes"])
+    }
+
+    /// What `picket validators` says.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn validators(&self) -> Result<ValidatorsView, LabError> {
+        self.json(&["validators"])
+    }
+
+    /// The answer of a verb as the program that asks for `--json` sees it.
+    ///
+    /// # Errors
+    /// What the command line says, or an answer that is not of this type.
+    pub fn json<T: DeserializeOwned>(&self, args: &[&str]) -> Result<T, LabError> {
+        let output = self.picket(&[args, &["--json"]].concat())?;
+        serde_json::from_str(&output.stdout).map_err(|_| LabError::Command {
+            command: output.command,
+            status: output.status.to_string(),
+            stderr: output.stderr,
+        })
+    }
+
+    /// Its database, for tests that look at what is stored.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        PathBuf::from(&self.state)
+    }
+}

@@ -1,0 +1,194 @@
+//! A whole mesh on one machine: chain endpoint, controller, validators with agents, sentries, and the people around them.
+//! Runs the real programs; only the chain is played.
+
+mod agent;
+mod controller;
+
+pub use agent::Agent;
+pub use controller::Controller;
+
+use crate::{
+    Host, Lab, LabError, Waited,
+    icon::{self, ChainState, FakeIcon},
+    wait_until,
+};
+use picket_model::{NodeRole, P2pEndpoint, PrepId};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+
+/// Time for anything that takes the real programs a fraction of a second, on a loaded machine.
+pub const SOON: Duration = Duration::from_secs(20);
+/// Port of the chain endpoint.
+const ICON_PORT: u16 = 9000;
+/// Where the chain endpoint lives.
+const ICON: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+
+/// How large a mesh to build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshSize {
+    /// Validators with an agent of ours, at most 9.
+    pub preps: u8,
+    /// Sentries, at most 9.
+    pub sentries: u8,
+}
+
+/// A validator of somebody else: an address on the list and no agent of ours.
+#[derive(Clone, Debug)]
+pub struct Validator {
+    /// Its host.
+    pub host: Host,
+    /// Its place on the list.
+    pub prep: PrepId,
+}
+
+/// Everything. The lab goes last, and takes whatever still runs with it.
+#[derive(Debug)]
+pub struct Mesh {
+    /// The chain endpoint; tell it to change, shrink, lie or stall.
+    pub icon: FakeIcon,
+    /// The controller.
+    pub controller: Controller,
+    /// Validators with an agent of ours: `prep-1`, ...
+    pub preps: Vec<Agent>,
+    /// Sentries: `sentry-1`, ...
+    pub sentries: Vec<Agent>,
+    /// Sentries that were revoked; their agents have ended.
+    pub revoked: Vec<Agent>,
+    /// Two validators of other operators, whose addresses are on the list.
+    pub validators: Vec<Validator>,
+    /// Somebody who is on no list.
+    pub stranger: Host,
+    /// The operator's own machine, in the admin networks.
+    pub admin: Host,
+    /// The lab, for more hosts.
+    pub lab: Lab,
+}
+
+impl Mesh {
+    /// Makes the hosts and starts the chain endpoint with the real mainnet list, on which the lab's own validators take
+    /// the places of the first entries. No program of ours runs yet.
+    ///
+    /// # Errors
+    /// What the lab says.
+    pub fn new(label: &str, size: MeshSize) -> Result<Self, LabError> {
+        let lab = Lab::new(label)?;
+        let icon_host = lab.host("icon").address(&format!("{ICON}/24")).create()?;
+        let controller = lab.host("controller").address("203.0.113.1/24").address("2001:db8:1::1/64").create()?;
+        let agents = |role, count: u8, first: u8| -> Result<Vec<Agent>, LabError> {
+            let numbers = 1..=count;
+            numbers.map(|number| Agent::new(host(&lab, &format!("{role}-{number}"), first + number)?, role)).collect()
+        };
+        let preps = agents(NodeRole::Prep, size.preps, 10)?;
+        let sentries = agents(NodeRole::Sentry, size.sentries, 20)?;
+
+        let mut chain = ChainState::mainnet();
+        let address = |entry: &icon::Prep| entry.get("address")?.as_str()?.parse().ok();
+        let listed: Vec<PrepId> = chain.preps.iter().filter_map(address).collect();
+        let mut validators = Vec::new();
+        for (number, prep) in (1..=2).zip(listed) {
+            let host = lab
+                .host(&format!("validator-{number}"))
+                .address(&format!("198.51.100.1{number}/24"))
+                .address(&format!("2001:db8:2::1{number}/64"))
+                .create()?;
+            chain.set_endpoint(prep, &format!("198.51.100.1{number}:7100"));
+            validators.push(Validator { host, prep });
+        }
+        let stranger = lab.host("stranger").address("198.51.100.66/24").address("2001:db8:66::66/64").create()?;
+        let admin = lab.host("admin").address("198.51.100.250/24").address("2001:db8:ad::9/64").create()?;
+        // The list's host names resolve to documentation addresses: there is no DNS in a lab.
+        lab.hosts_file(names(&chain).into_iter().zip(200..).map(|(name, last)| (name, [192, 0, 2, last].into())))?;
+
+        let icon = FakeIcon::new(chain);
+        serve(&lab, &icon_host, icon.clone())?;
+        let controller = Controller::new(controller, &format!("http://{ICON}:{ICON_PORT}/api/v3"))?;
+        Ok(Self { icon, controller, preps, sentries, revoked: Vec::new(), validators, stranger, admin, lab })
+    }
+
+    /// Makes the hosts, starts the controller, enrols everybody, starts the agents and waits until all is in force.
+    ///
+    /// # Errors
+    /// What the lab says, or what did not come into force in time.
+    pub fn started(label: &str, size: MeshSize) -> Result<Self, LabError> {
+        let mut mesh = Self::new(label, size)?;
+        mesh.controller.start()?;
+        for agent in mesh.preps.iter_mut().chain(&mut mesh.sentries) {
+            agent.enroll(&mesh.controller)?;
+            agent.start()?;
+        }
+        mesh.controller.wait_for_list()?;
+        mesh.wait_in_force()?;
+        mesh.wait_for_tunnels()?;
+        Ok(mesh)
+    }
+
+    /// All agents, validators first.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.preps.iter().chain(&self.sentries)
+    }
+
+    /// Waits until every host that is a member reads back exactly what is wanted.
+    ///
+    /// # Errors
+    /// [`LabError::TimedOut`] naming a host that does not.
+    pub fn wait_in_force(&self) -> Result<Waited<()>, LabError> {
+        wait_until("the wanted state to be in force everywhere", SOON, || {
+            let nodes = self.controller.nodes().map_err(|error| error.to_string())?;
+            let mut members = nodes.iter().filter(|view| view.wanted.is_some());
+            match members.find(|view| !view.in_force) {
+                Some(late) => Err(format!("{} wants {:?} and reports {:?}", late.node.name, late.wanted, late.report)),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Waits until a ping goes through every tunnel, from each validator to each sentry that runs.
+    ///
+    /// # Errors
+    /// [`LabError::TimedOut`] naming the tunnel that does not carry one.
+    pub fn wait_for_tunnels(&self) -> Result<Waited<()>, LabError> {
+        let running: Vec<&Agent> = self.sentries.iter().filter(|sentry| sentry.is_running()).collect();
+        wait_until("a ping through every tunnel", SOON, || {
+            for (prep, sentry) in self.preps.iter().flat_map(|prep| running.iter().map(move |sentry| (prep, sentry))) {
+                let overlay = sentry.overlay().map_err(|error| error.to_string())?;
+                for address in [IpAddr::from(overlay.v4), IpAddr::from(overlay.v6)] {
+                    let answered = prep.host.ping(address, Duration::from_secs(1));
+                    answered.ok_or_else(|| format!("{} has no answer from {address}", prep.host.name()))?;
+                }
+            }
+            Ok::<(), String>(())
+        })
+    }
+}
+
+fn host(lab: &Lab, name: &str, last: u8) -> Result<Host, LabError> {
+    lab.host(name).address(&format!("203.0.113.{last}/24")).address(&format!("2001:db8:1::{last}/64")).create()
+}
+
+fn names(chain: &ChainState) -> Vec<String> {
+    let endpoints = chain.preps.iter().filter_map(|entry| entry.get("p2pEndpoint")?.as_str()?.parse().ok());
+    endpoints
+        .filter_map(|endpoint: P2pEndpoint| match endpoint.host {
+            picket_model::Host::Name(name) => Some(name.into()),
+            picket_model::Host::Address(_) => None,
+        })
+        .collect()
+}
+
+fn serve(lab: &Lab, host: &Host, icon: FakeIcon) -> Result<(), LabError> {
+    let address = SocketAddr::from((ICON, ICON_PORT));
+    let bound = host.inside(|| -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    })?;
+    let listener = bound.map_err(|error| LabError::io(format!("listen on {address} as the chain endpoint"), error))?;
+    lab.serve(async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        icon.serve(listener, None).await
+    });
+    Ok(())
+}
