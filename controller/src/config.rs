@@ -228,7 +228,7 @@ mod tests {
         check("[chain]\nnid = 1\npol_seconds = 3\n", "c.toml:3:1: unknown field `pol_seconds`");
         check("[listen]\nagents = \"7443\"\n", "c.toml:2:10: ");
         check("[policy]\nadmin = [\"192.0.2.0\"]\n", "c.toml:2:");
-        check("[chain]\nsources = [\"ftp://example.com\"]\n", "c.toml:2:12: \"ftp://example.com\" begins with neither");
+        check("[chain]\nsources = [\"ftp://example.com\"]\n", "c.toml:2:11: \"ftp://example.com\" begins with neither");
         check("nonsense", "c.toml:1:");
     }
 

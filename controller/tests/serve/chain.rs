@@ -1,0 +1,104 @@
+//! The validator list: what changes it, what is held, what is shown.
+
+use crate::fixture::{Mesh, eventually, preps};
+use picket_api::operator::ExplainQuery;
+use picket_lab::icon::Behaviour;
+use picket_model::{NodeRole, Purpose};
+
+#[tokio::test]
+async fn a_validator_that_leaves_is_taken_from_every_host() {
+    let mesh = Mesh::start().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let before = prep.wanted().await;
+    let poll = prep.waiting(&mesh, &before).await;
+    mesh.icon.remove(preps(&mesh.icon)[0]).unwrap();
+    let after = poll.await.unwrap().unwrap().unwrap();
+    let allowed = |answer: &picket_api::ConfigAnswer| answer.full.firewall.allowed(Purpose::P2p).0.len();
+    assert_eq!(allowed(&after), allowed(&before) - 1);
+    let events = mesh.operator().events().await.unwrap();
+    let change = events.iter().rfind(|event| event.action == "validators.changed").unwrap();
+    assert!(change.detail.starts_with("- hx"), "{}", change.detail);
+}
+
+#[tokio::test]
+async fn a_list_that_shrinks_too_far_is_held_and_shown() {
+    let mesh = Mesh::start().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let before = prep.wanted().await;
+    let full = mesh.status().await.validators;
+    for (behaviour, reason) in [(Behaviour::HalfPreps, "max_removed"), (Behaviour::EmptyPreps, "")] {
+        mesh.icon.set_behaviour(behaviour);
+        eventually("the alarm", async || {
+            let alarms = mesh.status().await.alarms;
+            alarms.iter().any(|alarm| alarm.starts_with("validator list held") && alarm.contains(reason))
+        })
+        .await;
+        let view = mesh.operator().validators().await.unwrap();
+        assert_eq!((view.validators.len(), view.held.is_some()), (full, true));
+        assert_eq!(prep.wanted().await.revision, before.revision);
+        mesh.icon.set_behaviour(Behaviour::Normal);
+        eventually("the release", async || mesh.operator().validators().await.unwrap().held.is_none()).await;
+    }
+    let actions: Vec<String> = mesh.operator().events().await.unwrap().into_iter().map(|e| e.action).collect();
+    assert!(actions.iter().filter(|action| *action == "validators.held").count() == 2, "{actions:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_shown_and_changes_nothing() {
+    let mesh = Mesh::start().await;
+    let full = mesh.status().await.validators;
+    let bad = [
+        (Behaviour::Html, "JSON"),
+        (Behaviour::WrongChain, "chain"),
+        (Behaviour::Huge(10 << 20), "more than"),
+        (Behaviour::Status(500), "500"),
+    ];
+    for (behaviour, reason) in bad {
+        mesh.icon.set_behaviour(behaviour.clone());
+        eventually(reason, async || {
+            let status = mesh.status().await;
+            status.sources[0].error.as_ref().is_some_and(|error| error.contains(reason))
+                && status.alarms.iter().any(|alarm| alarm.starts_with("source 127.0.0.1-"))
+        })
+        .await;
+        let status = mesh.status().await;
+        assert_eq!((status.validators, status.sources[0].entries), (full, 100), "{behaviour:?}");
+        assert!(status.sources[0].height.is_some());
+    }
+    mesh.icon.set_behaviour(Behaviour::Normal);
+    eventually("the recovery", async || mesh.status().await.sources[0].error.is_none()).await;
+}
+
+#[tokio::test]
+async fn hostile_endpoints_are_refused_and_the_reason_is_shown() {
+    let mesh = Mesh::start().await;
+    mesh.join(NodeRole::Prep, "prep-1").await;
+    let list = preps(&mesh.icon);
+    for (prep, endpoint) in list.iter().zip(["127.0.0.1:7100", "012.034.056.078:7100", "999.999.999.999:7100"]) {
+        mesh.icon.set_endpoint(*prep, endpoint).unwrap();
+    }
+    eventually("the refusals", async || {
+        let refused = mesh.operator().validators().await.unwrap().refused;
+        list[..3].iter().all(|prep| refused.iter().any(|entry| entry.refused.entry == prep.to_string()))
+    })
+    .await;
+    // The address that was good before stays in force, and loopback is let in nowhere.
+    let validators = mesh.operator().validators().await.unwrap().validators;
+    assert!(validators.iter().any(|validator| validator.prep == list[0]));
+    let query = ExplainQuery { address: "127.0.0.1".parse().unwrap(), port: Some(7100) };
+    let explanation = mesh.operator().explain(&query).await.unwrap();
+    assert!(explanation.hosts.iter().flat_map(|host| &host.ports).all(|port| !port.is_allowed()));
+    assert!(explanation.refused[0].reason.contains("loopback"), "{:?}", explanation.refused);
+}
+
+#[tokio::test]
+async fn an_address_is_explained_by_its_prep() {
+    let mesh = Mesh::start().await;
+    mesh.join(NodeRole::Prep, "prep-1").await;
+    let validators = mesh.operator().validators().await.unwrap().validators;
+    let validator = validators.iter().find(|validator| !validator.addresses.is_empty()).unwrap();
+    let query = ExplainQuery { address: *validator.addresses.first().unwrap(), port: Some(7100) };
+    let explanation = mesh.operator().explain(&query).await.unwrap();
+    let grant = &explanation.hosts[0].ports[0].grants[0];
+    assert!(grant.reason.to_string().contains(&validator.prep.to_string()), "{}", grant.reason);
+}

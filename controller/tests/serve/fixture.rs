@@ -1,0 +1,254 @@
+//! A mesh to test with: a chain, a controller, hosts that enrol and report as agents do.
+
+use picket_api::{
+    AgentClient, ApiError, ConfigAnswer, EnrollRequest, EnrollResponse, OperatorClient, Proof,
+    operator::{CreateToken, StatusView},
+};
+use picket_controller::{App, Config, Running, store::Store};
+use picket_lab::icon::{ChainState, FakeIcon};
+use picket_model::{
+    Generation, KernelView, NodeId, NodeReport, NodeRole, PrepId, ReconcilerStatus, WireGuardPublicKey,
+};
+use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config};
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// Nothing here takes longer, unless it does not happen at all.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Mesh {
+    pub(crate) icon: FakeIcon,
+    pub(crate) running: Option<Running>,
+    pub(crate) config: String,
+    dir: TempDir,
+}
+
+#[derive(Deserialize)]
+struct OperatorFile {
+    url: String,
+    ca_fingerprint: Fingerprint,
+    token: String,
+}
+
+impl Mesh {
+    /// With mainnet's list of 100, polled each second.
+    pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With further lines in the configuration file.
+    pub(crate) async fn start_with(lines: &str) -> Self {
+        let (icon, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
+        let config = format!(
+            "[listen]\nagents = \"127.0.0.1:0\"\noperators = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n\
+             [chain]\nsources = [\"http://{address}\"]\npoll_seconds = 1\n{lines}"
+        );
+        let mut mesh = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap() };
+        mesh.resume().await;
+        mesh.listed().await;
+        mesh
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.running.take().unwrap().stop().await;
+    }
+
+    pub(crate) async fn resume(&mut self) {
+        self.running = Some(App::start(self.parsed(), &self.state_dir()).await.unwrap());
+    }
+
+    pub(crate) fn parsed(&self) -> Config {
+        Config::parse(&self.config, Path::new("test.toml")).unwrap()
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub(crate) fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    pub(crate) fn agents_url(&self) -> reqwest::Url {
+        format!("https://{}", self.running().agents).parse().unwrap()
+    }
+
+    pub(crate) fn operators_url(&self) -> String {
+        self.operator_file().url
+    }
+
+    pub(crate) fn ca(&self) -> Fingerprint {
+        self.operator_file().ca_fingerprint
+    }
+
+    fn operator_file(&self) -> OperatorFile {
+        toml::from_str(&std::fs::read_to_string(self.state_dir().join("operator.toml")).unwrap()).unwrap()
+    }
+
+    /// The local operator.
+    pub(crate) fn operator(&self) -> OperatorClient {
+        let token = self.operator_file().token;
+        self.operator_with(&token)
+    }
+
+    pub(crate) fn operator_with(&self, token: &str) -> OperatorClient {
+        let file = self.operator_file();
+        let tls = client_config(file.ca_fingerprint, None).unwrap();
+        OperatorClient::new(file.url.parse().unwrap(), token.to_owned(), tls).unwrap()
+    }
+
+    pub(crate) async fn status(&self) -> StatusView {
+        self.operator().status().await.unwrap()
+    }
+
+    /// The database beside the running controller, for what no call can make.
+    pub(crate) async fn store(&self) -> Store {
+        let mesh = self.status().await.mesh;
+        Store::open(&self.state_dir().join("controller.db"), mesh).await.unwrap()
+    }
+
+    pub(crate) async fn token(&self, role: NodeRole, uses: u32) -> String {
+        let request = CreateToken { role, uses, ttl_seconds: 600 };
+        self.operator().create_token(&request).await.unwrap().token
+    }
+
+    /// A member with a token of its own.
+    pub(crate) async fn join(&self, role: NodeRole, name: &str) -> Agent {
+        let token = self.token(role, 1).await;
+        let host = Host::new(role, name);
+        let response = host.enroll(self, &token).await.unwrap();
+        host.agent(self, &response)
+    }
+
+    /// Waits until the validator list is in.
+    pub(crate) async fn listed(&self) {
+        eventually("the validator list", async || self.status().await.validators > 0).await;
+    }
+}
+
+/// A machine with keys.
+pub(crate) struct Host {
+    pub(crate) request: EnrollRequest,
+    tls: TlsKey,
+}
+
+impl Host {
+    pub(crate) fn new(role: NodeRole, name: &str) -> Self {
+        let tls = TlsKey::generate().unwrap();
+        let request = EnrollRequest {
+            proof: Proof::JoinToken { token: String::new() },
+            role,
+            name: name.parse().unwrap(),
+            wireguard_key: WireGuardPublicKey::new(picket_pki::random().unwrap()).unwrap(),
+            csr_pem: tls.csr_pem().unwrap(),
+            endpoint: (role == NodeRole::Sentry).then_some(SocketAddr::from(([0, 0, 0, 0], 51820))),
+            machine_id: Some("0123456789abcdef".into()),
+        };
+        Self { request, tls }
+    }
+
+    pub(crate) async fn enroll(&self, mesh: &Mesh, token: &str) -> Result<EnrollResponse, ApiError> {
+        let tls = client_config(mesh.ca(), None).unwrap();
+        let client = AgentClient::new(mesh.agents_url(), tls).unwrap();
+        let proof = Proof::JoinToken { token: token.to_owned() };
+        client.enroll(&EnrollRequest { proof, ..self.request.clone() }).await
+    }
+
+    pub(crate) fn agent(&self, mesh: &Mesh, response: &EnrollResponse) -> Agent {
+        let certificate =
+            ClientCertificate { certificate_pem: response.certificate_pem.clone(), key_pem: self.tls.key_pem() };
+        let node = response.node.clone();
+        Agent { node, certificate, client: None }.connected(mesh)
+    }
+}
+
+/// A member.
+pub(crate) struct Agent {
+    pub(crate) node: NodeId,
+    certificate: ClientCertificate,
+    client: Option<AgentClient>,
+}
+
+impl Agent {
+    /// On a connection of its own, to where the controller listens now.
+    pub(crate) fn connected(self, mesh: &Mesh) -> Self {
+        let tls = client_config(mesh.ca(), Some(&self.certificate)).unwrap();
+        Self { client: Some(AgentClient::new(mesh.agents_url(), tls).unwrap()), ..self }
+    }
+
+    pub(crate) fn client(&self) -> AgentClient {
+        self.client.clone().unwrap()
+    }
+
+    pub(crate) async fn config(&self, after: Generation) -> ConfigAnswer {
+        self.client().config(after).await.unwrap().unwrap()
+    }
+
+    /// What it shall be now.
+    pub(crate) async fn wanted(&self) -> ConfigAnswer {
+        self.config(Generation(0)).await
+    }
+
+    /// Says that `answer` is in force.
+    pub(crate) async fn confirm(&self, answer: &ConfigAnswer) {
+        self.client().report(&report(answer)).await.unwrap();
+    }
+
+    /// A poll that waits for news after `answer`; returns once the controller has it.
+    pub(crate) async fn waiting(
+        &self,
+        mesh: &Mesh,
+        answer: &ConfigAnswer,
+    ) -> tokio::task::JoinHandle<Result<Option<ConfigAnswer>, ApiError>> {
+        let (client, after) = (self.client(), answer.revision);
+        let poll = tokio::spawn(async move { client.config(after).await });
+        eventually("the poll to wait", async || {
+            let nodes = mesh.operator().nodes().await.unwrap();
+            nodes.iter().any(|view| view.node.id == self.node && view.connected)
+        })
+        .await;
+        poll
+    }
+}
+
+/// The report of a host that has everything in force.
+pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
+    NodeReport {
+        applied: answer.revision,
+        digest: Some(answer.digest.clone()),
+        refused: None,
+        wireguard: ReconcilerStatus::InForce,
+        firewall: ReconcilerStatus::InForce,
+        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0 },
+        peers: BTreeMap::new(),
+        engine: "userspace".into(),
+        agent_version: "0.1.0".into(),
+    }
+}
+
+/// Another secret under the same id.
+pub(crate) fn forged(token: &str) -> String {
+    let token: JoinToken = token.parse().unwrap();
+    format!("picket1.{}.{}.{}", token.ca, token.id, "ab".repeat(32))
+}
+
+/// P-Reps of the fake list in its order.
+pub(crate) fn preps(icon: &FakeIcon) -> Vec<PrepId> {
+    let text = |prep: &picket_lab::icon::Prep| prep["address"].as_str().unwrap().to_owned();
+    icon.state().chain.preps.iter().map(|prep| text(prep).parse().unwrap()).collect()
+}
+
+/// Waits for a condition.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

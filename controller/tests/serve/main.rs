@@ -1,0 +1,13 @@
+//! A whole controller in this process, over loopback with real TLS and a fake chain endpoint: what agents, operators and
+//! the chain see of it. No firewall, no tunnel.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod chain;
+mod enroll;
+mod fixture;
+mod operators;
+mod poll;
+mod restart;
+mod revoke;
+mod start;

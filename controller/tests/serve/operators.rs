@@ -1,0 +1,106 @@
+//! Operators: who may look, who may change, and that every answer is one a program can read.
+
+use crate::fixture::{Mesh, eventually, preps};
+use picket_api::{Problem, ProblemKind, operator::CreateToken, problem::CONTENT_TYPE};
+use picket_controller::store::Operator;
+use picket_model::{NodeRole, Timestamp};
+use picket_pki::{OperatorRole, OperatorToken, TokenSecret, client_config};
+use secrecy::ExposeSecret as _;
+
+async fn viewer(mesh: &Mesh) -> String {
+    let token = OperatorToken { id: "op-viewer".parse().unwrap(), secret: TokenSecret::from_bytes([7; 32]) };
+    let row = Operator { id: token.id.clone(), secret_hash: token.secret_hash(), role: OperatorRole::Viewer };
+    let store = mesh.store().await;
+    let mut tx = store.write().await.unwrap();
+    tx.insert_operator(&row, Timestamp::default()).await.unwrap();
+    tx.commit().await.unwrap();
+    token.to_secret_string().expose_secret().to_owned()
+}
+
+/// A client without our types.
+fn http(mesh: &Mesh) -> reqwest::Client {
+    let tls = client_config(mesh.ca(), None).unwrap();
+    reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+}
+
+#[tokio::test]
+async fn a_viewer_sees_everything_and_changes_nothing() {
+    let mesh = Mesh::start().await;
+    let host = mesh.join(NodeRole::Prep, "prep-1").await;
+    let viewer = mesh.operator_with(&viewer(&mesh).await);
+    assert_eq!(viewer.status().await.unwrap().nodes, 1);
+    assert_eq!(viewer.nodes().await.unwrap().len(), 1);
+    viewer.validators().await.unwrap();
+    viewer.events().await.unwrap();
+    let request = CreateToken { role: NodeRole::Prep, uses: 1, ttl_seconds: 60 };
+    assert_eq!(viewer.create_token(&request).await.unwrap_err().kind(), Some(ProblemKind::Forbidden));
+    let error = viewer.revoke("prep-1", &Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), Some(ProblemKind::Forbidden));
+    assert_eq!(host.wanted().await.full.node, host.node);
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_known_opens_nothing() {
+    let mesh = Mesh::start().await;
+    for token in ["", "nonsense", &format!("picket-op1.op-x.{}", "ab".repeat(32))] {
+        let error = mesh.operator_with(token).status().await.unwrap_err();
+        assert_eq!(error.kind(), Some(ProblemKind::Unauthorized), "{token:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_nothing_or_for_ever_is_not_made() {
+    let mesh = Mesh::start().await;
+    for (uses, ttl_seconds) in [(0, 60), (1, 0), (1, u64::MAX)] {
+        let request = CreateToken { role: NodeRole::Prep, uses, ttl_seconds };
+        let error = mesh.operator().create_token(&request).await.unwrap_err();
+        assert_eq!(error.kind(), Some(ProblemKind::BadRequest));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_answered_as_a_problem() {
+    let mesh = Mesh::start().await;
+    let http = http(&mesh);
+    let (agents, operators) = (mesh.agents_url().to_string(), format!("{}/", mesh.operators_url()));
+    let requests = [
+        (404, http.get(format!("{agents}v1/nowhere"))),
+        (404, http.get(format!("{operators}v1/nowhere"))),
+        (405, http.delete(format!("{operators}v1/status"))),
+        (400, http.post(format!("{agents}v1/enroll")).body("not json")),
+        (400, http.post(format!("{agents}v1/enroll")).header("content-type", "application/json").body("{\"a\": 1}")),
+        (401, http.get(format!("{operators}v1/status"))),
+    ];
+    for (status, request) in requests {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        assert_eq!(response.headers()["content-type"], CONTENT_TYPE);
+        let problem: Problem = response.json().await.unwrap();
+        assert_eq!(problem.status, status, "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_plain() {
+    let mesh = Mesh::start().await;
+    mesh.join(NodeRole::Prep, "prep-1").await;
+    mesh.icon.remove(preps(&mesh.icon)[0]).unwrap();
+    let http = http(&mesh);
+    let get = async |path: &str| {
+        let response = http.get(format!("http://{}{path}", mesh.running().health)).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    assert_eq!(get("/health").await.0, 200);
+    assert_eq!(get("/ready").await.0, 200);
+    eventually("the metrics", async || {
+        let text = get("/metrics").await.1;
+        let expect = [
+            "picket_hosts{state=\"active\"} 1",
+            "picket_enrolments_total{result=\"ok\"} 1",
+            "picket_list_to_commit_seconds_count 1",
+            "result=\"ok\"} ",
+        ];
+        expect.iter().all(|line| text.contains(line))
+    })
+    .await;
+}
