@@ -1,1 +1,11 @@
-//! stub
+//! Validator-list sources: what is asked, how answers are read, and the only HTTP client and resolver for them.
+//! Nothing here judges by policy: an [`Observation`](picket_model::Observation) says what a source said, the plan decides.
+
+pub mod fetch;
+pub mod icon;
+pub mod resolve;
+pub mod source;
+
+pub use fetch::{FetchError, FetchLimits, Fetcher};
+pub use resolve::Names;
+pub use source::{Source, SourceError};

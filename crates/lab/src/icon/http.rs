@@ -1,0 +1,107 @@
+//! goloop's HTTP surface (`server/server.go`): paths, statuses and content types, and the ways an endpoint misbehaves.
+
+use super::{Behaviour, ChainState, FakeIcon, rpc};
+use axum::{
+    Router,
+    body::{Body, Bytes},
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const JSON: &str = "application/json; charset=UTF-8";
+const TEXT: &str = "text/plain; charset=UTF-8";
+const HTML: &str = "text/html; charset=UTF-8";
+/// A page as a proxy or a parked domain shows it.
+const PAGE: &str = "<!DOCTYPE html>\n<html><head><title>Maintenance</title></head><body>Back soon.</body></html>\n";
+/// Seconds that a busy endpoint asks to be left alone.
+const RETRY_AFTER: &str = "30";
+
+/// The endpoint's paths.
+pub(super) fn router(fake: FakeIcon) -> Router {
+    let chain = post(default_channel).fallback(not_found);
+    Router::new()
+        .route("/api/v3", chain.clone())
+        .route("/api/v3/", chain)
+        .route("/api/v3/{channel}", post(named_channel).fallback(not_found))
+        .route("/api/v3d", post(debug_disabled))
+        .route("/api/v3d/{channel}", post(debug_disabled))
+        .fallback(not_found)
+        .with_state(fake)
+}
+
+async fn default_channel(State(fake): State<FakeIcon>, body: Bytes) -> Response {
+    answer(&fake, rpc::CHANNEL, &body).await
+}
+
+async fn named_channel(State(fake): State<FakeIcon>, Path(channel): Path<String>, body: Bytes) -> Response {
+    answer(&fake, &channel, &body).await
+}
+
+async fn debug_disabled() -> Response {
+    typed(StatusCode::NOT_FOUND, TEXT, "debug API is disabled")
+}
+
+async fn not_found() -> StatusCode {
+    StatusCode::NOT_FOUND
+}
+
+async fn answer(fake: &FakeIcon, channel: &str, body: &[u8]) -> Response {
+    let state = {
+        let mut state = fake.lock();
+        state.requests += 1;
+        state.clone()
+    };
+    let mut chain = state.chain;
+    match state.behaviour {
+        Behaviour::Normal => {}
+        Behaviour::Html => return typed(StatusCode::OK, HTML, PAGE),
+        Behaviour::Status(code) => return status(code),
+        Behaviour::Stall => std::future::pending().await,
+        Behaviour::Huge(bytes) => return typed(StatusCode::OK, JSON, huge(bytes)),
+        Behaviour::EmptyPreps => chain.preps.clear(),
+        Behaviour::HalfPreps => chain.preps.truncate(chain.preps.len() / 2),
+        Behaviour::WrongChain => chain.nid += 1,
+        Behaviour::Lie(preps) => chain.preps = preps,
+    }
+    if channel != rpc::CHANNEL {
+        return typed(StatusCode::NOT_FOUND, TEXT, "No channel");
+    }
+    json_rpc(&chain, body)
+}
+
+fn json_rpc(chain: &ChainState, body: &[u8]) -> Response {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let reply = rpc::answer(chain, body, u64::try_from(now.as_micros()).unwrap_or_default());
+    let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match reply.body {
+        // goloop ends a JSON body with a line feed.
+        Some(body) => typed(status, JSON, format!("{body}\n")),
+        None => status.into_response(),
+    }
+}
+
+fn status(code: u16) -> Response {
+    let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let page = typed(status, HTML, PAGE);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            ([(header::RETRY_AFTER, RETRY_AFTER)], page).into_response()
+        }
+        _ => page,
+    }
+}
+
+fn huge(bytes: usize) -> Vec<u8> {
+    let mut body = vec![b' '; bytes];
+    if let Some(first) = body.first_mut() {
+        *first = b'[';
+    }
+    body
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, kind)], body.into()).into_response()
+}
