@@ -1,4 +1,5 @@
 //! The client against a fake ICON endpoint over loopback, and against servers that break the rules of HTTP and TLS.
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use picket_chain::{FetchError, FetchLimits, Fetcher, Source, icon::AnswerError};
 use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
@@ -228,6 +229,6 @@ async fn reply(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: Vec<u8>)
     let mut request = [0; 4096];
     if matches!(stream.read(&mut request).await, Ok(1..)) && stream.write_all(&answer).await.is_ok() {
         let _ = stream.flush().await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -45,7 +45,7 @@ fn an_entry_keeps_what_the_chain_says() {
     assert_eq!((penalised[0].grade, penalised[0].penalty), (Grade::Candidate, 3));
 
     let validator = &observe(GOLOOP).entries[&"hxc9618bead192abbefdecf149b33e817fa05c1ed4".parse().unwrap()];
-    assert_eq!((validator.jail_flags, validator.power), (Some(0), Some(0x39e7_139a_8c08_fa06_0000_00)));
+    assert_eq!((validator.jail_flags, validator.power), (Some(0), Some(0x0039_e713_9a8c_08fa_0600_0000)));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn answers_that_are_no_list_are_named() {
 #[test]
 fn another_chain_is_not_believed() {
     let list = json!({"blockHeight": "0x10", "preps": [entry(1)]});
-    let check = |info: Value, expect: &str| check(batch(info, list.clone()).to_string().as_bytes(), expect);
+    let check = |info: Value, expect: &str| check(batch(&info, &list).to_string().as_bytes(), expect);
     check(json!({"nid": "0x53"}), "the endpoint is on chain 0x53, not on 0x1");
     let no_chain_id = AnswerError::NoChainId.to_string();
     check(json!({"nid": 1}), &no_chain_id);
@@ -289,7 +289,7 @@ fn check(body: &[u8], expect: &str) {
 
 fn observe(fixture: &str) -> Observation {
     let list: Value = serde_json::from_str(fixture).unwrap();
-    parsed(&batch(json!({"nid": "0x1"}), list["result"].clone())).unwrap()
+    parsed(&batch(&json!({"nid": "0x1"}), &list["result"])).unwrap()
 }
 
 fn parsed(answer: &Value) -> Result<Observation, AnswerError> {
@@ -300,12 +300,12 @@ fn source() -> SourceId {
     "icon.example".parse().unwrap()
 }
 
-fn batch(info: Value, list: Value) -> Value {
+fn batch(info: &Value, list: &Value) -> Value {
     json!([{"jsonrpc": "2.0", "result": info, "id": 1}, {"jsonrpc": "2.0", "result": list, "id": 2}])
 }
 
 fn answer(preps: &[Value]) -> Value {
-    batch(json!({"nid": "0x1"}), json!({"blockHeight": "0x10", "preps": preps}))
+    batch(&json!({"nid": "0x1"}), &json!({"blockHeight": "0x10", "preps": preps}))
 }
 
 fn entry(number: u8) -> Value {
