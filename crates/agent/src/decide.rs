@@ -91,6 +91,35 @@ pub fn full_jitter(random: u32, longest: Duration) -> Duration {
     longest.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
+/// When tunnels without a first handshake are dialled again: soon after they are wanted, then ever more seldom, so that
+/// an answer over a slow path finds its question still open; after some seconds WireGuard's own pace is left to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redial {
+    pause: Duration,
+}
+
+impl Redial {
+    const FIRST: Duration = Duration::from_millis(50);
+    /// WireGuard itself tries again every five seconds (whitepaper section 6.1, Rekey-Timeout).
+    const LAST: Duration = Duration::from_secs(5);
+
+    /// For tunnels that have just become wanted.
+    pub fn begin() -> Self {
+        Self { pause: Self::FIRST }
+    }
+
+    /// How long to wait before dialling again; `None` where it is left to WireGuard.
+    pub fn pause(self) -> Option<Duration> {
+        (self.pause < Self::LAST).then_some(self.pause)
+    }
+
+    /// After dialling once more.
+    #[must_use]
+    pub fn dialled(self) -> Self {
+        Self { pause: self.pause * 2 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +182,13 @@ mod tests {
     #[test]
     fn the_guard_outranks_the_controller() {
         check(|offered| offered.firewall.guarded.clear(), "the guard refuses revision 9: it leaves");
+    }
+
+    #[test]
+    fn redials_double_and_end_before_wireguards_own_pace() {
+        let pauses = std::iter::successors(Some(Redial::begin()), |redial| Some(redial.dialled()));
+        let pauses: Vec<_> = pauses.map_while(Redial::pause).map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 3200]);
     }
 
     #[test]

@@ -100,6 +100,14 @@ impl HostTunnels {
         }
     }
 
+    /// Dials peers that have not had a handshake yet once more.
+    pub async fn redial(&mut self) -> Result<()> {
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.redial().await.context("dial peers again")?;
+        }
+        Ok(())
+    }
+
     fn device(&self, wanted: &WireGuardConfig) -> Result<DeviceConfig> {
         Ok(DeviceConfig::from_model(&self.name, self.key.clone(), wanted)?)
     }

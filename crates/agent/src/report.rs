@@ -4,6 +4,7 @@ use crate::{reconcile::Found, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
 use std::{future::Future, pin::Pin, time::Duration};
+use tokio::time::Instant;
 
 /// The report on what was found, by a host that holds the content with this digest.
 pub fn report(
@@ -33,13 +34,18 @@ type Sending = Pin<Box<dyn Future<Output = (NodeReport, Result<(), ApiError>)>>>
 pub struct Reporter {
     newest: Option<NodeReport>,
     sending: Option<Sending>,
+    /// When the one under way leaves; until then a newer one may take its place.
+    leaves_at: Option<Instant>,
 }
 
 impl Reporter {
-    /// Sends a report, or keeps it in place of the one that waits.
-    pub fn put(&mut self, report: NodeReport, client: &AgentClient) {
+    /// Sends a report after a while, or keeps it in place of the one that waits.
+    pub fn put(&mut self, report: NodeReport, client: &AgentClient, delay: Duration) {
+        if self.leaves_at.is_some_and(|leaves_at| Instant::now() < leaves_at) {
+            self.sending = None;
+        }
         self.newest = Some(report);
-        self.send_newest(client, Duration::ZERO);
+        self.send_newest(client, delay);
     }
 
     /// Waits until a report has arrived or failed to; forever where none is under way. May be dropped at any time.
@@ -60,6 +66,7 @@ impl Reporter {
         }
         let Some(report) = self.newest.take() else { return };
         let client = client.clone();
+        self.leaves_at = Some(Instant::now() + delay);
         self.sending = Some(Box::pin(async move {
             pause(delay).await;
             let result = client.report(&report).await;

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::Place,
-    decide::{Refusal, judge},
+    decide::{Redial, Refusal, judge},
     guard::{Guard, GuardRules},
     host,
     identity::{Identity, Keys, client_certificate},
@@ -49,6 +49,7 @@ enum Event {
     Reported(Result<(), ApiError>),
     Drift,
     Look,
+    Redial,
     Stop(&'static str),
 }
 
@@ -104,6 +105,8 @@ struct Agent {
     found: Option<Found>,
     drift: Interval,
     look: Duration,
+    redial: Redial,
+    redial_at: Instant,
 }
 
 impl Agent {
@@ -124,11 +127,14 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             look: LOOK[0],
+            redial: Redial::begin(),
+            redial_at: Instant::now(),
         }
     }
 
     async fn work(mut self, mut signals: Signals) -> Result<End> {
         self.bring_into_force().await;
+        self.dial_soon();
         notify(NotifyState::Ready);
         let mut poll = self.controllers.poll(self.held.ledger.revision(), Duration::ZERO);
         loop {
@@ -139,6 +145,7 @@ impl Agent {
                 answer = &mut poll => Event::Answered(answer),
                 sent = self.reporter.sent() => Event::Reported(sent),
                 () = sleep_until(look_at), if waits => Event::Look,
+                () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
                 _ = self.drift.tick() => Event::Drift,
             };
             match event {
@@ -156,6 +163,7 @@ impl Agent {
                 Event::Reported(sent) => self.reported(sent),
                 Event::Drift => self.bring_into_force().await,
                 Event::Look => self.look().await,
+                Event::Redial => self.redial().await,
             }
         }
     }
@@ -171,6 +179,9 @@ impl Agent {
             Err(error) => {
                 let delay = self.controllers.failed(&error);
                 self.controllers.turn();
+                // A poll may wait for long; the report that goes with it tells at once that the controller is back,
+                // and a controller that lost what it knew learns how this host stands.
+                self.tell_after(delay);
                 return self.controllers.poll(held, delay);
             }
         };
@@ -180,6 +191,7 @@ impl Agent {
             Ok(config) => {
                 let accepted = self.accept(config, digest);
                 self.bring_into_force().await;
+                self.dial_soon();
                 let (after, delay) = if accepted { (offered, Duration::ZERO) } else { (held, AFTER_NONSENSE) };
                 self.controllers.poll(after, delay)
             }
@@ -247,17 +259,35 @@ impl Agent {
         }
     }
 
+    /// Dials again soon what has no handshake yet.
+    fn dial_soon(&mut self) {
+        self.redial = Redial::begin();
+        self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
+    }
+
+    async fn redial(&mut self) {
+        if let Err(error) = self.tunnels.redial().await {
+            warn!(error = format!("{error:#}"), "peers without a handshake not dialled again");
+        }
+        self.redial = self.redial.dialled();
+        self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
+    }
+
     fn waits_for_handshake(&self) -> bool {
         self.found.as_ref().is_some_and(|found| alive(&found.peers) < found.peers.len())
     }
 
     /// Reports what was found last, to the controller and to whoever asks on this host.
     fn tell(&mut self) {
+        self.tell_after(Duration::ZERO);
+    }
+
+    fn tell_after(&mut self, delay: Duration) {
         let Some(found) = &self.found else { return };
         let report = report(found, self.applied, self.digest.as_ref(), self.refused.clone(), self.tunnels.engine());
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
-        self.reporter.put(word.report, self.controllers.client());
+        self.reporter.put(word.report, self.controllers.client(), delay);
     }
 
     fn reported(&mut self, sent: Result<(), ApiError>) {

@@ -10,6 +10,7 @@ use crate::{
         netlink::{Link, Links},
     },
 };
+use picket_model::WireGuardPublicKey;
 use std::fmt;
 
 /// The changes one step made, or has still to make. Its text is one change a line.
@@ -80,6 +81,18 @@ impl Tunnel {
         let changes = self.bring_into_force(wanted, |changes| changes).await?;
         self.previous = Some(wanted.clone());
         Ok(changes)
+    }
+
+    /// Dials every peer with an endpoint that has not had a handshake yet once more, at once: WireGuard by itself waits
+    /// five seconds after a first try that was lost, and on a join the other end often learns of us a moment later.
+    /// Such a peer has no session to lose, so it is taken away and added again, which every engine answers with a
+    /// handshake. Returns how many were dialled.
+    pub async fn redial(&mut self) -> Result<usize, Error> {
+        let Some(wanted) = &self.previous else { return Ok(0) };
+        let found = self.device.observe().await?;
+        let changes = redials(wanted, &found);
+        self.device.apply(&changes).await?;
+        Ok(changes.len() / 2)
     }
 
     /// Reads the device back.
@@ -156,6 +169,12 @@ impl Changes {
     }
 }
 
+fn redials(wanted: &DeviceConfig, found: &DeviceState) -> Vec<DeviceChange> {
+    let never = |key: &WireGuardPublicKey| found.peers.get(key).is_some_and(|peer| peer.last_handshake.is_none());
+    let silent = wanted.peers.iter().filter(|(key, peer)| peer.endpoint.is_some() && never(key));
+    silent.flat_map(|(key, peer)| [DeviceChange::RemovePeer(*key), DeviceChange::AddPeer(*key, peer.clone())]).collect()
+}
+
 /// A kernel device takes its port only when its link comes up.
 fn port_taken(error: Error, change: &LinkChange, wanted: &DeviceConfig) -> Error {
     match error {
@@ -165,5 +184,43 @@ fn port_taken(error: Error, change: &LinkChange, wanted: &DeviceConfig) -> Error
             Error::PortTaken { port: wanted.listen_port }
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PeerConfig, PeerState, PrivateKey};
+    use picket_model::Timestamp;
+
+    #[test]
+    fn only_peers_that_can_be_dialled_and_never_answered_are_dialled_again() {
+        let key = |byte| WireGuardPublicKey::new([byte; 32]).unwrap();
+        let peer = |endpoint: Option<&str>| PeerConfig {
+            endpoint: endpoint.map(|text| text.parse().unwrap()),
+            ..PeerConfig::default()
+        };
+        let wanted = DeviceConfig {
+            name: "picket0".into(),
+            private_key: PrivateKey::from_random([1; 32]),
+            listen_port: 0,
+            addresses: [].into(),
+            mtu: 1420,
+            peers: [
+                (key(2), peer(Some("192.0.2.2:51820"))),
+                (key(3), peer(Some("192.0.2.3:51820"))),
+                (key(4), peer(None)),
+                (key(5), peer(Some("192.0.2.5:51820"))),
+            ]
+            .into(),
+        };
+        let state = |last_handshake| PeerState { last_handshake, ..PeerState::default() };
+        let found = DeviceState {
+            peers: [(key(2), state(None)), (key(3), state(Some(Timestamp::from_millis(1)))), (key(4), state(None))]
+                .into(),
+            ..DeviceState::default()
+        };
+        let expected = [DeviceChange::RemovePeer(key(2)), DeviceChange::AddPeer(key(2), wanted.peers[&key(2)].clone())];
+        assert_eq!(redials(&wanted, &found), expected);
     }
 }
