@@ -77,9 +77,10 @@ async fn admit(
     from: IpAddr,
     now: Timestamp,
 ) -> Result<(Node, SignedCertificate), Refused> {
+    // Strangers must not queue for the one place of a writer: they end here.
+    proven(&mut controller.store.read().await?, token).await?;
     let mut tx = controller.store.write().await?;
-    let known = tx.token(&token.id).await?.filter(|known| known.secret_hash == token.secret_hash());
-    let known = known.ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here"))?;
+    let known = proven(&mut tx, token).await?;
     if known.role != request.role {
         let detail = format!("this join token is for a {}, not for a {}", known.role, request.role);
         return Err(no(ProblemKind::TokenRole, detail));
@@ -132,6 +133,12 @@ async fn admit(
     tx.commit().await?;
     tracing::info!(node = %node.name, id = %node.id, role = %node.role, %from, token = %known.id, "host enrolled");
     Ok((node, certificate))
+}
+
+/// The token as kept, if whoever sent it knows its secret.
+async fn proven(tx: &mut Transaction, token: &JoinToken) -> Result<Token, Refused> {
+    let known = tx.token(&token.id).await?.filter(|known| known.secret_hash == token.secret_hash());
+    known.ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here"))
 }
 
 /// What can be wrong with a request whatever the mesh looks like.

@@ -9,11 +9,11 @@ use crate::{
     store::{Actor, MergeRow, SourceRow, StoreError, Transaction},
 };
 use picket_api::operator::RefusedView;
-use picket_chain::{FetchError, FetchLimits, Fetcher, Names, Source, fetch::FetcherError};
-use picket_model::{Observation, SourceId, Timestamp, ValidatorSet};
-use picket_plan::{Merged, merge, names_in};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Names as Resolver, Source, fetch::FetcherError};
+use picket_model::{DnsName, Observation, SourceId, Timestamp, ValidatorSet};
+use picket_plan::{Merged, Names, merge, names_in};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -25,13 +25,14 @@ const LAST_CALL: Duration = Duration::from_secs(2);
 /// Longest rest a source may ask for by `Retry-After`.
 const LONGEST_REST: Duration = Duration::from_mins(10);
 
-/// What asks the sources, and which of them asked to be left alone.
+/// What asks the sources, which of them asked to be left alone, and what names resolved to in the last round.
 pub(crate) struct Poller {
     fetcher: Fetcher,
-    names: Names,
     sources: Vec<Source>,
     nid: u64,
     resting: BTreeMap<SourceId, Instant>,
+    names: Names,
+    resolver: Resolver,
 }
 
 /// What one source gave.
@@ -42,10 +43,11 @@ impl Poller {
     pub(crate) fn new(chain: &Chain) -> Result<Self, FetcherError> {
         Ok(Self {
             fetcher: Fetcher::new(FetchLimits::default())?,
-            names: Names::default(),
             sources: chain.sources.iter().map(|source| source.0.clone()).collect(),
             nid: chain.nid,
             resting: BTreeMap::new(),
+            names: Names::new(),
+            resolver: Resolver::default(),
         })
     }
 
@@ -97,6 +99,18 @@ impl Poller {
             answers.insert(id, answer.map_err(|error| error.to_string()));
         }
     }
+
+    /// Looks up the names that no round has seen yet; the others are used as the last round left them.
+    async fn resolve_new(&mut self, names: &BTreeSet<DnsName>) {
+        let new = names.iter().filter(|name| !self.names.contains_key(*name)).cloned().collect();
+        let found = self.resolver.resolve(new).await;
+        self.names.extend(found);
+    }
+
+    /// Looks up all names for the next round, and forgets those that are in use no more.
+    async fn refresh(&mut self, names: BTreeSet<DnsName>) {
+        self.names = self.resolver.resolve(names).await;
+    }
 }
 
 /// Polls at once, and then again and again.
@@ -109,7 +123,8 @@ pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
     }
 }
 
-/// One round: ask, resolve, merge, keep, plan.
+/// One round: ask, resolve, merge, keep, plan, and only then look again at names that were known: a dead name server must
+/// not hold up a removal.
 pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Result<(), StoreError> {
     let answers = poller.ask().await;
     let arrived = Instant::now();
@@ -121,7 +136,8 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
     }
     let seen: Vec<Observation> = answers.values().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
     let policy = controller.store.read().await?.policy().await?.unwrap_or_default().1;
-    let names = poller.names.resolve(names_in(&seen, &policy)).await;
+    let names = names_in(&seen, &policy);
+    poller.resolve_new(&names).await;
 
     let at = now();
     let mut tx = controller.store.write().await?;
@@ -129,13 +145,16 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
     let before = tx.merged().await?;
     let first = ValidatorSet::default();
     let previous = before.as_ref().map_or(&first, |row| &row.set);
-    let merged = merge(previous, &seen, poller.sources.len(), &names, &policy, at);
+    let merged = merge(previous, &seen, poller.sources.len(), &poller.names, &policy, at);
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
-    tx.put_merged(&row(&merged, before.as_ref(), at)).await?;
+    tx.put_merged(&row(&merged, before.as_ref(), &seen, at)).await?;
     tx.commit().await?;
     controller.listed.store(!merged.set.is_empty(), Ordering::Relaxed);
     if let plan::Planned::Committed(_) = plan::run_once(controller).await? {
         controller.counts.list_to_commit.observe(arrived.elapsed().as_secs_f64());
+    }
+    if !seen.is_empty() {
+        poller.refresh(names).await;
     }
     Ok(())
 }
@@ -168,14 +187,17 @@ async fn keep_sources(
     Ok(())
 }
 
-fn row(merged: &Merged, before: Option<&MergeRow>, at: Timestamp) -> MergeRow {
-    let refused = merged.refused.iter().map(|(source, refused)| {
+/// The merge as kept. What a source that did not answer refused or named before still stands.
+fn row(merged: &Merged, before: Option<&MergeRow>, seen: &[Observation], at: Timestamp) -> MergeRow {
+    let now = merged.refused.iter().map(|(source, refused)| {
         let (source, refused) = (source.clone(), refused.clone());
         RefusedView { source, refused }
     });
+    let silent = |entry: &&RefusedView| !seen.iter().any(|observation| observation.source == entry.source);
+    let former = before.into_iter().flat_map(|row| row.refused.iter()).filter(silent).cloned();
     MergeRow {
         set: merged.set.clone(),
-        refused: refused.collect(),
+        refused: now.chain(former).collect(),
         held: merged.held.clone(),
         findings: merged.findings.clone(),
         height: merged.height.or(before.and_then(|row| row.height)),

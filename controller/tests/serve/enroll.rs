@@ -5,7 +5,7 @@ use picket_api::ProblemKind;
 use picket_controller::store::Token;
 use picket_model::{NodeRole, Timestamp};
 use picket_pki::JoinToken;
-use std::time::SystemTime;
+use std::{collections::BTreeSet, time::SystemTime};
 
 const SENTRY: NodeRole = NodeRole::Sentry;
 
@@ -121,4 +121,17 @@ async fn a_request_that_is_not_one_is_refused() {
     host.request.endpoint = Some("192.0.2.1:0".parse().unwrap());
     assert_eq!(host.enroll(&mesh, &token).await.unwrap_err().kind(), Some(ProblemKind::BadRequest));
     assert!(Host::new(SENTRY, "sentry-1").enroll(&mesh, &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn twenty_hosts_join_at_once() {
+    let mesh = Mesh::start().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let token = mesh.token(SENTRY, 20).await;
+    let hosts: Vec<Host> = (0..20).map(|number| Host::new(SENTRY, &format!("sentry-{number}"))).collect();
+    let joined = futures_util::future::join_all(hosts.iter().map(|host| host.enroll(&mesh, &token))).await;
+    let addresses: BTreeSet<_> = joined.into_iter().map(|response| response.unwrap().overlay.v4).collect();
+    assert_eq!(addresses.len(), 20);
+    assert_eq!(prep.wanted().await.full.wireguard.peers.len(), 20);
+    assert_eq!(Host::new(SENTRY, "late").enroll(&mesh, &token).await.unwrap_err().kind(), Some(ProblemKind::TokenUsed));
 }
