@@ -8,7 +8,7 @@ use crate::{
     state::StateDir,
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use picket_api::{AgentClient, ApiError, EnrollRequest, EnrollResponse, Proof};
+use picket_api::{AgentClient, ApiError, EnrollRequest, EnrollResponse, ProblemKind, Proof};
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{JoinToken, client_config};
 use secrecy::ExposeSecret as _;
@@ -72,11 +72,23 @@ async fn ask(controllers: &[String], token: &JoinToken, request: &EnrollRequest)
         let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
         match AgentClient::new(base, tls.clone())?.enroll(request).await {
             Ok(response) => return Ok(response),
-            Err(ApiError::Problem(problem)) => bail!("the controller refused: {}", problem.detail),
+            Err(ApiError::Problem(problem)) => {
+                bail!("the controller refused: {}{}", problem.detail, remedy(problem.kind))
+            }
             Err(error) => silent.push(error.to_string()),
         }
     }
     bail!("no controller with the CA fingerprint of the join token answered: {}", silent.join("; "))
+}
+
+/// What the operator does about a refusal, where that is the same every time.
+fn remedy(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::TokenRole => "; make a token for this role, or enrol with the other role's agent",
+        ProblemKind::TokenUnknown | ProblemKind::TokenExpired | ProblemKind::TokenUsed => "; make a new token",
+        ProblemKind::NameTaken => "; give this host another name with --name",
+        _ => "",
+    }
 }
 
 /// A repeat of what was done is done; anything else would take the host out of its mesh.
