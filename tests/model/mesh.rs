@@ -175,6 +175,7 @@ impl Mesh {
             seen_at: Timestamp::from_millis(0),
             entries: self.chain.clone(),
             refused: Vec::new(),
+            doubted: BTreeMap::new(),
         };
         let seen: Vec<Observation> = answered.then_some(answer).into_iter().collect();
         let now = Timestamp::from_millis(0);

@@ -27,22 +27,9 @@ fn refused(mesh: &Mesh, host: &str, program: Program, token: &str, part: &str) {
 fn bad_tokens_are_refused() {
     let mesh = small_mesh("tokens");
     let token = mesh.controller.token(NodeRole::Sentry).unwrap();
-    refused(&mesh, "wrong-role", Program::PrepAgent, &token, "role");
+    refused(&mesh, "wrong-role", Program::PrepAgent, &token, "for a sentry, not for a prep");
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
-    let swap = |text: &str| -> String {
-        text.chars()
-            .map(|c| {
-                if c == '0' {
-                    '1'
-                } else if c == '1' {
-                    '0'
-                } else {
-                    c
-                }
-            })
-            .collect()
-    };
-    parts[1] = swap(&parts[1]);
+    parts[1] = parts[1].chars().rev().collect();
     refused(&mesh, "wrong-ca", Program::SentryAgent, &parts.join("."), "fingerprint");
     refused(&mesh, "no-token", Program::SentryAgent, "picket1.nonsense", "token");
     let expired = mesh.controller.picket(&["token", "create", "--role", "sentry", "--ttl", "1ms"]);

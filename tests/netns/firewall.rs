@@ -95,7 +95,7 @@ fn another_programs_table_stays_byte_for_byte() {
     let foreign = "table inet foreign {\n\
         \tset friends {\n\t\ttypeof ip saddr\n\t\telements = { 192.0.2.7 }\n\t}\n\
         \tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tip saddr @friends accept\n\t}\n}\n";
-    let mesh = small_mesh("foreign");
+    let mut mesh = small_mesh("foreign");
     let prep = &mesh.preps[0];
     prep.host.load_nft(foreign).unwrap();
     let before = prep.host.nft(&["-a", "list", "table", "inet", "foreign"]).unwrap();
@@ -103,9 +103,11 @@ fn another_programs_table_stays_byte_for_byte() {
     mesh.icon.remove(mesh.validators[0].prep).unwrap();
     wait_until("our table to change", SOON, || table(prep) != ours).unwrap();
     assert_eq!(before, prep.host.nft(&["-a", "list", "table", "inet", "foreign"]).unwrap());
-    let output = prep.command(&["uninstall", "--yes"]).unwrap();
-    output.success().unwrap();
+    mesh.preps[0].kill();
+    let prep = &mesh.preps[0];
+    prep.command(&["uninstall", "--yes"]).unwrap().success().unwrap();
     assert_eq!(before, prep.host.nft(&["-a", "list", "table", "inet", "foreign"]).unwrap());
+    prep.rules_in_kernel().unwrap_err();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use picket_lab::{
 };
 
 /// The endpoint behaves so; the set and the ports stay, and the status says `part`.
-fn check(mesh: &Mesh, behaviour: Behaviour, part: &str) {
+fn check(mesh: &Mesh, behaviour: &Behaviour, part: &str) {
     let before = mesh.controller.validators().unwrap().validators;
     mesh.icon.set_behaviour(behaviour.clone());
     wait_until(&format!("the status to tell of {behaviour:?} with {part:?}"), SOON * 2, || {
@@ -38,19 +38,19 @@ fn check(mesh: &Mesh, behaviour: Behaviour, part: &str) {
 fn no_bad_answer_moves_the_firewall() {
     let mesh = small_mesh("bad answers");
     let _servers = serve_on(&mesh.preps[0]);
-    check(&mesh, Behaviour::Html, "not JSON");
-    check(&mesh, Behaviour::Status(503), "503");
-    check(&mesh, Behaviour::WrongChain, "chain");
-    check(&mesh, Behaviour::EmptyPreps, "empty");
-    check(&mesh, Behaviour::Huge(10 * 1024 * 1024), "larger than");
-    check(&mesh, Behaviour::HalfPreps, "max_removed");
+    check(&mesh, &Behaviour::Html, "not JSON");
+    check(&mesh, &Behaviour::Status(503), "503");
+    check(&mesh, &Behaviour::WrongChain, "chain");
+    check(&mesh, &Behaviour::EmptyPreps, "empty");
+    check(&mesh, &Behaviour::Huge(10 * 1024 * 1024), "more than 4194304 bytes");
+    check(&mesh, &Behaviour::HalfPreps, "max_removed");
 }
 
 #[test]
 fn an_endpoint_that_stalls_or_is_gone_moves_nothing() {
     let mesh = small_mesh("stalls");
     let _servers = serve_on(&mesh.preps[0]);
-    check(&mesh, Behaviour::Stall, "s");
+    check(&mesh, &Behaviour::Stall, "no whole answer");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::{
     fmt,
     net::IpAddr,
     num::NonZeroU16,
+    sync::{Arc, LazyLock},
 };
 
 /// Why traffic is let in.
@@ -118,14 +119,21 @@ impl fmt::Display for Reason {
 }
 
 /// Networks let in, each with all reasons why. Networks may overlap; lowering to a firewall normalises them.
+///
+/// A clone shares the entries until one of the two changes: a thousand hosts have one and the same validator set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct AllowSet(pub BTreeMap<IpNet, BTreeSet<Reason>>);
+pub struct AllowSet(#[serde(with = "shared")] pub Arc<BTreeMap<IpNet, BTreeSet<Reason>>>);
 
 impl AllowSet {
     /// Lets a network in for one more reason. Kept in canonical form, in which packets' addresses are compared.
     pub fn insert(&mut self, network: IpNet, reason: Reason) {
-        self.0.entry(canonical_network(network)).or_default().insert(reason);
+        Arc::make_mut(&mut self.0).entry(canonical_network(network)).or_default().insert(reason);
+    }
+
+    /// Keeps only the networks that `keep` wants.
+    pub fn retain(&mut self, mut keep: impl FnMut(&IpNet) -> bool) {
+        Arc::make_mut(&mut self.0).retain(|network, _| keep(network));
     }
 
     /// Every entry that covers an address.
@@ -149,8 +157,22 @@ pub struct FirewallPolicy {
 impl FirewallPolicy {
     /// The allow set of a purpose; empty where none was given.
     pub fn allowed(&self, purpose: Purpose) -> &AllowSet {
-        static NOBODY: AllowSet = AllowSet(BTreeMap::new());
+        static NOBODY: LazyLock<AllowSet> = LazyLock::new(AllowSet::default);
         self.allow.get(&purpose).unwrap_or(&NOBODY)
+    }
+}
+
+/// On the wire a shared value is the value.
+mod shared {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(value: &Arc<T>, to: S) -> Result<S::Ok, S::Error> {
+        T::serialize(value, to)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Arc<T>, D::Error> {
+        T::deserialize(from).map(Arc::new)
     }
 }
 

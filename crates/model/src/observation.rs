@@ -45,4 +45,8 @@ pub struct Observation {
     pub entries: BTreeMap<PrepId, ObservedValidator>,
     /// Entries refused, in the order of the answer.
     pub refused: Vec<Refused>,
+    /// Active P-Reps among the refused, with their grade where it could be read: they are on the list, so what was known
+    /// of them before may stay.
+    #[serde(default)]
+    pub doubted: BTreeMap<PrepId, Option<Grade>>,
 }

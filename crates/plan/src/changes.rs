@@ -34,7 +34,7 @@ fn node_changes(before: &NodeConfig, after: &NodeConfig, lines: &mut Vec<String>
     );
     for purpose in Purpose::ALL {
         let (old, new) = (before.firewall.allowed(purpose), after.firewall.allowed(purpose));
-        for (network, reasons) in &new.0 {
+        for (network, reasons) in new.0.iter() {
             match old.0.get(network) {
                 None => lines.push(format!("{id}: + {network} for {purpose}: {}", joined(reasons))),
                 Some(known) if known != reasons => {

@@ -110,8 +110,16 @@ pub fn parse(
         found if found > MOST_ENTRIES => return Err(AnswerError::TooMany { found }),
         _ => {}
     }
-    let (entries, refused) = read_entries(preps);
-    Ok(Observation { source: source.clone(), height, seen_at, entries, refused })
+    let mut observation = Observation {
+        source: source.clone(),
+        height,
+        seen_at,
+        entries: BTreeMap::new(),
+        refused: Vec::new(),
+        doubted: BTreeMap::new(),
+    };
+    read_entries(preps, &mut observation);
+    Ok(observation)
 }
 
 /// The result of the member with this id.
@@ -156,28 +164,31 @@ fn rpc_error(error: &Value) -> AnswerError {
     AnswerError::Rpc { code, message: shortened(&message) }
 }
 
-fn read_entries(preps: &[Value]) -> (BTreeMap<PrepId, ObservedValidator>, Vec<Refused>) {
+fn read_entries(preps: &[Value], observation: &mut Observation) {
     let mut copies: BTreeMap<PrepId, usize> = BTreeMap::new();
     for prep in preps.iter().filter_map(owner) {
         *copies.entry(prep).or_default() += 1;
     }
-    let (mut entries, mut refused) = (BTreeMap::new(), Vec::new());
     for (place, value) in preps.iter().enumerate() {
-        let read = match owner(value) {
+        let owner = owner(value);
+        let read = match owner {
             Some(prep) if copies.get(&prep).is_some_and(|copies| *copies > 1) => Err(EntryError::Copied),
             _ => read_entry(value),
         };
         match read {
             Ok(entry) => {
-                entries.insert(entry.prep, entry);
+                observation.entries.insert(entry.prep, entry);
             }
             Err(reason) => {
-                let entry = owner(value).map_or_else(|| format!("entry {}", place + 1), |prep| prep.to_string());
-                refused.push(Refused { entry, reason: reason.to_string() });
+                let entry = owner.map_or_else(|| format!("entry {}", place + 1), |prep| prep.to_string());
+                observation.refused.push(Refused { entry, reason: reason.to_string() });
+                if let (Some(prep), false) = (owner, matches!(reason, EntryError::NotActive(_))) {
+                    let grade = value.as_object().and_then(|entry| read_grade(entry).ok());
+                    observation.doubted.insert(prep, grade);
+                }
             }
         }
     }
-    (entries, refused)
 }
 
 fn owner(entry: &Value) -> Option<PrepId> {
@@ -216,13 +227,7 @@ fn read_entry(value: &Value) -> Result<ObservedValidator, EntryError> {
         None | Some(0) => {}
         Some(status) => return Err(EntryError::NotActive(status)),
     }
-    let grade = match optional_number::<u8>(entry, "grade")?.ok_or(EntryError::Missing("grade"))? {
-        0 => Grade::Main,
-        1 => Grade::Sub,
-        2 => Grade::Candidate,
-        3 => Grade::None,
-        other => return Err(EntryError::Grade(other)),
-    };
+    let grade = read_grade(entry)?;
     // A P-Rep that never set a node key signs with its owner key.
     let node_address = if entry.contains_key("nodeAddress") { text(entry, "nodeAddress")? } else { address };
     Ok(ObservedValidator {
@@ -234,6 +239,16 @@ fn read_entry(value: &Value) -> Result<ObservedValidator, EntryError> {
         jail_flags: optional_number(entry, "jailFlags")?,
         power: optional_number(entry, "power")?,
     })
+}
+
+fn read_grade(entry: &Map<String, Value>) -> Result<Grade, EntryError> {
+    match optional_number::<u8>(entry, "grade")?.ok_or(EntryError::Missing("grade"))? {
+        0 => Ok(Grade::Main),
+        1 => Ok(Grade::Sub),
+        2 => Ok(Grade::Candidate),
+        3 => Ok(Grade::None),
+        other => Err(EntryError::Grade(other)),
+    }
 }
 
 fn text<'a>(entry: &'a Map<String, Value>, field: &'static str) -> Result<&'a str, EntryError> {

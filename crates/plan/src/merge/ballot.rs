@@ -1,7 +1,7 @@
 //! Counts which source names which endpoint for which P-Rep, and judges each entry by policy before it counts.
 
 use picket_model::{
-    Host, Observation, ObservedValidator, P2pEndpoint, Policy, PrepId, Refused, SourceId,
+    Grade, Host, Observation, ObservedValidator, P2pEndpoint, Policy, PrepId, Refused, SourceId,
     endpoint::check_public_address,
 };
 use std::{
@@ -14,7 +14,8 @@ use std::{
 pub(super) struct Ballot<'a> {
     pub(super) candidates: BTreeMap<PrepId, BTreeMap<&'a P2pEndpoint, Votes<'a>>>,
     pub(super) refused: Vec<(SourceId, Refused)>,
-    pub(super) refused_preps: BTreeSet<PrepId>,
+    /// P-Reps on the list of whom no entry could be taken.
+    pub(super) doubted: BTreeSet<PrepId>,
 }
 
 /// The sources that agree on one endpoint; at least one.
@@ -30,11 +31,14 @@ impl<'a> Ballot<'a> {
     pub(super) fn count(seen: &'a [Observation], policy: &Policy) -> Self {
         let mut ballot = Self::default();
         for observation in seen {
+            let counts = |grade: &Option<Grade>| grade.is_none_or(|grade| policy.grades.contains(&grade));
+            let doubted = observation.doubted.iter().filter(|(_, grade)| counts(grade));
+            ballot.doubted.extend(doubted.map(|(prep, _)| *prep));
             for entry in observation.entries.values().filter(|entry| policy.grades.contains(&entry.grade)) {
                 match judge(entry, policy) {
                     Ok(()) => ballot.vote(observation, entry),
                     Err(reason) => {
-                        ballot.refused_preps.insert(entry.prep);
+                        ballot.doubted.insert(entry.prep);
                         let entry = Refused { entry: entry.prep.to_string(), reason };
                         ballot.refused.push((observation.source.clone(), entry));
                     }

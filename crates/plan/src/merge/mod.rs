@@ -96,7 +96,7 @@ pub fn merge(
         });
         set.0.insert(*prep, validator(endpoint, votes, known, addresses.unwrap_or_default()));
     }
-    for prep in ballot.refused_preps.iter().filter(|prep| !ballot.candidates.contains_key(prep)) {
+    for prep in ballot.doubted.iter().filter(|prep| !ballot.candidates.contains_key(prep)) {
         let known = previous.0.get(prep);
         if let Some(known) =
             known.filter(|known| known.addresses.iter().all(|address| permitted(*address, policy).is_ok()))

@@ -31,6 +31,7 @@ fn said(source: &str, height: u64, entries: impl IntoIterator<Item = ObservedVal
         seen_at: NOW,
         entries: entries.into_iter().map(|entry| (entry.prep, entry)).collect(),
         refused: Vec::new(),
+        doubted: BTreeMap::new(),
     }
 }
 
@@ -130,6 +131,18 @@ fn an_endpoint_no_public_host_has_is_refused_and_the_old_one_stays() {
     assert_eq!(next.set, validators(5));
     assert_eq!(next.refused.len(), 1);
     assert!(next.refused[0].1.reason.contains("private 10.0.0.0/8"), "{:?}", next.refused);
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_leaves_the_old_one_unless_the_grade_is_gone() {
+    let with_doubt = |grade| {
+        let mut seen = said("s-0", 200, list(4));
+        seen.doubted.insert(prep(4), grade);
+        merged(&validators(5), &[seen], 1).set
+    };
+    assert_eq!(with_doubt(Some(Grade::Main)), validators(5));
+    assert_eq!(with_doubt(None), validators(5));
+    assert_eq!(with_doubt(Some(Grade::Candidate)), validators(4));
 }
 
 #[test]
