@@ -6,7 +6,7 @@ use super::{
     error::sql,
     row::{generation, integer, json, time, to_json},
 };
-use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
+use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose, Timestamp};
 use picket_plan::Plan;
 use sqlx::query;
 use std::collections::BTreeMap;
@@ -58,8 +58,10 @@ impl Transaction {
             .ok_or_else(|| StoreError::row(format!("target {number}"), "there is no such plan"))?;
         let revisions: BTreeMap<NodeId, Generation> = json(&row, "revisions")?;
         let mut nodes = BTreeMap::new();
+        let mut sets = BTreeMap::new();
         for (node, revision) in revisions {
-            let config = self.config(&node, revision).await?;
+            let mut config = self.config(&node, revision).await?;
+            share(&mut config, &mut sets);
             nodes.insert(node, NodeConfig { generation: number, ..config });
         }
         let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
@@ -173,5 +175,15 @@ impl Transaction {
             .await
             .unwrap();
         (row.get("plans"), row.get("configs"))
+    }
+}
+
+/// Hosts have most of their allow sets in common: equal ones are held once.
+fn share(config: &mut NodeConfig, sets: &mut BTreeMap<Purpose, AllowSet>) {
+    for (purpose, set) in &mut config.firewall.allow {
+        match sets.get(purpose) {
+            Some(known) if known == set => *set = known.clone(),
+            _ => drop(sets.insert(*purpose, set.clone())),
+        }
     }
 }

@@ -152,7 +152,7 @@ impl GuardRules {
         guarded.extend(last.iter().flat_map(|last| last.guarded.clone()));
         guarded.retain(|port, _| !self.never_guard.contains(&port.port));
         let mut admin = last.map(|last| last.allowed(Purpose::Admin).clone()).unwrap_or_default();
-        admin.0.retain(|network, _| is_within(self.widest_network, size(*network)));
+        admin.retain(|network| is_within(self.widest_network, size(*network)));
         self.add_admin(&mut admin);
         picket_firewall::baseline(&guarded, &admin)
     }
