@@ -12,7 +12,7 @@ use crate::{
     report::{Reporter, report},
     state::{StateDir, StateLock},
     status::{LastWord, save},
-    subscribe::{Controllers, Poll},
+    subscribe::{self, Controllers, Poll},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use picket_api::{ApiError, ConfigAnswer, ProblemKind};
@@ -31,6 +31,8 @@ use tracing::{error, info, warn};
 const DRIFT: Duration = Duration::from_secs(30);
 /// How long a controller is left alone after it gave an answer that cannot be taken.
 const AFTER_NONSENSE: Duration = Duration::from_secs(30);
+/// "Nothing newer" sooner than this is not what a long poll says.
+const SHORTEST_POLL: Duration = Duration::from_secs(1);
 /// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
@@ -100,6 +102,9 @@ struct Agent {
     filter: HostFilter,
     controllers: Controllers,
     reporter: Reporter,
+    /// Revision judged last: the one held, or a newer one that the guard refused.
+    after: Generation,
+    asked_at: Instant,
     applied: Generation,
     refused: Option<String>,
     found: Option<Found>,
@@ -116,6 +121,8 @@ impl Agent {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
         }
         Self {
+            after: held.ledger.revision(),
+            asked_at: Instant::now(),
             digest: held.ledger.config.as_ref().map(NodeConfig::digest),
             refused: refused.map(|violation| violation.to_string()),
             held,
@@ -136,7 +143,7 @@ impl Agent {
         self.bring_into_force().await;
         self.dial_soon();
         notify(NotifyState::Ready);
-        let mut poll = self.controllers.poll(self.held.ledger.revision(), Duration::ZERO);
+        let mut poll = self.ask(Duration::ZERO);
         loop {
             let look_at = Instant::now() + self.look;
             let waits = self.waits_for_handshake();
@@ -170,7 +177,6 @@ impl Agent {
 
     /// Deals with an answer; the next poll.
     async fn take(&mut self, answer: Result<Option<ConfigAnswer>, ApiError>) -> Poll {
-        let held = self.held.ledger.revision();
         let answer = match answer {
             Ok(answer) => {
                 self.controllers.answered();
@@ -182,31 +188,42 @@ impl Agent {
                 // A poll may wait for long; the report that goes with it tells at once that the controller is back,
                 // and a controller that lost what it knew learns how this host stands.
                 self.tell_after(delay);
-                return self.controllers.poll(held, delay);
+                return self.ask(delay);
             }
         };
-        let Some(answer) = answer else { return self.controllers.poll(held, Duration::ZERO) };
-        let (offered, digest) = (answer.revision, answer.digest.clone());
+        let Some(answer) = answer else {
+            // A controller that stops says "nothing newer" early; it is not to be asked at full speed until it is gone.
+            let early = self.asked_at.elapsed() < SHORTEST_POLL;
+            return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
+        };
+        let (held, offered, digest) = (self.held.ledger.revision(), answer.revision, answer.digest.clone());
         match judge(&self.held.identity, &self.held.guard, self.held.ledger.config.as_ref(), answer) {
             Ok(config) => {
                 let accepted = self.accept(config, digest);
                 self.bring_into_force().await;
                 self.dial_soon();
-                let (after, delay) = if accepted { (offered, Duration::ZERO) } else { (held, AFTER_NONSENSE) };
-                self.controllers.poll(after, delay)
+                self.ask(if accepted { Duration::ZERO } else { AFTER_NONSENSE })
             }
             Err(refusal) => {
                 warn!(%offered, %held, %refusal, "wanted state refused; what is in force stays");
-                // The guard's no is for good; anything else may be a fault of the moment.
-                let (after, delay) = match refusal {
-                    Refusal::Guard { .. } => (offered, Duration::ZERO),
-                    _ => (held, AFTER_NONSENSE),
-                };
                 self.refused = Some(refusal.to_string());
                 self.tell();
-                self.controllers.poll(after, delay)
+                match refusal {
+                    // The guard's no is for good: only something newer is worth hearing.
+                    Refusal::Guard { .. } => {
+                        self.after = offered;
+                        self.ask(Duration::ZERO)
+                    }
+                    _ => self.ask(AFTER_NONSENSE),
+                }
             }
         }
+    }
+
+    /// Asks, after a while, for something newer than what was judged last.
+    fn ask(&mut self, delay: Duration) -> Poll {
+        self.asked_at = Instant::now() + delay;
+        self.controllers.poll(self.after, delay)
     }
 
     /// Writes a wanted state down; only then is it held. Whether that went well.
@@ -220,6 +237,7 @@ impl Agent {
         }
         info!(%generation, %revision, "wanted state accepted");
         self.held.ledger = ledger;
+        self.after = revision;
         self.digest = Some(digest);
         self.refused = None;
         true

@@ -65,13 +65,18 @@ impl Controllers {
         if self.answers.replace(false) != Some(false) {
             warn!(%error, "no answer from the controller; what is in force stays, and it is asked again");
         }
-        full_jitter(getrandom::u32().unwrap_or(u32::MAX), RETRY)
+        retry_after()
     }
 
     /// Turns to the next controller.
     pub fn turn(&mut self) {
         self.current = (self.current + 1) % self.clients.len();
     }
+}
+
+/// How long to wait before the controller is asked again.
+pub fn retry_after() -> Duration {
+    full_jitter(getrandom::u32().unwrap_or(u32::MAX), RETRY)
 }
 
 /// Waits; not at all where there is nothing to wait for, which a timer would round up to a millisecond.
