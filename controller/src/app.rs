@@ -5,9 +5,9 @@ use crate::{
     config::Listen,
     controller::Controller,
     metrics::Counts,
-    now,
+    now, operators,
     reports::Reports,
-    start::{enter_operator, enter_policy, new_mesh, open_store},
+    start::{enter_policy, new_mesh, open_store},
     state_dir::StateDir,
     tasks,
     wanted::Wanted,
@@ -70,7 +70,7 @@ impl App {
         enter_policy(&store, policy, now()).await?;
         let listeners = Listeners::bind(&listen).await?;
         let url = format!("https://{}", listeners.operators.local_addr().context("read the operators' address")?);
-        enter_operator(&state, &store, &url, ca.fingerprint(), now()).await?;
+        operators::enter_local(&state, &store, &url, ca.fingerprint(), now()).await?;
 
         let served = ServedCertificate::new(ca.server_certificate(now())?)?;
         let (agents_tls, operators_tls) =

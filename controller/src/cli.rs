@@ -3,14 +3,17 @@
 use crate::{
     App, Config,
     config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
+    now, operators,
     state_dir::StateDir,
 };
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use picket_pki::OperatorRole;
 use sd_notify::NotifyState;
+use secrecy::ExposeSecret as _;
 use std::path::PathBuf;
 use tokio::{
-    runtime::Builder,
+    runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
 };
 
@@ -35,6 +38,14 @@ enum Command {
         #[command(flatten)]
         state: State,
     },
+    /// Add an operator, and print the file by which `picket --context FILE` asks in their name. Shown once.
+    AddOperator {
+        /// `viewer` may look, `admin` may change things too.
+        #[arg(long)]
+        role: OperatorRole,
+        #[command(flatten)]
+        state: State,
+    },
     /// Print the fingerprint of this mesh's CA, which hosts pin.
     Fingerprint {
         #[command(flatten)]
@@ -55,14 +66,22 @@ pub fn run() -> anyhow::Result<()> {
         Command::Serve { config, state } => {
             picket_telemetry::init("picket-controller", env!("CARGO_PKG_VERSION"))?;
             let config = Config::load(config.as_deref())?;
-            let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build();
-            runtime.context("start the runtime")?.block_on(serve(config, state.dir))
+            runtime()?.block_on(serve(config, state.dir))
+        }
+        Command::AddOperator { role, state } => {
+            let context = runtime()?.block_on(operators::add(&state.dir, role, now()))?;
+            print!("{}", context.expose_secret());
+            Ok(())
         }
         Command::Fingerprint { state } => {
-            println!("{}", StateDir::fingerprint(&state.dir)?);
+            println!("{}", StateDir::existing_ca(&state.dir)?.fingerprint());
             Ok(())
         }
     }
+}
+
+fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().context("start the runtime")
 }
 
 async fn serve(config: Config, state_dir: PathBuf) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ pub mod config;
 mod controller;
 mod enroll;
 mod metrics;
+mod operators;
 mod reports;
 mod revoke;
 mod start;

@@ -1,15 +1,14 @@
-//! What a start makes or brings up to date: the mesh, the policy, the local operator's token.
+//! What a start makes or brings up to date: the mesh and the policy.
 
 use crate::{
     config::Overlay,
     state_dir::StateDir,
-    store::{Actor, Operator, Store},
+    store::{Actor, Store},
 };
 use anyhow::{Context as _, bail};
-use picket_model::{MeshId, OverlayPrefixes, Policy, Timestamp, TokenId};
-use picket_pki::{OperatorRole, OperatorToken, TokenSecret, random};
+use picket_model::{MeshId, OverlayPrefixes, Policy, Timestamp};
+use picket_pki::random;
 use picket_plan::overlay::ula_prefix;
-use secrecy::SecretString;
 use uuid::Uuid;
 
 /// IPv4 overlay range of a new mesh: 65,534 hosts, and not the range home routers or Docker use.
@@ -92,40 +91,6 @@ pub(crate) async fn enter_policy(store: &Store, configured: Option<Policy>, now:
     tx.record(now, &Actor::Controller, "policy.changed", &format!("version {version}"), &detail).await?;
     tx.commit().await?;
     tracing::info!(version, "policy changed");
-    Ok(())
-}
-
-/// Sees to it that the state folder has a file by which the local operator reaches the controller at `url`. A file that
-/// was deleted is made anew with another token.
-pub(crate) async fn enter_operator(
-    state: &StateDir,
-    store: &Store,
-    url: &str,
-    ca: picket_pki::Fingerprint,
-    now: Timestamp,
-) -> anyhow::Result<()> {
-    let mut tx = store.write().await?;
-    let kept = state.operator_token()?;
-    let known = match &kept {
-        Some(token) => tx.operator(&token.id).await?.is_some_and(|known| known.secret_hash == token.secret_hash()),
-        None => false,
-    };
-    let token = match kept {
-        Some(token) if known => token,
-        _ => {
-            let id = format!("op-{}", hex(random::<4>()?)).parse::<TokenId>().context("make a token id")?;
-            let token = OperatorToken { id, secret: TokenSecret::from_bytes(random()?) };
-            let operator =
-                Operator { id: token.id.clone(), secret_hash: token.secret_hash(), role: OperatorRole::Admin };
-            tx.insert_operator(&operator, now).await?;
-            tx.record(now, &Actor::Controller, "operator.created", token.id.as_str(), "admin, in operator.toml")
-                .await?;
-            token
-        }
-    };
-    let secret: SecretString = token.to_secret_string();
-    state.write_operator(url, ca, &secret)?;
-    tx.commit().await?;
     Ok(())
 }
 

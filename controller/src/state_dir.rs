@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use picket_model::{MeshId, Timestamp};
-use picket_pki::{Ca, Fingerprint, OperatorToken};
+use picket_pki::{Ca, OperatorToken};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -25,10 +25,13 @@ pub struct StateDir {
     _lock: File,
 }
 
-/// What the operator's CLI reads.
+/// The part of the operator's file that is read back.
 #[derive(Deserialize)]
-struct OperatorFile {
-    token: String,
+pub(crate) struct OperatorContext {
+    /// Where the controller listened for operators at its last start.
+    pub(crate) url: String,
+    /// The whole token, secret included.
+    pub(crate) token: String,
 }
 
 impl StateDir {
@@ -50,17 +53,22 @@ impl StateDir {
         }
     }
 
-    /// Fingerprint of the CA in a state folder that may be in use.
-    pub fn fingerprint(path: &Path) -> anyhow::Result<Fingerprint> {
+    /// The CA in a state folder that may be in use.
+    pub fn existing_ca(path: &Path) -> anyhow::Result<Ca> {
         match load_ca(path)? {
-            Some(ca) => Ok(ca.fingerprint()),
+            Some(ca) => Ok(ca),
             None => bail!("state folder {} has no CA yet: `picket-controller serve` makes it", path.display()),
         }
     }
 
     /// Where the database is.
     pub fn database(&self) -> PathBuf {
-        self.path.join(DATABASE)
+        Self::database_in(&self.path)
+    }
+
+    /// Where the database of a state folder that may be in use is.
+    pub fn database_in(path: &Path) -> PathBuf {
+        path.join(DATABASE)
     }
 
     /// The mesh's CA; at the first start a new one, for a mesh with a new id.
@@ -84,28 +92,29 @@ impl StateDir {
         Ok(ca)
     }
 
-    /// The local operator's token; `None` where the file is not there.
-    pub fn operator_token(&self) -> anyhow::Result<Option<OperatorToken>> {
-        let path = self.path.join(OPERATOR);
+    /// The local operator's file; `None` where it is not there.
+    pub(crate) fn context(&self) -> anyhow::Result<Option<OperatorContext>> {
+        Self::read_context(&self.path)
+    }
+
+    /// The local operator's file in a state folder that may be in use.
+    pub(crate) fn read_context(path: &Path) -> anyhow::Result<Option<OperatorContext>> {
+        let path = path.join(OPERATOR);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(cause).with_context(|| format!("read {}", path.display())),
         };
         // The parser's own message may quote the line, and with it the token.
-        let unreadable = || format!("{} cannot be read: delete it and a new token is made", path.display());
-        let file: OperatorFile = toml::from_str(&text).ok().with_context(unreadable)?;
-        file.token.parse().map(Some).with_context(unreadable)
+        let context: Option<OperatorContext> = toml::from_str(&text).ok();
+        let context = context.filter(|context| context.token.parse::<OperatorToken>().is_ok());
+        let unreadable = || format!("{} cannot be read: delete it and start again for a new token", path.display());
+        context.with_context(unreadable).map(Some)
     }
 
-    /// Writes what the operator's CLI reads: where the controller is, which CA it has, who is asking.
-    pub fn write_operator(&self, url: &str, ca: Fingerprint, token: &SecretString) -> anyhow::Result<()> {
-        let token = token.expose_secret();
-        let text = format!(
-            "# For `picket`: whoever can read this file is an admin of the mesh.\n\
-             url = \"{url}\"\nca_fingerprint = \"{ca}\"\ntoken = \"{token}\"\n"
-        );
-        write_private(&self.path.join(OPERATOR), &text)
+    /// Writes the local operator's file.
+    pub(crate) fn write_context(&self, text: &SecretString) -> anyhow::Result<()> {
+        write_private(&self.path.join(OPERATOR), text.expose_secret())
     }
 }
 
@@ -159,7 +168,7 @@ mod tests {
         let made = StateDir::open(&path).unwrap().ca(mesh, NOW).unwrap().fingerprint();
         let again = StateDir::open(&path).unwrap().ca(|| bail!("asked for a second mesh"), NOW).unwrap();
         assert_eq!((again.fingerprint(), again.mesh().as_str()), (made, "m-1"));
-        assert_eq!(StateDir::fingerprint(&path).unwrap(), made);
+        assert_eq!(StateDir::existing_ca(&path).unwrap().fingerprint(), made);
         assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
     }
 
@@ -188,14 +197,14 @@ mod tests {
     fn the_operators_file_comes_back_and_a_damaged_one_does_not_show_its_token() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
-        assert!(state.operator_token().unwrap().is_none());
-        let ca = state.ca(mesh, NOW).unwrap().fingerprint();
+        assert!(state.context().unwrap().is_none());
         let secret = "ab".repeat(32);
-        state.write_operator("https://127.0.0.1:7444", ca, &format!("picket-op1.admin.{secret}").into()).unwrap();
-        assert_eq!(state.operator_token().unwrap().unwrap().id.as_str(), "admin");
+        let text = format!("url = \"https://127.0.0.1:7444\"\ntoken = \"picket-op1.admin.{secret}\"\n");
+        state.write_context(&text.into()).unwrap();
+        assert_eq!(state.context().unwrap().unwrap().url, "https://127.0.0.1:7444");
         assert_eq!(mode(&folder.path().join(OPERATOR)), 0o600);
-        fs::write(folder.path().join(OPERATOR), format!("token = \"picket-op2.{secret}\"")).unwrap();
-        let error = format!("{:#}", state.operator_token().unwrap_err());
+        fs::write(folder.path().join(OPERATOR), format!("url = \"x\"\ntoken = \"picket-op2.{secret}\"")).unwrap();
+        let error = format!("{:#}", state.context().err().unwrap());
         assert!(error.contains("delete it") && !error.contains(&secret), "{error}");
     }
 }

@@ -40,17 +40,27 @@ struct Board {
 impl Wanted {
     /// Puts a committed plan up and wakes the hosts it touches.
     pub(crate) fn publish(&self, target: Target) {
-        let target = Arc::new(target);
+        let known = |id: &NodeId| match self.of(id) {
+            HostWanted::Content { revision, .. } => Some(revision),
+            HostWanted::Unplanned | HostWanted::Revoked => None,
+        };
+        let changed = target.plan.nodes.values().filter(|config| known(&config.node) != Some(config.revision));
+        // The digests take the time; whoever is to be answered must not wait for those of the others with the lock held.
+        let news: Vec<(NodeId, HostWanted)> = changed
+            .map(|config| {
+                let wanted = HostWanted::Content { revision: config.revision, digest: config.digest() };
+                (config.node.clone(), wanted)
+            })
+            .collect();
         let mut board = self.lock();
-        board.target = Some(target.clone());
-        for (id, config) in &target.plan.nodes {
-            board.host(id).send_if_modified(|wanted| match wanted {
-                HostWanted::Revoked => false,
-                HostWanted::Content { revision, .. } if *revision == config.revision => false,
-                _ => {
-                    *wanted = HostWanted::Content { revision: config.revision, digest: config.digest() };
-                    true
+        board.target = Some(Arc::new(target));
+        for (id, news) in news {
+            board.host(&id).send_if_modified(|wanted| {
+                let stays = matches!(wanted, HostWanted::Revoked);
+                if !stays {
+                    *wanted = news;
                 }
+                !stays
             });
         }
     }
@@ -80,10 +90,17 @@ impl Wanted {
         self.lock().hosts.get(node).is_some_and(|host| host.receiver_count() > 0)
     }
 
-    /// A host's whole content, as an answer.
+    /// A host's whole content, as an answer; `None` where it has none.
     pub(crate) fn answer(&self, node: &NodeId) -> Option<ConfigAnswer> {
-        let full = self.target()?.plan.nodes.get(node)?.clone();
-        Some(ConfigAnswer { revision: full.revision, digest: full.digest(), full })
+        let (target, wanted) = {
+            let board = self.lock();
+            (board.target.clone()?, board.hosts.get(node)?.borrow().clone())
+        };
+        let full = target.plan.nodes.get(node)?.clone();
+        match wanted {
+            HostWanted::Content { revision, digest } => Some(ConfigAnswer { revision, digest, full }),
+            HostWanted::Unplanned | HostWanted::Revoked => None,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {

@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Output,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -101,6 +102,16 @@ impl Mesh {
         let file = self.operator_file();
         let tls = client_config(file.ca_fingerprint, None).unwrap();
         OperatorClient::new(file.url.parse().unwrap(), token.to_owned(), tls).unwrap()
+    }
+
+    /// Another operator's token, made by the program beside the running controller.
+    pub(crate) async fn add_operator(&self, role: &str) -> String {
+        let state = self.state_dir();
+        let output = program(&["add-operator", "--role", role, "--state-dir", state.to_str().unwrap()]).await;
+        assert!(output.status.success(), "{output:?}");
+        let file: OperatorFile = toml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap();
+        assert_eq!((&file.url, file.ca_fingerprint), (&self.operators_url(), self.ca()));
+        file.token
     }
 
     pub(crate) async fn status(&self) -> StatusView {
@@ -215,6 +226,12 @@ impl Agent {
         .await;
         poll
     }
+}
+
+/// What the program does with these arguments.
+pub(crate) async fn program(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_picket-controller");
+    tokio::process::Command::new(program).args(arguments).output().await.unwrap()
 }
 
 /// The report of a host that has everything in force.

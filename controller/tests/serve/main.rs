@@ -8,6 +8,7 @@ mod enroll;
 mod fixture;
 mod operators;
 mod poll;
+mod program;
 mod restart;
 mod revoke;
 mod start;

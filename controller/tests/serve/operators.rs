@@ -2,20 +2,8 @@
 
 use crate::fixture::{Mesh, eventually, preps};
 use picket_api::{Problem, ProblemKind, operator::CreateToken, problem::CONTENT_TYPE};
-use picket_controller::store::Operator;
-use picket_model::{NodeRole, Timestamp};
-use picket_pki::{OperatorRole, OperatorToken, TokenSecret, client_config};
-use secrecy::ExposeSecret as _;
-
-async fn viewer(mesh: &Mesh) -> String {
-    let token = OperatorToken { id: "op-viewer".parse().unwrap(), secret: TokenSecret::from_bytes([7; 32]) };
-    let row = Operator { id: token.id.clone(), secret_hash: token.secret_hash(), role: OperatorRole::Viewer };
-    let store = mesh.store().await;
-    let mut tx = store.write().await.unwrap();
-    tx.insert_operator(&row, Timestamp::default()).await.unwrap();
-    tx.commit().await.unwrap();
-    token.to_secret_string().expose_secret().to_owned()
-}
+use picket_model::NodeRole;
+use picket_pki::client_config;
 
 /// A client without our types.
 fn http(mesh: &Mesh) -> reqwest::Client {
@@ -27,7 +15,7 @@ fn http(mesh: &Mesh) -> reqwest::Client {
 async fn a_viewer_sees_everything_and_changes_nothing() {
     let mesh = Mesh::start().await;
     let host = mesh.join(NodeRole::Prep, "prep-1").await;
-    let viewer = mesh.operator_with(&viewer(&mesh).await);
+    let viewer = mesh.operator_with(&mesh.add_operator("viewer").await);
     assert_eq!(viewer.status().await.unwrap().nodes, 1);
     assert_eq!(viewer.nodes().await.unwrap().len(), 1);
     viewer.validators().await.unwrap();
@@ -36,6 +24,8 @@ async fn a_viewer_sees_everything_and_changes_nothing() {
     assert_eq!(viewer.create_token(&request).await.unwrap_err().kind(), Some(ProblemKind::Forbidden));
     let error = viewer.revoke("prep-1", &Default::default()).await.unwrap_err();
     assert_eq!(error.kind(), Some(ProblemKind::Forbidden));
+    let admin = mesh.operator_with(&mesh.add_operator("admin").await);
+    admin.create_token(&request).await.unwrap();
     assert_eq!(host.wanted().await.full.node, host.node);
 }
 
