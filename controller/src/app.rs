@@ -2,26 +2,27 @@
 
 use crate::{
     Config, api,
-    config::Listen,
+    config::{Chain, Listen},
     controller::Controller,
     metrics::Counts,
     now, operators,
     reports::Reports,
     start::{enter_policy, new_mesh, open_store},
     state_dir::StateDir,
+    store::{Store, StoreError},
     tasks,
     wanted::Wanted,
 };
 use anyhow::Context as _;
 use axum::Router;
 use picket_http::{Connections, Limits, Server};
-use picket_model::{NodeId, Timestamp};
-use picket_pki::{ServedCertificate, server_config};
+use picket_model::OverlayPrefixes;
+use picket_pki::{Ca, ServedCertificate, server_config};
 use picket_telemetry::{Metrics, health};
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{
@@ -63,42 +64,22 @@ impl std::fmt::Debug for Running {
 impl App {
     /// Starts with this configuration and state folder. On return it listens, and the wanted state is up as it was.
     pub async fn start(config: Config, state_dir: &Path) -> anyhow::Result<Running> {
-        let Config { listen, chain, overlay, policy } = config;
+        let at = now();
         let state = StateDir::open(state_dir)?;
-        let ca = state.ca(new_mesh, now())?;
-        let (store, overlay) = open_store(&state, ca.mesh(), &overlay, now()).await?;
-        enter_policy(&store, policy, now()).await?;
-        let listeners = Listeners::bind(&listen).await?;
-        let url = format!("https://{}", listeners.operators.local_addr().context("read the operators' address")?);
-        operators::enter_local(&state, &store, &url, ca.fingerprint(), now()).await?;
+        // A port that is taken is found before anything is written.
+        let listeners = Listeners::bind(&config.listen).await?;
+        let ca = state.ca(new_mesh, at)?;
+        let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
+        enter_policy(&store, config.policy, at).await?;
+        let url = format!("https://{}", listeners.operators_address()?);
+        operators::enter_local(&state, &store, &url, ca.fingerprint(), at).await?;
 
-        let served = ServedCertificate::new(ca.server_certificate(now())?)?;
-        let (agents_tls, operators_tls) =
-            (server_config(served.clone(), Some(&ca))?, server_config(served.clone(), None)?);
+        let served = ServedCertificate::new(ca.server_certificate(at)?)?;
+        let agents_tls = server_config(served.clone(), Some(&ca))?;
+        let operators_tls = server_config(served.clone(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
-        let mut tx = store.read().await?;
-        let (reports, listed) = (tx.reports().await?, tx.merged().await?.is_some_and(|merged| !merged.set.is_empty()));
-        let nodes = tx.nodes().await?;
-        drop(tx);
-        let controller = Arc::new(Controller {
-            mesh: ca.mesh().clone(),
-            overlay,
-            chain,
-            store,
-            ca,
-            wanted: Wanted::default(),
-            reports: Reports::new(reports),
-            connections: Connections::new(),
-            counts,
-            planning: tokio::sync::Mutex::default(),
-            stopping: watch::Sender::new(false),
-            listed: AtomicBool::new(listed),
-            findings: std::sync::Mutex::default(),
-            refusals: std::sync::Mutex::new((Timestamp::default(), 0)),
-        });
-        let revoked: Vec<&NodeId> = nodes.values().filter(|node| !node.is_active()).map(|node| &node.id).collect();
-        revoked.into_iter().for_each(|node| controller.wanted.revoke(node));
+        let controller = Arc::new(restored(store, ca, overlay, config.chain, counts).await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -151,6 +132,39 @@ impl Running {
     }
 }
 
+/// The controller as it was when it stopped.
+async fn restored(
+    store: Store,
+    ca: Ca,
+    overlay: OverlayPrefixes,
+    chain: Chain,
+    counts: Counts,
+) -> Result<Controller, StoreError> {
+    let mut tx = store.read().await?;
+    let (reports, merged, nodes) = (tx.reports().await?, tx.merged().await?, tx.nodes().await?);
+    drop(tx);
+    let wanted = Wanted::default();
+    for node in nodes.values().filter(|node| !node.is_active()) {
+        wanted.revoke(&node.id);
+    }
+    Ok(Controller {
+        mesh: ca.mesh().clone(),
+        overlay,
+        chain,
+        store,
+        ca,
+        wanted,
+        reports: Reports::new(reports),
+        connections: Connections::new(),
+        counts,
+        planning: tokio::sync::Mutex::default(),
+        stopping: watch::Sender::new(false),
+        listed: AtomicBool::new(merged.is_some_and(|merged| !merged.set.is_empty())),
+        findings: Mutex::default(),
+        refusals: Mutex::default(),
+    })
+}
+
 /// The three listeners, bound before anything is served.
 struct Listeners {
     agents: TcpListener,
@@ -165,6 +179,17 @@ impl Listeners {
             operators: bind(listen.operators, "operators").await?,
             health: bind(listen.health, "health").await?,
         })
+    }
+
+    /// Where an operator on this host finds the controller.
+    fn operators_address(&self) -> anyhow::Result<SocketAddr> {
+        let mut address = self.operators.local_addr().context("read the operators' address")?;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        Ok(address)
     }
 }
 

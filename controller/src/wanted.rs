@@ -45,7 +45,7 @@ impl Wanted {
             HostWanted::Unplanned | HostWanted::Revoked => None,
         };
         let changed = target.plan.nodes.values().filter(|config| known(&config.node) != Some(config.revision));
-        // The digests take the time; whoever is to be answered must not wait for those of the others with the lock held.
+        // Digests take most of the time and are made without the lock, which every answer needs.
         let news: Vec<(NodeId, HostWanted)> = changed
             .map(|config| {
                 let wanted = HostWanted::Content { revision: config.revision, digest: config.digest() };

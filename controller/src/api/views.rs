@@ -10,6 +10,9 @@ use picket_model::{Explanation, Node, Timestamp};
 use picket_plan::explain as explain_plan;
 use std::collections::BTreeSet;
 
+/// Hosts not in force that the status names.
+const LAGGING_SHOWN: usize = 20;
+
 /// The one-screen truth.
 pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<StatusView, ApiProblem> {
     let mut tx = controller.store.read().await?;
@@ -32,7 +35,7 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
         validators: merged.as_ref().map_or(0, |merged| merged.set.len()),
         nodes: members.len(),
         in_force,
-        alarms: alarms(controller, &sources, merged.as_ref(), lagging),
+        alarms: alarms(controller, &sources, merged.as_ref(), shortened(lagging)),
         sources,
     })
 }
@@ -109,6 +112,16 @@ fn configured(controller: &Controller, kept: &[SourceView]) -> Vec<SourceView> {
         })
     });
     sources.collect()
+}
+
+/// On one screen: the first of them, and how many more.
+fn shortened(mut lagging: Vec<String>) -> Vec<String> {
+    let more = lagging.len().saturating_sub(LAGGING_SHOWN);
+    if more > 0 {
+        lagging.truncate(LAGGING_SHOWN);
+        lagging.push(format!("and {more} more hosts are not in force"));
+    }
+    lagging
 }
 
 fn alarms(

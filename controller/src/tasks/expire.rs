@@ -1,6 +1,6 @@
 //! Deletes join tokens some time after their end, and says so in the audit log.
 
-use super::{pause, report};
+use super::report;
 use crate::{
     controller::Controller,
     now,
@@ -8,6 +8,7 @@ use crate::{
 };
 use picket_model::Timestamp;
 use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_hours(1);
 /// Kept so long after its end, so that whoever comes late hears "expired" and not "unknown".
@@ -19,7 +20,7 @@ pub(crate) async fn run(controller: Arc<Controller>) {
         if let Err(error) = run_once(&controller, now()).await {
             report("expire", &error);
         }
-        pause(EVERY).await;
+        sleep(EVERY).await;
     }
 }
 

@@ -10,8 +10,8 @@ pub(crate) mod reports;
 use crate::controller::Controller;
 use anyhow::Context as _;
 use picket_pki::ServedCertificate;
-use std::{error::Error, sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::sleep};
+use std::{error::Error, sync::Arc};
+use tokio::task::JoinSet;
 
 /// Starts all of them; they end when the controller stops.
 pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertificate>) -> anyhow::Result<JoinSet<()>> {
@@ -29,11 +29,6 @@ async fn until_stopped(controller: Arc<Controller>, task: impl Future<Output = (
         () = task => {}
         () = controller.stopped() => {}
     }
-}
-
-/// Waits for the next round.
-async fn pause(length: Duration) {
-    sleep(length).await;
 }
 
 /// A round that failed: the next one tries again.

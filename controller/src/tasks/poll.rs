@@ -1,7 +1,7 @@
 //! From the validator list to the stored set: all sources at once, names resolved, merged, and then the plan. A source
 //! that fails leaves its reason and changes nothing else.
 
-use super::{pause, plan, report};
+use super::{plan, report};
 use crate::{
     config::Chain,
     controller::Controller,
@@ -17,7 +17,10 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
-use tokio::{task::JoinSet, time::timeout_at};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout_at},
+};
 
 /// How long the others wait for the last ones once a majority has answered: a removal must not wait for a source that
 /// hangs.
@@ -119,7 +122,7 @@ pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
         if let Err(error) = run_once(&controller, &mut poller).await {
             report("poll", &error);
         }
-        pause(with_jitter(controller.chain.poll())).await;
+        sleep(with_jitter(controller.chain.poll())).await;
     }
 }
 

@@ -1,8 +1,9 @@
 //! Keeps the hosts' last reports in the database, many in one transaction.
 
-use super::{pause, report};
+use super::report;
 use crate::{controller::Controller, reports::shortfall, store::StoreError};
 use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
 
 /// Reports that come within this time share a transaction.
 const GATHER: Duration = Duration::from_secs(1);
@@ -11,7 +12,7 @@ const GATHER: Duration = Duration::from_secs(1);
 pub(crate) async fn run(controller: Arc<Controller>) {
     let mut arrivals = controller.reports.arrivals();
     while arrivals.changed().await.is_ok() {
-        pause(GATHER).await;
+        sleep(GATHER).await;
         arrivals.mark_unchanged();
         if let Err(error) = run_once(&controller).await {
             report("reports", &error);

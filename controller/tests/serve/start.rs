@@ -20,6 +20,7 @@ async fn a_taken_port_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = refused(&config(&taken), folder.path()).await;
     assert!(error.starts_with(&format!("listen on {taken} (listen.agents)")), "{error}");
+    assert!(!folder.path().join("ca.pem").exists());
 }
 
 #[tokio::test]
