@@ -32,11 +32,15 @@ fn bad_tokens_are_refused() {
     parts[1] = parts[1].chars().rev().collect();
     refused(&mesh, "wrong-ca", Program::SentryAgent, &parts.join("."), "fingerprint");
     refused(&mesh, "no-token", Program::SentryAgent, "picket1.nonsense", "token");
-    let expired = mesh.controller.picket(&["token", "create", "--role", "sentry", "--ttl", "1ms"]);
-    let expired = expired.unwrap();
-    if expired.status.success() {
-        refused(&mesh, "expired", Program::SentryAgent, expired.stdout.trim(), "expired");
-    }
+    let short = mesh.controller.picket(&["token", "create", "--role", "sentry", "--ttl", "1s"]).unwrap();
+    let short = short.success().unwrap();
+    let made = mesh.controller.status().unwrap().now;
+    let second = std::time::Duration::from_secs(1);
+    picket_lab::wait_until("the token's second to be over", picket_lab::mesh::SOON, || {
+        mesh.controller.status().map(|status| status.now.since(made) > second).unwrap_or(false)
+    })
+    .unwrap();
+    refused(&mesh, "expired", Program::SentryAgent, short.trim(), "time was over");
     // Used once, it is of no use to another host.
     let host = mesh.lab.host("first").address("203.0.113.98/24").create().unwrap();
     let (url, state) = (mesh.controller.url(), host.path("state"));
@@ -68,4 +72,34 @@ fn a_cloned_image_is_refused() {
     let output = clone.run_with(sentry, &args, &[("PICKET_JOIN_TOKEN", &token)], picket_lab::mesh::SOON).unwrap();
     assert!(!output.status.success());
     assert!(output.stderr.contains("key"), "{}", output.stderr);
+}
+
+/// A program that cannot work here ends with one clear sentence and a status that is not 0; no table is made.
+fn cannot_work(host: &picket_lab::Host, program: &str, args: &[&str], part: &str) {
+    let output = host.run(program, args).unwrap();
+    assert!(!output.status.success(), "{output:?}");
+    assert!(output.stderr.contains(part), "{part:?} not in {:?}", output.stderr);
+    assert!(output.stderr.trim().lines().count() <= 2, "one sentence: {:?}", output.stderr);
+    host.nft(&["list", "table", "inet", "picket"]).unwrap_err();
+}
+
+#[test]
+fn without_root_without_nft_or_with_a_bad_file_nothing_is_started() {
+    let mesh = small_mesh("cannot work");
+    let host = mesh.lab.host("bare").address("203.0.113.96/24").create().unwrap();
+    let path = |program: Program| program.path().unwrap().display().to_string();
+    let (agent, controller) = (path(Program::PrepAgent), path(Program::Controller));
+    let state = host.path("state");
+
+    let as_nobody = ["--reuid", "65534", "--clear-groups", &agent, "lockdown", "--state-dir", &state];
+    cannot_work(&host, "setpriv", &as_nobody, "needs root");
+
+    // The host's own mounts: this nft is nowhere to be found, everybody else's stays.
+    let without_nft = format!("mount --bind /dev/null /usr/sbin/nft && exec {agent} lockdown --state-dir {state}");
+    cannot_work(&host, "unshare", &["--mount", "sh", "-c", &without_nft], "nft");
+
+    let config = host.write("bad.toml", "[chain]\nnid = 1\npol_seconds = 3\n").unwrap();
+    let serve = ["serve", "--config", config.as_str(), "--state-dir", &state];
+    cannot_work(&host, &controller, &serve, "bad.toml:3:1");
+    assert!(!std::path::Path::new(&state).exists(), "nothing was written");
 }
