@@ -2,8 +2,9 @@
 
 use crate::fixture::{Mesh, eventually, preps};
 use picket_api::operator::ExplainQuery;
-use picket_lab::icon::Behaviour;
+use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
 use picket_model::{NodeRole, Purpose};
+use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_validator_that_leaves_is_taken_from_every_host() {
@@ -104,4 +105,31 @@ async fn an_address_is_explained_by_its_prep() {
     let explanation = mesh.operator().explain(&query).await.unwrap();
     let grant = &explanation.hosts[0].ports[0].grants[0];
     assert!(grant.reason.to_string().contains(&validator.prep.to_string()), "{}", grant.reason);
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_holds_up_nothing_while_the_others_agree() {
+    let mut mesh = Mesh::start().await;
+    mesh.stop().await;
+    let (second, second_at) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
+    let (third, third_at) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
+    third.set_behaviour(Behaviour::Stall);
+    let further = format!(", \"http://{second_at}\", \"http://{third_at}\"]\npoll");
+    mesh.config = mesh.config.replace("]\npoll", &further);
+    mesh.resume().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let poll = prep.waiting(&mesh, &prep.wanted().await).await;
+    let gone = preps(&mesh.icon)[0];
+    let start = Instant::now();
+    mesh.icon.remove(gone).unwrap();
+    second.remove(gone).unwrap();
+    poll.await.unwrap().unwrap().unwrap();
+    // A poll's interval and the last call of two seconds; a request that hangs is given up after ten.
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+    let sources = mesh.status().await.sources;
+    assert_eq!(sources.iter().filter(|source| source.error.is_none()).count(), 2);
+    // One alone is not believed.
+    second.set_behaviour(Behaviour::Status(500));
+    mesh.icon.remove(preps(&mesh.icon)[0]).unwrap();
+    eventually("the hold", async || mesh.operator().validators().await.unwrap().held.is_some()).await;
 }
