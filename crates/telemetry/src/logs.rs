@@ -4,11 +4,13 @@ use std::io::IsTerminal as _;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 
-/// Variable with the filter, e.g. `info` or `warn,picket_agent=debug`; `info` where unset or empty.
+/// Variable with the filter, e.g. `info` or `warn,picket_agent=debug`; what is meant for operators where unset or empty.
 pub const FILTER_VARIABLE: &str = "PICKET_LOG";
 /// Variable with the format: `text`, which is the default, or `json`.
 pub const FORMAT_VARIABLE: &str = "PICKET_LOG_FORMAT";
 
+/// The WireGuard library calls a handshake that was not answered an error, each time.
+const DEFAULT_FILTER: &str = "boringtun=off,info";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Logs cannot be set up.
@@ -71,7 +73,7 @@ impl Options {
             Some("json") => Format::Json,
             Some(other) => return Err(LogError::Format(other.to_owned())),
         };
-        let filter = parse_filter(&given(FILTER_VARIABLE).unwrap_or_else(|| "info".to_owned()))?;
+        let filter = parse_filter(&given(FILTER_VARIABLE).unwrap_or_else(|| DEFAULT_FILTER.to_owned()))?;
         let colours = terminal && format == Format::Text && given("NO_COLOR").is_none();
         Ok(Self { filter, format, colours })
     }
@@ -107,7 +109,7 @@ mod tests {
         let options = Options::read(|_| None, false).unwrap();
         assert_eq!(
             (options.filter.to_string().as_str(), options.format, options.colours),
-            ("info", Format::Text, false)
+            (DEFAULT_FILTER, Format::Text, false)
         );
     }
 
