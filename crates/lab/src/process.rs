@@ -211,7 +211,7 @@ impl Process {
     /// [`LabError::Process`] with its log if it has ended.
     pub fn resident_memory_bytes(&self) -> Result<u64, LabError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id)).unwrap_or_default();
-        // VmRSS:	   12345 kB
+        // VmRSS:    12345 kB
         let kibibytes = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
