@@ -1,6 +1,6 @@
 //! goloop's HTTP surface (`server/server.go`): paths, statuses and content types, and the ways an endpoint misbehaves.
 
-use super::{Behaviour, ChainState, FakeIcon, rpc};
+use super::{Behaviour, ChainState, FakeIcon, FakeState, node, rpc};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const JSON: &str = "application/json; charset=UTF-8";
@@ -28,6 +29,7 @@ pub(super) fn router(fake: FakeIcon) -> Router {
         .route("/api/v3/{channel}", post(named_channel).fallback(not_found))
         .route("/api/v3d", post(debug_disabled))
         .route("/api/v3d/{channel}", post(debug_disabled))
+        .nest("/admin", node::router())
         .fallback(not_found)
         .with_state(fake)
 }
@@ -49,27 +51,43 @@ async fn not_found() -> StatusCode {
 }
 
 async fn answer(fake: &FakeIcon, channel: &str, body: &[u8]) -> Response {
-    let state = {
+    match told(fake).await {
+        Err(response) => *response,
+        Ok(_) if channel != rpc::CHANNEL => typed(StatusCode::NOT_FOUND, TEXT, "No channel"),
+        Ok(state) => json_rpc(&state.chain, body),
+    }
+}
+
+/// The state as the endpoint tells of it, or the answer of one that does not.
+pub(super) async fn told(fake: &FakeIcon) -> Result<FakeState, Box<Response>> {
+    let mut state = {
         let mut state = fake.lock();
         state.requests += 1;
         state.clone()
     };
-    let mut chain = state.chain;
-    match state.behaviour {
+    let chain = &mut state.chain;
+    match &state.behaviour {
         Behaviour::Normal => {}
-        Behaviour::Html => return typed(StatusCode::OK, HTML, PAGE),
-        Behaviour::Status(code) => return status(code),
+        Behaviour::Html => return Err(Box::new(typed(StatusCode::OK, HTML, PAGE))),
+        Behaviour::Status(code) => return Err(Box::new(status(*code))),
         Behaviour::Stall => std::future::pending().await,
-        Behaviour::Huge(bytes) => return typed(StatusCode::OK, JSON, huge(bytes)),
+        Behaviour::Huge(bytes) => return Err(Box::new(typed(StatusCode::OK, JSON, huge(*bytes)))),
         Behaviour::EmptyPreps => chain.preps.clear(),
         Behaviour::HalfPreps => chain.preps.truncate(chain.preps.len() / 2),
         Behaviour::WrongChain => chain.nid += 1,
-        Behaviour::Lie(preps) => chain.preps = preps,
+        Behaviour::Lie(preps) => chain.preps.clone_from(preps),
     }
-    if channel != rpc::CHANNEL {
-        return typed(StatusCode::NOT_FOUND, TEXT, "No channel");
-    }
-    json_rpc(&chain, body)
+    Ok(state)
+}
+
+/// A JSON body as goloop sends it, which ends with a line feed.
+pub(super) fn json(body: &Value) -> Response {
+    typed(StatusCode::OK, JSON, format!("{body}\n"))
+}
+
+/// An error as goloop's own paths give it.
+pub(super) fn text(status: StatusCode, body: String) -> Response {
+    typed(status, TEXT, body)
 }
 
 fn json_rpc(chain: &ChainState, body: &[u8]) -> Response {

@@ -5,6 +5,7 @@ pub mod args;
 pub mod chain;
 mod control;
 mod http;
+pub mod node;
 mod rpc;
 mod score;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use args::{Args, run};
 pub use chain::{ChainState, FixtureError, Prep};
+pub use node::{NodeState, Peer};
 
 use picket_model::PrepId;
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 /// How the endpoint behaves. As JSON: `"normal"`, `{"status": 503}`, `"empty-preps"`, `{"lie": [...]}`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +56,9 @@ pub struct FakeState {
     pub chain: ChainState,
     /// How the endpoint tells of it.
     pub behaviour: Behaviour,
+    /// What its own node knows of the others.
+    #[serde(default)]
+    pub node: NodeState,
     /// Requests received so far.
     pub requests: u64,
 }
@@ -96,6 +101,14 @@ impl FakeIcon {
         }
     }
 
+    /// Serves on a socket as goloop does on `cli.sock`: the chain's paths without `/admin`, and no JSON-RPC.
+    ///
+    /// # Errors
+    /// The operating system's, where the listener fails.
+    pub async fn serve_socket(self, listener: UnixListener) -> io::Result<()> {
+        axum::serve(listener, node::router().with_state(self)).await
+    }
+
     /// The whole state, copied.
     pub fn state(&self) -> FakeState {
         self.lock().clone()
@@ -132,6 +145,11 @@ impl FakeIcon {
     /// P-Rep.
     pub fn set_endpoint(&self, prep: PrepId, endpoint: &str) -> Option<u64> {
         self.lock().chain.set_endpoint(prep, endpoint)
+    }
+
+    /// Changes what its own node knows of the others.
+    pub fn set_node(&self, change: impl FnOnce(&mut NodeState)) {
+        change(&mut self.lock().node);
     }
 
     /// Ends a block; returns its height.

@@ -338,3 +338,33 @@ async fn send(router: Router, method: Method, path: &str, body: &str) -> Answer 
     let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     Answer { status, kind, body: String::from_utf8(body.to_vec()).unwrap() }
 }
+
+#[tokio::test]
+async fn the_nodes_own_view_is_goloops() {
+    let recorded: Value =
+        serde_json::from_str(include_str!("../../../../tests/fixtures/icon/admin-chain-1.4.4.json")).unwrap();
+    let p2p = &recorded["module"]["network"]["p2p"];
+    let peer = |value: &Value| serde_json::from_value::<Peer>(value.clone()).unwrap();
+    let map = |value: &Value| serde_json::from_value(value.clone()).unwrap();
+    let fake = FakeIcon::new(ChainState { height: 153, ..ChainState::mainnet() });
+    fake.set_node(|node| {
+        node.own = Some(peer(&p2p["self"]));
+        node.friends = p2p["friends"].as_array().unwrap().iter().map(peer).collect();
+        (node.roots, node.seeds) = (map(&p2p["roots"]), map(&p2p["seeds"]));
+    });
+    for path in ["/admin/chain/icon_dex", "/admin/chain/0x1"] {
+        let mut found = ask(&fake, Method::GET, path, "").await.json();
+        found["module"]["network"]["p2p"]["trustSeeds"] = p2p["trustSeeds"].clone();
+        assert_eq!(found["module"]["network"], recorded["module"]["network"]);
+        for key in ["channel", "state", "height", "lastError"] {
+            assert_eq!(found[key], recorded[key], "{key}");
+        }
+    }
+    let list = ask(&fake, Method::GET, "/admin/chain", "").await.json();
+    assert_eq!(list[0]["channel"], "icon_dex");
+    let unknown = ask(&fake, Method::GET, "/admin/chain/other", "").await;
+    assert_eq!((unknown.status, unknown.body.as_str()), (404, "Chain(other: cid or channel) not found"));
+    fake.set_node(|node| node.state = "stopped".to_owned());
+    let stopped = ask(&fake, Method::GET, "/admin/chain/icon_dex", "").await.json();
+    assert_eq!((&stopped["state"], &stopped["module"]["network"]), (&json!("stopped"), &Value::Null));
+}

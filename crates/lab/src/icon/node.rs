@@ -1,0 +1,112 @@
+//! goloop's view of its own chain (`node/rest.go`, version 1.4.4): `GET /chain` and `GET /chain/<cid or channel>`, under
+//! `/admin` on the RPC port and without it on the socket `cli.sock`.
+
+use super::{FakeIcon, FakeState, http, rpc};
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What a validator's node knows of its peers. Untyped, since a fake must be able to say anything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// `started` where all is well.
+    pub state: String,
+    /// Empty where all is well.
+    pub last_error: String,
+    /// Its own node address and the address it advertises.
+    pub own: Option<Peer>,
+    /// Validators with a link to it.
+    pub friends: Vec<Peer>,
+    /// Validators: advertised address to node address.
+    pub roots: BTreeMap<String, String>,
+    /// Seeds: advertised address to node address, which is empty until there was a link.
+    pub seeds: BTreeMap<String, String>,
+}
+
+/// Another node, authenticated by its signature, and the address it advertises.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Node address.
+    pub id: String,
+    /// Advertised address.
+    pub addr: String,
+}
+
+impl Default for NodeState {
+    /// A node that has just started and has met nobody.
+    fn default() -> Self {
+        Self {
+            state: "started".to_owned(),
+            last_error: String::new(),
+            own: None,
+            friends: Vec::new(),
+            roots: BTreeMap::new(),
+            seeds: BTreeMap::new(),
+        }
+    }
+}
+
+/// The chain's own paths.
+pub(super) fn router() -> Router<FakeIcon> {
+    Router::new().route("/chain", get(list)).route("/chain/{chain}", get(inspect))
+}
+
+async fn list(State(fake): State<FakeIcon>) -> Response {
+    match http::told(&fake).await {
+        Err(response) => *response,
+        Ok(state) => http::json(&json!([summary(&state)])),
+    }
+}
+
+async fn inspect(State(fake): State<FakeIcon>, Path(chain): Path<String>) -> Response {
+    let state = match http::told(&fake).await {
+        Err(response) => return *response,
+        Ok(state) => state,
+    };
+    if chain != rpc::CHANNEL && chain != rpc::hex(state.chain.nid) {
+        return http::text(StatusCode::NOT_FOUND, format!("Chain({chain}: cid or channel) not found"));
+    }
+    http::json(&inspection(&state))
+}
+
+fn summary(state: &FakeState) -> Value {
+    json!({
+        "cid": rpc::hex(state.chain.nid),
+        "nid": rpc::hex(state.chain.nid),
+        "channel": rpc::CHANNEL,
+        "state": state.node.state,
+        "height": state.chain.height,
+        "lastError": state.node.last_error,
+    })
+}
+
+fn inspection(state: &FakeState) -> Value {
+    let node = &state.node;
+    let mut inspection = summary(state);
+    inspection["config"] = json!({
+        "dbType": "goleveldb", "platform": "icon", "seedAddress": "", "role": 3, "concurrencyLevel": 1,
+        "nodeCache": "none", "channel": rpc::CHANNEL, "secureSuites": "none,tls,ecdhe",
+        "secureAeads": "chacha,aes128,aes256", "defaultWaitTimeout": 0, "maxWaitTimeout": 0, "txTimeout": 0,
+        "autoStart": true,
+    });
+    let peer = |peer: &Peer, inbound| json!({"addr": peer.addr, "id": peer.id, "in": inbound, "role": 3});
+    let own = node.own.as_ref().map_or_else(|| json!({}), |own| peer(own, false));
+    // A chain that is not started has no network to tell of.
+    let network = match node.state.as_str() {
+        "started" => json!({"p2p": {
+            "children": [], "nephews": [], "orphanages": [], "others": [], "parent": {}, "uncles": [],
+            "friends": node.friends.iter().map(|friend| peer(friend, true)).collect::<Vec<_>>(),
+            "roots": node.roots, "seeds": node.seeds, "self": own, "trustSeeds": {},
+        }}),
+        _ => Value::Null,
+    };
+    inspection["module"] = json!({"metrics": {"consensus_height": state.chain.height}, "network": network});
+    inspection
+}
