@@ -132,6 +132,7 @@ mod tests {
             peers: BTreeMap::new(),
             engine: "userspace".into(),
             agent_version: "0.1.0".into(),
+            chain: None,
         }
     }
 

@@ -18,13 +18,13 @@ pub(crate) fn page(nodes: &[NodeView], now: Timestamp) -> String {
     if nodes.is_empty() {
         page.line("no host is enrolled yet; `picket token create --role sentry` is the first step");
     } else {
-        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "heard", "state"];
+        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "chain", "heard", "state"];
         page.table(heading, nodes.iter().map(|view| row(view, now)));
     }
     page.finish()
 }
 
-fn row(view: &NodeView, now: Timestamp) -> [String; 7] {
+fn row(view: &NodeView, now: Timestamp) -> [String; 8] {
     let node = &view.node;
     let tunnels = match (&view.report, view.reported_at) {
         (Some(report), Some(at)) if node.is_active() => tunnels(report, at),
@@ -36,6 +36,7 @@ fn row(view: &NodeView, now: Timestamp) -> [String; 7] {
         node.overlay.v4.to_string(),
         node.endpoint.map_or_else(|| "dials only".to_owned(), |endpoint| endpoint.to_string()),
         tunnels,
+        chain(view),
         if view.connected { "connected".to_owned() } else { ago(view.reported_at, now) },
         state(view, now),
     ]
@@ -48,11 +49,28 @@ fn tunnels(report: &NodeReport, at: Timestamp) -> String {
     format!("{alive} of {}", report.peers.len())
 }
 
-/// How the host stands; where it is not in force, everything that is known about why.
+/// The height of the chain beside the agent, where all is well with it; its state stands with the host's.
+fn chain(view: &NodeView) -> String {
+    match view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|_| view.node.is_active()) {
+        Some(chain) if chain.is_good() => {
+            chain.height.map_or_else(|| "started".to_owned(), |height| height.to_string())
+        }
+        Some(_) => "not well".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+/// How the host stands, and the chain beside it where that is not well.
 fn state(view: &NodeView, now: Timestamp) -> String {
     if let NodeState::Revoked { at } = view.node.state {
         return format!("revoked {}", ago(Some(at), now));
     }
+    let chain = view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|chain| !chain.is_good());
+    chain.into_iter().fold(standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
+}
+
+/// Whether the host is in force; where it is not, everything that is known about why.
+fn standing(view: &NodeView, now: Timestamp) -> String {
     if view.in_force {
         return "in force".to_owned();
     }
@@ -84,7 +102,8 @@ fn state(view: &NodeView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use picket_model::{
-        Generation, KernelView, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus, WireGuardPublicKey,
+        ChainHealth, Generation, KernelView, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus,
+        WireGuardPublicKey,
     };
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -120,6 +139,7 @@ mod tests {
                 peers: peers.map(|(key, at)| (WireGuardPublicKey::new([key; 32]).unwrap(), peer(at))).into(),
                 engine: "userspace".to_owned(),
                 agent_version: "0.1.0".to_owned(),
+                chain: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,
@@ -143,15 +163,28 @@ mod tests {
         (revoked.in_force, revoked.connected, revoked.wanted) = (false, false, None);
         let mut odd = host("sentry-5", 6);
         odd.in_force = false;
-        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd];
+        let beside = |number: u8, chain: ChainHealth| {
+            let mut host = host(&format!("prep-{number}"), number);
+            host.report.as_mut().unwrap().chain = Some(chain);
+            host
+        };
+        let well = beside(7, ChainHealth { state: "started".into(), height: Some(153), error: None });
+        let full = ChainHealth { state: "stopped".into(), height: Some(9), error: Some("no space\u{1b}[31m".into()) };
+        let down = beside(8, ChainHealth::unknown("goloop at /cli.sock cannot be reached: no such file".into()));
+        let chains = [well, beside(9, full), down];
+        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd].into_iter().chain(chains);
+        let nodes: Vec<NodeView> = nodes.collect();
         insta::assert_snapshot!(page(&nodes, at(0)), @r#"
-        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  HEARD      STATE
-        prep-1    prep    10.77.0.1  dials only         1 of 3   connected  in force
-        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   connected  in force
-        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   9 s ago    not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
-        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        never      not in force: enrolled 66 min ago, has not reported yet
-        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        9 s ago    revoked 10 min ago
-        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   connected  not in force: what it reads back is not what is wanted
+        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      STATE
+        prep-1    prep    10.77.0.1  dials only         1 of 3   -         connected  in force
+        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  in force
+        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   -         9 s ago    not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
+        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      not in force: enrolled 66 min ago, has not reported yet
+        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    revoked 10 min ago
+        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  not in force: what it reads back is not what is wanted
+        prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  in force
+        prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
+        prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
         "#);
     }
 

@@ -246,6 +246,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         peers: BTreeMap::new(),
         engine: "userspace".into(),
         agent_version: "0.1.0".into(),
+        chain: None,
     }
 }
 

@@ -24,6 +24,7 @@ pub fn report(
         peers: found.peers.clone(),
         engine,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        chain: None,
     }
 }
 

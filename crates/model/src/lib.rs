@@ -24,6 +24,6 @@ pub use key::{KeyError, WireGuardPublicKey};
 pub use node::{Node, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes};
 pub use observation::{Observation, ObservedValidator, Refused};
 pub use policy::{Brakes, Policy, PolicyAllow, Ports};
-pub use report::{KernelView, NodeReport, PeerHealth, ReconcilerStatus};
+pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

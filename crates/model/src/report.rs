@@ -55,6 +55,42 @@ pub struct PeerHealth {
     pub sent_bytes: u64,
 }
 
+/// How the chain of the goloop beside an agent stands. All texts are goloop's, shortened, and shown escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainHealth {
+    /// goloop's word: `started`, or what it is or does instead; `unknown` where it did not say.
+    pub state: String,
+    /// Height; zero in some states though the chain is fine, `None` where it did not say.
+    pub height: Option<u64>,
+    /// Its last error, or why it could not be asked.
+    pub error: Option<String>,
+}
+
+impl ChainHealth {
+    /// Of a goloop that gave no answer that can be used.
+    pub fn unknown(why: String) -> Self {
+        Self { state: "unknown".to_owned(), height: None, error: Some(why) }
+    }
+
+    /// Whether the chain is at work and has no error to tell of.
+    pub fn is_good(&self) -> bool {
+        self.state == "started" && self.error.is_none()
+    }
+}
+
+impl fmt::Display for ChainHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.state.escape_debug())?;
+        if let Some(height) = self.height {
+            write!(f, " at height {height}")?;
+        }
+        match &self.error {
+            Some(error) => write!(f, ": {}", error.escape_debug()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A host's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeReport {
@@ -76,4 +112,7 @@ pub struct NodeReport {
     pub engine: String,
     /// Version of the agent.
     pub agent_version: String,
+    /// The chain of the goloop beside it; `None` where the agent was told of none.
+    #[serde(default)]
+    pub chain: Option<ChainHealth>,
 }
