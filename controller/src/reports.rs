@@ -133,6 +133,7 @@ mod tests {
             engine: "userspace".into(),
             agent_version: "0.1.0".into(),
             chain: None,
+            advertised: None,
         }
     }
 

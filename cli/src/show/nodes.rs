@@ -140,6 +140,7 @@ mod tests {
                 engine: "userspace".to_owned(),
                 agent_version: "0.1.0".to_owned(),
                 chain: None,
+                advertised: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

@@ -247,6 +247,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         engine: "userspace".into(),
         agent_version: "0.1.0".into(),
         chain: None,
+        advertised: None,
     }
 }
 

@@ -25,6 +25,7 @@ pub fn report(
         engine,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         chain: None,
+        advertised: None,
     }
 }
 

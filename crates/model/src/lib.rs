@@ -1,6 +1,7 @@
 //! The words of Picket: ids, keys, addresses, the validator set, policy, node, configuration, report.
 //! Values only: no IO, no async, no clock, no randomness; text from outside is parsed here, once, into types.
 
+pub mod advertised;
 pub mod config;
 pub mod endpoint;
 pub mod explain;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod time;
 pub mod validator;
 
+pub use advertised::Advertised;
 pub use config::{Digest, NodeConfig, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};

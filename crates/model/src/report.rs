@@ -1,6 +1,6 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Digest, Generation, Timestamp, WireGuardPublicKey};
+use crate::{Advertised, Digest, Generation, Timestamp, WireGuardPublicKey};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
@@ -115,4 +115,8 @@ pub struct NodeReport {
     /// The chain of the goloop beside it; `None` where the agent was told of none.
     #[serde(default)]
     pub chain: Option<ChainHealth>,
+    /// What that goloop's peers advertise; `None` where it did not say, which is no empty list. The controller keeps the
+    /// last one beside later reports that have none: `seen_at` tells its age.
+    #[serde(default)]
+    pub advertised: Option<Advertised>,
 }
