@@ -1,8 +1,10 @@
-//! Validator-list sources: what is asked, how answers are read, and the only HTTP client and resolver for them.
+//! Validator-list sources: what is asked, how answers are read, and the only HTTP and WebSocket clients and the resolver
+//! for them.
 //! Nothing here judges by policy: an [`Observation`](picket_model::Observation) says what a source said, the plan decides.
 
 pub mod fetch;
 pub mod icon;
+pub mod push;
 pub mod resolve;
 pub mod source;
 

@@ -8,7 +8,7 @@ pub const NETWORK_INFO: u64 = 1;
 pub const PREPS: u64 = 2;
 
 /// The SCORE of the chain itself, which keeps the P-Reps (goloop `icon/chainscore_iiss.go`).
-const CHAIN_SCORE: &str = "cx0000000000000000000000000000000000000000";
+pub const CHAIN_SCORE: &str = "cx0000000000000000000000000000000000000000";
 
 /// The body of one POST: a batch of `icx_getNetworkInfo` and `getPReps`, so that the chain id comes with every list
 /// and from the same node. Without rankings `getPReps` answers the whole list; one ranking alone goloop ignores.

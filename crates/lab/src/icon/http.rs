@@ -1,13 +1,13 @@
 //! goloop's HTTP surface (`server/server.go`): paths, statuses and content types, and the ways an endpoint misbehaves.
 
-use super::{Behaviour, ChainState, FakeIcon, FakeState, node, rpc};
+use super::{Behaviour, ChainState, FakeIcon, FakeState, node, rpc, ws};
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::{Path, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{get, post},
 };
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,7 +26,8 @@ pub(super) fn router(fake: FakeIcon) -> Router {
     Router::new()
         .route("/api/v3", chain.clone())
         .route("/api/v3/", chain)
-        .route("/api/v3/{channel}", post(named_channel).fallback(not_found))
+        .route("/api/v3/{channel}", post(named_channel))
+        .route("/api/v3/{channel}/{kind}", get(ws::upgrade).fallback(not_found))
         .route("/api/v3d", post(debug_disabled))
         .route("/api/v3d/{channel}", post(debug_disabled))
         .nest("/admin", node::router())
@@ -68,7 +69,7 @@ pub(super) async fn told(fake: &FakeIcon) -> Result<FakeState, Box<Response>> {
     let chain = &mut state.chain;
     match &state.behaviour {
         Behaviour::Normal => {}
-        Behaviour::Html => return Err(Box::new(typed(StatusCode::OK, HTML, PAGE))),
+        Behaviour::Html => return Err(Box::new(page(StatusCode::OK))),
         Behaviour::Status(code) => return Err(Box::new(status(*code))),
         Behaviour::Stall => std::future::pending().await,
         Behaviour::Huge(bytes) => return Err(Box::new(typed(StatusCode::OK, JSON, huge(*bytes)))),
@@ -101,9 +102,15 @@ fn json_rpc(chain: &ChainState, body: &[u8]) -> Response {
     }
 }
 
-fn status(code: u16) -> Response {
+/// A page of HTML, as a proxy or a parked domain answers.
+pub(super) fn page(status: StatusCode) -> Response {
+    typed(status, HTML, PAGE)
+}
+
+/// A page with this status, as a proxy answers.
+pub(super) fn status(code: u16) -> Response {
     let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let page = typed(status, HTML, PAGE);
+    let page = page(status);
     match status {
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             ([(header::RETRY_AFTER, RETRY_AFTER)], page).into_response()

@@ -1,20 +1,23 @@
 //! A fake ICON endpoint: recorded P-Rep lists over goloop's HTTP surface with its quirks, and told to change, shrink,
-//! lie or stall. Answers are functions of [`ChainState`]; only `http` and `args` touch the network.
+//! lie or stall. Answers are functions of [`ChainState`]; only `http`, `ws` and `args` touch the network.
 
 pub mod args;
 pub mod chain;
 mod control;
+mod events;
 mod http;
 pub mod node;
 mod rpc;
 mod score;
 #[cfg(test)]
 mod tests;
+mod ws;
 
 pub use args::{Args, run};
 pub use chain::{ChainState, FixtureError, Prep};
 pub use node::{NodeState, Peer};
 
+use events::Event;
 use picket_model::PrepId;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -65,12 +68,18 @@ pub struct FakeState {
 
 /// Handle to a fake endpoint; clones speak of the same one.
 #[derive(Clone, Debug, Default)]
-pub struct FakeIcon(Arc<Mutex<FakeState>>);
+pub struct FakeIcon {
+    state: Arc<Mutex<FakeState>>,
+    sessions: Arc<ws::Sessions>,
+}
 
 impl FakeIcon {
     /// An endpoint of this chain. It serves nothing until [`FakeIcon::serve`].
     pub fn new(chain: ChainState) -> Self {
-        Self(Arc::new(Mutex::new(FakeState { chain, ..FakeState::default() })))
+        let fake = Self::default();
+        fake.sessions.log.send_modify(|log| log.height = chain.height);
+        fake.lock().chain = chain;
+        fake
     }
 
     /// Binds a free port of 127.0.0.1 and serves there until the runtime ends.
@@ -126,25 +135,36 @@ impl FakeIcon {
 
     /// Puts the chain at this height.
     pub fn set_height(&self, height: u64) {
-        self.lock().chain.height = height;
+        let mut state = self.lock();
+        state.chain.height = height;
+        self.tell(&state, Vec::new());
     }
 
     /// Replaces the list, in a new block; returns its height.
     pub fn set_preps(&self, preps: Vec<Prep>) -> u64 {
         let mut state = self.lock();
+        let events = events::between(&state.chain.preps, &preps);
         state.chain.preps = preps;
-        state.chain.next_block()
+        let height = state.chain.next_block();
+        self.tell(&state, events);
+        height
     }
 
     /// Takes a P-Rep off the list, in a new block; returns its height, or `None` where the list has no such P-Rep.
     pub fn remove(&self, prep: PrepId) -> Option<u64> {
-        self.lock().chain.remove(prep)
+        let mut state = self.lock();
+        let height = state.chain.remove(prep)?;
+        self.tell(&state, vec![Event::unregistered(prep)]);
+        Some(height)
     }
 
     /// Registers any text as a P-Rep's endpoint, in a new block; returns its height, or `None` where the list has no such
     /// P-Rep.
     pub fn set_endpoint(&self, prep: PrepId, endpoint: &str) -> Option<u64> {
-        self.lock().chain.set_endpoint(prep, endpoint)
+        let mut state = self.lock();
+        let height = state.chain.set_endpoint(prep, endpoint)?;
+        self.tell(&state, vec![Event::set(prep)]);
+        Some(height)
     }
 
     /// Changes what its own node knows of the others.
@@ -154,11 +174,35 @@ impl FakeIcon {
 
     /// Ends a block; returns its height.
     pub fn next_block(&self) -> u64 {
-        self.lock().chain.next_block()
+        let mut state = self.lock();
+        let height = state.chain.next_block();
+        self.tell(&state, Vec::new());
+        height
+    }
+
+    /// Drops every WebSocket, as a node does that is restarted.
+    pub fn drop_sessions(&self) {
+        self.sessions.drop_all();
+    }
+
+    /// WebSockets that are open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions.open()
+    }
+
+    /// Whoever listens hears of the last block. Under the lock of the state, so that blocks are told in order.
+    fn tell(&self, state: &FakeState, events: Vec<Event>) {
+        let height = state.chain.height;
+        self.sessions.log.send_modify(|log| {
+            log.height = height;
+            if !events.is_empty() {
+                log.events.insert(height, events);
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, FakeState> {
         // A test that stopped while it held the lock left a whole value behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
