@@ -3,19 +3,21 @@
 use crate::table::Page;
 use picket_api::operator::EventView;
 
-/// The log, newest last.
+/// The log, newest last: one line an event, below it what it changed, indented so that no text can pass for an event.
 pub(crate) fn page(events: &[EventView]) -> String {
     let mut page = Page::default();
     if events.is_empty() {
         page.line("nothing has happened yet");
-    } else {
-        page.table(["at", "who", "what", "on", "more"], events.iter().map(row));
+    }
+    for event in events {
+        page.line(format!("{}  {}  {}{}", event.at, event.action, event.subject, by(event)));
+        event.detail.lines().for_each(|line| page.line(format!("    {line}")));
     }
     page.finish()
 }
 
-fn row(event: &EventView) -> [String; 5] {
-    [event.at.to_string(), event.actor.clone(), event.action.clone(), event.subject.clone(), event.detail.clone()]
+fn by(event: &EventView) -> String {
+    if event.actor == "controller" { String::new() } else { format!("  by {}", event.actor) }
 }
 
 #[cfg(test)]
@@ -35,16 +37,18 @@ mod tests {
     }
 
     #[test]
-    fn events_are_one_line_each() {
+    fn details_stand_below_their_event_and_cannot_forge_one() {
         let events = [
             event(1, "controller", "plan.committed", "8", "sentry-2 leaves"),
             event(2, "op-1", "node.revoked", "n-3", "sentry-2\n2023-11-14T22:13:23Z  op-1  forged"),
         ];
-        insta::assert_snapshot!(page(&events), @r#"
-        AT                    WHO         WHAT            ON   MORE
-        2023-11-14T22:13:21Z  controller  plan.committed  8    sentry-2 leaves
-        2023-11-14T22:13:22Z  op-1        node.revoked    n-3  sentry-2\n2023-11-14T22:13:23Z  op-1  forged
-        "#);
+        insta::assert_snapshot!(page(&events), @r"
+        2023-11-14T22:13:21Z  plan.committed  8
+            sentry-2 leaves
+        2023-11-14T22:13:22Z  node.revoked  n-3  by op-1
+            sentry-2
+            2023-11-14T22:13:23Z  op-1  forged
+        ");
         assert_eq!(page(&[]), "nothing has happened yet\n");
     }
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             return Ok(Planned::Stopped(errors));
         }
         let at = now();
-        if !commit(controller, parent.as_ref().map(|target| &target.plan), &next, at).await? {
+        if !commit(controller, parent.as_ref().map(|target| &target.plan), &next, &nodes, at).await? {
             continue;
         }
         let generation = next.generation;
@@ -84,6 +84,7 @@ async fn commit(
     controller: &Controller,
     parent: Option<&Plan>,
     next: &Plan,
+    nodes: &BTreeMap<NodeId, Node>,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut tx = controller.store.write().await?;
@@ -93,7 +94,7 @@ async fn commit(
     for (node, cut) in cuts(parent, next) {
         tx.put_cut(node, &cut).await?;
     }
-    let detail = summary(&changes(parent, next));
+    let detail = summary(&changes(parent, next, nodes));
     tx.record(at, &Actor::Controller, "plan.committed", &next.generation.to_string(), &detail).await?;
     tx.commit().await?;
     Ok(true)

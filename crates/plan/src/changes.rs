@@ -1,54 +1,76 @@
-//! The difference between two plans as lines an operator reads: for the audit log and for dry runs.
+//! The difference between two plans as lines an operator reads: for the audit log and for dry runs. A change that is the
+//! same on many hosts is one line.
 
 use crate::Plan;
-use picket_model::{NodeConfig, Purpose, Reason};
-use std::collections::BTreeSet;
+use ipnet::IpNet;
+use picket_model::{Node, NodeConfig, NodeId, Purpose, Reason};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// One line per change, host by host.
-pub fn changes(from: Option<&Plan>, to: &Plan) -> Vec<String> {
-    let mut lines = Vec::new();
+/// One line per change, with the hosts it is on; hosts that come and go first.
+pub fn changes(from: Option<&Plan>, to: &Plan, nodes: &BTreeMap<NodeId, Node>) -> Vec<String> {
+    let name = |id: &NodeId| nodes.get(id).map_or_else(|| id.to_string(), |node| node.name.to_string());
+    let before = |id: &NodeId| from.and_then(|from| from.nodes.get(id));
+    let came = to.nodes.values().filter(|after| before(&after.node).is_none());
+    let went = from.into_iter().flat_map(|from| from.nodes.values()).filter(|old| !to.nodes.contains_key(&old.node));
+    let mut lines: Vec<String> = came.map(|after| format!("+ host {} ({})", name(&after.node), after.role)).collect();
+    lines.extend(went.map(|old| format!("- host {} ({})", name(&old.node), old.role)));
+
+    let mut hosts_by_change: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (id, after) in &to.nodes {
-        match from.and_then(|from| from.nodes.get(id)) {
-            None => lines.push(format!("+ host {id} ({})", after.role)),
-            Some(before) => node_changes(before, after, &mut lines),
+        for change in before(id).map(|before| on_host(before, after)).unwrap_or_default() {
+            hosts_by_change.entry(change).or_default().push(name(id));
         }
     }
-    let gone =
-        from.into_iter().flat_map(|from| from.nodes.values()).filter(|before| !to.nodes.contains_key(&before.node));
-    lines.extend(gone.map(|before| format!("- host {} ({})", before.node, before.role)));
+    let kept = to.nodes.keys().filter(|id| before(id).is_some()).count();
+    lines.extend(hosts_by_change.into_iter().map(|(change, hosts)| format!("{change} [{}]", on(&hosts, kept))));
     lines
 }
 
-fn node_changes(before: &NodeConfig, after: &NodeConfig, lines: &mut Vec<String>) {
-    let id = &after.node;
+fn on(hosts: &[String], kept: usize) -> String {
+    if hosts.len() == kept && kept > 1 { format!("all {kept} hosts") } else { hosts.join(", ") }
+}
+
+fn on_host(before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
+    let mut lines = Vec::new();
     let (old, new) = (&before.wireguard.peers, &after.wireguard.peers);
     for (key, peer) in new {
         match old.get(key) {
-            None => lines.push(format!("{id}: + tunnel to {}", peer.name)),
-            Some(known) if known != peer => lines.push(format!("{id}: ~ tunnel to {}", peer.name)),
+            None => lines.push(format!("+ tunnel to {}", peer.name)),
+            Some(known) if known != peer => lines.push(format!("~ tunnel to {}", peer.name)),
             Some(_) => {}
         }
     }
     lines.extend(
-        old.iter().filter(|(key, _)| !new.contains_key(key)).map(|(_, p)| format!("{id}: - tunnel to {}", p.name)),
+        old.iter().filter(|(key, _)| !new.contains_key(key)).map(|(_, peer)| format!("- tunnel to {}", peer.name)),
     );
+    for ((network, sign, why), purposes) in grants(before, after) {
+        lines.push(format!("{sign} {network} for {}: {why}", purposes.join(", ")));
+    }
+    let (old, new) = (&before.firewall.guarded, &after.firewall.guarded);
+    lines.extend(new.keys().filter(|port| !old.contains_key(port)).map(|port| format!("+ guard {port}")));
+    lines.extend(old.keys().filter(|port| !new.contains_key(port)).map(|port| format!("- guard {port}")));
+    lines
+}
+
+/// Networks that are let in no more, newly, or for another reason, with the purposes that share the change.
+fn grants(before: &NodeConfig, after: &NodeConfig) -> BTreeMap<(IpNet, char, String), Vec<String>> {
+    let mut changed: BTreeMap<(IpNet, char, String), Vec<String>> = BTreeMap::new();
     for purpose in Purpose::ALL {
         let (old, new) = (before.firewall.allowed(purpose), after.firewall.allowed(purpose));
+        let mut note = |network: &IpNet, sign, reasons| {
+            changed.entry((*network, sign, joined(reasons))).or_default().push(purpose.to_string());
+        };
         for (network, reasons) in new.0.iter() {
             match old.0.get(network) {
-                None => lines.push(format!("{id}: + {network} for {purpose}: {}", joined(reasons))),
-                Some(known) if known != reasons => {
-                    lines.push(format!("{id}: ~ {network} for {purpose}: {}", joined(reasons)));
-                }
+                None => note(network, '+', reasons),
+                Some(known) if known != reasons => note(network, '~', reasons),
                 Some(_) => {}
             }
         }
         let gone = old.0.iter().filter(|(network, _)| !new.0.contains_key(network));
-        lines.extend(gone.map(|(network, reasons)| format!("{id}: - {network} for {purpose}: {}", joined(reasons))));
+        gone.for_each(|(network, reasons)| note(network, '-', reasons));
     }
-    let (old, new) = (&before.firewall.guarded, &after.firewall.guarded);
-    lines.extend(new.keys().filter(|port| !old.contains_key(port)).map(|port| format!("{id}: + guard {port}")));
-    lines.extend(old.keys().filter(|port| !new.contains_key(port)).map(|port| format!("{id}: - guard {port}")));
+    changed
 }
 
 fn joined(reasons: &BTreeSet<Reason>) -> String {
@@ -65,36 +87,39 @@ mod tests {
     };
     use picket_model::{MeshId, NodeRole, Policy};
 
+    fn nodes(all: &[Node]) -> BTreeMap<NodeId, Node> {
+        all.iter().map(|node| (node.id.clone(), node.clone())).collect()
+    }
+
     #[test]
     fn a_new_sentry_and_a_lost_validator_read_as_lines() {
         let mesh: MeshId = "m-1".parse().unwrap();
         let policy = Policy::default();
-        let make = |nodes: &[picket_model::Node], count, parent: Option<&Plan>| {
-            let nodes = nodes.iter().map(|node| (node.id.clone(), node.clone())).collect();
-            let validators = validators(count);
-            let input = PlanInput {
-                mesh: &mesh,
-                policy: &policy,
-                policy_version: 1,
-                validators: &validators,
-                nodes: &nodes,
-                parent,
-            };
-            plan(&input)
+        let make = |all: &[Node], count, parent: Option<&Plan>| {
+            let (nodes, validators) = (nodes(all), validators(count));
+            let (mesh, policy) = (&mesh, &policy);
+            plan(&PlanInput { mesh, policy, policy_version: 1, validators: &validators, nodes: &nodes, parent })
         };
-        let all = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)];
-        let first = make(&all[..1], 2, None);
-        let second = make(&all, 1, Some(&first));
-        let lines = changes(Some(&first), &second);
-        let expected = [
-            "prep-1: + tunnel to sentry-1",
-            "prep-1: - 5.0.0.1/32 for p2p: P-Rep hx0000000000000000000000000000000000000001 at 5.0.0.1:7100, named by s-0 since height 100",
-            "prep-1: - 5.0.0.1/32 for rpc: P-Rep hx0000000000000000000000000000000000000001 at 5.0.0.1:7100, named by s-0 since height 100",
-            "prep-1: + 192.0.2.2/32 for overlay: mesh host sentry-1 (sentry-1)",
-            "prep-1: + fd00::2/128 for overlay: mesh host sentry-1 (sentry-1)",
-            "+ host sentry-1 (sentry)",
+        let all = [
+            node("prep-1", NodeRole::Prep, 1),
+            node("prep-2", NodeRole::Prep, 2),
+            node("sentry-1", NodeRole::Sentry, 3),
         ];
-        assert_eq!(lines, expected);
-        assert_eq!(changes(Some(&second), &second), Vec::<String>::new());
+        let first = make(&all[..2], 2, None);
+        let second = make(&all, 1, Some(&first));
+        let prep = "P-Rep hx0000000000000000000000000000000000000001 at 5.0.0.1:7100, named by s-0 since height 100";
+        let expected = [
+            "+ host sentry-1 (sentry)".to_owned(),
+            "+ 192.0.2.3/32 for overlay: mesh host sentry-1 (sentry-1) [all 2 hosts]".to_owned(),
+            "+ fd00::3/128 for overlay: mesh host sentry-1 (sentry-1) [all 2 hosts]".to_owned(),
+            "+ tunnel to sentry-1 [all 2 hosts]".to_owned(),
+            format!("- 5.0.0.1/32 for p2p, rpc: {prep} [all 2 hosts]"),
+        ];
+        assert_eq!(changes(Some(&first), &second, &nodes(&all)), expected);
+        assert_eq!(changes(Some(&second), &second, &nodes(&all)), Vec::<String>::new());
+        let third = make(&all[1..], 1, Some(&second));
+        let lines = changes(Some(&second), &third, &nodes(&all));
+        assert_eq!(lines[0], "- host prep-1 (prep)");
+        assert!(lines.contains(&"- tunnel to prep-1 [sentry-1]".to_owned()), "{lines:?}");
     }
 }
