@@ -2,8 +2,9 @@
 //! What the bytes mean is read in [`icon`](crate::icon).
 
 use crate::{
+    fixed::{self, ListError},
     icon::{self, AnswerError, request},
-    source::Source,
+    source::{Source, SourceKind},
 };
 use picket_model::{Observation, Timestamp};
 use reqwest::{Response, StatusCode, header, redirect};
@@ -114,6 +115,22 @@ pub enum FetchError {
         /// How the body begins.
         said: String,
     },
+    /// A list in a file that cannot be read.
+    #[error("validator list {path} cannot be read: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A list that cannot be used.
+    #[error("validator list {host}: {reason}")]
+    List {
+        /// Its host, or its path.
+        host: String,
+        /// What is wrong with it.
+        reason: ListError,
+    },
     /// An answer that cannot be used.
     #[error("chain endpoint {host}: {reason}")]
     Answer {
@@ -187,7 +204,17 @@ impl Fetcher {
         if source.is_tls() && !self.has_roots {
             return Err(FetchError::NoRoots { host });
         }
-        let request = self.client.post(source.url().clone()).json(&request::validator_list());
+        let list = |body: &[u8], checksum| {
+            let read = fixed::parse(source.id(), checksum, body, now);
+            read.map_err(|reason| FetchError::List { host: source.host(), reason })
+        };
+        let request = match source.kind() {
+            SourceKind::List(checksum) if source.url().scheme() == "file" => {
+                return list(&self.file(source).await?, checksum);
+            }
+            SourceKind::List(_) => self.client.get(source.url().clone()),
+            SourceKind::Rpc => self.client.post(source.url().clone()).json(&request::validator_list()),
+        };
         let response = request.send().await.map_err(|error| self.transport(&host, &error))?;
         let status = response.status();
         let location = header_text(&response, &header::LOCATION).map(str::to_owned);
@@ -195,6 +222,9 @@ impl Fetcher {
             .and_then(|seconds| seconds.parse().ok())
             .map(Duration::from_secs);
         let body = self.body(&host, response).await?;
+        if let (SourceKind::List(checksum), StatusCode::OK) = (source.kind(), status) {
+            return list(&body, checksum);
+        }
 
         let said = || shortened(&String::from_utf8_lossy(&body));
         let refused = |host| FetchError::Status { host, status: status.as_u16(), said: said() };
@@ -214,6 +244,17 @@ impl Fetcher {
             }
             _ => Err(refused(host)),
         }
+    }
+
+    async fn file(&self, source: &Source) -> Result<Vec<u8>, FetchError> {
+        let unreadable = |reason: String| FetchError::File { path: source.host(), reason };
+        let path = source.url().to_file_path().map_err(|()| unreadable("not a path on this host".to_owned()))?;
+        let limit = self.limits.body_bytes;
+        let size = tokio::fs::metadata(&path).await.map_err(|error| unreadable(error.to_string()))?.len();
+        if usize::try_from(size).map_or(true, |size| size > limit) {
+            return Err(unreadable(format!("it has more than {limit} bytes")));
+        }
+        tokio::fs::read(&path).await.map_err(|error| unreadable(error.to_string()))
     }
 
     /// The whole body, or an error as soon as it is known to be too large.

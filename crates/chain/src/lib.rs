@@ -3,6 +3,7 @@
 //! Nothing here judges by policy: an [`Observation`](picket_model::Observation) says what a source said, the plan decides.
 
 pub mod fetch;
+pub mod fixed;
 pub mod icon;
 pub mod push;
 pub mod resolve;
@@ -10,4 +11,4 @@ pub mod source;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
 pub use resolve::Names;
-pub use source::{Source, SourceError};
+pub use source::{Source, SourceError, SourceKind};
