@@ -5,6 +5,7 @@
 pub mod fetch;
 pub mod fixed;
 pub mod icon;
+pub mod node;
 pub mod push;
 pub mod resolve;
 pub mod source;

@@ -1,0 +1,184 @@
+//! Asks goloop on this host, over plain HTTP or its socket: one GET under limits of time and size. No TLS, no name
+//! lookup, no redirect: it is small, for agents.
+
+use super::{Channel, Inspected, Place, answer, answer::AnswerError};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use picket_model::{NodeId, Timestamp};
+use serde_json::Value;
+use std::{error::Error, time::Duration};
+use thiserror::Error;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinSet,
+    time::timeout,
+};
+
+/// Time for everything, from the connection to the last byte.
+const LONGEST: Duration = Duration::from_secs(3);
+/// Largest body read, in bytes; a mainnet validator's answer has some 30 KiB.
+const LARGEST: usize = 1 << 20;
+/// Characters of a refusal's body that are kept.
+const LONGEST_QUOTE: usize = 120;
+
+/// Why goloop gave no answer that can be used: plain data, with the place in its text, to be kept and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AskError {
+    /// No connection, or one that broke.
+    #[error("goloop at {place} cannot be reached: {reason}")]
+    Unreachable {
+        /// Where.
+        place: String,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// No whole answer in time.
+    #[error("goloop at {place} gave no whole answer within {LONGEST:?}")]
+    Timeout {
+        /// Where.
+        place: String,
+    },
+    /// The body is beyond the limit; the rest was not read.
+    #[error("goloop at {place} answers with more than {LARGEST} bytes")]
+    TooLarge {
+        /// Where.
+        place: String,
+    },
+    /// It runs, and not this chain.
+    #[error("goloop at {place} has no chain {channel}; it has: {}", if .has.is_empty() { "none" } else { .has })]
+    NoChain {
+        /// Where.
+        place: String,
+        /// The channel asked about.
+        channel: String,
+        /// The channels it names, separated by commas.
+        has: String,
+    },
+    /// Any other HTTP status than 200.
+    #[error("goloop at {place} answers HTTP {status} {said:?}")]
+    Status {
+        /// Where.
+        place: String,
+        /// The status.
+        status: u16,
+        /// How the body begins.
+        said: String,
+    },
+    /// An answer that cannot be used.
+    #[error("goloop at {place}: {reason}")]
+    Answer {
+        /// Where.
+        place: String,
+        /// What is wrong with it.
+        reason: AnswerError,
+    },
+}
+
+/// A goloop on this host and the chain it is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Goloop {
+    /// Where.
+    pub place: Place,
+    /// Which chain.
+    pub channel: Channel,
+}
+
+impl Goloop {
+    /// Asks once. `node` is the host that asks, `now` the moment of asking, which becomes `seen_at`.
+    ///
+    /// # Errors
+    /// An [`AskError`] for anything but an answer about this chain, whatever state it is in.
+    pub async fn ask(&self, node: &NodeId, now: Timestamp) -> Result<Inspected, AskError> {
+        timeout(LONGEST, self.ask_slowly(node, now)).await.map_err(|_| AskError::Timeout { place: self.name() })?
+    }
+
+    async fn ask_slowly(&self, node: &NodeId, now: Timestamp) -> Result<Inspected, AskError> {
+        let (place, channel) = (self.name(), &self.channel);
+        let (status, body) = self.get(&format!("/chain/{channel}")).await?;
+        match status {
+            StatusCode::OK => {
+                answer::parse(node, channel, &body, now).map_err(|reason| AskError::Answer { place, reason })
+            }
+            StatusCode::NOT_FOUND => {
+                Err(AskError::NoChain { place, channel: channel.to_string(), has: self.channels().await? })
+            }
+            _ => Err(AskError::Status { place, status: status.as_u16(), said: said(&body) }),
+        }
+    }
+
+    /// The channels goloop says it has.
+    async fn channels(&self) -> Result<String, AskError> {
+        let (status, body) = self.get("/chain").await?;
+        match (status, serde_json::from_slice::<Vec<Value>>(&body)) {
+            (StatusCode::OK, Ok(chains)) => {
+                let names: Vec<&str> = chains.iter().filter_map(|chain| chain.get("channel")?.as_str()).collect();
+                Ok(shortened(&names.join(", ")))
+            }
+            // No goloop answers 404 to this.
+            _ => Err(AskError::Status { place: self.name(), status: status.as_u16(), said: said(&body) }),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+        match &self.place {
+            Place::Http(address) => {
+                let stream = TcpStream::connect(address).await.map_err(|error| self.transport(&error))?;
+                self.exchange(stream, &format!("/admin{path}")).await
+            }
+            Place::Socket(file) => {
+                let stream = UnixStream::connect(file).await.map_err(|error| self.transport(&error))?;
+                self.exchange(stream, path).await
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), AskError> {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.transport(&error))?;
+        // Ends with this call, however it ends.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let request = Request::get(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONNECTION, "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.transport(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.transport(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST).collect().await.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                AskError::TooLarge { place: self.name() }
+            } else {
+                self.transport(&*error)
+            }
+        })?;
+        Ok((status, body.to_bytes()))
+    }
+
+    fn transport(&self, error: &(dyn Error + 'static)) -> AskError {
+        let mut cause = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        AskError::Unreachable { place: self.name(), reason: shortened(&cause.to_string()) }
+    }
+
+    fn name(&self) -> String {
+        self.place.to_string()
+    }
+}
+
+fn said(body: &[u8]) -> String {
+    // A character has at most four bytes.
+    shortened(&String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_QUOTE)]))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(LONGEST_QUOTE).collect()
+}

@@ -1,0 +1,10 @@
+//! The operator's own goloop as a source: what its peers advertise, authenticated by node address (goloop
+//! `network/p2p.go`). The chain's `p2pEndpoint` is not what nodes dial; this is.
+
+pub mod answer;
+pub mod ask;
+pub mod place;
+
+pub use answer::{AnswerError, Inspected, parse};
+pub use ask::{AskError, Goloop};
+pub use place::{Channel, Place, PlaceError};
