@@ -1,9 +1,9 @@
 //! From what a firewall has to achieve to the ruleset that achieves it. The shape of the table depends on the host
 //! alone: whatever changes in a policy is a change of elements.
 
-use crate::{Chain, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict};
+use crate::{Chain, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict, ruleset::PRIVATE};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, network::canonical_network};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
@@ -15,6 +15,21 @@ pub struct HostFacts {
     /// The WireGuard interface of the mesh. Overlay addresses are believed only on packets that come out of it.
     pub overlay_interface: InterfaceName,
 }
+
+/// Private and link-local ranges (RFC 1918, 6598, 3927, 4193, 4291). What comes out of one of them, is not for this host
+/// and goes out into the internet is a container's or a guest's own call, which is none of our business. What goes *into*
+/// one of them stays guarded: a container's own address must not be a way around the guard.
+const PRIVATE4: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+const PRIVATE6: [Ipv6Net; 2] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+];
 
 /// Counts what reached a guarded port and was dropped.
 pub const REFUSED: &str = "refused";
@@ -29,7 +44,15 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
         ruleset.sets.extend(address_sets(purpose, policy.allowed(purpose)));
     }
 
-    let mut arrivals = vec![Rule { matches: vec![Match::Loopback], counter: None, verdict: Verdict::Accept }];
+    let accept = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
+    let (private4, private6) = (format!("{PRIVATE}_nets4"), format!("{PRIVATE}_nets6"));
+    let mut arrivals = vec![
+        accept(vec![Match::Loopback]),
+        accept(vec![Match::Passing, Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())]),
+        accept(vec![Match::Passing, Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())]),
+    ];
+    ruleset.sets.insert(private4, Set::Nets4(BTreeSet::from(PRIVATE4)));
+    ruleset.sets.insert(private6, Set::Nets6(BTreeSet::from(PRIVATE6)));
     for gate in GATES {
         let set = format!("{gate}_ports");
         arrivals.push(Rule {
@@ -118,7 +141,7 @@ fn normalise(allowed: &AllowSet) -> Normalised {
     let mut normalised = Normalised::default();
     let (mut nets4, mut nets6) = (Vec::new(), Vec::new());
     for network in allowed.0.keys() {
-        match canonical(*network) {
+        match canonical_network(*network) {
             IpNet::V4(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts4.extend([net.addr()]),
             IpNet::V6(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts6.extend([net.addr()]),
             IpNet::V4(net) => nets4.push(net),
@@ -128,17 +151,4 @@ fn normalise(allowed: &AllowSet) -> Normalised {
     normalised.nets4.extend(Ipv4Net::aggregate(&nets4));
     normalised.nets6.extend(Ipv6Net::aggregate(&nets6));
     normalised
-}
-
-/// Length of `::ffff:0:0/96`, the IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
-const MAPPED_PREFIX: u8 = 96;
-
-/// An IPv4-mapped network as the IPv4 network it means; anything else as it is.
-fn canonical(network: IpNet) -> IpNet {
-    let IpNet::V6(net) = network else { return network };
-    let length = net.prefix_len().checked_sub(MAPPED_PREFIX);
-    match (net.addr().to_ipv4_mapped(), length) {
-        (Some(address), Some(length)) => Ipv4Net::new(address, length).map_or(network, IpNet::V4),
-        _ => network,
-    }
 }

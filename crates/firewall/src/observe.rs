@@ -139,7 +139,7 @@ enum SetKey {
 }
 
 /// Newer nft prints a single flag without the list around it.
-#[derive(Deserialize)]
+#[derive(PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 enum Flags {
     One(String),
@@ -178,14 +178,23 @@ enum Expression {
     Meta { key: String },
     Payload { protocol: String, field: String },
     Concat(Vec<Expression>),
+    Fib { result: String, flags: Flags },
+}
+
+impl Flags {
+    fn is_just(&self, flag: &str) -> bool {
+        match self {
+            Self::One(one) => one == flag,
+            Self::Many(many) => many == &[flag],
+        }
+    }
 }
 
 impl SetObject {
     fn read(self) -> Option<(String, Set)> {
         let interval = match self.flags {
             None => false,
-            Some(Flags::One(flag)) if flag == "interval" => true,
-            Some(Flags::Many(flags)) if flags == ["interval"] => true,
+            Some(flags) if flags.is_just("interval") => true,
             Some(_) => return None,
         };
         if self.timeout.is_some() || self.size.is_some() || self.auto_merge.is_some() {
@@ -267,6 +276,10 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
                 matches.push(read_match(&left, &right)?);
                 continue;
             }
+            Statement::Match { op, left, right } if op == "!=" && counter.is_none() => {
+                matches.push(read_exclusion(&left, &right)?);
+                continue;
+            }
             Statement::Counter(name) if counter.is_none() => {
                 counter = Some(name);
                 continue;
@@ -293,6 +306,22 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
     match left {
         Expression::Meta { key } if key == "iif" && right == "lo" => Some(Match::Loopback),
         Expression::Meta { key } if key == "iifname" => right.parse().ok().map(Match::Interface),
+        Expression::Fib { result, flags } if result == "type" && flags.is_just("daddr") && right == "unicast" => {
+            Some(Match::Passing)
+        }
+        _ => None,
+    }
+}
+
+fn read_exclusion(left: &Expression, right: &str) -> Option<Match> {
+    let set = right.strip_prefix('@')?.to_owned();
+    match left {
+        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip" => {
+            Some(Match::NotDestination4(set))
+        }
+        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip6" => {
+            Some(Match::NotDestination6(set))
+        }
         _ => None,
     }
 }

@@ -13,6 +13,9 @@ use std::{
 /// The one table that is ours, as family and name.
 pub const TABLE: &str = "inet picket";
 
+/// How the sets of private ranges are called; they let nobody in.
+pub(crate) const PRIVATE: &str = "private";
+
 /// Everything in our table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -84,6 +87,12 @@ pub enum Match {
     Source4(String),
     /// IPv6 source address is in that set.
     Source6(String),
+    /// Passes through: the destination is no address of this host's own, nor broadcast nor multicast to it.
+    Passing,
+    /// IPv4 destination address is not in that set.
+    NotDestination4(String),
+    /// IPv6 destination address is not in that set.
+    NotDestination6(String),
 }
 
 /// What becomes of a packet.
@@ -98,9 +107,10 @@ pub enum Verdict {
 }
 
 impl Ruleset {
-    /// Number of addresses and prefixes in all sets.
+    /// Number of addresses and prefixes in all allow sets.
     pub fn elements(&self) -> usize {
-        self.sets.values().filter(|set| !matches!(set, Set::Ports(_))).map(Set::len).sum()
+        let allow = self.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && !name.starts_with(PRIVATE));
+        allow.map(|(_, set)| set.len()).sum()
     }
 }
 
@@ -228,6 +238,9 @@ impl fmt::Display for Match {
             Self::Port(set) => write!(f, "meta l4proto . th dport @{set}"),
             Self::Source4(set) => write!(f, "ip saddr @{set}"),
             Self::Source6(set) => write!(f, "ip6 saddr @{set}"),
+            Self::Passing => f.write_str("fib daddr type unicast"),
+            Self::NotDestination4(set) => write!(f, "ip daddr != @{set}"),
+            Self::NotDestination6(set) => write!(f, "ip6 daddr != @{set}"),
         }
     }
 }

@@ -13,7 +13,12 @@ use std::{collections::BTreeMap, net::IpAddr};
 fn packet() -> impl Strategy<Value = Packet> {
     let interface = select(vec!["lo", "eth0", OVERLAY]).prop_map(str::to_owned);
     let source = prop_oneof![v4().prop_map(IpAddr::V4), v6().prop_map(IpAddr::V6)];
-    (interface, source, guarded_port()).prop_map(|(interface, source, to)| Packet { interface, source, to })
+    (interface, source, guarded_port()).prop_map(|(interface, source, to)| Packet {
+        interface,
+        source,
+        to,
+        passing: None,
+    })
 }
 
 /// The policy's meaning, read off the policy itself.
@@ -84,8 +89,8 @@ proptest! {
 }
 
 fn check(policy: &FirewallPolicy, interface: &str, source: &str, number: u16, counter: Option<&str>) {
-    let packet =
-        Packet { interface: interface.into(), source: source.parse().unwrap(), to: port(Protocol::Tcp, number) };
+    let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, number));
+    let packet = Packet { interface: interface.into(), source, to, passing: None };
     assert_eq!(decide(&lowered(policy), &packet).counter.as_deref(), counter, "{packet:?}");
 }
 
@@ -110,6 +115,22 @@ fn an_overlay_address_is_believed_only_out_of_the_tunnel() {
     check(&prep(), "eth0", "10.77.0.2", 7100, Some("refused"));
     check(&prep(), "eth0", "fd00:77::2", 7100, Some("refused"));
     check(&prep(), "picket01", "10.77.0.2", 7100, Some("refused"));
+}
+
+#[test]
+fn what_containers_send_out_is_none_of_our_business_and_what_is_sent_to_them_is() {
+    let check = |source: &str, passing: &str, counter: Option<&str>| {
+        let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, 7100));
+        let packet = Packet { interface: "docker0".into(), source, to, passing: Some(passing.parse().unwrap()) };
+        assert_eq!(decide(&lowered(&prep()), &packet).counter.as_deref(), counter, "{packet:?}");
+    };
+    check("172.17.0.2", "203.0.113.11", None);
+    check("fd12::2", "2001:db8:1::11", None);
+    check("198.51.100.66", "172.17.0.2", Some("refused"));
+    check("10.0.0.66", "172.17.0.2", Some("refused"));
+    check("198.51.100.66", "203.0.113.11", Some("refused"));
+    check("2001:db8:66::66", "fd12::2", Some("refused"));
+    check("203.0.113.11", "172.17.0.2", Some("allowed_p2p"));
 }
 
 #[test]

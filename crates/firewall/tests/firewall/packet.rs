@@ -9,6 +9,8 @@ pub(crate) struct Packet {
     pub(crate) interface: String,
     pub(crate) source: IpAddr,
     pub(crate) to: GuardedPort,
+    /// Where it goes on to; `None` for a packet to this host.
+    pub(crate) passing: Option<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,5 +60,14 @@ fn holds(ruleset: &Ruleset, condition: &Match, packet: &Packet) -> bool {
             other => panic!("IPv6 addresses looked up in {other:?}"),
         },
         (Match::Source4(_) | Match::Source6(_), _) => false,
+        (Match::Passing, _) => packet.passing.is_some(),
+        (Match::NotDestination4(set), _) => match (&ruleset.sets[set], packet.passing) {
+            (Set::Nets4(nets), Some(IpAddr::V4(to))) => !nets.iter().any(|net| net.contains(&to)),
+            _ => false,
+        },
+        (Match::NotDestination6(set), _) => match (&ruleset.sets[set], packet.passing) {
+            (Set::Nets6(nets), Some(IpAddr::V6(to))) => !nets.iter().any(|net| net.contains(&to)),
+            _ => false,
+        },
     }
 }
