@@ -12,7 +12,7 @@ use picket_model::{
     Brakes, Grade, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
     OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
 };
-use picket_plan::{Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
+use picket_plan::{MergeInput, MergeMemory, Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +31,7 @@ pub(crate) struct Mesh {
     chain: BTreeMap<PrepId, ObservedValidator>,
     height: u64,
     validators: ValidatorSet,
+    memory: MergeMemory,
     nodes: BTreeMap<NodeId, Node>,
     plan: Option<Plan>,
     first_plan: Option<Plan>,
@@ -59,6 +60,7 @@ impl Mesh {
             chain: BTreeMap::new(),
             height: 100,
             validators: ValidatorSet::default(),
+            memory: MergeMemory::default(),
             nodes: BTreeMap::new(),
             plan: None,
             first_plan: None,
@@ -103,6 +105,7 @@ impl Mesh {
             Step::RestartController => {
                 self.plan = through_json(&self.plan);
                 self.validators = through_json(&self.validators);
+                self.memory = through_json(&self.memory);
                 self.nodes = through_json(&self.nodes);
                 self.replan();
             }
@@ -179,7 +182,18 @@ impl Mesh {
         };
         let seen: Vec<Observation> = answered.then_some(answer).into_iter().collect();
         let now = Timestamp::from_millis(0);
-        self.validators = merge(&self.validators, &seen, 1, &Names::new(), &self.policy, now).set;
+        let merged = merge(&MergeInput {
+            previous: &self.validators,
+            memory: &self.memory,
+            seen: &seen,
+            sources: 1,
+            advertised: &[],
+            names: &Names::new(),
+            policy: &self.policy,
+            approved: None,
+            now,
+        });
+        (self.validators, self.memory) = (merged.set, merged.memory);
         self.ever.extend(self.validators.iter().flat_map(|validator| validator.addresses.iter().copied()));
         self.replan();
     }

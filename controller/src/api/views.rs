@@ -73,7 +73,7 @@ pub(super) async fn validators(controller: &Controller) -> Result<ValidatorsView
         Some(merged) => ValidatorsView {
             validators: merged.set.0.into_values().collect(),
             refused: merged.refused,
-            held: merged.held,
+            held: merged.held.map(|held| held.to_string()),
             height: merged.height,
         },
     })

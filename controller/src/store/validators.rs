@@ -3,11 +3,11 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{integer, json, number_or_none, plain_or_none, time, to_json},
+    row::{integer, json, number_or_none, time, to_json},
 };
 use picket_api::operator::RefusedView;
 use picket_model::{Timestamp, ValidatorSet};
-use picket_plan::Finding;
+use picket_plan::{Finding, Held, MergeMemory};
 use sqlx::query;
 
 /// The outcome of the last merge.
@@ -18,13 +18,15 @@ pub struct MergeRow {
     /// Entries refused, by source.
     pub refused: Vec<RefusedView>,
     /// Why the set before was held.
-    pub held: Option<String>,
+    pub held: Option<Held>,
     /// What else there is to know.
     pub findings: Vec<Finding>,
     /// Height of the newest answer it rests on.
     pub height: Option<u64>,
     /// When it was made.
     pub merged_at: Timestamp,
+    /// What the next merge is to remember.
+    pub memory: MergeMemory,
 }
 
 impl Transaction {
@@ -39,10 +41,11 @@ impl Transaction {
             Ok(MergeRow {
                 set: json(&row, "validators")?,
                 refused: json(&row, "refused")?,
-                held: plain_or_none(&row, "held")?,
+                held: json(&row, "held")?,
                 findings: json(&row, "findings")?,
                 height: number_or_none(&row, "height")?,
                 merged_at: time(&row, "merged_at")?,
+                memory: json(&row, "memory")?,
             })
         })
         .transpose()
@@ -51,19 +54,20 @@ impl Transaction {
     /// Keeps a merge as the last one.
     pub async fn put_merged(&mut self, merged: &MergeRow) -> Result<(), StoreError> {
         query(
-            "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)
+            "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at, memory)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (mesh) DO UPDATE SET validators = excluded.validators, refused = excluded.refused,
                  held = excluded.held, findings = excluded.findings, height = excluded.height,
-                 merged_at = excluded.merged_at",
+                 merged_at = excluded.merged_at, memory = excluded.memory",
         )
         .bind(self.mesh.as_str())
         .bind(to_json(&merged.set, "validators")?)
         .bind(to_json(&merged.refused, "refused")?)
-        .bind(merged.held.as_deref())
+        .bind(to_json(&merged.held, "held")?)
         .bind(to_json(&merged.findings, "findings")?)
         .bind(merged.height.map(integer))
         .bind(merged.merged_at.as_millis())
+        .bind(to_json(&merged.memory, "memory")?)
         .execute(&mut *self.sql)
         .await
         .map_err(sql("keep the validator set"))?;

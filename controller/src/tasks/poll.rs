@@ -11,7 +11,7 @@ use crate::{
 use picket_api::operator::RefusedView;
 use picket_chain::{FetchError, FetchLimits, Fetcher, Names as Resolver, Source, fetch::FetcherError};
 use picket_model::{DnsName, Observation, SourceId, Timestamp, ValidatorSet};
-use picket_plan::{Merged, Names, merge, names_in};
+use picket_plan::{MergeInput, MergeMemory, Merged, Names, merge, names_in};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering},
@@ -148,7 +148,18 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
     let before = tx.merged().await?;
     let first = ValidatorSet::default();
     let previous = before.as_ref().map_or(&first, |row| &row.set);
-    let merged = merge(previous, &seen, poller.sources.len(), &poller.names, &policy, at);
+    let nothing = MergeMemory::default();
+    let merged = merge(&MergeInput {
+        previous,
+        memory: before.as_ref().map_or(&nothing, |row| &row.memory),
+        seen: &seen,
+        sources: poller.sources.len(),
+        advertised: &[],
+        names: &poller.names,
+        policy: &policy,
+        approved: None,
+        now: at,
+    });
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
     tx.put_merged(&row(&merged, before.as_ref(), &seen, at)).await?;
     tx.commit().await?;
@@ -205,6 +216,7 @@ fn row(merged: &Merged, before: Option<&MergeRow>, seen: &[Observation], at: Tim
         findings: merged.findings.clone(),
         height: merged.height.or(before.and_then(|row| row.height)),
         merged_at: at,
+        memory: merged.memory.clone(),
     }
 }
 
@@ -230,9 +242,9 @@ async fn say_what_changed(
         tx.record(at, &Actor::Controller, "validators.changed", &subject, &plan::summary(&lines)).await?;
     }
     match (before.and_then(|row| row.held.as_ref()), &merged.held) {
-        (None, Some(reason)) => {
-            tracing::error!(reason, "validator set held");
-            tx.record(at, &Actor::Controller, "validators.held", &subject, reason).await
+        (None, Some(held)) => {
+            tracing::error!(reason = %held, "validator set held");
+            tx.record(at, &Actor::Controller, "validators.held", &subject, &held.to_string()).await
         }
         (Some(_), None) => tx.record(at, &Actor::Controller, "validators.released", &subject, "").await,
         _ => Ok(()),

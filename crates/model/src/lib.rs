@@ -25,7 +25,7 @@ pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PrepId
 pub use key::{KeyError, WireGuardPublicKey};
 pub use node::{Node, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes};
 pub use observation::{Observation, ObservedValidator, Refused};
-pub use policy::{Brakes, Policy, PolicyAllow, Ports};
+pub use policy::{Brakes, EndpointSource, Policy, PolicyAllow, Ports};
 pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

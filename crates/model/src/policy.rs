@@ -21,6 +21,8 @@ pub struct Policy {
     pub deny: Vec<IpNet>,
     /// Special-purpose ranges in which validators may live nevertheless: private chains, tests.
     pub special_ranges: Vec<IpNet>,
+    /// Which addresses a validator is let in from.
+    pub endpoints: EndpointSource,
     /// How many sources must name an entry; `None` is a majority of those configured.
     pub agree: Option<usize>,
     /// How far one answer may move the list.
@@ -36,10 +38,25 @@ impl Default for Policy {
             allow: Vec::new(),
             deny: Vec::new(),
             special_ranges: Vec::new(),
+            endpoints: EndpointSource::default(),
             agree: None,
             brakes: Brakes::default(),
         }
     }
+}
+
+/// Which addresses a validator is let in from: goloop dials the address a node advertises, which is not always the one
+/// registered on chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointSource {
+    /// The registered endpoint alone.
+    #[default]
+    Chain,
+    /// What the operator's own nodes see it advertise, where they see it; else the registered endpoint.
+    Advertised,
+    /// Both.
+    Both,
 }
 
 /// Guarded ports. Each is guarded for TCP and UDP.

@@ -13,7 +13,7 @@ pub use changes::changes;
 pub use explain::explain;
 pub use finding::{Finding, Severity};
 pub use lint::lint;
-pub use merge::{Merged, Names, merge, names_in};
+pub use merge::{Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, Names, Sighting, merge, names_in};
 pub use planner::{Basis, Plan, PlanInput, plan};
 
 #[cfg(test)]

@@ -2,12 +2,18 @@
 //! grace for the absent, brakes on the whole. Whatever is doubtful leaves the last good set as it is.
 
 mod ballot;
+mod brakes;
+mod memory;
+
+pub use brakes::Held;
+pub use memory::{Change, ChangeKind, MergeMemory, Sighting};
 
 use crate::Finding;
 use ballot::{Ballot, Votes, permitted};
+use brakes::brake;
 use picket_model::{
-    DnsName, Host, Observation, P2pEndpoint, Policy, PrepId, Provenance, Refused, SourceId, Timestamp, Validator,
-    ValidatorSet,
+    Advertised, DnsName, Host, Observation, P2pEndpoint, Policy, PrepId, Provenance, Refused, SourceId, Timestamp,
+    Validator, ValidatorSet,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +23,29 @@ use std::{
 /// What each name resolved to, or why it did not.
 pub type Names = BTreeMap<DnsName, Result<BTreeSet<IpAddr>, String>>;
 
+/// Everything a merge is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeInput<'a> {
+    /// The set in force.
+    pub previous: &'a ValidatorSet,
+    /// What earlier merges saw and did.
+    pub memory: &'a MergeMemory,
+    /// One round of answers, at most one of each source.
+    pub seen: &'a [Observation],
+    /// How many sources are configured.
+    pub sources: usize,
+    /// What the operator's own nodes say about the others.
+    pub advertised: &'a [Advertised],
+    /// What names resolved to.
+    pub names: &'a Names,
+    /// The operator's wishes.
+    pub policy: &'a Policy,
+    /// Digest of the one change that a person approved.
+    pub approved: Option<&'a str>,
+    /// When this is.
+    pub now: Timestamp,
+}
+
 /// The set to put in force, and what was not taken into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
@@ -25,11 +54,13 @@ pub struct Merged {
     /// Entries refused, by source.
     pub refused: Vec<(SourceId, Refused)>,
     /// Why the previous set was held, and what the list would have changed.
-    pub held: Option<String>,
+    pub held: Option<Held>,
     /// Entries kept although in doubt: disputed, unresolved, ill-formed now and good before.
     pub findings: Vec<Finding>,
     /// Height of the newest answer.
     pub height: Option<u64>,
+    /// To be given to the next merge.
+    pub memory: MergeMemory,
 }
 
 /// The names to resolve before a merge.
@@ -39,16 +70,10 @@ pub fn names_in(seen: &[Observation], policy: &Policy) -> BTreeSet<DnsName> {
     wanted.filter_map(|entry| name_of(&entry.endpoint).cloned()).collect()
 }
 
-/// Merges one round of answers into the set. `sources` is the number configured; a majority of it must agree on an
-/// entry unless the policy says otherwise. `seen` holds at most one answer of each source.
-pub fn merge(
-    previous: &ValidatorSet,
-    seen: &[Observation],
-    sources: usize,
-    names: &Names,
-    policy: &Policy,
-    now: Timestamp,
-) -> Merged {
+/// Merges one round of answers into the set. A majority of the sources configured must agree on an entry, unless the
+/// policy says otherwise.
+pub fn merge(input: &MergeInput<'_>) -> Merged {
+    let MergeInput { previous, seen, sources, names, policy, now, .. } = *input;
     let needed = policy.agree.unwrap_or(sources / 2 + 1).max(1);
     let ballot = Ballot::count(seen, policy);
     let height = seen.iter().map(|observation| observation.height).max();
@@ -57,17 +82,18 @@ pub fn merge(
         .flat_map(|observation| observation.refused.iter().map(|entry| (observation.source.clone(), entry.clone())))
         .chain(ballot.refused.iter().cloned())
         .collect();
-    let held = |reason: String, refused, findings| Merged {
+    let held = |held: Held, refused, findings| Merged {
         set: previous.clone(),
         refused,
-        held: Some(reason),
+        held: Some(held),
         findings,
         height,
+        memory: input.memory.clone(),
     };
     if seen.len() < needed {
         let reason =
             format!("{} of {sources} sources answered and {needed} must agree: the last set stays", seen.len());
-        return held(reason, refused, Vec::new());
+        return held(Held::without_list(reason), refused, Vec::new());
     }
 
     let mut findings = Vec::new();
@@ -109,40 +135,17 @@ pub fn merge(
         }
     }
 
-    let present = set.len();
-    let absent: Vec<&Validator> = previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect();
-    let moved =
-        previous.iter().filter(|old| set.0.get(&old.prep).is_some_and(|new| new.endpoint != old.endpoint)).count();
-    let reason = brake(previous, present, absent.len() + moved, policy);
-    if let Some(reason) = reason {
+    if let Some(reason) = brake(previous, &set, policy, input.approved) {
         return held(reason, refused, findings);
     }
+    let absent: Vec<&Validator> = previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect();
     for validator in absent {
         let since = validator.absent_since.unwrap_or(now);
         if now.since(since) < policy.brakes.grace() {
             set.0.insert(validator.prep, Validator { absent_since: Some(since), ..validator.clone() });
         }
     }
-    Merged { set, refused, held: None, findings, height }
-}
-
-/// Why the list is not believable, if so.
-fn brake(previous: &ValidatorSet, present: usize, gone_or_moved: usize, policy: &Policy) -> Option<String> {
-    let brakes = &policy.brakes;
-    let stays = format!("the last set of {} stays", previous.len());
-    if present < brakes.min_size {
-        Some(format!("the list has {present} usable validators, fewer than min_size {}: {stays}", brakes.min_size))
-    } else if present > brakes.max_size {
-        Some(format!("the list has {present} usable validators, more than max_size {}: {stays}", brakes.max_size))
-    } else if gone_or_moved > brakes.max_removed {
-        Some(format!(
-            "the list removes or moves {gone_or_moved} of {} validators at once, more than max_removed {}: {stays}",
-            previous.len(),
-            brakes.max_removed
-        ))
-    } else {
-        None
-    }
+    Merged { set, refused, held: None, findings, height, memory: input.memory.clone() }
 }
 
 /// The addresses an endpoint stands for; an error where a name gave none that may be used.

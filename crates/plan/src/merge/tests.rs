@@ -40,7 +40,24 @@ fn list(count: usize) -> Vec<ObservedValidator> {
 }
 
 fn merged(previous: &ValidatorSet, seen: &[Observation], sources: usize) -> Merged {
-    merge(previous, seen, sources, &Names::new(), &policy(), NOW)
+    merge(&MergeInput { sources, ..input(previous, seen, &policy()) })
+}
+
+fn input<'a>(previous: &'a ValidatorSet, seen: &'a [Observation], policy: &'a Policy) -> MergeInput<'a> {
+    static NOTHING: MergeMemory =
+        MergeMemory { heights: BTreeMap::new(), changes: Vec::new(), advertised: BTreeMap::new() };
+    static UNRESOLVED: Names = Names::new();
+    MergeInput {
+        previous,
+        memory: &NOTHING,
+        seen,
+        sources: 1,
+        advertised: &[],
+        names: &UNRESOLVED,
+        policy,
+        approved: None,
+        now: NOW,
+    }
 }
 
 #[test]
@@ -68,13 +85,13 @@ fn a_removed_validator_stays_for_the_grace() {
     let mut policy = policy();
     policy.brakes.grace_seconds = 60;
     let seen = [said("s-0", 200, list(4))];
-    let at = |previous: &ValidatorSet, now| merge(previous, &seen, 1, &Names::new(), &policy, now).set;
+    let at = |previous: &ValidatorSet, now| merge(&MergeInput { now, ..input(previous, &seen, &policy) }).set;
     let first = at(&validators(5), NOW);
     assert_eq!(first.0[&prep(4)].absent_since, Some(NOW));
     let later = at(&first, NOW.plus(Duration::from_secs(59)));
     assert_eq!(later, first);
     assert_eq!(at(&later, NOW.plus(Duration::from_secs(60))), validators(4));
-    let back = merge(&first, &[said("s-0", 300, list(5))], 1, &Names::new(), &policy, NOW);
+    let back = merge(&input(&first, &[said("s-0", 300, list(5))], &policy));
     assert_eq!(back.set, validators(5));
 }
 
@@ -84,7 +101,7 @@ fn brakes_hold_the_last_set() {
     let held = |seen: Vec<ObservedValidator>, part: &str| {
         let next = merged(&previous, &[said("s-0", 200, seen)], 1);
         assert_eq!(next.set, previous);
-        let reason = next.held.expect(part);
+        let reason = next.held.expect(part).reason;
         assert!(reason.contains(part), "{reason}");
     };
     held(list(5), "max_removed 2");
@@ -98,7 +115,7 @@ fn brakes_hold_the_last_set() {
 fn silence_holds_the_last_set() {
     let next = merged(&validators(5), &[], 1);
     assert_eq!(next.set, validators(5));
-    assert!(next.held.unwrap().contains("0 of 1 sources answered"));
+    assert!(next.held.unwrap().reason.contains("0 of 1 sources answered"));
 }
 
 #[test]
@@ -148,7 +165,7 @@ fn an_entry_that_cannot_be_read_leaves_the_old_one_unless_the_grade_is_gone() {
 #[test]
 fn a_denied_network_is_refused() {
     let policy = Policy { deny: vec!["5.0.0.4/32".parse().unwrap()], ..policy() };
-    let next = merge(&validators(5), &[said("s-0", 200, list(5))], 1, &Names::new(), &policy, NOW);
+    let next = merge(&input(&validators(5), &[said("s-0", 200, list(5))], &policy));
     assert_eq!(next.set, validators(4));
     assert!(next.refused[0].1.reason.contains("policy denies"));
 }
@@ -169,12 +186,12 @@ fn a_name_means_its_public_addresses_and_keeps_them_when_dns_fails() {
     let name: DnsName = "node.example.com".parse().unwrap();
     let answer = |addresses: &[&str]| Ok(addresses.iter().map(|address| address.parse().unwrap()).collect());
     let resolved = Names::from([(name.clone(), answer(&["5.9.9.9", "127.0.0.1"]))]);
-    let first = merge(&ValidatorSet::default(), &seen, 1, &resolved, &policy(), NOW);
+    let first = merge(&MergeInput { names: &resolved, ..input(&ValidatorSet::default(), &seen, &policy()) });
     let expected = BTreeSet::from(["5.9.9.9".parse().unwrap()]);
     assert_eq!(first.set.0[&prep(0)].addresses, expected);
     assert!(first.refused[0].1.reason.contains("loopback"), "{:?}", first.refused);
     let failed = Names::from([(name, Err("time-out".to_owned()))]);
-    let second = merge(&first.set, &seen, 1, &failed, &policy(), NOW);
+    let second = merge(&MergeInput { names: &failed, ..input(&first.set, &seen, &policy()) });
     assert_eq!(second.set.0[&prep(0)].addresses, expected);
     assert_eq!(second.findings.len(), 1);
 }
