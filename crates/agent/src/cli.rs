@@ -1,8 +1,9 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
 use crate::{enroll::enroll, host, lockdown, run, status};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::InterfaceName;
 use picket_model::{NodeName, NodeRole};
 use picket_pki::JoinToken;
@@ -73,6 +74,8 @@ enum Command {
         /// Which WireGuard carries the tunnels: auto, kernel or userspace.
         #[arg(long, value_name = "ENGINE", default_value = "auto")]
         wireguard: Preference,
+        #[command(flatten)]
+        goloop: GoloopOptions,
     },
     /// Close guarded ports before the network is up: the last known firewall, or all closed.
     Lockdown,
@@ -116,6 +119,29 @@ enum Rules {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The validator's own node.
+#[derive(Args)]
+pub struct GoloopOptions {
+    /// This validator's goloop, to hear which addresses its peers advertise: http://127.0.0.1:9080, or the path of its
+    /// cli.sock.
+    #[arg(long, value_name = "URL or PATH", env = "PICKET_GOLOOP")]
+    pub goloop: Option<goloop::Place>,
+    /// Its chain.
+    #[arg(long, value_name = "NAME", env = "PICKET_GOLOOP_CHANNEL", default_value = "icon_dex")]
+    pub goloop_channel: goloop::Channel,
+}
+
+impl GoloopOptions {
+    /// What to ask; an error for a sentry, beside which no validator runs.
+    fn beside(self, role: NodeRole) -> Result<Option<Goloop>> {
+        ensure!(
+            role == NodeRole::Prep || self.goloop.is_none(),
+            "--goloop is for validators; this is the agent of a {role}"
+        );
+        Ok(self.goloop.map(|place| Goloop { place, channel: self.goloop_channel }))
+    }
 }
 
 /// How to join.
@@ -174,7 +200,9 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard } => return run::run(&place, wireguard, role).await,
+            Command::Run { wireguard, goloop } => {
+                return run::run(&place, wireguard, goloop.beside(role)?, role).await;
+            }
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,
             Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,

@@ -1,6 +1,7 @@
 //! What both agents share: enrolment, ledger, local guard, subscription, reconciliation, lockdown, status.
 //! The role is an argument; the two programs are a `main` each.
 
+pub mod chain;
 pub mod cli;
 pub mod decide;
 pub mod enroll;

@@ -1,18 +1,19 @@
 //! What the host tells: the report as a value, and its way to the controller. One report waits at most, the newest.
 
-use crate::{reconcile::Found, subscribe::pause};
+use crate::{chain::Word, reconcile::Found, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::Instant;
 
-/// The report on what was found, by a host that holds the content with this digest.
+/// The report on what was found, by a host that holds the content with this digest; `word` is goloop's last.
 pub fn report(
     found: &Found,
     applied: Generation,
     digest: Option<&Digest>,
     refused: Option<String>,
     engine: String,
+    word: Word,
 ) -> NodeReport {
     NodeReport {
         applied,
@@ -24,8 +25,8 @@ pub fn report(
         peers: found.peers.clone(),
         engine,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        chain: None,
-        advertised: None,
+        chain: word.chain,
+        advertised: word.advertised,
     }
 }
 

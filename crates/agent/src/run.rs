@@ -2,6 +2,7 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 use crate::{
+    chain::{ChainWatch, Word},
     cli::Place,
     decide::{Redial, Refusal, judge},
     guard::{Guard, GuardRules},
@@ -16,6 +17,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use picket_api::{ApiError, ConfigAnswer, ProblemKind};
+use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
 use picket_wireguard::Preference;
@@ -52,11 +54,12 @@ enum Event {
     Drift,
     Look,
     Redial,
+    Chain,
     Stop(&'static str),
 }
 
-/// Runs until it is told to stop or the host is revoked.
-pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Result<End> {
+/// Runs until it is told to stop or the host is revoked. `goloop` is the validator's own node, where there is one to ask.
+pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, role: NodeRole) -> Result<End> {
     let nft = Nft::locate()?;
     let state = StateDir::new(&place.state_dir);
     let identity = Identity::load(&state)?.with_context(|| {
@@ -82,7 +85,8 @@ pub async fn run(place: &Place, preference: Preference, role: NodeRole) -> Resul
     }
     let controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
-    let agent = Agent::new(Held { identity, guard, ledger, state, _lock: lock }, tunnels, filter, controllers);
+    let chain = ChainWatch::start(goloop, identity.node.clone());
+    let agent = Agent::new(Held { identity, guard, ledger, state, _lock: lock }, tunnels, filter, controllers, chain);
     agent.work(Signals::new()?).await
 }
 
@@ -101,6 +105,7 @@ struct Agent {
     tunnels: HostTunnels,
     filter: HostFilter,
     controllers: Controllers,
+    chain: ChainWatch,
     reporter: Reporter,
     /// Revision judged last: the one held, or a newer one that the guard refused.
     after: Generation,
@@ -115,7 +120,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(held: Held, tunnels: HostTunnels, filter: HostFilter, controllers: Controllers) -> Self {
+    fn new(held: Held, tunnels: HostTunnels, filter: HostFilter, controllers: Controllers, chain: ChainWatch) -> Self {
         let refused = held.ledger.admitted(&held.guard).err();
         if let Some(violation) = &refused {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
@@ -129,6 +134,7 @@ impl Agent {
             tunnels,
             filter,
             controllers,
+            chain,
             reporter: Reporter::default(),
             applied: Generation::default(),
             found: None,
@@ -153,6 +159,7 @@ impl Agent {
                 sent = self.reporter.sent() => Event::Reported(sent),
                 () = sleep_until(look_at), if waits => Event::Look,
                 () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
+                () = self.chain.news() => Event::Chain,
                 _ = self.drift.tick() => Event::Drift,
             };
             match event {
@@ -168,6 +175,7 @@ impl Agent {
                 }
                 Event::Answered(answer) => poll = self.take(answer).await,
                 Event::Reported(sent) => self.reported(sent),
+                Event::Chain => self.tell(),
                 Event::Drift => self.bring_into_force().await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -302,7 +310,8 @@ impl Agent {
 
     fn tell_after(&mut self, delay: Duration) {
         let Some(found) = &self.found else { return };
-        let report = report(found, self.applied, self.digest.as_ref(), self.refused.clone(), self.tunnels.engine());
+        let (refused, engine, word) = (self.refused.clone(), self.tunnels.engine(), self.chain.word());
+        let report = report(found, self.applied, self.digest.as_ref(), refused, engine, word);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
         self.reporter.put(word.report, self.controllers.client(), delay);
@@ -334,7 +343,7 @@ async fn cut_off(
     let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
     let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
     let refused = Some("the controller revoked this host".to_owned());
-    let report = report(&found, Generation::default(), None, refused, tunnels.engine());
+    let report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
     note(state, &LastWord { at: host::now(), controller_answers: None, report });
     written.context("this host was revoked, and that could not be written down")?;
     removed.context("this host was revoked, and its tunnels could not be removed")?;

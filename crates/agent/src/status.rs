@@ -152,6 +152,12 @@ fn print_status(view: &View) {
         let endpoint = peer.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string());
         println!("  {key}  {endpoint}  handshake {handshake}");
     }
+    if let Some(chain) = &report.chain {
+        println!("goloop      {chain}");
+    }
+    if let Some(said) = &report.advertised {
+        println!("peers       {} advertise an address, {} refused", said.endpoints.len(), said.refused.len());
+    }
     if let Some(refused) = &report.refused {
         println!("refused     {}", refused.escape_debug());
     }
