@@ -15,6 +15,8 @@ pub struct Agent {
     pub host: Host,
     /// Its part in the mesh.
     pub role: NodeRole,
+    /// Where it asks its goloop, from its next start on.
+    pub goloop: Option<String>,
     state: String,
     process: Option<Process>,
     overlay: Option<OverlayAddresses>,
@@ -23,7 +25,7 @@ pub struct Agent {
 impl Agent {
     pub(super) fn new(host: Host, role: NodeRole) -> Result<Self, LabError> {
         let state = host.path("state");
-        Ok(Self { host, role, state, process: None, overlay: None })
+        Ok(Self { host, role, goloop: None, state, process: None, overlay: None })
     }
 
     /// The name it enrols under: its host's.
@@ -75,7 +77,8 @@ impl Agent {
     /// [`LabError`] if it cannot be started.
     pub fn start(&mut self) -> Result<(), LabError> {
         let args = ["run", "--state-dir", &self.state];
-        self.process = Some(self.host.start("agent", self.program().path()?, &args, &[])?);
+        let goloop = self.goloop.as_deref().map(|place| ("PICKET_GOLOOP", place));
+        self.process = Some(self.host.start("agent", self.program().path()?, &args, goloop.as_slice())?);
         Ok(())
     }
 

@@ -23,6 +23,8 @@ use std::{
 pub const SOON: Duration = Duration::from_secs(20);
 /// Port of the chain endpoint.
 const ICON_PORT: u16 = 9000;
+/// goloop's own default.
+const GOLOOP_PORT: u16 = 9080;
 /// Where the chain endpoint lives.
 const ICON: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 
@@ -103,7 +105,7 @@ impl Mesh {
         lab.hosts_file(names(&chain).into_iter().zip(200..).map(|(name, last)| (name, [192, 0, 2, last].into())))?;
 
         let icon = FakeIcon::new(chain);
-        serve(&lab, &icon_host, icon.clone())?;
+        serve(&lab, &icon_host, SocketAddr::from((ICON, ICON_PORT)), icon.clone())?;
         let controller = Controller::new(controller, &format!("http://{ICON}:{ICON_PORT}/api/v3"))?;
         Ok(Self { icon, controller, preps, sentries, revoked: Vec::new(), validators, stranger, admin, lab })
     }
@@ -128,6 +130,21 @@ impl Mesh {
     /// All agents, validators first.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.preps.iter().chain(&self.sentries)
+    }
+
+    /// Starts a goloop beside an agent, on loopback, and the agent anew so that it asks there. The goloop knows nobody
+    /// until it is told ([`FakeIcon::set_node`]).
+    ///
+    /// # Errors
+    /// What the lab says.
+    pub fn start_beside_goloop(&mut self, prep: usize) -> Result<FakeIcon, LabError> {
+        let goloop = FakeIcon::new(self.icon.state().chain);
+        let agent = &mut self.preps[prep];
+        serve(&self.lab, &agent.host, SocketAddr::from((Ipv4Addr::LOCALHOST, GOLOOP_PORT)), goloop.clone())?;
+        agent.goloop = Some(format!("http://127.0.0.1:{GOLOOP_PORT}"));
+        agent.kill();
+        agent.start()?;
+        Ok(goloop)
     }
 
     /// Waits until every host that is a member reads back exactly what is wanted.
@@ -178,14 +195,13 @@ fn names(chain: &ChainState) -> Vec<String> {
         .collect()
 }
 
-fn serve(lab: &Lab, host: &Host, icon: FakeIcon) -> Result<(), LabError> {
-    let address = SocketAddr::from((ICON, ICON_PORT));
+fn serve(lab: &Lab, host: &Host, address: SocketAddr, icon: FakeIcon) -> Result<(), LabError> {
     let bound = host.inside(|| -> io::Result<TcpListener> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     })?;
-    let listener = bound.map_err(|error| LabError::io(format!("listen on {address} as the chain endpoint"), error))?;
+    let listener = bound.map_err(|error| LabError::io(format!("listen on {address} as a goloop"), error))?;
     lab.serve(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         icon.serve(listener, None).await
