@@ -1,6 +1,7 @@
 //! The controller as a value that starts and stops: observes the validator list and the policy, plans, tells the
 //! hosts, shows what is in force. What is decided is decided in `picket-plan`; this is the rim around it.
 
+mod advertised;
 mod api;
 pub mod app;
 pub mod cli;

@@ -1,10 +1,11 @@
 //! What each host last said is in force, in memory. Kept in the database by a task, so that no report waits for a disk.
 
 use crate::{
+    advertised,
     store::{StoreError, StoredReport, Transaction},
     wanted::HostWanted,
 };
-use picket_model::{NodeId, NodeReport, Timestamp};
+use picket_model::{Advertised, Node, NodeId, NodeReport, Timestamp};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,6 +27,7 @@ pub(crate) struct Received {
 pub(crate) struct Reports {
     inner: Mutex<Inner>,
     arrived: watch::Sender<()>,
+    advertised: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -39,17 +41,38 @@ impl Reports {
     pub(crate) fn new(kept: BTreeMap<NodeId, StoredReport>) -> Self {
         let at = Instant::now();
         let reports = kept.into_iter().map(|(node, stored)| (node, Received { stored, at })).collect();
-        Self { inner: Mutex::new(Inner { reports, unsaved: BTreeSet::new() }), arrived: watch::Sender::new(()) }
+        let inner = Mutex::new(Inner { reports, unsaved: BTreeSet::new() });
+        Self { inner, arrived: watch::Sender::new(()), advertised: watch::Sender::new(()) }
     }
 
-    /// Takes a report and wakes whoever waits for one.
-    pub(crate) fn put(&self, node: NodeId, report: NodeReport, now: Timestamp) {
-        let stored = StoredReport { report, received_at: now };
+    /// Takes a report and wakes whoever waits for one. What its goloop's peers advertise stays from before where it does
+    /// not say.
+    pub(crate) fn put(&self, node: &Node, mut report: NodeReport, now: Timestamp) {
         let mut inner = self.lock();
-        inner.reports.insert(node.clone(), Received { stored, at: Instant::now() });
-        inner.unsaved.insert(node);
+        let before = inner.reports.remove(&node.id).and_then(|received| received.stored.report.advertised);
+        let said = advertised::accepted(node, report.advertised.take(), now);
+        let is_news = said.as_ref().is_some_and(|said| advertised::is_news(said, before.as_ref()));
+        report.advertised = said.or(before);
+        let stored = StoredReport { report, received_at: now };
+        inner.reports.insert(node.id.clone(), Received { stored, at: Instant::now() });
+        inner.unsaved.insert(node.id.clone());
         drop(inner);
         self.arrived.send_replace(());
+        if is_news {
+            self.advertised.send_replace(());
+        }
+    }
+
+    /// What the goloops beside these hosts said last, in order of host.
+    pub(crate) fn advertised<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Vec<Advertised> {
+        let inner = self.lock();
+        let members = nodes.into_iter().filter(|node| advertised::may_tell(node));
+        members.filter_map(|node| inner.reports.get(&node.id)?.stored.report.advertised.clone()).collect()
+    }
+
+    /// Changes when a host says something else about what its goloop's peers advertise.
+    pub(crate) fn advertised_news(&self) -> watch::Receiver<()> {
+        self.advertised.subscribe()
     }
 
     /// A host's last report.

@@ -78,6 +78,6 @@ async fn report(
     Body(report): Body<NodeReport>,
 ) -> StatusCode {
     tracing::debug!(node = %node.name, applied = %report.applied, "report");
-    controller.reports.put(node.id, report, now());
+    controller.reports.put(&node, report, now());
     StatusCode::NO_CONTENT
 }

@@ -14,10 +14,12 @@ use picket_model::{DnsName, Observation, SourceId, Timestamp, ValidatorSet};
 use picket_plan::{MergeInput, MergeMemory, Merged, Names, merge, names_in};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout_at},
 };
@@ -28,7 +30,10 @@ const LAST_CALL: Duration = Duration::from_secs(2);
 /// Longest rest a source may ask for by `Retry-After`.
 const LONGEST_REST: Duration = Duration::from_mins(10);
 
-/// What asks the sources, which of them asked to be left alone, and what names resolved to in the last round.
+/// Hosts that say something else about advertised addresses within this time share a merge.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// What asks the sources, what they answered last, which of them asked to be left alone, and what names resolved to in the last round.
 pub(crate) struct Poller {
     fetcher: Fetcher,
     sources: Vec<Source>,
@@ -36,6 +41,7 @@ pub(crate) struct Poller {
     resting: BTreeMap<SourceId, Instant>,
     names: Names,
     resolver: Resolver,
+    answers: Arc<BTreeMap<SourceId, Answer>>,
 }
 
 /// What one source gave.
@@ -51,6 +57,7 @@ impl Poller {
             resting: BTreeMap::new(),
             names: Names::new(),
             resolver: Resolver::default(),
+            answers: Arc::default(),
         })
     }
 
@@ -118,27 +125,53 @@ impl Poller {
 
 /// Polls at once, and then again and again.
 pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
+    let mut heard = controller.reports.advertised_news();
     loop {
         if let Err(error) = run_once(&controller, &mut poller).await {
             report("poll", &error);
         }
-        sleep(with_jitter(controller.chain.poll())).await;
+        let mut pause = pin!(sleep(with_jitter(controller.chain.poll())));
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                _ = heard.changed() => again(&controller, &mut poller, &mut heard).await,
+            }
+        }
+    }
+}
+
+/// Merges the last answers once more: a host has said something else about what its goloop's peers advertise.
+async fn again(controller: &Controller, poller: &mut Poller, heard: &mut watch::Receiver<()>) {
+    sleep(GATHER).await;
+    heard.mark_unchanged();
+    if let Err(error) = take(controller, poller, Instant::now()).await {
+        report("poll", &error);
     }
 }
 
 /// One round: ask, resolve, merge, keep, plan, and only then look again at names that were known: a dead name server must
 /// not hold up a removal.
 pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Result<(), StoreError> {
-    let answers = poller.ask().await;
+    let answers = Arc::new(poller.ask().await);
+    poller.answers = answers.clone();
     let arrived = Instant::now();
-    for (id, answer) in &answers {
+    for (id, answer) in answers.iter() {
         controller.counts.polled(id.as_str(), answer.is_ok());
         if let Err(error) = answer {
             tracing::warn!(source = %id, error, "source failed");
         }
     }
+    take(controller, poller, arrived).await
+}
+
+/// Takes what the sources answered last, which `arrived` then, and what hosts say now.
+async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) -> Result<(), StoreError> {
+    let answers = poller.answers.clone();
     let seen: Vec<Observation> = answers.values().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
-    let policy = controller.store.read().await?.policy().await?.unwrap_or_default().1;
+    let mut tx = controller.store.read().await?;
+    let policy = tx.policy().await?.unwrap_or_default().1;
+    let advertised = controller.reports.advertised(tx.nodes().await?.values());
+    drop(tx);
     let names = names_in(&seen, &policy);
     poller.resolve_new(&names).await;
 
@@ -154,7 +187,7 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
         memory: before.as_ref().map_or(&nothing, |row| &row.memory),
         seen: &seen,
         sources: poller.sources.len(),
-        advertised: &[],
+        advertised: &advertised,
         names: &poller.names,
         policy: &policy,
         approved: None,
