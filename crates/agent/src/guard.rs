@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_model::{
     AllowSet, FirewallPolicy, GuardedPort, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose, Reason,
     WireGuardConfig,
+    limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
 use serde::Deserialize;
 use std::{
@@ -66,11 +67,10 @@ impl Default for GuardRules {
             never_guard: ports(&[22]),
             admin: BTreeSet::new(),
             overlay: BTreeSet::new(),
-            widest_network: Widths { v4: 8, v6: 16 },
-            // 64 million and 2^116 addresses: room for an operator's private ranges, far from everybody.
-            widest_total: Widths { v4: 6, v6: 12 },
-            max_allow_entries: 100_000,
-            max_peers: 1000,
+            widest_network: Widths { v4: WIDEST_NETWORK.0, v6: WIDEST_NETWORK.1 },
+            widest_total: Widths { v4: WIDEST_TOTAL.0, v6: WIDEST_TOTAL.1 },
+            max_allow_entries: MOST_ALLOW_ENTRIES,
+            max_peers: MOST_PEERS,
         }
     }
 }

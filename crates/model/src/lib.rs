@@ -8,6 +8,7 @@ pub mod explain;
 pub mod firewall;
 pub mod ids;
 pub mod key;
+pub mod limits;
 pub mod network;
 pub mod node;
 pub mod observation;

@@ -3,13 +3,14 @@
 
 use crate::{Finding, Plan, PlanInput};
 use ipnet::IpNet;
-use picket_model::{NodeConfig, NodeRole, Protocol, Purpose};
+use picket_model::{
+    NodeConfig, NodeRole, Protocol, Purpose,
+    limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
+};
 use std::collections::BTreeMap;
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
-/// An allow entry this wide or wider opens a port to the world: 1/256 of IPv4, one regional registry's block of IPv6.
-const WIDEST: (u8, u8) = (8, 12);
 
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
@@ -42,13 +43,34 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     }
 }
 
+/// The limits that every host's guard has by default: what they refuse must not become the target.
 fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
-    let entries = config.firewall.allow.iter().flat_map(|(purpose, set)| set.0.keys().map(move |net| (purpose, net)));
-    for (purpose, network) in entries {
-        let widest = if matches!(network, IpNet::V4(_)) { WIDEST.0 } else { WIDEST.1 };
-        if network.prefix_len() < widest {
-            findings.push(Finding::error(format!("{name} would let {network} in for {purpose}: wider than /{widest}")));
+    for (purpose, set) in &config.firewall.allow {
+        for network in set.0.keys() {
+            let widest = if matches!(network, IpNet::V4(_)) { WIDEST_NETWORK.0 } else { WIDEST_NETWORK.1 };
+            if network.prefix_len() < widest {
+                let text = format!("{name} would let {network} in for {purpose}: wider than /{widest}");
+                findings.push(Finding::error(text));
+            }
         }
+        let (v4, v6) = set.0.keys().fold((0u128, 0u128), |(v4, v6), network| match network {
+            IpNet::V4(net) => (v4.saturating_add(1 << (32 - net.prefix_len())), v6),
+            IpNet::V6(net) => {
+                (v4, v6.saturating_add(1u128.checked_shl(128 - u32::from(net.prefix_len())).unwrap_or(u128::MAX)))
+            }
+        });
+        if v4 > 1 << (32 - WIDEST_TOTAL.0) || v6 > 1 << (128 - WIDEST_TOTAL.1) {
+            findings.push(Finding::error(format!("{name} would let too many addresses in for {purpose} altogether")));
+        }
+    }
+    let entries: usize = config.firewall.allow.values().map(|set| set.0.len()).sum();
+    if entries > MOST_ALLOW_ENTRIES {
+        findings
+            .push(Finding::error(format!("{name} would have {entries} allow entries, more than {MOST_ALLOW_ENTRIES}")));
+    }
+    if config.wireguard.peers.len() > MOST_PEERS {
+        let peers = config.wireguard.peers.len();
+        findings.push(Finding::error(format!("{name} would have {peers} tunnels, more than {MOST_PEERS}")));
     }
 }
 
@@ -177,6 +199,13 @@ mod tests {
         let network = "0.0.0.0/0".parse().unwrap();
         wide.policy.allow.push(PolicyAllow { purpose: Purpose::P2p, network, comment: "everybody".into() });
         wide.check(|_| (), Severity::Error, "0.0.0.0/0");
+        let mut many = Case::new();
+        many.policy.allow.extend((1..=5).map(|first| PolicyAllow {
+            purpose: Purpose::P2p,
+            network: format!("{first}.0.0.0/8").parse().unwrap(),
+            comment: "a lot".into(),
+        }));
+        many.check(|_| (), Severity::Error, "too many addresses in for p2p");
     }
 
     #[test]

@@ -1,0 +1,12 @@
+//! How wide a firewall may be opened at the most, whoever orders it: the controller's lint and every host's guard start
+//! from the same numbers, so that no plan is committed that every host refuses.
+
+/// Widest network that may be let in, as prefix lengths of IPv4 and IPv6: 1/256 of IPv4; 1/65536 of IPv6.
+pub const WIDEST_NETWORK: (u8, u8) = (8, 16);
+/// Widest that all networks let in for one purpose may be together: 64 million and 2^116 addresses, room for an
+/// operator's private ranges and far from everybody.
+pub const WIDEST_TOTAL: (u8, u8) = (6, 12);
+/// Most entries in all allow sets of a host together.
+pub const MOST_ALLOW_ENTRIES: usize = 100_000;
+/// Most tunnels of a host.
+pub const MOST_PEERS: usize = 1000;
