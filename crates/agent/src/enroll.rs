@@ -57,6 +57,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         overlay: response.overlay,
         machine_id: request.machine_id,
     };
+    Ledger::put_aside(&state, &identity.node)?;
     identity.save(&state, &response.certificate_pem)?;
     Ok(format!(
         "enrolled {} as a {role} ({}) in mesh {}, overlay addresses {} and {}\nnext: picket-{role}-agent run",
@@ -101,7 +102,7 @@ fn already(
 ) -> Result<String> {
     let Identity { mesh, node, .. } = identity;
     let again = format!("stop its agent, remove {}, and enrol", state.path().display());
-    if Ledger::load(state)?.standing == Standing::Revoked {
+    if Ledger::load_of(state, identity)?.standing == Standing::Revoked {
         bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
     }
     let same = identity.ca_fingerprint == token.ca && identity.name == *name && identity.role == role;

@@ -2,9 +2,10 @@
 
 use crate::{
     guard::{Guard, GuardViolation, admit},
+    identity::Identity,
     state::{Kind, StateDir, StateError},
 };
-use picket_model::{FirewallPolicy, Generation, NodeConfig};
+use picket_model::{FirewallPolicy, Generation, NodeConfig, NodeId};
 use serde::{Deserialize, Serialize};
 
 const LEDGER: Kind = Kind {
@@ -41,6 +42,27 @@ impl Ledger {
         Ok(state.read_json(LEDGER)?.unwrap_or_default())
     }
 
+    /// The ledger of the host that `identity` speaks of; one of another host or mesh is an error.
+    pub fn load_of(state: &StateDir, identity: &Identity) -> Result<Self, StateError> {
+        let ledger = Self::load(state)?;
+        let stranger = |config: &NodeConfig| (&config.mesh, &config.node) != (&identity.mesh, &identity.node);
+        match &ledger.config {
+            Some(config) if stranger(config) => Err(StateError::OtherHost {
+                path: state.path().join(LEDGER.name),
+                found: format!("{} in mesh {}", config.node, config.mesh),
+                wanted: format!("{} in mesh {}", identity.node, identity.mesh),
+                remedy: LEDGER.remedy,
+            }),
+            _ => Ok(ledger),
+        }
+    }
+
+    /// Moves the ledger of an earlier membership out of the way, readable or not, for a host that becomes `node` now:
+    /// its generations are not those of the new mesh, and that it was revoked there says nothing here.
+    pub fn put_aside(state: &StateDir, node: &NodeId) -> Result<(), StateError> {
+        state.rename(LEDGER.name, &format!("{}.before-{node}", LEDGER.name))
+    }
+
     /// Stores it; on the disk when this returns.
     pub fn save(&self, state: &StateDir) -> Result<(), StateError> {
         state.write_json(LEDGER, self)
@@ -72,7 +94,10 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::tests::{config, guard};
+    use crate::{
+        guard::tests::{config, guard},
+        identity::tests::identity,
+    };
     use picket_model::Purpose;
 
     #[test]
@@ -96,6 +121,22 @@ mod tests {
             state.write("ledger.json", damaged).unwrap();
             let error = Ledger::load(&state).unwrap_err().to_string();
             assert!(error.contains("ledger.json") && error.contains("move it away"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_ledger_of_another_host_or_mesh_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let ledger = Ledger { standing: Standing::Member, config: Some(config()) };
+        ledger.save(&state).unwrap();
+        assert_eq!(Ledger::load_of(&state, &identity()).unwrap(), ledger);
+        for other in [
+            Identity { mesh: "m-2".parse().unwrap(), ..identity() },
+            Identity { node: "n-9".parse().unwrap(), ..identity() },
+        ] {
+            let error = Ledger::load_of(&state, &other).unwrap_err().to_string();
+            assert!(error.contains("ledger.json is of n-1 in mesh m-1") && error.contains("move it away"), "{error}");
         }
     }
 

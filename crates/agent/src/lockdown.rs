@@ -3,7 +3,7 @@
 use crate::{
     cli::Place,
     guard::GuardRules,
-    identity::Identity,
+    identity::{Identity, Keys},
     ledger::Ledger,
     reconcile::{Filter as _, HostFilter, remove_device},
     state::StateDir,
@@ -21,15 +21,29 @@ pub async fn lockdown(place: &Place) -> Result<()> {
             filter.apply(&policy).await?;
             Ok(())
         }
-        Err(error) if filter.is_present().await? => Err(error.context("the firewall was left as it is")),
-        Err(error) => {
-            let ledger = Ledger::load(&StateDir::new(&place.state_dir)).unwrap_or_default();
-            let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
-            let last = ledger.config.as_ref().map(|config| &config.firewall);
-            filter.apply(&rules.closed(last)).await?;
-            Err(error.context("guarded ports were closed to all but admin networks"))
-        }
+        Err(error) => match close_if_open(place, &mut filter).await {
+            Ok(true) => Err(error.context("guarded ports were closed to all but admin networks")),
+            Ok(false) => Err(error.context("the firewall was left as it is")),
+            Err(open) => Err(open.context(format!("guarded ports could not be closed, after: {error:#}"))),
+        },
     }
+}
+
+/// Closes guarded ports to all but admin networks where no table of ours is in the kernel; a table that is there stays
+/// as it is. Needs no file to be readable. Whether there was none.
+pub async fn close_if_open(place: &Place, filter: &mut HostFilter) -> Result<bool> {
+    if filter.is_present().await? {
+        return Ok(false);
+    }
+    let state = StateDir::new(&place.state_dir);
+    let ledger = match Identity::load(&state) {
+        Ok(Some(identity)) => Ledger::load_of(&state, &identity),
+        _ => Ledger::load(&state),
+    };
+    let ledger = ledger.unwrap_or_default();
+    let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
+    filter.apply(&rules.closed(ledger.config.as_ref().map(|config| &config.firewall))).await?;
+    Ok(true)
 }
 
 /// Takes our table and device away. The folder stays: the host is still enrolled.
@@ -39,7 +53,8 @@ pub async fn uninstall(place: &Place, yes: bool) -> Result<()> {
     }
     let state = StateDir::new(&place.state_dir);
     let _lock = if state.path().exists() { Some(state.lock()?) } else { None };
-    let removed = remove_device(&place.interface.to_string()).await;
+    let own = Keys::load(&state).ok().map(|keys| keys.wireguard_public());
+    let removed = remove_device(&place.interface.to_string(), own).await;
     Firewall::new(Nft::locate()?).remove().await?;
     removed.context("the firewall was removed, the tunnels were not")?;
     println!("removed: firewall table and tunnel device; nothing of Picket is in force on this host");

@@ -8,7 +8,7 @@ use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel
 use std::collections::BTreeMap;
 use tracing::info;
 
-/// What a host shall be: its tunnels, `None` where it is to have none yet, and its firewall.
+/// What a host shall be: its tunnels, `None` where it is to have none, and its firewall.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The tunnels.
@@ -36,6 +36,8 @@ pub trait Tunnels {
     fn prepare(&mut self, wanted: &WireGuardConfig) -> impl Future<Output = Result<()>>;
     /// Peers and routes.
     fn connect(&mut self, wanted: &WireGuardConfig) -> impl Future<Output = Result<()>>;
+    /// Takes the device away, with all tunnels; nothing where there is none.
+    fn remove(&mut self) -> impl Future<Output = Result<()>>;
     /// Tunnels as they are.
     fn observe(&self) -> impl Future<Output = Result<BTreeMap<WireGuardPublicKey, PeerHealth>>>;
 }
@@ -50,7 +52,8 @@ pub trait Filter {
 pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wanted: &Wanted<'_>) -> Found {
     let prepared = match wanted.wireguard {
         Some(wireguard) => tunnels.prepare(wireguard).await,
-        None => Ok(()),
+        // An earlier process may have left tunnels in the kernel.
+        None => tunnels.remove().await,
     };
     let filtered = filter.apply(&wanted.firewall).await;
     let connected = match (wanted.wireguard, prepared, &filtered) {
@@ -92,14 +95,6 @@ impl HostTunnels {
         self.tunnel.as_ref().map_or_else(|| "none".to_owned(), |tunnel| tunnel.engine().to_string())
     }
 
-    /// Takes the device away, with all tunnels.
-    pub async fn remove(&mut self) -> Result<()> {
-        match self.tunnel.take() {
-            Some(tunnel) => tunnel.remove().await.context("remove the tunnels"),
-            None => remove_device(&self.name).await,
-        }
-    }
-
     /// Dials peers that have not had a handshake yet once more.
     pub async fn redial(&mut self) -> Result<()> {
         if let Some(tunnel) = &mut self.tunnel {
@@ -118,7 +113,9 @@ impl Tunnels for HostTunnels {
         let device = self.device(wanted)?;
         let tunnel = match &mut self.tunnel {
             Some(tunnel) => tunnel,
-            closed => closed.insert(Tunnel::open(&self.name, self.preference).await.context("open the tunnels")?),
+            closed => closed.insert(
+                Tunnel::open(&self.name, self.preference, Some(self.key.public())).await.context("open the tunnels")?,
+            ),
         };
         let changes = tunnel.prepare(&device).await.context("prepare the tunnels")?;
         if !changes.is_empty() {
@@ -135,6 +132,13 @@ impl Tunnels for HostTunnels {
             info!(interface = self.name, peers = device.peers.len(), "tunnels connected");
         }
         Ok(())
+    }
+
+    async fn remove(&mut self) -> Result<()> {
+        match self.tunnel.take() {
+            Some(tunnel) => tunnel.remove().await.context("remove the tunnels"),
+            None => remove_device(&self.name, Some(self.key.public())).await,
+        }
     }
 
     async fn observe(&self) -> Result<BTreeMap<WireGuardPublicKey, PeerHealth>> {
@@ -174,12 +178,13 @@ impl Filter for HostFilter {
     }
 }
 
-/// Takes the device of that name away, which an earlier process may have left, if it is ours.
-pub async fn remove_device(name: &str) -> Result<()> {
+/// Takes the device of that name away, which an earlier process may have left; an error if it is not ours, which it is by
+/// its mark or by the public key `own`.
+pub async fn remove_device(name: &str, own: Option<WireGuardPublicKey>) -> Result<()> {
     if nix::net::if_::if_nametoindex(name) == Err(nix::errno::Errno::ENODEV) {
         return Ok(());
     }
-    let tunnel = Tunnel::open(name, Preference::Auto).await.context("open the tunnels")?;
+    let tunnel = Tunnel::open(name, Preference::Auto, own).await.context("open the tunnels")?;
     tunnel.remove().await.context("remove the tunnels")
 }
 
@@ -230,6 +235,9 @@ mod tests {
         async fn connect(&mut self, _: &WireGuardConfig) -> Result<()> {
             self.step("connect")
         }
+        async fn remove(&mut self) -> Result<()> {
+            self.step("remove")
+        }
         async fn observe(&self) -> Result<BTreeMap<WireGuardPublicKey, PeerHealth>> {
             self.step("observe").map(|()| BTreeMap::new())
         }
@@ -276,12 +284,18 @@ mod tests {
     }
 
     #[test]
-    fn a_host_without_a_wanted_state_is_closed_and_has_no_tunnels() {
-        let host = Host::default();
-        let wanted = Wanted { wireguard: None, firewall: FirewallPolicy::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
-        assert_eq!((*host.steps.borrow()).as_slice(), ["filter", "observe"]);
-        assert_eq!(found.kernel, KernelView { peers: 0, elements: 2 });
+    fn a_host_that_is_to_have_no_tunnels_loses_those_that_were_left_and_says_so() {
+        for (fails, wireguard) in [("", "in force"), ("remove", "failed: remove went wrong")] {
+            let host = Host { fails, ..Host::default() };
+            let wanted = Wanted { wireguard: None, firewall: FirewallPolicy::default() };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
+            assert_eq!((*host.steps.borrow()).as_slice(), ["remove", "filter", "observe"]);
+            assert_eq!(
+                (found.wireguard.to_string().as_str(), found.firewall.to_string().as_str()),
+                (wireguard, "in force")
+            );
+            assert_eq!(found.kernel, KernelView { peers: 0, elements: 2 });
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     host,
     identity::{Identity, Keys, client_certificate},
     ledger::{Ledger, Standing},
+    lockdown::close_if_open,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
     report::{Reporter, report},
     state::{StateDir, StateLock},
@@ -60,14 +61,19 @@ enum Event {
 
 /// Runs until it is told to stop or the host is revoked. `goloop` is the validator's own node, where there is one to ask.
 pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, role: NodeRole) -> Result<End> {
-    let nft = Nft::locate()?;
     let state = StateDir::new(&place.state_dir);
-    let identity = Identity::load(&state)?.with_context(|| {
-        format!(
+    let Some(identity) = Identity::load(&state).transpose() else {
+        bail!(
             "this host is not enrolled ({} has no identity): run `picket-{role}-agent enroll`",
             place.state_dir.display()
-        )
-    })?;
+        );
+    };
+    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    // Whatever keeps the agent from its work below, guarded ports are not open meanwhile.
+    if let Err(error) = close_if_open(place, &mut filter).await {
+        error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");
+    }
+    let identity = identity?;
     ensure!(
         identity.role == role,
         "this host is enrolled as a {0}, this is the agent of a {role}: run picket-{0}-agent",
@@ -76,10 +82,9 @@ pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, 
     identity.check_machine(&state, host::machine_id().as_deref())?;
     let lock = state.lock()?;
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
-    let ledger = Ledger::load(&state).context("nothing was started or changed")?;
+    let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard);
-    let filter = HostFilter::new(nft, place.interface.clone());
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
@@ -339,16 +344,15 @@ async fn cut_off(
 ) -> Result<End> {
     ledger.standing = Standing::Revoked;
     let written = ledger.save(state).map_err(anyhow::Error::from);
-    let removed = tunnels.remove().await;
     let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
     let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
     let refused = Some("the controller revoked this host".to_owned());
     let report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
     note(state, &LastWord { at: host::now(), controller_answers: None, report });
     written.context("this host was revoked, and that could not be written down")?;
-    removed.context("this host was revoked, and its tunnels could not be removed")?;
-    if !found.firewall.is_in_force() {
-        bail!("this host was revoked, and its firewall could not be closed: {}", found.firewall);
+    if !found.is_in_force() {
+        let Found { wireguard, firewall, .. } = &found;
+        bail!("this host was revoked, and could not be closed: tunnels {wireguard}, firewall {firewall}");
     }
     Ok(End::Revoked)
 }

@@ -54,6 +54,18 @@ pub enum StateError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The file is of another host.
+    #[error("{} is of {found}, this host is {wanted}; {remedy}", path.display())]
+    OtherHost {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        wanted: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// Another agent works in this folder.
     #[error("another agent works in {}; stop it first", .0.display())]
     Locked(PathBuf),
@@ -136,6 +148,16 @@ impl StateDir {
     /// Replaces the file, and returns when it is on the disk: written beside, synced, renamed, folder synced.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         self.replace(name, Lasts::OnDisk, |file| file.write_all(bytes))
+    }
+
+    /// Gives the file another name, and returns when that is on the disk; nothing where there is no such file.
+    pub fn rename(&self, name: &str, to: &str) -> Result<(), StateError> {
+        let path = self.0.join(name);
+        let renamed = match std::fs::rename(&path, self.0.join(to)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.and_then(|()| File::open(&self.0)?.sync_all()),
+        };
+        renamed.map_err(io_error("rename", &path))
     }
 
     /// The content of a JSON file; `None` where there is no such file.

@@ -45,7 +45,11 @@ struct View {
 /// Prints what is held and what was last read back.
 pub fn status(place: &Place, json: bool) -> Result<()> {
     let state = StateDir::new(&place.state_dir);
-    let (identity, ledger) = (Identity::load(&state)?, Ledger::load(&state)?);
+    let identity = Identity::load(&state)?;
+    let ledger = match &identity {
+        Some(identity) => Ledger::load_of(&state, identity)?,
+        None => Ledger::default(),
+    };
     let agent: Option<LastWord> = state.read_json(LAST_WORD)?;
     let rules = GuardRules::load(place.guard.as_deref())?;
     let guard = identity.as_ref().map(|identity| Guard::new(rules, identity));
@@ -101,7 +105,7 @@ pub fn wanted_policy(place: &Place) -> Result<FirewallPolicy> {
     let state = StateDir::new(&place.state_dir);
     let rules = GuardRules::load(place.guard.as_deref())?;
     Ok(match Identity::load(&state)? {
-        Some(identity) => Ledger::load(&state)?.firewall(&Guard::new(rules, &identity)),
+        Some(identity) => Ledger::load_of(&state, &identity)?.firewall(&Guard::new(rules, &identity)),
         None => rules.closed(None),
     })
 }

@@ -153,6 +153,21 @@ fn enrolling_again_is_nothing_to_do_and_anything_else_is_refused() {
 }
 
 #[test]
+fn what_was_held_in_an_earlier_mesh_does_not_count_in_the_next() {
+    let (controller, folder) = (Controller::start(None), tempfile::tempdir().unwrap());
+    let state = StateDir::new(place(folder.path()).state_dir);
+    drop(state.lock().unwrap());
+    for earlier in [&b"damaged"[..], br#"{"version":1,"content":{"standing":"revoked","config":null}}"#] {
+        state.write("ledger.json", earlier).unwrap();
+        join(folder.path(), &controller.url, &controller.token(), "prep-1", NodeRole::Prep).unwrap();
+        let identity = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(Ledger::load_of(&state, &identity).unwrap(), Ledger::default());
+        assert_eq!(state.read("ledger.json.before-n-1").unwrap().unwrap(), earlier);
+        std::fs::remove_file(state.path().join("identity.json")).unwrap();
+    }
+}
+
+#[test]
 fn a_refused_host_keeps_nothing_but_its_keys() {
     for kind in [
         ProblemKind::TokenRole,

@@ -1,9 +1,14 @@
 //! The two WireGuards a host may have, behind one trait, and the choice between them.
 
 use crate::{
-    device::DeviceState, diff::DeviceChange, error::Error, kernel::KernelDevice, link::netlink::Links,
+    device::DeviceState,
+    diff::DeviceChange,
+    error::Error,
+    kernel::KernelDevice,
+    link::netlink::{Link, Links},
     userspace::UserspaceDevice,
 };
+use picket_model::WireGuardPublicKey;
 use rtnetlink::packet_route::link::InfoKind;
 use std::{fmt, str::FromStr};
 use thiserror::Error as ThisError;
@@ -101,27 +106,63 @@ impl Device for AnyDevice {
 }
 
 /// Opens the device of that name in the network namespace of the calling thread, making it where there is none. A
-/// kernel device that an earlier process left is adopted. Needs a tokio runtime and CAP_NET_ADMIN.
-pub async fn open(name: &str, preference: Preference) -> Result<AnyDevice, Error> {
-    open_on(&Links::open()?, name, preference).await
+/// kernel device that an earlier process of ours left is adopted: it bears our mark, or has the public key `own`. Needs
+/// a tokio runtime and CAP_NET_ADMIN.
+pub async fn open(name: &str, preference: Preference, own: Option<WireGuardPublicKey>) -> Result<AnyDevice, Error> {
+    open_on(&Links::open()?, name, preference, own).await
 }
 
-pub(crate) async fn open_on(links: &Links, name: &str, preference: Preference) -> Result<AnyDevice, Error> {
-    match links.find(name).await?.map(|link| link.kind) {
-        Some(Some(InfoKind::Wireguard)) if preference != Preference::Userspace => kernel(name),
-        Some(kind) => {
-            let kind = kind.map_or_else(|| "hardware".to_owned(), |kind| kind.to_string());
-            Err(Error::NameTaken { name: name.to_owned(), kind })
+pub(crate) async fn open_on(
+    links: &Links,
+    name: &str,
+    preference: Preference,
+    own: Option<WireGuardPublicKey>,
+) -> Result<AnyDevice, Error> {
+    let Some(link) = links.find(name).await? else {
+        return make(links, name, preference).await;
+    };
+    let key = match link.kind {
+        Some(InfoKind::Wireguard) if own.is_some() => KernelDevice::open(name)?.observe().await?.public_key,
+        _ => None,
+    };
+    if may_adopt(&link, key, preference, own) {
+        links.mark(link.index).await?;
+        return kernel(name);
+    }
+    let kind = link.kind.map_or_else(|| "hardware".to_owned(), |kind| kind.to_string());
+    Err(Error::NameTaken { name: name.to_owned(), kind })
+}
+
+/// Whether a link, with the public key found on it, is a device of ours that can be used as it is.
+fn may_adopt(
+    link: &Link,
+    found: Option<WireGuardPublicKey>,
+    preference: Preference,
+    own: Option<WireGuardPublicKey>,
+) -> bool {
+    let ours = link.marked || (own.is_some() && found == own);
+    link.kind == Some(InfoKind::Wireguard) && preference != Preference::Userspace && ours
+}
+
+async fn make(links: &Links, name: &str, preference: Preference) -> Result<AnyDevice, Error> {
+    if preference == Preference::Userspace {
+        return userspace(links, name).await;
+    }
+    match links.add_wireguard(name).await {
+        Ok(()) => {
+            let link = links.find(name).await?.ok_or_else(|| Error::Gone { name: name.to_owned() })?;
+            if let Err(error) = links.mark(link.index).await {
+                // Without its mark the next process would take it for somebody else's.
+                links.remove(link.index).await?;
+                return Err(error);
+            }
+            kernel(name)
         }
-        None if preference == Preference::Userspace => userspace(links, name).await,
-        None => match links.add_wireguard(name).await {
-            Ok(()) => kernel(name),
-            Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => match preference {
-                Preference::Auto => userspace(links, name).await,
-                _ => Err(Error::NoKernelWireGuard),
-            },
-            Err(error) => Err(Error::kernel(format!("make WireGuard link {name}"), error)),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) => match preference {
+            Preference::Auto => userspace(links, name).await,
+            _ => Err(Error::NoKernelWireGuard),
         },
+        Err(error) => Err(Error::kernel(format!("make WireGuard link {name}"), error)),
     }
 }
 
@@ -132,6 +173,7 @@ fn kernel(name: &str) -> Result<AnyDevice, Error> {
 async fn userspace(links: &Links, name: &str) -> Result<AnyDevice, Error> {
     let device = UserspaceDevice::open(name)?;
     if let Some(link) = links.find(name).await? {
+        links.mark(link.index).await?;
         links.without_link_local(link.index).await?;
     }
     Ok(AnyDevice::Userspace(device))
@@ -148,5 +190,24 @@ mod tests {
         assert_eq!("userspace".parse(), Ok(Preference::Userspace));
         let error = "wg".parse::<Preference>().unwrap_err();
         assert_eq!(error.to_string(), "\"wg\" is none of auto, kernel, userspace");
+    }
+
+    #[test]
+    fn only_a_device_that_is_ours_is_adopted() {
+        use Preference::{Auto, Kernel, Userspace};
+        let key = |byte| WireGuardPublicKey::new([byte; 32]).ok();
+        let check = |kind, marked, found, preference, own, expect| {
+            let link = Link { kind: Some(kind), marked, ..Link::default() };
+            assert_eq!(may_adopt(&link, found, preference, own), expect, "{link:?} {found:?} {preference:?} {own:?}");
+        };
+        for preference in [Auto, Kernel] {
+            check(InfoKind::Wireguard, true, key(1), preference, key(2), true);
+            check(InfoKind::Wireguard, true, None, preference, None, true);
+            check(InfoKind::Wireguard, false, key(1), preference, key(1), true);
+            check(InfoKind::Wireguard, false, key(1), preference, key(2), false);
+            check(InfoKind::Wireguard, false, None, preference, None, false);
+            check(InfoKind::Tun, true, None, preference, key(1), false);
+        }
+        check(InfoKind::Wireguard, true, key(1), Userspace, key(1), false);
     }
 }

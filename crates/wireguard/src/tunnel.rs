@@ -42,6 +42,7 @@ impl fmt::Display for Changes {
 pub struct Tunnel {
     name: String,
     preference: Preference,
+    own: Option<WireGuardPublicKey>,
     links: Links,
     device: AnyDevice,
     /// What was brought into force last, to tell a peer that roamed from one that is wanted elsewhere.
@@ -50,13 +51,14 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Opens the device, making it where there is none, in the network namespace of the calling thread. It has no
-    /// peer and no address yet, unless it is a kernel device that an earlier process left.
+    /// peer and no address yet, unless it is a kernel device that an earlier process of ours left, which bears our mark
+    /// or has the public key `own`; anybody else's is [`Error::NameTaken`].
     ///
     /// A userspace device lives as long as this value. Needs a tokio runtime and CAP_NET_ADMIN.
-    pub async fn open(name: &str, preference: Preference) -> Result<Self, Error> {
+    pub async fn open(name: &str, preference: Preference, own: Option<WireGuardPublicKey>) -> Result<Self, Error> {
         let links = Links::open()?;
-        let device = engine::open_on(&links, name, preference).await?;
-        Ok(Self { name: name.to_owned(), preference, links, device, previous: None })
+        let device = engine::open_on(&links, name, preference, own).await?;
+        Ok(Self { name: name.to_owned(), preference, own, links, device, previous: None })
     }
 
     /// Which WireGuard carries the tunnels.
@@ -69,7 +71,7 @@ impl Tunnel {
     pub async fn prepare(&mut self, wanted: &DeviceConfig) -> Result<Changes, Error> {
         self.check(wanted)?;
         if self.is_gone().await? {
-            self.device = engine::open_on(&self.links, &self.name, self.preference).await?;
+            self.device = engine::open_on(&self.links, &self.name, self.preference, self.own).await?;
             self.previous = None;
         }
         self.bring_into_force(wanted, Changes::without_peers).await

@@ -21,17 +21,22 @@ use std::{
 /// (`linux/rtnetlink.h`) nor iproute2's `rt_protos` gives to anybody.
 const ROUTE_PROTOCOL: u8 = 112;
 
+/// Our mark on links, so that others' are never taken for ours: their alias, which `ip link` shows.
+const ALIAS: &str = "picket";
+
 /// A connection to the kernel's links in the network namespace it was opened in.
 #[derive(Clone, Debug)]
 pub(crate) struct Links(Handle);
 
 /// A link that exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) kind: Option<InfoKind>,
-    mtu: u32,
-    up: bool,
+    /// Whether it bears our mark.
+    pub(crate) marked: bool,
+    pub(crate) mtu: u32,
+    pub(crate) up: bool,
 }
 
 impl Links {
@@ -54,6 +59,13 @@ impl Links {
     /// Makes a link of kind wireguard. The error is the kernel's own, for the caller to tell "no module" from the rest.
     pub(crate) async fn add_wireguard(&self, name: &str) -> io::Result<()> {
         self.0.link().add(LinkWireguard::new(name).build()).execute().await.map_err(io_error)
+    }
+
+    /// Puts our mark on a link. The kernel takes no alias with the message that makes it.
+    pub(crate) async fn mark(&self, index: u32) -> Result<(), Error> {
+        let alias = LinkAttribute::IfAlias(ALIAS.to_owned());
+        let message = LinkUnspec::new_with_index(index).append_extra_attribute(alias).build();
+        self.0.link().set(message).execute().await.map_err(|e| Error::kernel("mark link as ours", io_error(e)))
     }
 
     /// Takes a link away.
@@ -119,11 +131,12 @@ impl Links {
 }
 
 fn link(message: LinkMessage) -> Link {
-    let mut found =
-        Link { index: message.header.index, kind: None, mtu: 0, up: message.header.flags.contains(LinkFlags::Up) };
+    let up = message.header.flags.contains(LinkFlags::Up);
+    let mut found = Link { index: message.header.index, up, ..Link::default() };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+            LinkAttribute::IfAlias(alias) => found.marked = alias == ALIAS,
             LinkAttribute::LinkInfo(infos) => {
                 found.kind = infos.into_iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind),

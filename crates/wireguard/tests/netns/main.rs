@@ -33,7 +33,7 @@ struct End {
 
 impl End {
     fn open(host: Host, preference: Preference) -> Self {
-        let tunnel = host.run(move || async move { Tunnel::open("picket0", preference).await.unwrap() });
+        let tunnel = host.run(move || async move { Tunnel::open("picket0", preference, None).await.unwrap() });
         Self { host, tunnel: Arc::new(Mutex::new(tunnel)) }
     }
 
@@ -296,7 +296,7 @@ fn a_link_that_is_not_ours_is_left_alone() {
         host.ip(make);
         let before = host.ip("-d link show dev picket0");
         for preference in [Preference::Auto, Preference::Kernel, Preference::Userspace] {
-            let error = host.run(move || async move { Tunnel::open("picket0", preference).await.unwrap_err() });
+            let error = host.run(move || async move { Tunnel::open("picket0", preference, None).await.unwrap_err() });
             assert!(matches!(&error, Error::NameTaken { kind: found, .. } if found == kind), "{error}");
         }
         assert_eq!(host.ip("-d link show dev picket0"), before);
@@ -304,13 +304,19 @@ fn a_link_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
+fn a_link_of_ours_bears_our_mark() {
+    let end = End::open(Host::new(), Preference::Auto);
+    assert!(end.host.ip("link show dev picket0").contains("alias picket"));
+}
+
+#[test]
 fn kernel_wireguard_is_used_or_missed_by_name() {
     let host = Host::new();
-    match host.run(|| async { Tunnel::open("picket0", Preference::Kernel).await }) {
+    match host.run(|| async { Tunnel::open("picket0", Preference::Kernel, None).await }) {
         Ok(tunnel) => assert_eq!(tunnel.engine(), Engine::Kernel),
         Err(error) => {
             assert!(matches!(error, Error::NoKernelWireGuard), "{error}");
-            let engine = host.run(|| async { Tunnel::open("picket0", Preference::Auto).await.unwrap().engine() });
+            let engine = host.run(|| async { Tunnel::open("picket0", Preference::Auto, None).await.unwrap().engine() });
             assert_eq!(engine, Engine::Userspace);
         }
     }
