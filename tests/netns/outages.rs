@@ -1,7 +1,7 @@
 //! Silence is not an order: agents and controllers die and come back, and nothing opens and nothing is lost.
 
 use crate::support::{GUARDED, QUIET, dropped, open, serve_on, small_mesh, table};
-use picket_lab::mesh::SOON;
+use picket_lab::mesh::{Agent, SOON};
 
 #[test]
 fn an_agent_that_dies_leaves_the_firewall_in_force_and_comes_back_by_its_ledger() {
@@ -71,13 +71,46 @@ fn an_unreadable_ledger_is_an_error_and_changes_nothing() {
     let to = mesh.preps[0].host.v4(GUARDED[0]).unwrap();
     let before = table(&mesh.preps[0]);
     mesh.preps[0].kill();
-    let ledger = format!("{}/ledger.json", mesh.preps[0].state_folder());
-    std::fs::write(&ledger, "{ not a ledger").unwrap();
-    let output = mesh.preps[0].command(&["run"]).unwrap();
-    assert!(!output.status.success());
-    assert!(output.stderr.contains("ledger.json"), "{}", output.stderr);
-    assert_eq!(before, table(&mesh.preps[0]));
+    damage(&mesh.preps[0], "ledger.json");
+    for command in ["run", "lockdown"] {
+        fails_naming(&mesh.preps[0], command, "ledger.json");
+        assert_eq!(before, table(&mesh.preps[0]));
+    }
     dropped(&mesh.stranger, to);
+}
+
+#[test]
+fn an_agent_that_cannot_start_leaves_no_guarded_port_open() {
+    let mut mesh = small_mesh("cannot start");
+    mesh.preps[0].kill();
+    let prep = &mesh.preps[0];
+    let _servers = serve_on(prep);
+    let to = prep.host.v4(GUARDED[0]).unwrap();
+    for (file, commands) in [
+        ("certificate.pem", &["run"][..]),
+        ("wireguard.key", &["run"]),
+        ("ledger.json", &["run", "lockdown"]),
+        ("identity.json", &["run", "lockdown"]),
+    ] {
+        damage(prep, file);
+        for command in commands {
+            prep.host.nft(&["delete", "table", "inet", "picket"]).unwrap();
+            open(&mesh.stranger, to);
+            fails_naming(prep, command, file);
+            dropped(&mesh.stranger, to);
+            dropped(&mesh.validators[0].host, to);
+        }
+    }
+}
+
+#[test]
+fn an_agent_on_a_host_that_never_enrolled_changes_nothing() {
+    let mesh = small_mesh("never enrolled");
+    let host = mesh.lab.host("fresh").address("203.0.113.77/24").create().unwrap();
+    let agent = picket_lab::Program::PrepAgent.path().unwrap();
+    let output = host.run(agent, &["run", "--state-dir", &host.path("state")]).unwrap();
+    assert!(!output.status.success() && output.stderr.contains("not enrolled"), "{output:?}");
+    host.nft(&["list", "table", "inet", "picket"]).unwrap_err();
 }
 
 #[test]
@@ -90,4 +123,15 @@ fn a_host_is_closed_before_it_has_heard_anything() {
     let agent = picket_lab::Program::PrepAgent.path().unwrap();
     host.run(agent, &["lockdown", "--state-dir", &host.path("state")]).unwrap().success().unwrap();
     dropped(stranger, host.v4(GUARDED[0]).unwrap());
+}
+
+fn damage(agent: &Agent, file: &str) {
+    std::fs::write(format!("{}/{file}", agent.state_folder()), b"\xff").unwrap();
+}
+
+/// A command ends with an error that names the file.
+fn fails_naming(agent: &Agent, command: &str, file: &str) {
+    let output = agent.command(&[command]).unwrap();
+    assert!(!output.status.success());
+    assert!(output.stderr.contains(file), "{}", output.stderr);
 }
