@@ -1,6 +1,6 @@
 //! A controller and its agents as the values they hold, moved by the same functions the programs call.
 
-use crate::world::Step;
+use crate::world::{Manner, Step};
 use picket_agent::{
     decide::judge,
     guard::{Guard, GuardRules},
@@ -12,7 +12,7 @@ use picket_model::{
     Brakes, Grade, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
     OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
 };
-use picket_plan::{MergeInput, MergeMemory, Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
+use picket_plan::{MergeInput, MergeMemory, Merged, Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +22,10 @@ use std::{
 pub(crate) const MAX_REMOVED: usize = 3;
 /// Size of the list at the beginning.
 const FIRST: u8 = 20;
+/// How many sources are asked.
+pub(crate) const SOURCES: u8 = 3;
+/// Polls are far apart, so that the brakes' window moves on.
+const BETWEEN_POLLS_MS: i64 = 20 * 60 * 1000;
 
 /// Everything.
 pub(crate) struct Mesh {
@@ -29,7 +33,12 @@ pub(crate) struct Mesh {
     policy: Policy,
     prefixes: OverlayPrefixes,
     chain: BTreeMap<PrepId, ObservedValidator>,
+    /// The list at the beginning.
+    first_chain: BTreeMap<PrepId, ObservedValidator>,
     height: u64,
+    polls: i64,
+    /// Which source is not to be trusted now, and how.
+    dishonest: (u8, Manner),
     validators: ValidatorSet,
     memory: MergeMemory,
     nodes: BTreeMap<NodeId, Node>,
@@ -50,7 +59,7 @@ impl Mesh {
     pub(crate) fn new() -> Self {
         let policy = Policy {
             admin: vec!["2001:db8:ad::/48".parse().unwrap()],
-            brakes: Brakes { max_removed: MAX_REMOVED, min_size: 5, max_size: 100, grace_seconds: 0 },
+            brakes: Brakes { max_removed: MAX_REMOVED, min_size: 5, max_size: 100, ..Brakes::default() },
             ..Policy::default()
         };
         let mut mesh = Self {
@@ -58,7 +67,10 @@ impl Mesh {
             policy,
             prefixes: OverlayPrefixes { v4: "192.0.2.0/24".parse().unwrap(), v6: overlay::ula_prefix([1; 5]) },
             chain: BTreeMap::new(),
+            first_chain: BTreeMap::new(),
             height: 100,
+            polls: 0,
+            dishonest: (0, Manner::Honest),
             validators: ValidatorSet::default(),
             memory: MergeMemory::default(),
             nodes: BTreeMap::new(),
@@ -68,6 +80,7 @@ impl Mesh {
             ever: BTreeSet::new(),
         };
         (0..FIRST).for_each(|number| mesh.register(number, &format!("5.0.0.{number}:7100")));
+        mesh.first_chain = mesh.chain.clone();
         mesh.poll(true);
         mesh
     }
@@ -93,6 +106,7 @@ impl Mesh {
             Step::Hostile(number) => self.register(number, "10.0.0.1:7100"),
             Step::Poll => self.poll(true),
             Step::Silence => self.poll(false),
+            Step::Turn { source, manner } => self.dishonest = (source, manner),
             Step::Join { sentry } => self.join(if sentry { NodeRole::Sentry } else { NodeRole::Prep }),
             Step::Revoke(number) => self.revoke(number),
             Step::Hear(number) => self.hear(number, false),
@@ -170,32 +184,72 @@ impl Mesh {
         self.chain.insert(entry.prep, entry);
     }
 
+    /// Three sources are asked, one of which may not be honest. What two honest ones say decides alone.
     fn poll(&mut self, answered: bool) {
         self.height += 1;
-        let answer = Observation {
-            source: "s-0".parse().unwrap(),
+        self.polls += 1;
+        let seen: Vec<Observation> = (0..SOURCES).filter(|_| answered).filter_map(|n| self.answer(n)).collect();
+        let honest: Vec<Observation> =
+            (0..SOURCES).filter(|n| answered && *n != self.dishonest.0).filter_map(|n| self.answer(n)).collect();
+        let merged = self.merged(&seen);
+        let addresses = |set: &ValidatorSet| -> BTreeMap<PrepId, BTreeSet<IpAddr>> {
+            set.iter().map(|validator| (validator.prep, validator.addresses.clone())).collect()
+        };
+        let by_honest = self.merged(&honest);
+        assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{:?} moved the set", self.dishonest);
+        (self.validators, self.memory) = (merged.set, merged.memory);
+        self.ever.extend(self.validators.iter().flat_map(|validator| validator.addresses.iter().copied()));
+        self.replan();
+    }
+
+    fn merged(&self, seen: &[Observation]) -> Merged {
+        merge(&MergeInput {
+            previous: &self.validators,
+            memory: &self.memory,
+            seen,
+            sources: usize::from(SOURCES),
+            advertised: &[],
+            names: &Names::new(),
+            policy: &self.policy,
+            approved: None,
+            now: Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS),
+        })
+    }
+
+    /// What the source with this number says.
+    fn answer(&self, number: u8) -> Option<Observation> {
+        let mut answer = Observation {
+            source: format!("s-{number}").parse().unwrap(),
             height: self.height,
             seen_at: Timestamp::from_millis(0),
             entries: self.chain.clone(),
             refused: Vec::new(),
             doubted: BTreeMap::new(),
         };
-        let seen: Vec<Observation> = answered.then_some(answer).into_iter().collect();
-        let now = Timestamp::from_millis(0);
-        let merged = merge(&MergeInput {
-            previous: &self.validators,
-            memory: &self.memory,
-            seen: &seen,
-            sources: 1,
-            advertised: &[],
-            names: &Names::new(),
-            policy: &self.policy,
-            approved: None,
-            now,
-        });
-        (self.validators, self.memory) = (merged.set, merged.memory);
-        self.ever.extend(self.validators.iter().flat_map(|validator| validator.addresses.iter().copied()));
-        self.replan();
+        if number != self.dishonest.0 {
+            return Some(answer);
+        }
+        match self.dishonest.1 {
+            Manner::Honest => {}
+            Manner::Silent => return None,
+            Manner::Empty => answer.entries.clear(),
+            Manner::Invents => {
+                answer.entries.values_mut().for_each(|entry| entry.endpoint = "6.6.6.6:7100".parse().unwrap());
+            }
+            Manner::Halves => answer.entries = answer.entries.into_iter().step_by(2).collect(),
+            Manner::Lags => (answer.height, answer.entries) = (1, self.first_chain.clone()),
+            Manner::Leaps => {
+                answer.height = u64::MAX;
+                answer.entries.clear();
+            }
+            Manner::Flaps if self.polls % 2 == 0 => answer.entries.clear(),
+            Manner::Flaps => {}
+            Manner::Doubts => {
+                answer.doubted = self.first_chain.keys().map(|prep| (*prep, None)).collect();
+                answer.entries.clear();
+            }
+        }
+        Some(answer)
     }
 
     fn replan(&mut self) {

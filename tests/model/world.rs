@@ -1,5 +1,6 @@
 //! What can happen to a mesh, as values to draw at random.
 
+use crate::mesh::SOURCES;
 use proptest::prelude::*;
 
 /// One thing that happens.
@@ -19,6 +20,8 @@ pub(crate) enum Step {
     Poll,
     /// The controller asks and nobody answers.
     Silence,
+    /// One source turns so; the others are honest.
+    Turn { source: u8, manner: Manner },
     /// A host enrols.
     Join { sentry: bool },
     /// The n-th host is revoked.
@@ -33,6 +36,29 @@ pub(crate) enum Step {
     RestartController,
 }
 
+/// What a source does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Manner {
+    /// It tells what is on chain.
+    Honest,
+    /// It does not answer.
+    Silent,
+    /// It says that there are no validators.
+    Empty,
+    /// It puts an address of its own for every validator.
+    Invents,
+    /// It leaves out every second validator.
+    Halves,
+    /// It is far behind and tells the first list.
+    Lags,
+    /// It claims a height of the far future, and that there are no validators.
+    Leaps,
+    /// Every second answer is empty.
+    Flaps,
+    /// It lists all who were ever there, in a form that cannot be read.
+    Doubts,
+}
+
 /// Any step; polls and hearing most often, as in life.
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
@@ -43,6 +69,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|sentry| Step::Join { sentry }),
         1 => any::<u8>().prop_map(Step::Revoke),
         1 => (0..40u8).prop_map(Step::Hostile),
+        3 => (0..SOURCES, manner()).prop_map(|(source, manner)| Step::Turn { source, manner }),
         1 => Just(Step::LoseHalf),
         1 => Just(Step::LoseAll),
         1 => Just(Step::Silence),
@@ -50,4 +77,18 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(Step::RestartAgent),
         1 => Just(Step::RestartController),
     ]
+}
+
+fn manner() -> impl Strategy<Value = Manner> {
+    prop::sample::select(vec![
+        Manner::Honest,
+        Manner::Silent,
+        Manner::Empty,
+        Manner::Invents,
+        Manner::Halves,
+        Manner::Lags,
+        Manner::Leaps,
+        Manner::Flaps,
+        Manner::Doubts,
+    ])
 }

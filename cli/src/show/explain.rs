@@ -75,6 +75,7 @@ mod tests {
             endpoint: "192.0.2.1:7100".parse().unwrap(),
             sources: ["a.example", "b.example"].map(|id| id.parse().unwrap()).into(),
             since_height: 31_000_000,
+            advertised_by: [].into(),
         };
         let admin = Reason::Policy { line: "admin".to_owned() };
         let node = Reason::Node { node: "n-2".parse().unwrap(), name: "sentry-1".parse().unwrap() };

@@ -81,6 +81,7 @@ mod tests {
             provenance: Provenance {
                 sources: ["a.example", "b.example"].map(|id| id.parse().unwrap()).into(),
                 since_height: 31_000_000,
+                advertised: [].into(),
             },
             absent_since,
         }

@@ -84,12 +84,16 @@ pub enum Reason {
     Prep {
         /// Owner address.
         prep: PrepId,
-        /// Endpoint the address comes from, a literal or a name that resolved to it.
+        /// Its registered endpoint, from which the address comes unless its node advertises it.
         endpoint: P2pEndpoint,
         /// Sources that name it.
         sources: BTreeSet<SourceId>,
         /// Height at which the endpoint was first seen.
         since_height: u64,
+        /// Hosts of ours whose nodes see it advertise the address. Not written where there are none: agents of before
+        /// know nothing of it.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        advertised_by: BTreeSet<NodeId>,
     },
     /// It is an enrolled host's overlay address.
     Node {
@@ -108,9 +112,14 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Prep { prep, endpoint, sources, since_height } => {
+            Self::Prep { prep, endpoint, sources, since_height, advertised_by } => {
                 let sources: Vec<&str> = sources.iter().map(SourceId::as_str).collect();
-                write!(f, "P-Rep {prep} at {endpoint}, named by {} since height {since_height}", sources.join(", "))
+                write!(f, "P-Rep {prep} at {endpoint}, named by {} since height {since_height}", sources.join(", "))?;
+                if advertised_by.is_empty() {
+                    return Ok(());
+                }
+                let hosts: Vec<&str> = advertised_by.iter().map(NodeId::as_str).collect();
+                write!(f, "; advertises this address to {}", hosts.join(", "))
             }
             Self::Node { name, node } => write!(f, "mesh host {name} ({node})"),
             Self::Policy { line } => write!(f, "policy: {}", line.escape_debug()),

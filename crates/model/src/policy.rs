@@ -25,7 +25,11 @@ pub struct Policy {
     pub endpoints: EndpointSource,
     /// How many sources must name an entry; `None` is a majority of those configured.
     pub agree: Option<usize>,
-    /// How far one answer may move the list.
+    /// How many blocks a source may be away from the others for its answer to count; goloop makes one in two seconds.
+    pub lag_blocks: u64,
+    /// Most addresses that one P-Rep may have, however many its names resolve to.
+    pub max_addresses_per_prep: usize,
+    /// How far the list may move the set.
     pub brakes: Brakes,
 }
 
@@ -40,6 +44,8 @@ impl Default for Policy {
             special_ranges: Vec::new(),
             endpoints: EndpointSource::default(),
             agree: None,
+            lag_blocks: 30,
+            max_addresses_per_prep: 8,
             brakes: Brakes::default(),
         }
     }
@@ -88,18 +94,26 @@ pub struct PolicyAllow {
     pub comment: String,
 }
 
-/// How far one answer may move the validator set. Beyond it the last good set stays in force and an alarm says so.
+/// How far the list may move the validator set, at once and within a window of time. Beyond it the last good set stays in force and an alarm says so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Brakes {
-    /// Most validators that may leave, or change their endpoint, at once.
+    /// The window of time over which changes are counted together, in seconds: a slow bleed is a bleed.
+    pub window_seconds: u64,
+    /// Most validators that may leave, or change their endpoint, within the window.
     pub max_removed: usize,
+    /// The same as a share of the set, in percent; one validator may always leave.
+    pub max_removed_percent: usize,
+    /// Most validators that may be new within the window. The first list of all is exempt.
+    pub max_added: usize,
     /// Fewest validators of a believable list.
     pub min_size: usize,
     /// Most validators of a believable list: a flood of entries must not open the firewall to everybody.
     pub max_size: usize,
     /// How long a validator that is missing from the list is kept, in seconds.
     pub grace_seconds: u64,
+    /// How long a validator that a penalty made a candidate is kept, in seconds; where it is longer than the other grace.
+    pub penalty_grace_seconds: u64,
 }
 
 impl Brakes {
@@ -107,11 +121,30 @@ impl Brakes {
     pub const fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
     }
+
+    /// How long a validator that a penalty made a candidate is kept.
+    pub fn penalty_grace(&self) -> Duration {
+        Duration::from_secs(self.penalty_grace_seconds.max(self.grace_seconds))
+    }
+
+    /// The window of time over which changes are counted together.
+    pub const fn window(&self) -> Duration {
+        Duration::from_secs(self.window_seconds)
+    }
 }
 
 impl Default for Brakes {
     /// Mainnet has about 100 main and sub P-Reps, and about two of them change in a week; a tenth at once is no accident.
     fn default() -> Self {
-        Self { max_removed: 10, min_size: 20, max_size: 500, grace_seconds: 0 }
+        Self {
+            window_seconds: 3600,
+            max_removed: 10,
+            max_removed_percent: 10,
+            max_added: 20,
+            min_size: 20,
+            max_size: 500,
+            grace_seconds: 0,
+            penalty_grace_seconds: 0,
+        }
     }
 }

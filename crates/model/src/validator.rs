@@ -1,6 +1,6 @@
 //! The validator set: who may reach guarded ports, where they are, and why we believe it.
 
-use crate::{NodeAddress, P2pEndpoint, PrepId, SourceId, Timestamp};
+use crate::{NodeAddress, NodeId, P2pEndpoint, PrepId, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +40,9 @@ pub struct Provenance {
     pub sources: BTreeSet<SourceId>,
     /// Chain height at which this endpoint was first seen.
     pub since_height: u64,
+    /// Addresses that its node advertises, each with the hosts of ours whose nodes see it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub advertised: BTreeMap<IpAddr, BTreeSet<NodeId>>,
 }
 
 /// One member of the validator set.
@@ -53,7 +56,8 @@ pub struct Validator {
     pub grade: Grade,
     /// Registered endpoint.
     pub endpoint: P2pEndpoint,
-    /// What the endpoint means in addresses: the literal one, or what the name last resolved to. Canonical form.
+    /// Where it is let in from, as the policy chooses: what the endpoint means in addresses (the literal one, or what the
+    /// name last resolved to), what its node advertises, or both. Canonical form.
     pub addresses: BTreeSet<IpAddr>,
     /// Why it is here.
     pub provenance: Provenance,

@@ -4,7 +4,10 @@ use picket_model::{
     Grade, Node, NodeRole, NodeState, OverlayAddresses, Provenance, Timestamp, Validator, ValidatorSet,
     WireGuardPublicKey,
 };
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// A host whose id is its name; `number` makes its key and addresses.
 pub(crate) fn node(name: &str, role: NodeRole, number: u8) -> Node {
@@ -41,7 +44,11 @@ pub(crate) fn validators(count: usize) -> ValidatorSet {
                 grade: Grade::Main,
                 endpoint: format!("{address}:7100").parse().unwrap(),
                 addresses: BTreeSet::from([address.into()]),
-                provenance: Provenance { sources: BTreeSet::from(["s-0".parse().unwrap()]), since_height: 100 },
+                provenance: Provenance {
+                    sources: BTreeSet::from(["s-0".parse().unwrap()]),
+                    since_height: 100,
+                    advertised: BTreeMap::new(),
+                },
                 absent_since: None,
             }
         })

@@ -7,7 +7,10 @@ use picket_model::{
     Purpose, Reason, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, network::host_network,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Largest packet inside a tunnel: 1500 bytes of Ethernet less 80 for IPv6, UDP and WireGuard, as `wg-quick` has it.
 const TUNNEL_MTU: u16 = 1420;
@@ -133,7 +136,7 @@ fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy
             continue;
         }
         for purpose in [Purpose::P2p, Purpose::Rpc] {
-            allow(purpose, host_network(address), prep_reason(validator));
+            allow(purpose, host_network(address), prep_reason(validator, address));
         }
     }
     for network in &policy.admin {
@@ -145,12 +148,13 @@ fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy
     firewall
 }
 
-fn prep_reason(validator: &Validator) -> Reason {
+fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
     Reason::Prep {
         prep: validator.prep,
         endpoint: validator.endpoint.clone(),
         sources: validator.provenance.sources.clone(),
         since_height: validator.provenance.since_height,
+        advertised_by: validator.provenance.advertised.get(&address).cloned().unwrap_or_default(),
     }
 }
 
@@ -239,6 +243,28 @@ mod tests {
         let second = planned(&star(), &validators(2), Some(&first));
         assert!(second.nodes.values().all(|config| config.revision == Generation(2)));
         assert_eq!(of(&second, "prep-1").firewall.allowed(Purpose::P2p).0.len(), 2);
+    }
+
+    #[test]
+    fn a_stranger_who_names_an_address_of_ours_gains_nothing() {
+        let sentry = &star()[1];
+        let ours = [sentry.overlay.v4.into(), sentry.endpoint.unwrap().ip(), "2001:db8:ad::1".parse().unwrap()];
+        let mut validators = validators(1);
+        validators.0.values_mut().for_each(|stranger| stranger.addresses.extend(ours));
+        let plan = planned(&star(), &validators, None);
+        for config in plan.nodes.values() {
+            for address in ours {
+                let let_in = |purpose| config.firewall.allowed(purpose).covering(address).next().is_some();
+                assert!(let_in(Purpose::P2p) && !let_in(Purpose::Admin), "{address}");
+            }
+            // Inside the mesh only hosts are let in, each for itself: the grant is the tunnel's, not the address's.
+            let overlay = config.firewall.allowed(Purpose::Overlay);
+            let reasons = overlay.0.values().flatten();
+            assert!(reasons.into_iter().all(|reason| matches!(reason, Reason::Node { .. })));
+            assert!(
+                config.wireguard.peers.values().all(|peer| peer.allowed_ips.iter().all(|net| net.addr() != ours[1]))
+            );
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Counts which source names which endpoint for which P-Rep, and judges each entry by policy before it counts.
 
 use picket_model::{
-    Grade, Host, Observation, ObservedValidator, P2pEndpoint, Policy, PrepId, Refused, SourceId,
+    Grade, Host, NodeAddress, Observation, ObservedValidator, P2pEndpoint, Policy, PrepId, Refused, SourceId,
     endpoint::check_public_address,
 };
 use std::{
@@ -9,13 +9,18 @@ use std::{
     net::IpAddr,
 };
 
+/// What sources have to agree on: where a P-Rep is, and by which key its node is known.
+pub(super) type Candidate<'a> = (&'a P2pEndpoint, NodeAddress);
+
 /// Entries of allowed grade, counted by P-Rep and endpoint, and those that policy refuses.
 #[derive(Default)]
 pub(super) struct Ballot<'a> {
-    pub(super) candidates: BTreeMap<PrepId, BTreeMap<&'a P2pEndpoint, Votes<'a>>>,
+    pub(super) candidates: BTreeMap<PrepId, BTreeMap<Candidate<'a>, Votes<'a>>>,
     pub(super) refused: Vec<(SourceId, Refused)>,
-    /// P-Reps on the list of whom no entry could be taken.
-    pub(super) doubted: BTreeSet<PrepId>,
+    /// Sources that have a P-Rep on the list, even if its entry could not be taken.
+    pub(super) listed: BTreeMap<PrepId, BTreeSet<SourceId>>,
+    /// Sources that say that a P-Rep is a candidate for a penalty.
+    pub(super) penalised: BTreeMap<PrepId, BTreeSet<SourceId>>,
 }
 
 /// The sources that agree on one endpoint; at least one.
@@ -28,28 +33,39 @@ pub(super) struct Votes<'a> {
 }
 
 impl<'a> Ballot<'a> {
-    pub(super) fn count(seen: &'a [Observation], policy: &Policy) -> Self {
+    /// Counts the answers, which come in order of source.
+    pub(super) fn count(seen: &[&'a Observation], policy: &Policy) -> Self {
         let mut ballot = Self::default();
         for observation in seen {
             let counts = |grade: &Option<Grade>| grade.is_none_or(|grade| policy.grades.contains(&grade));
-            let doubted = observation.doubted.iter().filter(|(_, grade)| counts(grade));
-            ballot.doubted.extend(doubted.map(|(prep, _)| *prep));
-            for entry in observation.entries.values().filter(|entry| policy.grades.contains(&entry.grade)) {
-                match judge(entry, policy) {
-                    Ok(()) => ballot.vote(observation, entry),
-                    Err(reason) => {
-                        ballot.doubted.insert(entry.prep);
-                        let entry = Refused { entry: entry.prep.to_string(), reason };
-                        ballot.refused.push((observation.source.clone(), entry));
-                    }
+            for (prep, _) in observation.doubted.iter().filter(|(_, grade)| counts(grade)) {
+                ballot.listed.entry(*prep).or_default().insert(observation.source.clone());
+            }
+            for entry in observation.entries.values() {
+                if policy.grades.contains(&entry.grade) {
+                    ballot.take(observation, entry, policy);
+                } else if entry.grade == Grade::Candidate && entry.penalty != 0 {
+                    ballot.penalised.entry(entry.prep).or_default().insert(observation.source.clone());
                 }
             }
         }
         ballot
     }
 
-    fn vote(&mut self, observation: &Observation, entry: &'a ObservedValidator) {
-        let votes = self.candidates.entry(entry.prep).or_default().entry(&entry.endpoint).or_insert_with(|| Votes {
+    fn take(&mut self, observation: &'a Observation, entry: &'a ObservedValidator, policy: &Policy) {
+        self.listed.entry(entry.prep).or_default().insert(observation.source.clone());
+        match judge(entry, policy) {
+            Ok(()) => self.vote(observation, entry),
+            Err(reason) => {
+                let entry = Refused { entry: entry.prep.to_string(), reason };
+                self.refused.push((observation.source.clone(), entry));
+            }
+        }
+    }
+
+    fn vote(&mut self, observation: &'a Observation, entry: &'a ObservedValidator) {
+        let candidates = self.candidates.entry(entry.prep).or_default();
+        let votes = candidates.entry((&entry.endpoint, entry.node_address)).or_insert_with(|| Votes {
             sources: BTreeSet::new(),
             newest: entry,
             height: observation.height,

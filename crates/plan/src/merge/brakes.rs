@@ -1,6 +1,7 @@
 //! The brakes: how far the list may move the set before a person is asked, and what exactly is held.
 
-use picket_model::{P2pEndpoint, Policy, PrepId, ValidatorSet};
+use super::memory::{Change, ChangeKind, MergeMemory};
+use picket_model::{P2pEndpoint, Policy, PrepId, Timestamp, Validator, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -59,74 +60,132 @@ impl fmt::Display for Held {
 }
 
 /// What a list would change in the set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
-    pub(super) removes: BTreeSet<PrepId>,
-    pub(super) moves: BTreeMap<PrepId, P2pEndpoint>,
-    pub(super) adds: BTreeMap<PrepId, P2pEndpoint>,
+struct Difference {
+    removes: BTreeSet<PrepId>,
+    moves: BTreeMap<PrepId, P2pEndpoint>,
+    adds: BTreeMap<PrepId, P2pEndpoint>,
 }
 
 impl Difference {
-    /// From the set before to the usable entries of the list.
-    pub(super) fn between(previous: &ValidatorSet, next: &ValidatorSet) -> Self {
-        let mut difference = Self::default();
-        difference.removes.extend(previous.0.keys().filter(|prep| !next.0.contains_key(prep)));
-        for new in next.iter() {
-            match previous.0.get(&new.prep) {
-                None => drop(difference.adds.insert(new.prep, new.endpoint.clone())),
-                Some(old) if old.endpoint != new.endpoint => {
-                    difference.moves.insert(new.prep, new.endpoint.clone());
-                }
-                Some(_) => {}
-            }
+    /// From the set before to the usable entries of the list. Who was missing before is no news.
+    fn between(previous: &ValidatorSet, present: &ValidatorSet) -> Self {
+        let leaves = |old: &&Validator| old.absent_since.is_none() && !present.0.contains_key(&old.prep);
+        let at = |new: &Validator| (new.prep, new.endpoint.clone());
+        let known = |new: &Validator| previous.0.get(&new.prep);
+        Self {
+            removes: previous.iter().filter(leaves).map(|old| old.prep).collect(),
+            moves: present.iter().filter(|new| known(new).is_some_and(|old| is_moved(old, new))).map(at).collect(),
+            adds: present.iter().filter(|new| known(new).is_none()).map(at).collect(),
         }
-        difference
     }
 
     /// The same for the same change, whenever and by whomever it is named.
-    pub(super) fn digest(&self) -> String {
+    fn digest(&self, present: &ValidatorSet) -> String {
         let mut hash = Sha256::new();
         self.removes.iter().for_each(|prep| hash.update(format!("- {prep}\n")));
-        self.moves.iter().for_each(|(prep, endpoint)| hash.update(format!("~ {prep} {endpoint}\n")));
-        self.adds.iter().for_each(|(prep, endpoint)| hash.update(format!("+ {prep} {endpoint}\n")));
+        for (sign, preps) in [('~', &self.moves), ('+', &self.adds)] {
+            for (prep, endpoint) in preps {
+                let advertised = present.0.get(prep).map(|validator| validator.provenance.advertised.keys());
+                hash.update(format!(
+                    "{sign} {prep} {endpoint} {:?}\n",
+                    advertised.into_iter().flatten().collect::<Vec<_>>()
+                ));
+            }
+        }
         let digits: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         digits.chars().take(DIGEST_DIGITS).collect()
     }
+
+    fn changes(&self, now: Timestamp) -> impl Iterator<Item = Change> {
+        let kind = |kind| move |prep: &PrepId| Change { at: now, prep: *prep, kind };
+        let removed = self.removes.iter().map(kind(ChangeKind::Removed));
+        let moved = self.moves.keys().map(kind(ChangeKind::Moved));
+        removed.chain(moved).chain(self.adds.keys().map(kind(ChangeKind::Added)))
+    }
 }
 
-/// What holds the list back, if anything does; not where a person approved exactly this change.
+/// Lets a list through, and gives the memory what it changes; or holds it. A person may approve exactly this change,
+/// which then does not count against the next ones. A list that is empty or far too long cannot be approved.
 pub(super) fn brake(
     previous: &ValidatorSet,
     present: &ValidatorSet,
     policy: &Policy,
     approved: Option<&str>,
+    now: Timestamp,
+    memory: &mut MergeMemory,
 ) -> Option<Held> {
+    memory.changes.retain(|change| now.since(change.at) < policy.brakes.window());
     let difference = Difference::between(previous, present);
-    let digest = difference.digest();
-    let reason = too_far(previous, present.len(), &difference, policy)?;
-    if approved == Some(digest.as_str()) {
-        return None;
+    let hold = |reason: String, digest, difference: Difference| {
+        let reason = format!("{reason}: the last set of {} stays", previous.len());
+        let Difference { removes, moves, adds } = difference;
+        Some(Held { reason, digest, removes, moves, adds })
+    };
+    let (size, brakes) = (present.len(), &policy.brakes);
+    if size > brakes.max_size {
+        let reason = format!("the list has {size} usable validators, more than max_size {}", brakes.max_size);
+        return hold(reason, None, difference);
     }
-    let Difference { removes, moves, adds } = difference;
-    Some(Held { reason, digest: Some(digest), removes, moves, adds })
+    let digest = difference.digest(present);
+    match too_far(previous, size, &difference, policy, memory) {
+        Some(reason) if size == 0 => hold(reason, None, difference),
+        Some(reason) if approved != Some(digest.as_str()) => hold(reason, Some(digest), difference),
+        Some(_) => None,
+        None => {
+            if !previous.is_empty() {
+                memory.changes.extend(difference.changes(now));
+            }
+            None
+        }
+    }
 }
 
 /// Why the list is not believable, if so.
-fn too_far(previous: &ValidatorSet, present: usize, difference: &Difference, policy: &Policy) -> Option<String> {
+fn too_far(
+    previous: &ValidatorSet,
+    size: usize,
+    difference: &Difference,
+    policy: &Policy,
+    memory: &MergeMemory,
+) -> Option<String> {
     let brakes = &policy.brakes;
-    let stays = format!("the last set of {} stays", previous.len());
-    let gone_or_moved = difference.removes.len() + difference.moves.len();
-    if present < brakes.min_size {
-        Some(format!("the list has {present} usable validators, fewer than min_size {}: {stays}", brakes.min_size))
-    } else if present > brakes.max_size {
-        Some(format!("the list has {present} usable validators, more than max_size {}: {stays}", brakes.max_size))
-    } else if gone_or_moved > brakes.max_removed {
+    if size < brakes.min_size {
+        return Some(format!("the list has {size} usable validators, fewer than min_size {}", brakes.min_size));
+    }
+    // Each P-Rep counts once, so that one that flaps does not use up what the others need.
+    let lately = |kinds: &[ChangeKind]| -> BTreeSet<PrepId> {
+        memory.changes.iter().filter(|change| kinds.contains(&change.kind)).map(|change| change.prep).collect()
+    };
+    let now = difference.removes.len() + difference.moves.len();
+    let mut gone = lately(&[ChangeKind::Removed, ChangeKind::Moved]);
+    gone.extend(difference.removes.iter().chain(difference.moves.keys()));
+    let left = lately(&[ChangeKind::Removed]).iter().filter(|prep| !previous.0.contains_key(prep)).count();
+    let share = ((previous.len() + left) * brakes.max_removed_percent / 100).max(1);
+    let mut came = lately(&[ChangeKind::Added]);
+    came.extend(difference.adds.keys());
+    let window = brakes.window_seconds;
+    let moved = format!(
+        "the list removes or moves {now} of {} validators, {} with those of the last {window} s",
+        previous.len(),
+        gone.len()
+    );
+    if now > 0 && gone.len() > brakes.max_removed {
+        Some(format!("{moved}, more than max_removed {}", brakes.max_removed))
+    } else if now > 0 && gone.len() > share {
+        Some(format!("{moved}, more than {share}, which max_removed_percent {} allows", brakes.max_removed_percent))
+    } else if !difference.adds.is_empty() && !previous.is_empty() && came.len() > brakes.max_added {
         Some(format!(
-            "the list removes or moves {gone_or_moved} of {} validators at once, more than max_removed {}: {stays}",
-            previous.len(),
-            brakes.max_removed
+            "the list adds {} validators, {} with those of the last {window} s, more than max_added {}",
+            difference.adds.len(),
+            came.len(),
+            brakes.max_added
         ))
     } else {
         None
     }
+}
+
+/// Whether a validator is somewhere else. What a registered name resolves to may change freely.
+fn is_moved(old: &Validator, new: &Validator) -> bool {
+    old.endpoint != new.endpoint || !old.provenance.advertised.keys().eq(new.provenance.advertised.keys())
 }

@@ -1,19 +1,23 @@
 //! From what sources say to the validator set in force: agreement between sources, judgement of each endpoint,
 //! grace for the absent, brakes on the whole. Whatever is doubtful leaves the last good set as it is.
 
+mod addresses;
 mod ballot;
 mod brakes;
+mod heights;
 mod memory;
 
 pub use brakes::Held;
 pub use memory::{Change, ChangeKind, MergeMemory, Sighting};
 
 use crate::Finding;
-use ballot::{Ballot, Votes, permitted};
+use addresses::{Found, Lookup, remember};
+use ballot::{Ballot, Candidate, Votes, permitted};
 use brakes::brake;
+use heights::comparable;
 use picket_model::{
-    Advertised, DnsName, Host, Observation, P2pEndpoint, Policy, PrepId, Provenance, Refused, SourceId, Timestamp,
-    Validator, ValidatorSet,
+    Advertised, DnsName, EndpointSource, Host, Observation, P2pEndpoint, Policy, PrepId, Provenance, Refused, SourceId,
+    Timestamp, Validator, ValidatorSet,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,139 +68,122 @@ pub struct Merged {
 }
 
 /// The names to resolve before a merge.
-pub fn names_in(seen: &[Observation], policy: &Policy) -> BTreeSet<DnsName> {
+pub fn names_in(seen: &[Observation], advertised: &[Advertised], policy: &Policy) -> BTreeSet<DnsName> {
     let entries = seen.iter().flat_map(|observation| observation.entries.values());
-    let wanted = entries.filter(|entry| policy.grades.contains(&entry.grade));
-    wanted.filter_map(|entry| name_of(&entry.endpoint).cloned()).collect()
+    let wanted: Vec<_> = entries.filter(|entry| policy.grades.contains(&entry.grade)).collect();
+    let nodes: BTreeSet<_> = wanted.iter().map(|entry| entry.node_address).collect();
+    let said = advertised.iter().filter(|_| policy.endpoints != EndpointSource::Chain);
+    let said = said.flat_map(|said| said.endpoints.iter()).filter(|(node, _)| nodes.contains(*node));
+    let registered = wanted.iter().map(|entry| &entry.endpoint);
+    registered.chain(said.flat_map(|(_, endpoints)| endpoints)).filter_map(|e| name_of(e).cloned()).collect()
 }
 
-/// Merges one round of answers into the set. A majority of the sources configured must agree on an entry, unless the
-/// policy says otherwise.
+/// Merges one round of answers into the set. A majority of the sources configured must agree on an entry, and as many
+/// that a validator is gone, unless the policy says otherwise.
 pub fn merge(input: &MergeInput<'_>) -> Merged {
-    let MergeInput { previous, seen, sources, names, policy, now, .. } = *input;
-    let needed = policy.agree.unwrap_or(sources / 2 + 1).max(1);
-    let ballot = Ballot::count(seen, policy);
+    let MergeInput { previous, policy, now, .. } = *input;
+    let needed = policy.agree.unwrap_or(input.sources / 2 + 1).max(1);
+    let mut memory = input.memory.clone();
+    let (seen, mut findings) = comparable(input.seen, needed, policy, now, &mut memory);
+    remember(&mut memory, input.advertised, now);
+    let ballot = Ballot::count(&seen, policy);
+    let mut refused = refused_by_sources(input);
+    refused.extend(ballot.refused.iter().cloned());
     let height = seen.iter().map(|observation| observation.height).max();
-    let mut refused: Vec<(SourceId, Refused)> = seen
-        .iter()
-        .flat_map(|observation| observation.refused.iter().map(|entry| (observation.source.clone(), entry.clone())))
-        .chain(ballot.refused.iter().cloned())
-        .collect();
-    let held = |held: Held, refused, findings| Merged {
-        set: previous.clone(),
-        refused,
-        held: Some(held),
-        findings,
-        height,
-        memory: input.memory.clone(),
-    };
     if seen.len() < needed {
-        let reason =
-            format!("{} of {sources} sources answered and {needed} must agree: the last set stays", seen.len());
-        return held(Held::without_list(reason), refused, Vec::new());
+        let reason = format!(
+            "{} of {} sources answered at comparable heights and {needed} must agree: the last set stays",
+            seen.len(),
+            input.sources
+        );
+        let (set, held) = (previous.clone(), Some(Held::without_list(reason)));
+        return Merged { set, refused, held, findings, height, memory };
     }
 
-    let mut findings = Vec::new();
+    let lookup = Lookup { names: input.names, policy, memory: &memory };
     let mut set = ValidatorSet::default();
-    for (prep, candidates) in &ballot.candidates {
+    for (prep, listed) in &ballot.listed {
         let known = previous.0.get(prep);
-        let chosen = candidates
-            .iter()
-            .filter(|(_, votes)| votes.sources.len() >= needed)
-            .max_by_key(|(_, votes)| (votes.sources.len(), votes.height));
-        let Some((&endpoint, votes)) = chosen else {
-            let sources: BTreeSet<&str> =
-                candidates.values().flat_map(|votes| votes.sources.iter().map(SourceId::as_str)).collect();
-            findings.push(Finding::warning(format!(
-                "P-Rep {prep}: fewer than {needed} sources agree on its endpoint (named by {}); {}",
-                sources.into_iter().collect::<Vec<_>>().join(", "),
-                if known.is_some() { "its last good entry stays" } else { "it is left out" },
-            )));
-            set.0.extend(known.map(|validator| (*prep, validator.clone())));
-            continue;
-        };
-        let addresses = addresses_of(prep, endpoint, votes, names, policy, &mut refused).or_else(|problem| {
-            let same = known.filter(|validator| validator.endpoint == *endpoint);
-            findings.push(Finding::warning(format!("P-Rep {prep}: {problem}")));
-            same.map(|validator| validator.addresses.clone()).ok_or(())
-        });
-        set.0.insert(*prep, validator(endpoint, votes, known, addresses.unwrap_or_default()));
-    }
-    for prep in ballot.doubted.iter().filter(|prep| !ballot.candidates.contains_key(prep)) {
-        let known = previous.0.get(prep);
-        if let Some(known) =
-            known.filter(|known| known.addresses.iter().all(|address| permitted(*address, policy).is_ok()))
-        {
-            findings.push(Finding::warning(format!(
-                "P-Rep {prep}: its endpoint is refused now; {} from before stays",
-                known.endpoint
-            )));
-            set.0.insert(*prep, known.clone());
-        }
-    }
-
-    if let Some(reason) = brake(previous, &set, policy, input.approved) {
-        return held(reason, refused, findings);
-    }
-    let absent: Vec<&Validator> = previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect();
-    for validator in absent {
-        let since = validator.absent_since.unwrap_or(now);
-        if now.since(since) < policy.brakes.grace() {
-            set.0.insert(validator.prep, Validator { absent_since: Some(since), ..validator.clone() });
-        }
-    }
-    Merged { set, refused, held: None, findings, height, memory: input.memory.clone() }
-}
-
-/// The addresses an endpoint stands for; an error where a name gave none that may be used.
-fn addresses_of(
-    prep: &PrepId,
-    endpoint: &P2pEndpoint,
-    votes: &Votes<'_>,
-    names: &Names,
-    policy: &Policy,
-    refused: &mut Vec<(SourceId, Refused)>,
-) -> Result<BTreeSet<IpAddr>, String> {
-    let name = match &endpoint.host {
-        Host::Address(address) => return Ok(BTreeSet::from([IpAddr::from(*address)])),
-        Host::Name(name) => name,
-    };
-    let found = match names.get(name) {
-        Some(Ok(found)) => found,
-        Some(Err(error)) => return Err(format!("{name} did not resolve: {}", error.escape_debug())),
-        None => return Err(format!("{name} was not resolved")),
-    };
-    let mut usable = BTreeSet::new();
-    for address in found {
-        match permitted(*address, policy) {
-            Ok(()) => drop(usable.insert(*address)),
-            Err(reason) => {
-                let entry = Refused { entry: prep.to_string(), reason: format!("{name} resolves to: {reason}") };
-                refused.extend(votes.sources.iter().map(|source| (source.clone(), entry.clone())));
+        match agreed(&ballot, prep, needed) {
+            Some((candidate, votes)) => {
+                let found = lookup.find(prep, candidate, &votes.sources, known);
+                findings.extend(found.problems.iter().map(|text| Finding::warning(format!("P-Rep {prep}: {text}"))));
+                refused.extend(found.refused.iter().cloned());
+                set.0.insert(*prep, validator(candidate.0, votes, known, found));
+            }
+            None if seen.len() - listed.len() >= needed => findings.push(Finding::warning(format!(
+                "P-Rep {prep}: listed by {} alone, and {needed} sources do not have it: it is not let in",
+                names_of(listed)
+            ))),
+            None => {
+                let stays = known.filter(|known| known.addresses.iter().all(|a| permitted(*a, policy).is_ok()));
+                findings.push(disputed(prep, listed, needed, stays));
+                set.0.extend(stays.map(|validator| (*prep, validator.clone())));
             }
         }
     }
-    if usable.is_empty() { Err(format!("{name} resolves to no usable address")) } else { Ok(usable) }
+
+    if let Some(held) = brake(previous, &set, policy, input.approved, now, &mut memory) {
+        return Merged { set: previous.clone(), refused, held: Some(held), findings, height, memory };
+    }
+    for validator in previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect::<Vec<_>>() {
+        let since = validator.absent_since.unwrap_or(now);
+        let penalised = ballot.penalised.get(&validator.prep).is_some_and(|sources| sources.len() >= needed);
+        let grace = if penalised { policy.brakes.penalty_grace() } else { policy.brakes.grace() };
+        if now.since(since) < grace {
+            set.0.insert(validator.prep, Validator { absent_since: Some(since), ..validator.clone() });
+        }
+    }
+    let nodes: BTreeSet<_> = set.iter().map(|validator| validator.node_address).collect();
+    memory.advertised.retain(|node, _| nodes.contains(node));
+    Merged { set, refused, held: None, findings, height, memory }
 }
 
-fn validator(
-    endpoint: &P2pEndpoint,
-    votes: &Votes<'_>,
-    known: Option<&Validator>,
-    addresses: BTreeSet<IpAddr>,
-) -> Validator {
-    let mut provenance = Provenance { sources: votes.sources.clone(), since_height: votes.height };
+/// The endpoint that most sources agree on, if those are enough.
+fn agreed<'b, 'a>(ballot: &'b Ballot<'a>, prep: &PrepId, needed: usize) -> Option<(Candidate<'a>, &'b Votes<'a>)> {
+    let candidates = ballot.candidates.get(prep)?.iter().map(|(candidate, votes)| (*candidate, votes));
+    let enough = candidates.filter(|(_, votes)| votes.sources.len() >= needed);
+    enough.max_by_key(|(_, votes)| (votes.sources.len(), votes.height))
+}
+
+/// A P-Rep that is on the list, but not so that its entry could be taken.
+fn disputed(prep: &PrepId, listed: &BTreeSet<SourceId>, needed: usize, stays: Option<&Validator>) -> Finding {
+    let sources = names_of(listed);
+    let end = stays.map_or("it is left out".to_owned(), |known| format!("{} from before stays", known.endpoint));
+    Finding::warning(format!(
+        "P-Rep {prep}: no {needed} sources agree on an endpoint that may be used (listed by {sources}); {end}"
+    ))
+}
+
+fn names_of(sources: &BTreeSet<SourceId>) -> String {
+    sources.iter().map(SourceId::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn refused_by_sources(input: &MergeInput<'_>) -> Vec<(SourceId, Refused)> {
+    let by_source = |observation: &Observation| {
+        let source = observation.source.clone();
+        observation.refused.clone().into_iter().map(move |entry| (source.clone(), entry))
+    };
+    input.seen.iter().flat_map(by_source).collect()
+}
+
+fn validator(endpoint: &P2pEndpoint, votes: &Votes<'_>, known: Option<&Validator>, found: Found) -> Validator {
+    let (sources, since_height) = (votes.sources.clone(), votes.height);
+    let mut provenance = Provenance { sources, since_height, advertised: found.advertised };
     // An endpoint that stays keeps its provenance, so that an unchanged list changes nothing anywhere.
     if let Some(known) = known.filter(|known| known.endpoint == *endpoint) {
         provenance.sources.extend(known.provenance.sources.iter().cloned());
         provenance.since_height = known.provenance.since_height;
+        for (address, hosts) in &mut provenance.advertised {
+            hosts.extend(known.provenance.advertised.get(address).into_iter().flatten().cloned());
+        }
     }
     Validator {
         prep: votes.newest.prep,
         node_address: votes.newest.node_address,
         grade: votes.newest.grade,
         endpoint: endpoint.clone(),
-        addresses,
+        addresses: found.addresses,
         provenance,
         absent_since: None,
     }
@@ -211,3 +198,5 @@ fn name_of(endpoint: &P2pEndpoint) -> Option<&DnsName> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;

@@ -6,13 +6,22 @@ use picket_model::{Brakes, Grade, ObservedValidator};
 use proptest::prelude::*;
 use std::time::Duration;
 
-const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-fn policy() -> Policy {
-    Policy { brakes: Brakes { max_removed: 2, min_size: 3, max_size: 50, grace_seconds: 0 }, ..Policy::default() }
+pub(super) fn policy() -> Policy {
+    let brakes = Brakes {
+        max_removed: 2,
+        max_removed_percent: 100,
+        max_added: 5,
+        min_size: 3,
+        max_size: 50,
+        grace_seconds: 0,
+        ..Brakes::default()
+    };
+    Policy { brakes, ..Policy::default() }
 }
 
-fn entry(number: usize, endpoint: &str) -> ObservedValidator {
+pub(super) fn entry(number: usize, endpoint: &str) -> ObservedValidator {
     ObservedValidator {
         prep: prep(number),
         node_address: format!("hx{number:040x}").parse().unwrap(),
@@ -24,7 +33,7 @@ fn entry(number: usize, endpoint: &str) -> ObservedValidator {
     }
 }
 
-fn said(source: &str, height: u64, entries: impl IntoIterator<Item = ObservedValidator>) -> Observation {
+pub(super) fn said(source: &str, height: u64, entries: impl IntoIterator<Item = ObservedValidator>) -> Observation {
     Observation {
         source: source.parse().unwrap(),
         height,
@@ -35,7 +44,7 @@ fn said(source: &str, height: u64, entries: impl IntoIterator<Item = ObservedVal
     }
 }
 
-fn list(count: usize) -> Vec<ObservedValidator> {
+pub(super) fn list(count: usize) -> Vec<ObservedValidator> {
     (0..count).map(|number| entry(number, &format!("5.0.0.{number}:7100"))).collect()
 }
 
@@ -43,7 +52,7 @@ fn merged(previous: &ValidatorSet, seen: &[Observation], sources: usize) -> Merg
     merge(&MergeInput { sources, ..input(previous, seen, &policy()) })
 }
 
-fn input<'a>(previous: &'a ValidatorSet, seen: &'a [Observation], policy: &'a Policy) -> MergeInput<'a> {
+pub(super) fn input<'a>(previous: &'a ValidatorSet, seen: &'a [Observation], policy: &'a Policy) -> MergeInput<'a> {
     static NOTHING: MergeMemory =
         MergeMemory { heights: BTreeMap::new(), changes: Vec::new(), advertised: BTreeMap::new() };
     static UNRESOLVED: Names = Names::new();
@@ -182,7 +191,7 @@ fn a_name_means_its_public_addresses_and_keeps_them_when_dns_fails() {
     let mut seen = list(5);
     seen[0].endpoint = "node.example.com:7100".parse().unwrap();
     let seen = [said("s-0", 100, seen)];
-    assert_eq!(names_in(&seen, &policy()).len(), 1);
+    assert_eq!(names_in(&seen, &[], &policy()).len(), 1);
     let name: DnsName = "node.example.com".parse().unwrap();
     let answer = |addresses: &[&str]| Ok(addresses.iter().map(|address| address.parse().unwrap()).collect());
     let resolved = Names::from([(name.clone(), answer(&["5.9.9.9", "127.0.0.1"]))]);
