@@ -156,6 +156,7 @@ async fn restored(
         wanted,
         reports: Reports::new(reports),
         connections: Connections::new(),
+        push: tasks::push::Push::default(),
         counts,
         planning: tokio::sync::Mutex::default(),
         stopping: watch::Sender::new(false),

@@ -97,6 +97,10 @@ pub struct Chain {
     pub poll_seconds: u64,
     /// JSON-RPC endpoints; a majority of them must agree.
     pub sources: Vec<SourceUrl>,
+    /// Whether to subscribe to the sources' events too, so that a change is seen within a block.
+    pub push: bool,
+    /// goloop's name of the chain, for subscriptions to a source whose URL names no channel.
+    pub channel: String,
 }
 
 impl Chain {
@@ -116,7 +120,7 @@ impl Default for Chain {
             "https://api.icon.community/api/v3",
         ];
         let sources = MAINNET.into_iter().filter_map(|url| SourceUrl::try_from(url.to_owned()).ok()).collect();
-        Self { nid: 1, poll_seconds: 30, sources }
+        Self { nid: 1, poll_seconds: 30, sources, push: true, channel: "icon_dex".to_owned() }
     }
 }
 
@@ -178,6 +182,13 @@ impl Config {
         if self.chain.poll_seconds == 0 {
             return Err("chain.poll_seconds is 0: write at least 1".to_owned());
         }
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        if self.chain.channel.is_empty() || !self.chain.channel.chars().all(is_name) {
+            let channel = &self.chain.channel;
+            return Err(format!(
+                "chain.channel is {channel:?}: write goloop's name of the chain, such as \"icon_dex\""
+            ));
+        }
         if self.overlay.v4.is_some_and(|net| net.prefix_len() > 28) {
             return Err("overlay.v4 is too narrow: give a /28 or wider".to_owned());
         }
@@ -237,6 +248,7 @@ mod tests {
         check("[chain]\nsources = []", "chain.sources is empty");
         check("[chain]\nsources = [\"http://a.example/x\", \"http://a.example/y\"]", "names a.example twice");
         check("[chain]\npoll_seconds = 0", "at least 1");
+        check("[chain]\nchannel = \"a/b\"", "such as \"icon_dex\"");
         check("[policy]\nagree = 4", "1 to 3");
         check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
     }

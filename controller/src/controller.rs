@@ -1,7 +1,7 @@
 //! What all parts of the controller share: the store, the CA, the wanted state, the reports. Parts, no behaviour of
 //! their own beyond reading them.
 
-use crate::{config::Chain, metrics::Counts, reports::Reports, store::Store, wanted::Wanted};
+use crate::{config::Chain, metrics::Counts, reports::Reports, store::Store, tasks::push::Push, wanted::Wanted};
 use picket_http::Connections;
 use picket_model::{MeshId, OverlayPrefixes, Timestamp};
 use picket_pki::Ca;
@@ -34,6 +34,8 @@ pub(crate) struct Controller {
     pub(crate) reports: Reports,
     /// Open connections of agents.
     pub(crate) connections: Connections,
+    /// What sources push, and what that wakes.
+    pub(crate) push: Push,
     /// What is counted.
     pub(crate) counts: Counts,
     /// One plan at a time: who comes second finds what it wanted already planned.

@@ -29,6 +29,8 @@ pub(crate) struct Counts {
     nodes: Family<Labels, Gauge>,
     polls: Family<Labels, Counter>,
     enrolments: Family<Labels, Counter>,
+    push_events: Family<Labels, Counter>,
+    push_connected: Family<Labels, Gauge>,
 }
 
 impl Counts {
@@ -49,6 +51,8 @@ impl Counts {
             nodes: metrics.register("hosts", "Enrolled hosts by state", Family::default()),
             polls: metrics.register("polls", "Polls of validator-list sources by result", Family::default()),
             enrolments: metrics.register("enrolments", "Requests to join by result", Family::default()),
+            push_events: metrics.register("push_events", "Events that sources pushed", Family::default()),
+            push_connected: metrics.register("push_connected", "Whether a source pushes events", Family::default()),
         }
     }
 
@@ -65,6 +69,16 @@ impl Counts {
         let result = if good { "ok" } else { "failed" };
         let labels = vec![("source", source.to_owned()), ("result", result.to_owned())];
         self.polls.get_or_create(&labels).inc();
+    }
+
+    /// Counts one event that a source pushed.
+    pub(crate) fn pushed(&self, source: &str) {
+        self.push_events.get_or_create(&vec![("source", source.to_owned())]).inc();
+    }
+
+    /// Sets whether a source pushes events.
+    pub(crate) fn push_connected(&self, source: &str, connected: bool) {
+        self.push_connected.get_or_create(&vec![("source", source.to_owned())]).set(i64::from(connected));
     }
 
     /// Counts one request to join.

@@ -38,13 +38,13 @@ pub(crate) fn page(view: &StatusView) -> String {
     if view.sources.is_empty() {
         page.line("no validator-list source is configured");
     } else {
-        let heading = ["source", "height", "answered", "taken", "refused", "last try"];
+        let heading = ["source", "height", "answered", "taken", "refused", "last try", "push"];
         page.table(heading, view.sources.iter().map(|source| row(source, view.now)));
     }
     page.finish()
 }
 
-fn row(source: &SourceView, now: Timestamp) -> [String; 6] {
+fn row(source: &SourceView, now: Timestamp) -> [String; 7] {
     [
         source.id.to_string(),
         source.height.map_or_else(|| "-".to_owned(), |height| height.to_string()),
@@ -52,6 +52,7 @@ fn row(source: &SourceView, now: Timestamp) -> [String; 6] {
         source.entries.to_string(),
         source.refused.to_string(),
         source.error.clone().unwrap_or_else(|| "ok".to_owned()),
+        source.push.clone().unwrap_or_else(|| "-".to_owned()),
     ]
 }
 
@@ -69,6 +70,7 @@ mod tests {
             entries,
             refused,
             error: error.map(str::to_owned),
+            push: error.is_none().then(|| "connected since 2026-11-21T05:45:56Z".to_owned()),
         };
         StatusView {
             mesh: "icon-mainnet".parse().unwrap(),
@@ -98,9 +100,9 @@ mod tests {
         validators  99
         alarms      none
 
-        SOURCE           HEIGHT    ANSWERED  TAKEN  REFUSED  LAST TRY
-        ctz.example.com  31234567  3 s ago   99     1        ok
-        own.example.com  -         never     0      0        connect: refused\u{1b}[2J
+        SOURCE           HEIGHT    ANSWERED  TAKEN  REFUSED  LAST TRY                   PUSH
+        ctz.example.com  31234567  3 s ago   99     1        ok                         connected since 2026-11-21T05:45:56Z
+        own.example.com  -         never     0      0        connect: refused\u{1b}[2J  -
         "#);
     }
 
@@ -119,9 +121,9 @@ mod tests {
         alarms      1
           ! held back: 40 of 99 would leave\r\nall is well
 
-        SOURCE           HEIGHT    ANSWERED  TAKEN  REFUSED  LAST TRY
-        ctz.example.com  31234567  3 s ago   99     1        ok
-        own.example.com  -         never     0      0        connect: refused\u{1b}[2J
+        SOURCE           HEIGHT    ANSWERED  TAKEN  REFUSED  LAST TRY                   PUSH
+        ctz.example.com  31234567  3 s ago   99     1        ok                         connected since 2026-11-21T05:45:56Z
+        own.example.com  -         never     0      0        connect: refused\u{1b}[2J  -
         "#);
         alarm.alarms.clear();
         assert!(!is_well(&alarm));

@@ -101,7 +101,7 @@ fn lag(controller: &Controller, node: &Node) -> Option<String> {
 fn configured(controller: &Controller, kept: &[SourceView]) -> Vec<SourceView> {
     let sources = controller.chain.sources.iter().map(|source| {
         let known = kept.iter().find(|row| row.id == *source.0.id()).cloned();
-        known.unwrap_or_else(|| SourceView {
+        let view = known.unwrap_or_else(|| SourceView {
             id: source.0.id().clone(),
             url: format!("{}://{}", source.0.url().scheme(), source.0.host()),
             height: None,
@@ -109,7 +109,9 @@ fn configured(controller: &Controller, kept: &[SourceView]) -> Vec<SourceView> {
             entries: 0,
             refused: 0,
             error: None,
-        })
+            push: None,
+        });
+        SourceView { push: controller.push.state(source.0.id()), ..view }
     });
     sources.collect()
 }

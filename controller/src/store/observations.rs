@@ -30,6 +30,7 @@ impl Transaction {
                     entries: number(row, "entries")?,
                     refused: number(row, "refused")?,
                     error: plain_or_none(row, "error")?,
+                    push: None,
                 })
             })
             .collect()

@@ -5,10 +5,12 @@ pub(crate) mod certificate;
 pub(crate) mod expire;
 pub(crate) mod plan;
 pub(crate) mod poll;
+pub(crate) mod push;
 pub(crate) mod reports;
 
 use crate::controller::Controller;
 use anyhow::Context as _;
+use picket_chain::push::{Dialer, PushLimits};
 use picket_pki::ServedCertificate;
 use std::{error::Error, sync::Arc};
 use tokio::task::JoinSet;
@@ -16,8 +18,10 @@ use tokio::task::JoinSet;
 /// Starts all of them; they end when the controller stops.
 pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertificate>) -> anyhow::Result<JoinSet<()>> {
     let poller = poll::Poller::new(&controller.chain).context("set up the chain's client")?;
+    let dialer = Dialer::new(PushLimits::default()).context("set up the chain's subscriptions")?;
     let mut tasks = JoinSet::new();
     tasks.spawn(until_stopped(controller.clone(), poll::run(controller.clone(), poller)));
+    tasks.spawn(until_stopped(controller.clone(), push::run(controller.clone(), dialer)));
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));

@@ -42,6 +42,8 @@ pub(crate) struct Poller {
     names: Names,
     resolver: Resolver,
     answers: Arc<BTreeMap<SourceId, Answer>>,
+    /// The lookups for the rounds to come.
+    looking_up: JoinSet<Names>,
 }
 
 /// What one source gave.
@@ -58,6 +60,7 @@ impl Poller {
             names: Names::new(),
             resolver: Resolver::default(),
             answers: Arc::default(),
+            looking_up: JoinSet::new(),
         })
     }
 
@@ -110,30 +113,42 @@ impl Poller {
         }
     }
 
-    /// Looks up the names that no round has seen yet; the others are used as the last round left them.
+    /// Looks up the names that no round has seen yet; the others are used as they were found last.
     async fn resolve_new(&mut self, names: &BTreeSet<DnsName>) {
+        while let Some(Ok(found)) = self.looking_up.try_join_next() {
+            self.names.extend(found);
+        }
         let new = names.iter().filter(|name| !self.names.contains_key(*name)).cloned().collect();
         let found = self.resolver.resolve(new).await;
         self.names.extend(found);
     }
 
-    /// Looks up all names for the next round, and forgets those that are in use no more.
-    async fn refresh(&mut self, names: BTreeSet<DnsName>) {
-        self.names = self.resolver.resolve(names).await;
+    /// Looks up all names again for the rounds to come, and forgets those that are in use no more. Nobody waits for it:
+    /// an event that a source pushes meanwhile must not wait for a dead name server.
+    fn refresh(&mut self, names: BTreeSet<DnsName>) {
+        self.names.retain(|name, _| names.contains(name));
+        if self.looking_up.is_empty() {
+            let resolver = self.resolver;
+            self.looking_up.spawn(async move { resolver.resolve(names).await });
+        }
     }
 }
 
-/// Polls at once, and then again and again.
+/// Polls at once, and then again and again: by the clock, and when a source says that something changed.
 pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
+    let mut wakes = controller.push.wakes();
     let mut heard = controller.reports.advertised_news();
     loop {
+        let began = Instant::now();
         if let Err(error) = run_once(&controller, &mut poller).await {
             report("poll", &error);
         }
         let mut pause = pin!(sleep(with_jitter(controller.chain.poll())));
+        let mut woken = pin!(wakes.woken(began));
         loop {
             tokio::select! {
                 () = &mut pause => break,
+                () = &mut woken => break,
                 _ = heard.changed() => again(&controller, &mut poller, &mut heard).await,
             }
         }
@@ -161,6 +176,7 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
             tracing::warn!(source = %id, error, "source failed");
         }
     }
+    controller.push.polled(answers.iter().filter_map(|(id, answer)| Some((id.clone(), answer.as_ref().ok()?.height))));
     take(controller, poller, arrived).await
 }
 
@@ -172,7 +188,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
     let policy = tx.policy().await?.unwrap_or_default().1;
     let advertised = controller.reports.advertised(tx.nodes().await?.values());
     drop(tx);
-    let names = names_in(&seen, &advertised, &policy);
+    let names = names_in(&seen, &policy);
     poller.resolve_new(&names).await;
 
     let at = now();
@@ -201,7 +217,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
         controller.counts.list_to_commit.observe(arrived.elapsed().as_secs_f64());
     }
     if !seen.is_empty() {
-        poller.refresh(names).await;
+        poller.refresh(names);
     }
     Ok(())
 }
@@ -224,6 +240,7 @@ async fn keep_sources(
                     entries: observation.entries.len(),
                     refused: observation.refused.len(),
                     error: None,
+                    push: None,
                 };
                 tx.put_source(&good).await?;
             }

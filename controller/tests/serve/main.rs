@@ -9,6 +9,7 @@ mod fixture;
 mod operators;
 mod poll;
 mod program;
+mod push;
 mod restart;
 mod revoke;
 mod start;

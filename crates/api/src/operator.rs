@@ -48,6 +48,9 @@ pub struct SourceView {
     pub refused: usize,
     /// What went wrong at the last try; `None` when it went well.
     pub error: Option<String>,
+    /// How its pushed events stand: connected since when, or why not; `None` where nothing is subscribed to.
+    #[serde(default)]
+    pub push: Option<String>,
 }
 
 /// One host: what is wanted, what is in force.

@@ -27,6 +27,8 @@ use tokio_tungstenite::{
     },
 };
 
+/// goloop's code for a height it does not have (`server/jsonrpc/error.go`).
+const NOT_FOUND: i64 = -31_004;
 /// Bytes read at once; messages are some 300.
 const READ_BUFFER: usize = 8 << 10;
 
@@ -96,6 +98,11 @@ pub enum PushError {
 }
 
 impl PushError {
+    /// Whether the source does not have the height that was asked for, or has it no more (a pruned node).
+    pub fn is_unknown_height(&self) -> bool {
+        matches!(self, Self::Message(MessageError::Refused { code: NOT_FOUND, .. }))
+    }
+
     /// What it means for a connection that lived so long.
     pub fn end(&self, lived: Duration) -> End {
         if matches!(self, Self::Absent { .. }) { End::Absent } else { End::Lost(lived) }
