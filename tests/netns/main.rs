@@ -1,6 +1,7 @@
 //! The real programs in network namespaces, judged by packets. Needs root; without it every test says so and fails.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod advertised;
 mod enrolment;
 mod firewall;
 mod lists;
