@@ -102,7 +102,7 @@ async fn old_plans_go_and_the_target_stays_whole() {
     enter(&store, &nodes).await;
     let mut target = next_plan(&store).await;
     assert!(commit(&store, &target).await);
-    for _ in 0..250 {
+    for _ in 0..70 {
         let generation = target.generation.next();
         let mut next = Plan { generation, parent: target.generation, ..target };
         for config in next.nodes.values_mut() {
@@ -116,7 +116,7 @@ async fn old_plans_go_and_the_target_stays_whole() {
     }
     let mut tx = store.read().await.unwrap();
     assert_eq!(tx.target().await.unwrap().unwrap().plan, target);
-    assert_eq!(tx.plans_kept().await, (200, 401));
+    assert_eq!(tx.plans_kept().await, (50, 101));
 }
 
 #[tokio::test]
