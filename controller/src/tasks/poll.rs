@@ -188,7 +188,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
     let policy = tx.policy().await?.unwrap_or_default().1;
     let advertised = controller.reports.advertised(tx.nodes().await?.values());
     drop(tx);
-    let names = names_in(&seen, &policy);
+    let names = names_in(&seen, &advertised, &policy);
     poller.resolve_new(&names).await;
 
     let at = now();
