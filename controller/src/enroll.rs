@@ -9,7 +9,7 @@ use crate::{
     tasks::plan,
 };
 use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind, Proof};
-use picket_model::{IdError, Node, NodeId, NodeState, Timestamp, TokenId};
+use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp, TokenId};
 use picket_pki::{CaError, JoinToken, SignedCertificate};
 use picket_plan::overlay;
 use std::{
@@ -85,7 +85,8 @@ async fn admit(
         let detail = format!("this join token is for a {}, not for a {}", known.role, request.role);
         return Err(no(ProblemKind::TokenRole, detail));
     }
-    check(request)?;
+    let policy = tx.policy().await?.unwrap_or_default().1;
+    check(request, &policy.ports)?;
     let id: NodeId =
         new_id().parse().map_err(|error: IdError| Refused::Ours(ApiProblem::internal("make a node id", &error)))?;
     let certificate = sign(controller, request, &id, now)?;
@@ -141,10 +142,19 @@ async fn proven(tx: &mut Transaction, token: &JoinToken) -> Result<Token, Refuse
     known.ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here"))
 }
 
-/// What can be wrong with a request whatever the mesh looks like.
-fn check(request: &EnrollRequest) -> Result<(), Refused> {
-    if request.endpoint.is_some_and(|endpoint| endpoint.port() == 0) {
-        return Err(no(ProblemKind::BadRequest, "the endpoint has port 0: name the port the tunnel listens on"));
+/// What can be wrong with a request whatever other hosts there are.
+fn check(request: &EnrollRequest, guarded: &Ports) -> Result<(), Refused> {
+    if let Some(port) = request.endpoint.map(|endpoint| endpoint.port()) {
+        if port == 0 {
+            return Err(no(ProblemKind::BadRequest, "the endpoint has port 0: name the port the tunnel listens on"));
+        }
+        if guarded.p2p.iter().chain(&guarded.rpc).any(|guarded| guarded.get() == port) {
+            let detail = format!(
+                "the endpoint has port {port}, which the policy guards: the firewall would close the tunnel to hosts that \
+                 dial it; name another port, as 51820"
+            );
+            return Err(no(ProblemKind::BadRequest, detail));
+        }
     }
     if request.machine_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > LONGEST_MACHINE_ID) {
         return Err(no(ProblemKind::BadRequest, format!("the machine id is not 1 to {LONGEST_MACHINE_ID} characters")));
