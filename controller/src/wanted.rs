@@ -27,6 +27,17 @@ pub(crate) enum HostWanted {
     Revoked,
 }
 
+/// What a host that asks is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Nothing yet.
+    Nothing,
+    /// Its whole content.
+    Content(Box<ConfigAnswer>),
+    /// That it is no member any more.
+    Revoked,
+}
+
 /// The target and who waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted(Mutex<Board>);
@@ -53,14 +64,17 @@ impl Wanted {
             })
             .collect();
         let mut board = self.lock();
+        let planned = |id: &NodeId| target.plan.nodes.contains_key(id);
+        let unplanned = board.hosts.keys().filter(|id| !planned(id)).map(|id| (id.clone(), HostWanted::Unplanned));
+        let unplanned: Vec<(NodeId, HostWanted)> = unplanned.collect();
         board.target = Some(Arc::new(target));
-        for (id, news) in news {
+        for (id, news) in news.into_iter().chain(unplanned) {
             board.host(&id).send_if_modified(|wanted| {
-                let stays = matches!(wanted, HostWanted::Revoked);
-                if !stays {
+                let changes = *wanted != HostWanted::Revoked && *wanted != news;
+                if changes {
                     *wanted = news;
                 }
-                !stays
+                changes
             });
         }
     }
@@ -90,16 +104,18 @@ impl Wanted {
         self.lock().hosts.get(node).is_some_and(|host| host.receiver_count() > 0)
     }
 
-    /// A host's whole content, as an answer; `None` where it has none.
-    pub(crate) fn answer(&self, node: &NodeId) -> Option<ConfigAnswer> {
+    /// What there is to tell a host that holds the revision `after`. A member that is in no plan waits.
+    pub(crate) fn news(&self, node: &NodeId, after: Generation) -> News {
         let (target, wanted) = {
             let board = self.lock();
-            (board.target.clone()?, board.hosts.get(node)?.borrow().clone())
+            (board.target.clone(), board.hosts.get(node).map(|host| host.borrow().clone()).unwrap_or_default())
         };
-        let full = target.plan.nodes.get(node)?.clone();
-        match wanted {
-            HostWanted::Content { revision, digest } => Some(ConfigAnswer { revision, digest, full }),
-            HostWanted::Unplanned | HostWanted::Revoked => None,
+        match (wanted, target.as_ref().and_then(|target| target.plan.nodes.get(node))) {
+            (HostWanted::Revoked, _) => News::Revoked,
+            (HostWanted::Content { revision, digest }, Some(full)) if revision > after => {
+                News::Content(Box::new(ConfigAnswer { revision, digest, full: full.clone() }))
+            }
+            (HostWanted::Content { .. } | HostWanted::Unplanned, _) => News::Nothing,
         }
     }
 
@@ -111,5 +127,54 @@ impl Wanted {
 impl Board {
     fn host(&mut self, node: &NodeId) -> &watch::Sender<HostWanted> {
         self.hosts.entry(node.clone()).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{FirewallPolicy, NodeConfig, NodeRole, Timestamp, WireGuardConfig};
+    use picket_plan::{Basis, Plan};
+    use std::collections::BTreeSet;
+
+    fn target(generation: u64, hosts: &[&str]) -> Target {
+        let generation = Generation(generation);
+        let config = |name: &&str| NodeConfig {
+            mesh: "m-1".parse().unwrap(),
+            node: name.parse().unwrap(),
+            role: NodeRole::Prep,
+            generation,
+            revision: generation,
+            wireguard: WireGuardConfig {
+                listen_port: 0,
+                addresses: BTreeSet::new(),
+                mtu: 1420,
+                peers: BTreeMap::new(),
+            },
+            firewall: FirewallPolicy::default(),
+        };
+        let nodes = hosts.iter().map(config).map(|config| (config.node.clone(), config)).collect();
+        let basis = Basis { policy_version: 1, validators: 0 };
+        let plan = Plan { generation, parent: Generation(0), nodes, basis };
+        Target { plan, planned_at: Timestamp::from_millis(0) }
+    }
+
+    #[test]
+    fn a_member_in_no_plan_waits_and_only_a_revoked_host_hears_so() {
+        let (wanted, node) = (Wanted::default(), "n-1".parse().unwrap());
+        let news = |after| match wanted.news(&node, Generation(after)) {
+            News::Content(answer) => answer.revision.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(news(0), "Nothing");
+        wanted.publish(target(1, &["n-1", "n-2"]));
+        assert_eq!((news(0), news(1)), ("1".to_owned(), "Nothing".to_owned()));
+        wanted.publish(target(2, &["n-2"]));
+        assert_eq!((news(0), wanted.of(&node)), ("Nothing".to_owned(), HostWanted::Unplanned));
+        wanted.publish(target(3, &["n-1"]));
+        assert_eq!(news(1), "3");
+        wanted.revoke(&node);
+        wanted.publish(target(4, &["n-1"]));
+        assert_eq!(news(0), "Revoked");
     }
 }

@@ -6,7 +6,7 @@ use super::{
     problem::{Asked, Body},
     with_fallbacks,
 };
-use crate::{controller::Controller, enroll, now, wanted::HostWanted};
+use crate::{controller::Controller, enroll, now, wanted::News};
 use axum::{
     Json, Router,
     extract::State,
@@ -54,21 +54,17 @@ async fn config(
         }
     });
     loop {
-        match &*wanted.borrow_and_update() {
-            HostWanted::Revoked => return Err(revoked(&node)),
-            HostWanted::Content { revision, .. } if *revision > query.after => break,
-            HostWanted::Content { .. } | HostWanted::Unplanned => {}
+        wanted.mark_unchanged();
+        match controller.wanted.news(&node.id, query.after) {
+            News::Revoked => return Err(revoked(&node)),
+            News::Content(answer) => return Ok(Json(*answer).into_response()),
+            News::Nothing => {}
         }
         tokio::select! {
             // The board lives as long as the controller.
             _ = wanted.changed() => {}
             () = &mut end => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
-    }
-    match controller.wanted.answer(&node.id) {
-        Some(answer) => Ok(Json(answer).into_response()),
-        // A plan without it came in between: it was revoked.
-        None => Err(revoked(&node)),
     }
 }
 
