@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod controller;
 mod enroll;
+mod lag;
 mod metrics;
 mod operators;
 mod reports;

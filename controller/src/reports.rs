@@ -3,7 +3,6 @@
 use crate::{
     advertised,
     store::{StoreError, StoredReport, Transaction},
-    wanted::HostWanted,
 };
 use picket_model::{Advertised, Node, NodeId, NodeReport, Timestamp};
 use std::{
@@ -112,74 +111,5 @@ impl Reports {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Why a host does not read back exactly what is wanted; `None` where it does.
-pub(crate) fn shortfall(wanted: &HostWanted, report: Option<&NodeReport>) -> Option<String> {
-    let HostWanted::Content { revision, digest } = wanted else {
-        return Some("is in no plan yet".to_owned());
-    };
-    let Some(report) = report else { return Some("has not reported yet".to_owned()) };
-    if let Some(reason) = &report.refused {
-        return Some(format!("refused what is wanted: {}", reason.escape_debug()));
-    }
-    for (part, status) in [("WireGuard", &report.wireguard), ("firewall", &report.firewall)] {
-        if !status.is_in_force() {
-            return Some(format!("{part} {status}"));
-        }
-    }
-    if report.applied > *revision {
-        let ahead = report.applied;
-        return Some(format!("holds revision {ahead}, newer than {revision}: was an older database restored here?"));
-    }
-    if report.applied != *revision {
-        return Some(format!("holds revision {}, wanted is {revision}", report.applied));
-    }
-    (report.digest.as_ref() != Some(digest)).then(|| "holds another content under the wanted revision".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use picket_model::{Generation, KernelView, ReconcilerStatus};
-
-    fn report() -> NodeReport {
-        NodeReport {
-            applied: Generation(3),
-            digest: serde_json::from_str("\"d\"").unwrap(),
-            refused: None,
-            wireguard: ReconcilerStatus::InForce,
-            firewall: ReconcilerStatus::InForce,
-            kernel: KernelView::default(),
-            peers: BTreeMap::new(),
-            engine: "userspace".into(),
-            agent_version: "0.1.0".into(),
-            chain: None,
-            advertised: None,
-        }
-    }
-
-    fn check(change: impl FnOnce(&mut NodeReport), expect: Option<&str>) {
-        let wanted = HostWanted::Content { revision: Generation(3), digest: serde_json::from_str("\"d\"").unwrap() };
-        let mut report = report();
-        change(&mut report);
-        let found = shortfall(&wanted, Some(&report));
-        assert_eq!(found.is_none(), expect.is_none(), "{found:?}");
-        assert!(found.unwrap_or_default().contains(expect.unwrap_or_default()), "{expect:?}");
-    }
-
-    #[test]
-    fn in_force_is_exactly_what_is_wanted_read_back_whole() {
-        check(|_| (), None);
-        check(|report| report.applied = Generation(2), Some("holds revision 2, wanted is 3"));
-        check(|report| report.applied = Generation(9), Some("older database"));
-        check(|report| report.digest = None, Some("another content"));
-        check(
-            |report| report.firewall = ReconcilerStatus::Failed { error: "no nft".into() },
-            Some("firewall failed: no nft"),
-        );
-        check(|report| report.refused = Some("guard".into()), Some("refused what is wanted: guard"));
-        assert!(shortfall(&HostWanted::Unplanned, Some(&report())).is_some());
     }
 }

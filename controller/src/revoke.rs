@@ -4,6 +4,7 @@
 use crate::{
     api::ApiProblem,
     controller::Controller,
+    lag::lag,
     now,
     store::{Actor, Cut},
     tasks::plan::{self, Planned},
@@ -47,7 +48,8 @@ pub(crate) async fn revoke(
     let node = nodes.get(&id).cloned().ok_or_else(|| not_found(id_or_name))?;
     // A host that was in no plan had no peers.
     let cut = cut.unwrap_or(Cut { generation: target, hosts: Vec::new() });
-    let (in_force, missing) = confirmed(controller, &cut, &nodes, started, wait).await;
+    let hosts: Vec<&Node> = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.is_active()).collect();
+    let (in_force, missing) = confirmed(controller, &hosts, started, wait).await;
     Ok(RevokeReceipt { node, generation: cut.generation, in_force, missing })
 }
 
@@ -68,11 +70,11 @@ fn not_found(id_or_name: &str) -> ApiProblem {
     ApiProblem::new(ProblemKind::NotFound, detail)
 }
 
-/// Hosts that have read the cut back, and those that have not within the time. One that was cut itself is neither.
+/// Which of these hosts read back exactly what is wanted of them since the cut, and which have not within the time. A
+/// number alone proves nothing: hosts may hold a plan that a restored database has never seen.
 async fn confirmed(
     controller: &Controller,
-    cut: &Cut,
-    nodes: &BTreeMap<NodeId, Node>,
+    hosts: &[&Node],
     started: Instant,
     wait: Duration,
 ) -> (Vec<HostReceipt>, Vec<NodeName>) {
@@ -83,12 +85,11 @@ async fn confirmed(
             () = controller.stopped() => {}
         }
     });
-    let hosts: Vec<&Node> = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.is_active()).collect();
     let mut receipts: BTreeMap<NodeName, HostReceipt> = BTreeMap::new();
     loop {
-        for host in &hosts {
-            let report = controller.reports.get(&host.id);
-            if let Some(report) = report.filter(|report| report.stored.report.applied >= cut.generation) {
+        for host in hosts {
+            let report = controller.reports.get(&host.id).filter(|_| lag(controller, &host.id, now()).is_none());
+            if let Some(report) = report {
                 let after = report.at.saturating_duration_since(started).as_millis();
                 let after_ms = u64::try_from(after).unwrap_or(u64::MAX);
                 let receipt = HostReceipt { name: host.name.clone(), after_ms };

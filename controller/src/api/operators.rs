@@ -57,7 +57,7 @@ async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
 }
 
 async fn nodes(State(controller): Shared, _: Viewer) -> Answer<Vec<NodeView>> {
-    Ok(Json(views::nodes(&controller).await?))
+    Ok(Json(views::nodes(&controller, now()).await?))
 }
 
 async fn validators(State(controller): Shared, _: Viewer) -> Answer<ValidatorsView> {

@@ -1,7 +1,7 @@
 //! What operators see, put together from store and memory. Reads only.
 
 use super::ApiProblem;
-use crate::{controller::Controller, reports::shortfall, store::MergeRow, wanted::HostWanted};
+use crate::{controller::Controller, lag::lag, store::MergeRow, wanted::HostWanted};
 use picket_api::{
     ProblemKind,
     operator::{ExplainQuery, NodeView, SourceView, StatusView, ValidatorsView},
@@ -23,7 +23,7 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     let members: Vec<&Node> = nodes.values().filter(|node| node.is_active()).collect();
     let lagging: Vec<String> = members
         .iter()
-        .filter_map(|node| lag(controller, node).map(|why| format!("host {} {why}", node.name)))
+        .filter_map(|node| lag(controller, &node.id, now).map(|why| format!("host {} {why}", node.name)))
         .collect();
     let in_force = members.len() - lagging.len();
     Ok(StatusView {
@@ -41,7 +41,7 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
 }
 
 /// All hosts, revoked ones too, in order of name.
-pub(super) async fn nodes(controller: &Controller) -> Result<Vec<NodeView>, ApiProblem> {
+pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec<NodeView>, ApiProblem> {
     let nodes = controller.store.read().await?.nodes().await?;
     let mut views: Vec<NodeView> = nodes
         .into_values()
@@ -53,7 +53,7 @@ pub(super) async fn nodes(controller: &Controller) -> Result<Vec<NodeView>, ApiP
             };
             NodeView {
                 wanted,
-                in_force: node.is_active() && lag(controller, &node).is_none(),
+                in_force: node.is_active() && lag(controller, &node.id, now).is_none(),
                 connected: controller.wanted.is_followed(&node.id),
                 reported_at: received.as_ref().map(|received| received.stored.received_at),
                 report: received.map(|received| received.stored.report),
@@ -89,12 +89,6 @@ pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Re
     let refused: BTreeSet<_> = merged.into_iter().flat_map(|row| row.refused).map(|entry| entry.refused).collect();
     let refused: Vec<_> = refused.into_iter().collect();
     Ok(explain_plan(&target.plan, &nodes, &refused, query.address, query.port))
-}
-
-/// Why a member does not read back exactly what is wanted.
-fn lag(controller: &Controller, node: &Node) -> Option<String> {
-    let report = controller.reports.get(&node.id).map(|received| received.stored.report);
-    shortfall(&controller.wanted.of(&node.id), report.as_ref())
 }
 
 /// Sources in the configuration, whether or not they were asked yet; those of former ones are not shown.

@@ -1,17 +1,21 @@
 //! Keeps the hosts' last reports in the database, many in one transaction.
 
 use super::report;
-use crate::{controller::Controller, reports::shortfall, store::StoreError};
+use crate::{controller::Controller, lag::lag, now, store::StoreError};
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Reports that come within this time share a transaction.
 const GATHER: Duration = Duration::from_secs(1);
+/// Who has fallen silent is counted without any report.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Saves whenever there is something to save.
 pub(crate) async fn run(controller: Arc<Controller>) {
     let mut arrivals = controller.reports.arrivals();
-    while arrivals.changed().await.is_ok() {
+    loop {
+        // The sender lives as long as the controller.
+        let _ = timeout(QUIET, arrivals.changed()).await;
         sleep(GATHER).await;
         arrivals.mark_unchanged();
         if let Err(error) = run_once(&controller).await {
@@ -31,9 +35,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<(), StoreError> 
 
 fn count(controller: &Controller) {
     let Some(target) = controller.wanted.target() else { return };
-    let in_force = target.plan.nodes.keys().filter(|id| {
-        let report = controller.reports.get(id).map(|received| received.stored.report);
-        shortfall(&controller.wanted.of(id), report.as_ref()).is_none()
-    });
+    let now = now();
+    let in_force = target.plan.nodes.keys().filter(|id| lag(controller, id, now).is_none());
     controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
 }

@@ -1,8 +1,9 @@
 //! A restart loses nothing and changes nothing.
 
-use crate::fixture::{Host, Mesh, eventually};
+use crate::fixture::{Host, Mesh, eventually, report};
+use picket_controller::store::StoredReport;
 use picket_lab::icon::Behaviour;
-use picket_model::{Generation, NodeRole};
+use picket_model::{Generation, NodeRole, Timestamp};
 
 #[tokio::test]
 async fn everything_is_as_it_was() {
@@ -82,4 +83,32 @@ async fn a_policy_that_would_lock_the_operator_out_is_stopped_and_shown() {
     assert_eq!(prep.connected(&mesh).wanted().await, before);
     let alarms = mesh.status().await.alarms;
     assert!(alarms.iter().any(|alarm| alarm.contains("locked out")), "{alarms:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_fell_silent_is_in_force_again_once_it_is_heard() {
+    let mut mesh = Mesh::start().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let wanted = prep.wanted().await;
+    prep.confirm(&wanted).await;
+    assert_eq!(mesh.status().await.in_force, 1);
+    let store = mesh.store().await;
+    mesh.stop().await;
+    let received_at = Timestamp::from_millis(Timestamp::from(std::time::SystemTime::now()).as_millis() - 300_000);
+    let mut tx = store.write().await.unwrap();
+    tx.put_report(&prep.node, &StoredReport { report: report(&wanted), received_at }).await.unwrap();
+    tx.commit().await.unwrap();
+    mesh.resume().await;
+    let status = mesh.status().await;
+    assert_eq!(status.in_force, 0);
+    assert!(status.alarms.contains(&"host prep-1 has been silent for 5 min".to_owned()), "{:?}", status.alarms);
+    assert!(!mesh.operator().nodes().await.unwrap()[0].in_force);
+    // Whoever waits for news is alive, and so is whoever reports.
+    let prep = prep.connected(&mesh);
+    let poll = prep.waiting(&mesh, &wanted).await;
+    assert_eq!(mesh.status().await.in_force, 1);
+    poll.abort();
+    eventually("the poll to end", async || mesh.status().await.in_force == 0).await;
+    prep.confirm(&wanted).await;
+    assert_eq!(mesh.status().await.in_force, 1);
 }

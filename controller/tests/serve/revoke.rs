@@ -1,8 +1,8 @@
 //! A revoke: done when those it touches have said so, and final.
 
-use crate::fixture::Mesh;
+use crate::fixture::{Mesh, report};
 use picket_api::{ProblemKind, operator::RevokeQuery};
-use picket_model::NodeRole;
+use picket_model::{Generation, NodeRole};
 
 const AT_ONCE: RevokeQuery = RevokeQuery { wait_ms: Some(0) };
 const PATIENT: RevokeQuery = RevokeQuery { wait_ms: Some(20_000) };
@@ -42,6 +42,28 @@ async fn silent_hosts_are_named_and_a_repeated_revoke_asks_again() {
     let revokes: Vec<_> = events.iter().filter(|event| event.action == "node.revoked").collect();
     assert_eq!((revokes.len(), revokes[0].subject.as_str()), (1, "sentry-1"));
     assert!(revokes[0].actor.starts_with("op-"));
+}
+
+#[tokio::test]
+async fn a_higher_number_than_the_cuts_is_no_receipt() {
+    let mesh = Mesh::start().await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let sentry = mesh.join(NodeRole::Sentry, "sentry-1").await;
+    // As after an older database was restored: the host holds a plan that this controller has never made.
+    let mut ahead = report(&prep.wanted().await);
+    ahead.applied = Generation(1000);
+    prep.client().report(&ahead).await.unwrap();
+    let receipt = mesh.operator().revoke(sentry.node.as_str(), &AT_ONCE).await.unwrap();
+    assert_eq!((receipt.in_force.len(), receipt.missing[0].as_str()), (0, "prep-1"));
+    // Nor is the right number with other content.
+    let wanted = prep.wanted().await;
+    let other = picket_model::NodeReport { digest: ahead.digest, ..report(&wanted) };
+    prep.client().report(&other).await.unwrap();
+    let receipt = mesh.operator().revoke(sentry.node.as_str(), &AT_ONCE).await.unwrap();
+    assert_eq!(receipt.missing.len(), 1);
+    prep.confirm(&wanted).await;
+    let receipt = mesh.operator().revoke(sentry.node.as_str(), &AT_ONCE).await.unwrap();
+    assert_eq!(receipt.missing.len(), 0);
 }
 
 #[tokio::test]
