@@ -151,3 +151,23 @@ fn a_second_apply_changes_nothing_in_the_kernel() {
     assert!(!between.contains("picket"), "{between}");
     assert_eq!(before, table(&mesh.preps[0]));
 }
+
+/// A container behind a bridge of the validator's host: its own calls go out, and strangers do not get in through it.
+#[test]
+fn a_container_behind_the_host_can_call_out_and_is_no_way_in() {
+    let mesh = small_mesh("container");
+    let prep = &mesh.preps[0];
+    let container = mesh.lab.host("container").create().unwrap();
+    container.move_behind(&prep.host, "fd00:c0::2/64", "fd00:c0::1/64").unwrap();
+    let validator = &mesh.validators[0].host;
+    let back = format!("route replace fd00:c0::/64 via {}", prep.host.v6(0).unwrap().ip());
+    for host in [validator, &mesh.stranger] {
+        host.run("ip", &back.split(' ').collect::<Vec<_>>()).unwrap().success().unwrap();
+    }
+    let far = validator.listen_echo(validator.v6(GUARDED[0]).unwrap()).unwrap();
+    open(&container, far.address());
+    let inside = container.listen_echo("[fd00:c0::2]:7100".parse().unwrap()).unwrap();
+    let unguarded = container.listen_echo("[fd00:c0::2]:2222".parse().unwrap()).unwrap();
+    open(&mesh.stranger, unguarded.address());
+    dropped(&mesh.stranger, inside.address());
+}

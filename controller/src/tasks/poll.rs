@@ -206,7 +206,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
         advertised: &advertised,
         names: &poller.names,
         policy: &policy,
-        approved: None,
+        approved: policy.approve.as_deref(),
         now: at,
     });
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;

@@ -128,6 +128,28 @@ impl Host {
         self.namespace.ip(&format!("address delete {address} dev {}\n", device(&address)))
     }
 
+    /// Takes the host off the lab's bridge and puts it behind another one, as a container is behind its host's bridge:
+    /// `own` is its only address from now on, `gateway` the router's on the new cable. The router forwards from now on.
+    ///
+    /// # Errors
+    /// [`LabError::NotOurAddress`], or what `ip` refused.
+    pub fn move_behind(&self, router: &Self, own: &str, gateway: &str) -> Result<(), LabError> {
+        let (own, gateway) = (address::parse(own)?, address::parse(gateway)?);
+        let inside = format!("inside{}", self.number);
+        self.namespace.ip(&format!("link delete {INTERFACE}\n"))?;
+        router.namespace.ip(&format!(
+            "link add {inside} type veth peer name {INTERFACE} netns {}\nlink set {inside} up\n\
+             address add {gateway} dev {inside} nodad\n",
+            self.namespace.name
+        ))?;
+        self.namespace.ip(&format!(
+            "link set {INTERFACE} up\naddress add {own} {}\nroute add default via {}\n",
+            flags(&own),
+            gateway.addr()
+        ))?;
+        router.sysctl("net/ipv6/conf/all/forwarding", "1")
+    }
+
     /// Cuts the host off: packets vanish in both directions, its interface stays up and notices nothing.
     ///
     /// # Errors

@@ -25,6 +25,8 @@ pub struct Policy {
     pub endpoints: EndpointSource,
     /// How many sources must name an entry; `None` is a majority of those configured.
     pub agree: Option<usize>,
+    /// Digest of the one held change of the validator list that a person lets through; of no use for any other.
+    pub approve: Option<String>,
     /// How many blocks a source may be away from the others for its answer to count; goloop makes one in two seconds.
     pub lag_blocks: u64,
     /// Most addresses that one P-Rep may have, however many its names resolve to.
@@ -44,6 +46,7 @@ impl Default for Policy {
             special_ranges: Vec::new(),
             endpoints: EndpointSource::default(),
             agree: None,
+            approve: None,
             lag_blocks: 30,
             max_addresses_per_prep: 8,
             brakes: Brakes::default(),

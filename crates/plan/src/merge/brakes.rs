@@ -53,7 +53,7 @@ impl fmt::Display for Held {
             }
         }
         match &self.digest {
-            Some(digest) => write!(f, "; approve exactly this as {digest}"),
+            Some(digest) => write!(f, "; to let exactly this through, set policy.approve = \"{digest}\" and restart"),
             None => Ok(()),
         }
     }
