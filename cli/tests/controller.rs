@@ -128,7 +128,7 @@ impl Controller {
         let server = Server {
             router: router(status),
             tls: Some(Arc::new(server_config(served, None).unwrap())),
-            limits: Limits::default(),
+            limits: Limits::everybody_anonymous(),
             connections: Connections::new(),
         };
         tokio::spawn(server.serve(listener, std::future::pending()));

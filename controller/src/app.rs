@@ -94,9 +94,11 @@ impl App {
             let controller = controller.clone();
             move || controller.readiness()
         };
-        running.serve(listeners.agents, api::agents::router(controller.clone()), Some(agents_tls));
-        running.serve(listeners.operators, api::operators::router(controller.clone()), Some(operators_tls));
-        running.serve(listeners.health, health::router(ready, Arc::new(metrics)), None);
+        let (agents, operators) = (api::agents::router(controller.clone()), api::operators::router(controller.clone()));
+        let anybody = Limits::everybody_anonymous();
+        running.serve(listeners.agents, agents, Some(agents_tls), Limits::default());
+        running.serve(listeners.operators, operators, Some(operators_tls), anybody);
+        running.serve(listeners.health, health::router(ready, Arc::new(metrics)), None, anybody);
         tracing::info!(
             mesh = %controller.mesh, ca = %controller.ca.fingerprint(), agents = %running.agents,
             operators = %running.operators, health = %running.health, "serving"
@@ -120,12 +122,12 @@ impl Running {
         tracing::info!("stopped");
     }
 
-    fn serve(&mut self, listener: TcpListener, router: Router, tls: Option<rustls::ServerConfig>) {
+    fn serve(&mut self, listener: TcpListener, router: Router, tls: Option<rustls::ServerConfig>, limits: Limits) {
         let controller = self.controller.clone();
         let server = Server {
             router,
             tls: tls.map(Arc::new),
-            limits: Limits { stop_grace: STOP_GRACE, ..Limits::default() },
+            limits: Limits { stop_grace: STOP_GRACE, ..limits },
             connections: controller.connections.clone(),
         };
         self.tasks.spawn(async move { server.serve(listener, async move { controller.stopped().await }).await });

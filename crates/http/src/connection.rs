@@ -1,6 +1,6 @@
-//! One connection from accept to close: handshake, identity, HTTP/1 or 2, and every reason for which it ends.
+//! One connection from accept to close: handshake, identity, its place, HTTP/1 or 2, and every reason for which it ends.
 
-use crate::{ClientIdentity, Connections, Limits, Peer, connections::Entered};
+use crate::{ClientIdentity, Connections, Limits, Peer, Share, connections::Entered, places::Places};
 use axum::{Router, body::Body, http::Request, http::StatusCode, response::IntoResponse};
 use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn, service::service_fn};
@@ -34,13 +34,30 @@ const MAX_STREAMS: u32 = 64;
 
 /// What all connections of a listener have in common.
 pub(crate) struct Shared {
-    pub(crate) router: Router,
-    pub(crate) acceptor: Option<TlsAcceptor>,
-    pub(crate) limits: Limits,
-    pub(crate) connections: Connections,
+    router: Router,
+    acceptor: Option<TlsAcceptor>,
+    limits: Limits,
+    connections: Connections,
+    handshakes: Places,
+    /// Of members, or of everybody where nobody is a stranger.
+    members: Places,
+    strangers: Places,
 }
 
 impl Shared {
+    pub(crate) fn new(router: Router, acceptor: Option<TlsAcceptor>, limits: Limits, connections: Connections) -> Self {
+        let strangers = limits.strangers.unwrap_or_default().connections;
+        Self {
+            router,
+            acceptor,
+            limits,
+            connections,
+            handshakes: Places::new("TLS handshakes", limits.handshakes),
+            members: Places::new("connections", Share::whole(limits.max_connections)),
+            strangers: Places::new("connections without a certificate", strangers),
+        }
+    }
+
     /// Serves one connection to its end. `stopped` fails once the listener stops.
     pub(crate) async fn connection(&self, stream: TcpStream, address: SocketAddr, mut stopped: watch::Receiver<()>) {
         if let Err(cause) = stream.set_nodelay(true) {
@@ -51,11 +68,13 @@ impl Shared {
             let peer = Peer { address, identity: ClientIdentity::Anonymous };
             return self.serve(stream, peer, Version::Http1, stopped).await;
         };
+        let Some(place) = self.handshakes.take(address.ip()) else { return };
         let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             _ = stopped.changed() => return,
         };
+        drop(place);
         match shaken {
             Err(_) => debug!(%address, "TLS handshake took too long"),
             Ok(Err(cause)) => debug!(%address, %cause, "TLS handshake refused"),
@@ -73,24 +92,32 @@ impl Shared {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Limits { header_timeout, request_timeout, keep_alive, max_body, stop_grace, .. } = self.limits;
-        let first_request = Arc::new(Notify::new());
+        let Limits { header_timeout, request_timeout, keep_alive, stop_grace, .. } = self.limits;
+        let stranger = self.limits.strangers.filter(|_| peer.node().is_none());
+        let places = if stranger.is_some() { &self.strangers } else { &self.members };
+        let Some(_place) = places.take(peer.address.ip()) else { return };
+        let max_body = stranger.map_or(self.limits.max_body, |granted| granted.max_body);
+        let said = Arc::new(Said::default());
+        let certified = peer.node().map(|node| node.not_after.since(SystemTime::now().into()));
         let end = End {
             entered: self.connections.enter(peer.node().map(|node| node.node.clone())),
             stopped,
             stop_grace,
-            valid_for: peer.node().map(|node| node.not_after.since(SystemTime::now().into())),
+            valid_for: certified.or(stranger.map(|granted| granted.lifetime)),
+            only_one: stranger.is_some(),
             header_timeout,
             address: peer.address,
         };
-        let (router, arrived) = (self.router.clone(), first_request.clone());
+        let (router, saying) = (self.router.clone(), said.clone());
         let service = service_fn(move |request: Request<Incoming>| {
-            arrived.notify_one();
+            saying.asked.notify_one();
             let mut request = request.map(|body| Body::new(Limited::new(body, max_body)));
             request.extensions_mut().insert(peer.clone());
-            let answer = router.clone().oneshot(request);
+            let (answer, saying) = (router.clone().oneshot(request), saying.clone());
             async move {
-                Ok::<_, Infallible>(match timeout(request_timeout, answer).await {
+                let answer = timeout(request_timeout, answer).await;
+                saying.answered.notify_one();
+                Ok::<_, Infallible>(match answer {
                     Ok(Ok(response)) => response,
                     Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
                 })
@@ -100,17 +127,24 @@ impl Shared {
         match version {
             Version::Http1 => {
                 let mut http = conn::http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(header_timeout);
-                end.drive(http.serve_connection(io, service), &first_request).await;
+                http.timer(TokioTimer::new()).header_read_timeout(header_timeout).keep_alive(stranger.is_none());
+                end.drive(http.serve_connection(io, service), &said).await;
             }
             Version::Http2 => {
                 let mut http = conn::http2::Builder::new(TokioExecutor::new());
                 http.timer(TokioTimer::new()).keep_alive_interval(keep_alive).keep_alive_timeout(keep_alive);
-                http.max_concurrent_streams(MAX_STREAMS);
-                end.drive(http.serve_connection(io, service), &first_request).await;
+                http.max_concurrent_streams(if stranger.is_some() { 1 } else { MAX_STREAMS });
+                end.drive(http.serve_connection(io, service), &said).await;
             }
         }
     }
+}
+
+/// What has been said on a connection.
+#[derive(Default)]
+struct Said {
+    asked: Notify,
+    answered: Notify,
 }
 
 /// Every reason for which a connection ends before the client ends it.
@@ -118,14 +152,16 @@ struct End {
     entered: Entered,
     stopped: watch::Receiver<()>,
     stop_grace: Duration,
-    /// What is left of the client's certificate.
+    /// What is left of the client's certificate, or what a stranger has without one.
     valid_for: Option<Duration>,
+    /// The first answer is the last.
+    only_one: bool,
     header_timeout: Duration,
     address: SocketAddr,
 }
 
 impl End {
-    async fn drive<C>(mut self, connection: C, first_request: &Notify)
+    async fn drive<C>(mut self, connection: C, said: &Said)
     where
         C: GracefulConnection,
         C::Error: fmt::Display,
@@ -134,9 +170,10 @@ impl End {
         let mut connection = pin!(connection);
         let grace = tokio::select! {
             ended = connection.as_mut() => return say(address, ended),
-            () = no_request(first_request, self.header_timeout) => return debug!(%address, "client asks for nothing"),
+            () = no_request(&said.asked, self.header_timeout) => return debug!(%address, "client asks for nothing"),
             () = self.entered.told_to_close() => CLOSE_GRACE,
             () = expiry(self.valid_for) => CLOSE_GRACE,
+            () = said.answered.notified(), if self.only_one => CLOSE_GRACE,
             _ = self.stopped.changed() => self.stop_grace,
         };
         connection.as_mut().graceful_shutdown();
@@ -178,7 +215,7 @@ async fn no_request(first: &Notify, within: Duration) {
     }
 }
 
-/// Ends with the client's certificate: what it may no longer open it may no longer keep.
+/// Ends with the client's certificate or a stranger's time: what it may no longer open it may no longer keep.
 async fn expiry(valid_for: Option<Duration>) {
     match valid_for {
         Some(left) => tokio::time::sleep(left).await,

@@ -4,10 +4,11 @@ mod connection;
 mod connections;
 mod limits;
 mod peer;
+mod places;
 mod server;
 
 pub use connections::Connections;
-pub use limits::Limits;
+pub use limits::{Limits, Share, Strangers};
 pub use peer::{ClientIdentity, Peer};
 pub use server::Server;
 

@@ -1,4 +1,4 @@
-//! The accept loop of one listener: who gets in, and how it stops. What happens on a connection is in `connection`.
+//! The accept loop of one listener, and how it stops. Who gets in and what happens then is in `connection`.
 
 use crate::{Connections, Limits, connection::Shared};
 use axum::{Router, extract::DefaultBodyLimit};
@@ -6,7 +6,7 @@ use rustls::ServerConfig;
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::{JoinError, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
@@ -32,17 +32,12 @@ impl Server {
     /// Serves until `stop` ends; then closes the listener, lets requests in flight finish within
     /// [`Limits::stop_grace`] and returns.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
-        let places = Arc::new(Semaphore::new(self.limits.max_connections));
         let (stopping, stopped) = watch::channel(());
-        let shared = Arc::new(Shared {
-            // Our own limit holds for every body, also one that no extractor reads.
-            router: self.router.layer(DefaultBodyLimit::disable()),
-            acceptor: self.tls.map(TlsAcceptor::from),
-            limits: self.limits,
-            connections: self.connections,
-        });
+        // Our own limit holds for every body, also one that no extractor reads.
+        let router = self.router.layer(DefaultBodyLimit::disable());
+        let acceptor = self.tls.map(TlsAcceptor::from);
+        let shared = Arc::new(Shared::new(router, acceptor, self.limits, self.connections));
         let mut tasks = JoinSet::new();
-        let mut full = false;
         let mut stop = pin!(stop);
         loop {
             let (stream, address) = tokio::select! {
@@ -53,19 +48,8 @@ impl Server {
                 }
                 accepted = accept(&listener) => accepted,
             };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                if !full {
-                    warn!(limit = self.limits.max_connections, %address, "connection refused: too many are open");
-                }
-                full = true;
-                continue;
-            };
-            full = false;
             let (shared, stopped) = (shared.clone(), stopped.clone());
-            tasks.spawn(async move {
-                shared.connection(stream, address, stopped).await;
-                drop(place);
-            });
+            tasks.spawn(async move { shared.connection(stream, address, stopped).await });
         }
         drop(listener);
         // Every connection holds a receiver and ends by itself, at the latest after the grace.

@@ -1,34 +1,22 @@
 //! Over loopback with real TLS: reqwest as agents use it, and bare sockets for clients that misbehave.
 
+mod strangers;
+mod support;
+
 use super::*;
-use axum::{Router, body::Bytes, extract::State, http::StatusCode, http::Version, routing::get, routing::post};
+use axum::{Router, body::Bytes, http::StatusCode, routing::get, routing::post};
 use http_body_util::Full;
-use hyper::body::Body;
-use picket_model::{NodeId, Timestamp};
-use picket_pki::{Ca, ClientCertificate, ServedCertificate, TlsKey, client_config, server_config};
 use std::{
-    convert::Infallible,
     fs::File,
     future::pending,
-    net::SocketAddr,
-    pin::Pin,
     process::Command,
-    sync::Arc,
-    task::Context,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
+use support::{HOUR, Mesh, Poll, SHORT, Unsized, closed, node, now, text, until, who, within};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Notify, oneshot, watch},
-    task::JoinHandle,
+    net::{TcpSocket, TcpStream},
 };
-use tokio_rustls::{TlsConnector, client::TlsStream};
-
-const SHORT: Duration = Duration::from_millis(50);
-/// Longer than anything here may take, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn node_is_known_and_others_are_anonymous() {
@@ -127,7 +115,7 @@ async fn body_over_the_limit_is_refused_however_it_is_sent() {
     let mesh = Mesh::new();
     let router = Router::new().route("/", post(async |body: Bytes| body.len().to_string()));
     let server = mesh.serve(router, Limits { max_body: 1000, ..Limits::default() }).await;
-    let client = mesh.anonymous();
+    let client = mesh.node("sentry-1");
     let url = format!("https://{}/", server.address);
     for (length, status) in [(1000, StatusCode::OK), (1001, StatusCode::PAYLOAD_TOO_LARGE)] {
         let whole = client.post(&url).body(vec![0; length]).send().await.unwrap();
@@ -271,197 +259,4 @@ async fn accept_without_files() {
     let mut answer = String::new();
     within(client.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-}
-
-/// A CA and its clients.
-struct Mesh {
-    ca: Ca,
-}
-
-impl Mesh {
-    fn new() -> Self {
-        Self { ca: Ca::generate(&"harbour".parse().unwrap(), now()).unwrap() }
-    }
-
-    async fn serve(&self, router: Router, limits: Limits) -> Served {
-        let served = ServedCertificate::new(self.ca.server_certificate(now()).unwrap()).unwrap();
-        Served::start(Some(Arc::new(server_config(served, Some(&self.ca)).unwrap())), router, limits).await
-    }
-
-    async fn serve_plain(router: Router, limits: Limits) -> Served {
-        Served::start(None, router, limits).await
-    }
-
-    fn anonymous(&self) -> reqwest::Client {
-        self.client(None)
-    }
-
-    fn node(&self, node: &str) -> reqwest::Client {
-        self.client(Some(&self.member(node)))
-    }
-
-    fn client(&self, certificate: Option<&ClientCertificate>) -> reqwest::Client {
-        client(self.tls(certificate))
-    }
-
-    /// One that speaks HTTP/1 only.
-    fn old_client(&self, certificate: Option<&ClientCertificate>) -> reqwest::Client {
-        let mut tls = self.tls(certificate);
-        tls.alpn_protocols = vec!["http/1.1".into()];
-        client(tls)
-    }
-
-    fn tls(&self, certificate: Option<&ClientCertificate>) -> rustls::ClientConfig {
-        client_config(self.ca.fingerprint(), certificate).unwrap()
-    }
-
-    fn member(&self, node: &str) -> ClientCertificate {
-        self.certificate(node, now(), HOUR)
-    }
-
-    fn certificate(&self, name: &str, at: Timestamp, lifetime: Duration) -> ClientCertificate {
-        let key = TlsKey::generate().unwrap();
-        let signed = self.ca.sign_node(&key.csr_pem().unwrap(), &node(name), at, lifetime).unwrap();
-        ClientCertificate { certificate_pem: signed.pem, key_pem: key.key_pem() }
-    }
-
-    /// A connection past its handshake, on which nothing has been said.
-    async fn raw(&self, server: &Served, certificate: Option<&ClientCertificate>, alpn: &str) -> TlsStream<TcpStream> {
-        let mut tls = self.tls(certificate);
-        tls.alpn_protocols = vec![alpn.into()];
-        let stream = TcpStream::connect(server.address).await.unwrap();
-        TlsConnector::from(Arc::new(tls)).connect("localhost".try_into().unwrap(), stream).await.unwrap()
-    }
-}
-
-fn client(tls: rustls::ClientConfig) -> reqwest::Client {
-    reqwest::Client::builder().tls_backend_preconfigured(tls).no_proxy().timeout(PATIENCE).build().unwrap()
-}
-
-/// A running server.
-struct Served {
-    address: SocketAddr,
-    connections: Connections,
-    stop: Option<oneshot::Sender<()>>,
-    done: JoinHandle<()>,
-}
-
-impl Served {
-    async fn start(tls: Option<Arc<rustls::ServerConfig>>, router: Router, limits: Limits) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let connections = Connections::new();
-        let server = Server { router, tls, limits, connections: connections.clone() };
-        let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(server.serve(listener, async {
-            let _ = stopped.await;
-        }));
-        Self { address, connections, stop: Some(stop), done }
-    }
-
-    async fn get(&self, client: &reqwest::Client, path: &str) -> Result<(StatusCode, String), String> {
-        get_url(client.clone(), format!("https://{}{path}", self.address)).await
-    }
-
-    fn spawn_get(&self, client: &reqwest::Client, path: &str) -> JoinHandle<Result<(StatusCode, String), String>> {
-        tokio::spawn(get_url(client.clone(), format!("https://{}{path}", self.address)))
-    }
-
-    fn stop(&mut self) {
-        self.stop.take().unwrap().send(()).unwrap();
-    }
-}
-
-async fn get_url(client: reqwest::Client, url: String) -> Result<(StatusCode, String), String> {
-    let answer = client.get(url).send().await.map_err(|error| chain(&error))?;
-    Ok((answer.status(), answer.text().await.map_err(|error| chain(&error))?))
-}
-
-/// As programs print it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {}", chain(cause)));
-    format!("{error}{}", cause.unwrap_or_default())
-}
-
-/// A handler that waits until the test gives it its answer.
-#[derive(Clone)]
-struct Poll {
-    arrived: Arc<Notify>,
-    answer: watch::Sender<Option<StatusCode>>,
-}
-
-impl Default for Poll {
-    fn default() -> Self {
-        Self { arrived: Arc::default(), answer: watch::Sender::new(None) }
-    }
-}
-
-impl Poll {
-    fn router(&self) -> Router {
-        Router::new().route("/", get(Self::wait)).with_state(self.clone())
-    }
-
-    async fn wait(State(poll): State<Self>) -> StatusCode {
-        poll.arrived.notify_one();
-        poll.answer.subscribe().wait_for(Option::is_some).await.unwrap().unwrap()
-    }
-}
-
-/// A body that does not say how long it is.
-struct Unsized(Full<Bytes>);
-
-impl Body for Unsized {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> std::task::Poll<Option<FrameOf>> {
-        Pin::new(&mut self.0).poll_frame(context)
-    }
-}
-
-type FrameOf = Result<hyper::body::Frame<Bytes>, Infallible>;
-
-fn who() -> Router {
-    Router::new().route(
-        "/",
-        get(async |peer: Peer, version: Version| {
-            let name = peer.node().map_or("nobody", |node| node.node.as_str());
-            assert!(peer.address.ip().is_loopback());
-            format!("{name} over {version:?}")
-        }),
-    )
-}
-
-#[track_caller]
-fn text(answer: Result<(StatusCode, String), String>) -> String {
-    let (status, text) = answer.unwrap();
-    assert_eq!(status, StatusCode::OK);
-    text
-}
-
-/// The other side closes the connection, whatever it says before.
-async fn closed(stream: &mut TlsStream<TcpStream>) {
-    let mut said = Vec::new();
-    let _ = within(stream.read_to_end(&mut said)).await;
-}
-
-async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(PATIENCE, future).await.expect("still waiting")
-}
-
-async fn until(condition: impl AsyncFn() -> bool) {
-    within(async {
-        while !condition().await {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-fn node(name: &str) -> NodeId {
-    name.parse().unwrap()
-}
-
-fn now() -> Timestamp {
-    SystemTime::now().into()
 }
