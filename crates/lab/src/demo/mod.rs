@@ -37,7 +37,11 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
     let mut mesh = Mesh::new("demo", SIZE)?;
     let told = story::tell(&mut mesh, &mut report, &|| stopped(&stop));
     match told {
-        Err(LabError::Gone) => report.say("stopped; cleaning up"),
+        Err(LabError::Gone) => {
+            // What was not shown did not hold.
+            report.say("stopped; cleaning up");
+            return Ok(false);
+        }
         Err(error) => return Err(error.into()),
         Ok(()) => {
             report.table();
