@@ -5,11 +5,12 @@ use crate::{
     fixed::{self, ListError},
     icon::{self, AnswerError, request},
     source::{Source, SourceKind},
+    tls,
 };
 use picket_model::{Observation, Timestamp};
 use reqwest::{Response, StatusCode, header, redirect};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{error::Error, sync::Arc, time::Duration};
+use rustls::RootCertStore;
+use std::{error::Error, time::Duration};
 use thiserror::Error;
 
 /// Characters of a refusal's body that are kept.
@@ -165,9 +166,7 @@ impl Fetcher {
     /// # Errors
     /// A [`FetcherError`] where the client cannot be set up.
     pub fn new(limits: FetchLimits) -> Result<Self, FetcherError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(limits, roots)
+        Self::with_roots(limits, tls::host_roots())
     }
 
     /// With these root certificates alone.
@@ -176,12 +175,7 @@ impl Fetcher {
     /// A [`FetcherError`] where the client cannot be set up.
     pub fn with_roots(limits: FetchLimits, roots: RootCertStore) -> Result<Self, FetcherError> {
         let has_roots = !roots.is_empty();
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(FetcherError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let tls = tls::client_config(roots, &["h2", "http/1.1"])?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .connect_timeout(limits.connect)

@@ -9,6 +9,7 @@ pub mod node;
 pub mod push;
 pub mod resolve;
 pub mod source;
+mod tls;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
 pub use resolve::Names;

@@ -6,9 +6,9 @@ use super::{
     request::{event_url, membership_events},
     subscription::{End, LONGEST_SILENCE},
 };
-use crate::{Source, fetch::FetcherError};
+use crate::{Source, fetch::FetcherError, tls};
 use futures_util::{SinkExt as _, StreamExt as _};
-use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use rustls::{RootCertStore, pki_types::ServerName};
 use std::{io, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
@@ -123,9 +123,7 @@ impl Dialer {
     /// # Errors
     /// A [`FetcherError`] where TLS cannot be set up.
     pub fn new(limits: PushLimits) -> Result<Self, FetcherError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(limits, roots)
+        Self::with_roots(limits, tls::host_roots())
     }
 
     /// With these root certificates alone.
@@ -134,13 +132,8 @@ impl Dialer {
     /// A [`FetcherError`] where TLS cannot be set up.
     pub fn with_roots(limits: PushLimits, roots: RootCertStore) -> Result<Self, FetcherError> {
         let has_roots = !roots.is_empty();
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(FetcherError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         // The upgrade to a WebSocket is one of HTTP/1.1.
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tls = tls::client_config(roots, &["http/1.1"])?;
         Ok(Self { tls: TlsConnector::from(Arc::new(tls)), has_roots, limits })
     }
 
