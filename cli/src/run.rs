@@ -54,7 +54,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             outcome(&view, json, code, show::revoke::page)
         }
         Verb::Explain { target } => {
-            let query = ExplainQuery { address: target.address, port: target.port.map(Into::into) };
+            let query = ExplainQuery { address: target.address, port: target.port.map(Into::into), generation: None };
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
         }

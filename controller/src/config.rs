@@ -1,7 +1,7 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use picket_chain::{Source, SourceError};
+use picket_chain::{Network, ScoreAddress, Source, SourceError};
 use picket_model::Policy;
 use serde::Deserialize;
 use std::{
@@ -101,9 +101,16 @@ pub struct Chain {
     pub push: bool,
     /// goloop's name of the chain, for subscriptions to a source whose URL names no channel.
     pub channel: String,
+    /// The contract that keeps the P-Reps.
+    pub score: ScoreAddress,
 }
 
 impl Chain {
+    /// The chain as its sources are asked about it.
+    pub fn network(&self) -> Network {
+        Network { nid: self.nid, channel: self.channel.clone(), score: self.score }
+    }
+
     /// Time between polls.
     pub const fn poll(&self) -> Duration {
         Duration::from_secs(self.poll_seconds)
@@ -120,7 +127,8 @@ impl Default for Chain {
             "https://api.icon.community/api/v3",
         ];
         let sources = MAINNET.into_iter().filter_map(|url| SourceUrl::try_from(url.to_owned()).ok()).collect();
-        Self { nid: 1, poll_seconds: 30, sources, push: true, channel: "icon_dex".to_owned() }
+        let Network { nid, channel, score } = Network::mainnet();
+        Self { nid, poll_seconds: 30, sources, push: true, channel, score }
     }
 }
 

@@ -154,7 +154,7 @@ mod tests {
             firewall: FirewallPolicy::default(),
         };
         let nodes = hosts.iter().map(config).map(|config| (config.node.clone(), config)).collect();
-        let basis = Basis { policy_version: 1, validators: 0 };
+        let basis = Basis { policy_version: 1, validators: 0, validators_version: 0 };
         let plan = Plan { generation, parent: Generation(0), nodes, basis };
         Target { plan, planned_at: Timestamp::from_millis(0) }
     }

@@ -9,10 +9,10 @@ use picket_agent::{
 use picket_api::ConfigAnswer;
 use picket_firewall::{HostFacts, lower};
 use picket_model::{
-    Brakes, Grade, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
-    OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
+    Brakes, Grade, Lookups, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
+    Orders, OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
 };
-use picket_plan::{MergeInput, MergeMemory, Merged, Names, Plan, PlanInput, Severity, lint, merge, overlay, plan};
+use picket_plan::{MergeInput, MergeMemory, Merged, Plan, PlanInput, Severity, lint, merge, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -174,6 +174,7 @@ impl Mesh {
     fn register(&mut self, number: u8, endpoint: &str) {
         let entry = ObservedValidator {
             prep: prep(number),
+            name: String::new(),
             node_address: format!("hx{number:040x}").parse().unwrap(),
             grade: Grade::Main,
             endpoint: endpoint.parse().unwrap(),
@@ -209,9 +210,9 @@ impl Mesh {
             seen,
             sources: usize::from(SOURCES),
             advertised: &[],
-            names: &Names::new(),
+            lookups: &Lookups::new(),
             policy: &self.policy,
-            approved: None,
+            orders: &Orders::default(),
             now: Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS),
         })
     }
@@ -222,6 +223,7 @@ impl Mesh {
             source: format!("s-{number}").parse().unwrap(),
             height: self.height,
             seen_at: Timestamp::from_millis(0),
+            block_time: None,
             entries: self.chain.clone(),
             refused: Vec::new(),
             doubted: BTreeMap::new(),
@@ -258,8 +260,10 @@ impl Mesh {
             policy: &self.policy,
             policy_version: 1,
             validators: &self.validators,
+            validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
             parent: self.plan.as_ref(),
+            now: Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS),
         };
         let next = plan(&input);
         let errors: Vec<_> = lint(&next, &input).into_iter().filter(|f| f.severity == Severity::Error).collect();

@@ -50,6 +50,7 @@ fn verdict_rows(host: &HostVerdict, verdict: &PortVerdict) -> Vec<[String; 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picket_model::Generation;
     use picket_model::{Grant, GuardedPort, NodeRole, Protocol, Reason, Refused};
 
     fn grant(purpose: Purpose, network: &str, reason: Reason) -> Grant {
@@ -104,6 +105,8 @@ mod tests {
                 host("sentry-1", vec![]),
             ],
             refused: vec![refused],
+            denied: vec![],
+            generation: Generation(7),
         };
         insta::assert_snapshot!(page(&explanation, None), @r#"
         packets from 192.0.2.1
@@ -125,6 +128,8 @@ mod tests {
             address: "2001:db8::1".parse().unwrap(),
             hosts: vec![host("prep-1", vec![])],
             refused: vec![],
+            denied: vec![],
+            generation: Generation(7),
         };
         insta::assert_snapshot!(page(&explanation, NonZeroU16::new(22)), @r#"
         packets from 2001:db8::1
@@ -135,7 +140,13 @@ mod tests {
 
     #[test]
     fn without_hosts_there_is_no_verdict() {
-        let explanation = Explanation { address: "192.0.2.1".parse().unwrap(), hosts: vec![], refused: vec![] };
+        let explanation = Explanation {
+            address: "192.0.2.1".parse().unwrap(),
+            hosts: vec![],
+            refused: vec![],
+            denied: vec![],
+            generation: Generation(7),
+        };
         assert_eq!(page(&explanation, None), "no host is enrolled yet\n");
     }
 }

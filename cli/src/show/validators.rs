@@ -4,7 +4,7 @@ use crate::{
     table::{Page, count},
     time::rough,
 };
-use picket_api::operator::ValidatorsView;
+use picket_api::validators::ValidatorsView;
 use picket_model::{Timestamp, Validator};
 
 /// The set. `now` is for ages.
@@ -13,7 +13,7 @@ pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
     let height = view.height.map_or_else(String::new, |height| format!(" at height {height}"));
     page.line(format_args!("{}{height}", count(view.validators.len(), "validator")));
     if let Some(held) = &view.held {
-        page.line(format_args!("! held back: {held}"));
+        page.line(format_args!("! held back: {}", held.text));
     }
     if !view.refused.is_empty() {
         page.line(format_args!("{} refused: `picket validators --refused` says why", view.refused.len()));
@@ -32,7 +32,7 @@ pub(crate) fn refused(view: &ValidatorsView) -> String {
     if view.refused.is_empty() {
         page.line("no entry was refused");
     } else {
-        let row = |entry: &picket_api::operator::RefusedView| {
+        let row = |entry: &picket_api::validators::RefusedView| {
             [entry.source.to_string(), entry.refused.entry.clone(), entry.refused.reason.clone()]
         };
         page.table(["source", "entry", "reason"], view.refused.iter().map(row));
@@ -57,8 +57,8 @@ fn row(validator: &Validator, now: Timestamp) -> [String; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_api::operator::RefusedView;
-    use picket_model::{Grade, Provenance, Refused};
+    use picket_api::validators::{HeldView, RefusedView};
+    use picket_model::{Grade, Orders, Provenance, Refused};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -74,6 +74,7 @@ mod tests {
         let address = format!("hx{}", digit.to_string().repeat(40));
         Validator {
             prep: address.parse().unwrap(),
+            name: String::new(),
             node_address: address.parse().unwrap(),
             grade,
             endpoint: endpoint.parse().unwrap(),
@@ -105,7 +106,13 @@ mod tests {
                 ),
                 refused("entry 7\u{1b}[1A", "no address\r\nentry 8"),
             ],
-            held: Some("12 of 100 would leave at once, and 10 may".to_owned()),
+            held: Some(HeldView {
+                kind: "list-held".to_owned(),
+                text: "12 of 100 would leave at once, and 10 may".to_owned(),
+                digest: Some("0123456789ab".to_owned()),
+            }),
+            version: 3,
+            orders: Orders::default(),
             height: Some(31_234_567),
         }
     }
@@ -135,7 +142,14 @@ mod tests {
 
     #[test]
     fn an_empty_set_is_said_to_be_empty() {
-        let empty = ValidatorsView { validators: Vec::new(), refused: Vec::new(), held: None, height: None };
+        let empty = ValidatorsView {
+            validators: Vec::new(),
+            version: 0,
+            refused: Vec::new(),
+            held: None,
+            orders: Orders::default(),
+            height: None,
+        };
         assert_eq!(page(&empty, at(0)), "0 validators\n");
         assert_eq!(refused(&empty), "no entry was refused\n");
     }

@@ -19,10 +19,8 @@ use axum::{
 };
 use picket_api::{
     ProblemKind,
-    operator::{
-        CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated,
-        ValidatorsView,
-    },
+    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    validators::ValidatorsView,
 };
 use picket_model::{Explanation, IdError};
 use picket_pki::{JoinToken, TokenSecret, random};

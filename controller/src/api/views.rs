@@ -1,13 +1,14 @@
 //! What operators see, put together from store and memory. Reads only.
 
 use super::ApiProblem;
-use crate::{controller::Controller, lag::lag, store::MergeRow, wanted::HostWanted};
+use crate::{controller::Controller, lag::lag, now, store::MergeRow, wanted::HostWanted};
 use picket_api::{
     ProblemKind,
-    operator::{ExplainQuery, NodeView, SourceView, StatusView, ValidatorsView},
+    operator::{ExplainQuery, NodeView, SourceView, StatusView},
+    validators::{HeldView, ValidatorsView},
 };
 use picket_model::{Explanation, Node, Timestamp};
-use picket_plan::explain as explain_plan;
+use picket_plan::{ExplainInput, Held, explain as explain_plan};
 use std::collections::BTreeSet;
 
 /// Hosts not in force that the status names.
@@ -67,28 +68,48 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
 
 /// The validator set and what was not taken into it.
 pub(super) async fn validators(controller: &Controller) -> Result<ValidatorsView, ApiProblem> {
-    let merged = controller.store.read().await?.merged().await?;
+    let mut tx = controller.store.read().await?;
+    let (merged, orders) = (tx.merged().await?, tx.orders().await?);
     Ok(match merged {
-        None => ValidatorsView { validators: Vec::new(), refused: Vec::new(), held: None, height: None },
+        None => {
+            ValidatorsView { validators: Vec::new(), version: 0, refused: Vec::new(), held: None, orders, height: None }
+        }
         Some(merged) => ValidatorsView {
             validators: merged.set.0.into_values().collect(),
+            version: merged.version,
             refused: merged.refused,
-            held: merged.held.map(|held| held.to_string()),
+            held: merged.held.as_ref().map(held),
+            orders,
             height: merged.height,
         },
     })
+}
+
+/// A hold as it is shown.
+pub(super) fn held(held: &Held) -> HeldView {
+    HeldView { kind: held.kind.as_str().to_owned(), text: held.to_string(), digest: held.digest.clone() }
 }
 
 /// Would this address reach which port on which host, and why.
 pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Result<Explanation, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (nodes, merged) = (tx.nodes().await?, tx.merged().await?);
+    let policy = tx.policy().await?.unwrap_or_default().1;
     drop(tx);
     let target = controller.wanted.target();
     let target = target.ok_or_else(|| ApiProblem::new(ProblemKind::Unavailable, "there is no plan yet"))?;
-    let refused: BTreeSet<_> = merged.into_iter().flat_map(|row| row.refused).map(|entry| entry.refused).collect();
+    let (validators, refused) = merged.map(|row| (row.set, row.refused)).unwrap_or_default();
+    let refused: BTreeSet<_> = refused.into_iter().map(|entry| entry.refused).collect();
     let refused: Vec<_> = refused.into_iter().collect();
-    Ok(explain_plan(&target.plan, &nodes, &refused, query.address, query.port))
+    let known = ExplainInput {
+        plan: &target.plan,
+        nodes: &nodes,
+        validators: &validators,
+        refused: &refused,
+        policy: &policy,
+        now: now(),
+    };
+    Ok(explain_plan(&known, query.address, query.port))
 }
 
 /// Sources in the configuration, whether or not they were asked yet; those of former ones are not shown.

@@ -7,6 +7,7 @@ mod meshes;
 mod nodes;
 mod observations;
 mod operators;
+mod orders;
 mod plans;
 mod policies;
 mod reports;
@@ -34,9 +35,10 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
+    (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

@@ -57,8 +57,10 @@ async fn next_plan(store: &Store) -> Plan {
         policy: &policy,
         policy_version: 1,
         validators: &validators,
+        validators_version: 1,
         nodes: &nodes,
         parent: parent.as_ref(),
+        now: NOW,
     })
 }
 

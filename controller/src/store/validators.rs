@@ -3,9 +3,9 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{integer, json, number_or_none, time, to_json},
+    row::{integer, json, number, number_or_none, time, to_json},
 };
-use picket_api::operator::RefusedView;
+use picket_api::validators::RefusedView;
 use picket_model::{Timestamp, ValidatorSet};
 use picket_plan::{Finding, Held, MergeMemory};
 use sqlx::query;
@@ -15,6 +15,8 @@ use sqlx::query;
 pub struct MergeRow {
     /// The set in force.
     pub set: ValidatorSet,
+    /// Its version: each change of the set is a new one.
+    pub version: u64,
     /// Entries refused, by source.
     pub refused: Vec<RefusedView>,
     /// Why the set before was held.
@@ -40,6 +42,7 @@ impl Transaction {
         row.map(|row| {
             Ok(MergeRow {
                 set: json(&row, "validators")?,
+                version: number(&row, "version")?,
                 refused: json(&row, "refused")?,
                 held: json(&row, "held")?,
                 findings: json(&row, "findings")?,
@@ -54,11 +57,13 @@ impl Transaction {
     /// Keeps a merge as the last one.
     pub async fn put_merged(&mut self, merged: &MergeRow) -> Result<(), StoreError> {
         query(
-            "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at, memory)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at, memory,
+                 version)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
              ON CONFLICT (mesh) DO UPDATE SET validators = excluded.validators, refused = excluded.refused,
                  held = excluded.held, findings = excluded.findings, height = excluded.height,
-                 merged_at = excluded.merged_at, memory = excluded.memory",
+                 merged_at = excluded.merged_at, memory = excluded.memory,
+                 version = excluded.version",
         )
         .bind(self.mesh.as_str())
         .bind(to_json(&merged.set, "validators")?)
@@ -68,6 +73,7 @@ impl Transaction {
         .bind(merged.height.map(integer))
         .bind(merged.merged_at.as_millis())
         .bind(to_json(&merged.memory, "memory")?)
+        .bind(integer(merged.version))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("keep the validator set"))?;

@@ -31,7 +31,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         let mut tx = controller.store.read().await?;
         let parent = parent(controller, &mut tx).await?;
         let (policy_version, policy) = tx.policy().await?.unwrap_or_default();
-        let validators = tx.merged().await?.map(|merged| merged.set).unwrap_or_default();
+        let (validators, validators_version) =
+            tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
         let nodes = tx.nodes().await?;
         drop(tx);
         let input = PlanInput {
@@ -39,8 +40,10 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             policy: &policy,
             policy_version,
             validators: &validators,
+            validators_version,
             nodes: &nodes,
             parent: parent.as_ref().map(|target| &target.plan),
+            now: now(),
         };
         let next = plan(&input);
         let findings = lint(&next, &input);

@@ -8,10 +8,10 @@ use crate::{
     now,
     store::{Actor, MergeRow, SourceRow, StoreError, Transaction},
 };
-use picket_api::operator::RefusedView;
-use picket_chain::{FetchError, FetchLimits, Fetcher, Names as Resolver, Source, fetch::FetcherError};
-use picket_model::{DnsName, Observation, SourceId, Timestamp, ValidatorSet};
-use picket_plan::{MergeInput, MergeMemory, Merged, Names, merge, names_in};
+use picket_api::validators::RefusedView;
+use picket_chain::{FetchError, FetchLimits, Fetcher, Names as Resolver, Network, Source, fetch::FetcherError};
+use picket_model::{DnsName, Lookups, Observation, SourceId, Timestamp, ValidatorSet};
+use picket_plan::{MergeInput, MergeMemory, Merged, merge, names_in};
 use std::{
     collections::{BTreeMap, BTreeSet},
     pin::pin,
@@ -37,13 +37,13 @@ const GATHER: Duration = Duration::from_millis(100);
 pub(crate) struct Poller {
     fetcher: Fetcher,
     sources: Vec<Source>,
-    nid: u64,
+    network: Network,
     resting: BTreeMap<SourceId, Instant>,
-    names: Names,
+    names: Lookups,
     resolver: Resolver,
     answers: Arc<BTreeMap<SourceId, Answer>>,
     /// The lookups for the rounds to come.
-    looking_up: JoinSet<Names>,
+    looking_up: JoinSet<Lookups>,
 }
 
 /// What one source gave.
@@ -55,9 +55,9 @@ impl Poller {
         Ok(Self {
             fetcher: Fetcher::new(FetchLimits::default())?,
             sources: chain.sources.iter().map(|source| source.0.clone()).collect(),
-            nid: chain.nid,
+            network: chain.network(),
             resting: BTreeMap::new(),
-            names: Names::new(),
+            names: Lookups::new(),
             resolver: Resolver::default(),
             answers: Arc::default(),
             looking_up: JoinSet::new(),
@@ -76,9 +76,9 @@ impl Poller {
             };
             answers.insert(source.id().clone(), Err(missing));
             if !self.resting.contains_key(source.id()) {
-                let (fetcher, source, nid) = (self.fetcher.clone(), source.clone(), self.nid);
+                let (fetcher, source, network) = (self.fetcher.clone(), source.clone(), self.network.clone());
                 asked.spawn(async move {
-                    let answer = fetcher.observe(&source, nid, now()).await;
+                    let answer = fetcher.observe(&source, &network, None, now()).await;
                     (source.id().clone(), answer)
                 });
             }
@@ -195,6 +195,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
     let mut tx = controller.store.write().await?;
     keep_sources(&mut tx, &poller.sources, &answers).await?;
     let before = tx.merged().await?;
+    let orders = tx.orders().await?;
     let first = ValidatorSet::default();
     let previous = before.as_ref().map_or(&first, |row| &row.set);
     let nothing = MergeMemory::default();
@@ -204,9 +205,9 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
         seen: &seen,
         sources: poller.sources.len(),
         advertised: &advertised,
-        names: &poller.names,
+        lookups: &poller.names,
         policy: &policy,
-        approved: policy.approve.as_deref(),
+        orders: &orders,
         now: at,
     });
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
@@ -261,6 +262,7 @@ fn row(merged: &Merged, before: Option<&MergeRow>, seen: &[Observation], at: Tim
     let former = before.into_iter().flat_map(|row| row.refused.iter()).filter(silent).cloned();
     MergeRow {
         set: merged.set.clone(),
+        version: before.map_or(1, |row| row.version + u64::from(row.set != merged.set)),
         refused: now.chain(former).collect(),
         held: merged.held.clone(),
         findings: merged.findings.clone(),

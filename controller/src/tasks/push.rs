@@ -116,7 +116,7 @@ async fn follow(controller: Arc<Controller>, dialer: Dialer, source: Source) {
     let mut subscription = Subscription::default();
     while let Some(polled) = push.height(id).await {
         let height = subscription.begin(polled);
-        let (error, lived) = match dialer.subscribe(&source, &controller.chain.channel, height).await {
+        let (error, lived) = match dialer.subscribe(&source, &controller.chain.network(), height).await {
             Err(error) => (error, Duration::ZERO),
             Ok(stream) => {
                 let connected = Instant::now();

@@ -89,7 +89,7 @@ async fn hostile_endpoints_are_refused_and_the_reason_is_shown() {
         validators.iter().any(|validator| validator.prep == *prep && !validator.addresses.is_empty())
     };
     assert!(list[..3].iter().all(stays));
-    let query = ExplainQuery { address: "127.0.0.1".parse().unwrap(), port: Some(7100) };
+    let query = ExplainQuery { address: "127.0.0.1".parse().unwrap(), port: Some(7100), generation: None };
     let explanation = mesh.operator().explain(&query).await.unwrap();
     assert!(explanation.hosts.iter().flat_map(|host| &host.ports).all(|port| !port.is_allowed()));
     assert!(explanation.refused[0].reason.contains("loopback"), "{:?}", explanation.refused);
@@ -101,7 +101,7 @@ async fn an_address_is_explained_by_its_prep() {
     mesh.join(NodeRole::Prep, "prep-1").await;
     let validators = mesh.operator().validators().await.unwrap().validators;
     let validator = validators.iter().find(|validator| !validator.addresses.is_empty()).unwrap();
-    let query = ExplainQuery { address: *validator.addresses.first().unwrap(), port: Some(7100) };
+    let query = ExplainQuery { address: *validator.addresses.first().unwrap(), port: Some(7100), generation: None };
     let explanation = mesh.operator().explain(&query).await.unwrap();
     let grant = &explanation.hosts[0].ports[0].grants[0];
     assert!(grant.reason.to_string().contains(&validator.prep.to_string()), "{}", grant.reason);

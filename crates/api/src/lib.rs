@@ -6,6 +6,7 @@ pub mod enroll;
 pub mod node;
 pub mod operator;
 pub mod problem;
+pub mod validators;
 
 pub use client::{AgentClient, ApiError, OperatorClient};
 pub use enroll::{EnrollRequest, EnrollResponse, Proof};

@@ -1,8 +1,7 @@
-//! What operators ask: `GET /v1/{status,nodes,validators,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`.
+//! What operators ask: `GET /v1/{status,nodes,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`. The
+//! validator list has its own file, [`validators`](crate::validators).
 
-use picket_model::{
-    Generation, MeshId, Node, NodeName, NodeReport, NodeRole, Refused, SourceId, Timestamp, TokenId, Validator,
-};
+use picket_model::{Generation, MeshId, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -68,29 +67,6 @@ pub struct NodeView {
     pub in_force: bool,
     /// Whether it waits for news on an open connection now.
     pub connected: bool,
-}
-
-/// The validator set and what was not taken into it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ValidatorsView {
-    /// The set in force, by P-Rep.
-    pub validators: Vec<Validator>,
-    /// Entries refused, by source.
-    pub refused: Vec<RefusedView>,
-    /// What a brake holds back, and why; `None` when nothing.
-    pub held: Option<String>,
-    /// Height of the newest answer the set rests on.
-    pub height: Option<u64>,
-}
-
-/// A refused entry and who named it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RefusedView {
-    /// The source.
-    pub source: SourceId,
-    /// The entry and the reason.
-    #[serde(flatten)]
-    pub refused: Refused,
 }
 
 /// A new join token.
@@ -162,6 +138,9 @@ pub struct ExplainQuery {
     pub address: IpAddr,
     /// Only this port; all guarded ports where absent.
     pub port: Option<u16>,
+    /// By the plan of this generation; the one in force where absent.
+    #[serde(default)]
+    pub generation: Option<Generation>,
 }
 
 /// One line of the audit log.

@@ -4,6 +4,7 @@
 use crate::{
     fixed::{self, ListError},
     icon::{self, AnswerError, request},
+    network::Network,
     source::{Source, SourceKind},
     tls,
 };
@@ -189,11 +190,17 @@ impl Fetcher {
         Ok(Self { client, limits, has_roots })
     }
 
-    /// Asks one source once. `now` is the moment of asking and becomes `seen_at`: an answer is never older than it says.
+    /// Asks one source once, for its list as it is or as it was at a `height`. `now` is the moment of asking and becomes `seen_at`: an answer is never older than it says.
     ///
     /// # Errors
     /// A [`FetchError`] for anything but a list of the expected chain with at least one entry, refused ones included.
-    pub async fn observe(&self, source: &Source, expected_nid: u64, now: Timestamp) -> Result<Observation, FetchError> {
+    pub async fn observe(
+        &self,
+        source: &Source,
+        network: &Network,
+        height: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Observation, FetchError> {
         let host = source.host();
         if source.is_tls() && !self.has_roots {
             return Err(FetchError::NoRoots { host });
@@ -207,7 +214,9 @@ impl Fetcher {
                 return list(&self.file(source).await?, checksum);
             }
             SourceKind::List(_) => self.client.get(source.url().clone()),
-            SourceKind::Rpc => self.client.post(source.url().clone()).json(&request::validator_list()),
+            SourceKind::Rpc => {
+                self.client.post(source.url().clone()).json(&request::validator_list(&network.score, height))
+            }
         };
         let response = request.send().await.map_err(|error| self.transport(&host, &error))?;
         let status = response.status();
@@ -224,7 +233,7 @@ impl Fetcher {
         let refused = |host| FetchError::Status { host, status: status.as_u16(), said: said() };
         match status {
             // goloop answers a single refused request, or a refused batch, with 400 and a JSON-RPC error.
-            StatusCode::OK | StatusCode::BAD_REQUEST => match icon::parse(source.id(), expected_nid, &body, now) {
+            StatusCode::OK | StatusCode::BAD_REQUEST => match icon::parse(source.id(), network.nid, &body, now) {
                 Err(AnswerError::NotJson { .. }) if status != StatusCode::OK => Err(refused(host)),
                 Err(reason) => Err(FetchError::Answer { host, reason }),
                 Ok(observation) => Ok(observation),

@@ -5,6 +5,7 @@
 pub mod fetch;
 pub mod fixed;
 pub mod icon;
+pub mod network;
 pub mod node;
 pub mod push;
 pub mod resolve;
@@ -12,5 +13,6 @@ pub mod source;
 mod tls;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
+pub use network::{Network, ScoreAddress, ScoreError};
 pub use resolve::Names;
 pub use source::{Source, SourceError, SourceKind};

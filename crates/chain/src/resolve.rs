@@ -1,6 +1,6 @@
 //! Names of validators to addresses, under limits. Whether an address is acceptable is for the plan to judge.
 
-use picket_model::{DnsName, network};
+use picket_model::{DnsName, Lookups, NameAnswer, network};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -31,16 +31,12 @@ impl Default for Names {
 impl Names {
     /// Addresses of every name, IPv4 and IPv6, in canonical form; or why there are none. Every name asked for is in the
     /// answer, and no name delays another beyond its turn.
-    pub async fn resolve(&self, names: BTreeSet<DnsName>) -> BTreeMap<DnsName, Result<BTreeSet<IpAddr>, String>> {
+    pub async fn resolve(&self, names: BTreeSet<DnsName>) -> Lookups {
         self.resolve_with(names, |name| async move { Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect()) })
             .await
     }
 
-    async fn resolve_with<L, F>(
-        &self,
-        names: BTreeSet<DnsName>,
-        lookup: L,
-    ) -> BTreeMap<DnsName, Result<BTreeSet<IpAddr>, String>>
+    async fn resolve_with<L, F>(&self, names: BTreeSet<DnsName>, lookup: L) -> Lookups
     where
         L: Fn(DnsName) -> F,
         F: Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static,
@@ -66,17 +62,16 @@ impl Names {
         resolved
     }
 
-    fn judge(
-        &self,
-        found: Result<io::Result<Vec<SocketAddr>>, time::error::Elapsed>,
-    ) -> Result<BTreeSet<IpAddr>, String> {
+    fn judge(&self, found: Result<io::Result<Vec<SocketAddr>>, time::error::Elapsed>) -> Result<NameAnswer, String> {
         let found =
             found.map_err(|_| format!("no answer within {:?}", self.timeout))?.map_err(|error| error.to_string())?;
         let addresses: BTreeSet<IpAddr> = found.iter().map(|socket| network::canonical(socket.ip())).collect();
         if addresses.is_empty() {
             return Err("the name has no address".to_owned());
         }
-        Ok(addresses.into_iter().take(self.most_addresses).collect())
+        let surplus = addresses.len().saturating_sub(self.most_addresses);
+        let addresses = addresses.into_iter().take(self.most_addresses).collect();
+        Ok(NameAnswer { addresses, surplus, time_to_live: Duration::from_secs(60) })
     }
 }
 
@@ -97,6 +92,10 @@ mod tests {
         addresses.iter().map(|address| address.parse().unwrap()).collect()
     }
 
+    fn addresses(resolved: Lookups) -> Vec<Result<BTreeSet<IpAddr>, String>> {
+        resolved.into_values().map(|answer| answer.map(|answer| answer.addresses)).collect()
+    }
+
     #[tokio::test]
     async fn addresses_come_sorted_once_and_in_canonical_form() {
         let answer = ["2001:db8::1", "192.0.2.2", "::ffff:192.0.2.2", "192.0.2.1"];
@@ -104,7 +103,7 @@ mod tests {
             .resolve_with(names(1), |_| async move { Ok(answer.iter().map(|a| socket(a)).collect()) })
             .await;
         let expected = set(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
-        assert_eq!(resolved.into_values().collect::<Vec<_>>(), [Ok(expected)]);
+        assert_eq!(addresses(resolved), [Ok(expected)]);
     }
 
     #[tokio::test]
@@ -116,7 +115,7 @@ mod tests {
             })
             .await;
         let expected = set(&["198.51.100.1", "198.51.100.2"]);
-        assert_eq!(resolved.into_values().collect::<Vec<_>>(), [Ok(expected)]);
+        assert_eq!(addresses(resolved), [Ok(expected)]);
     }
 
     #[tokio::test]
@@ -131,7 +130,7 @@ mod tests {
             .await;
         let reason = Err("no answer within 20ms".to_owned());
         let good = Ok(set(&["192.0.2.1"]));
-        assert_eq!(resolved.into_values().collect::<Vec<_>>(), [reason, good.clone(), good]);
+        assert_eq!(addresses(resolved), [reason, good.clone(), good]);
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The client against a fake ICON endpoint over loopback, and against servers that break the rules of HTTP and TLS.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use picket_chain::{FetchError, FetchLimits, Fetcher, Source, icon::AnswerError};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, icon::AnswerError};
 use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
 use picket_model::{Observation, Timestamp};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -13,7 +13,6 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-const MAINNET: u64 = 1;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[tokio::test]
@@ -180,7 +179,7 @@ async fn the_hosts_own_roots_are_used() {
     let (_fake, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
     let fetcher = Fetcher::new(FetchLimits::default()).unwrap();
     let source = Source::new(&format!("http://{address}")).unwrap();
-    assert!(fetcher.observe(&source, MAINNET, NOW).await.is_ok());
+    assert!(fetcher.observe(&source, &Network::mainnet(), None, NOW).await.is_ok());
 }
 
 async fn observe(url: &str) -> Result<Observation, FetchError> {
@@ -194,7 +193,7 @@ async fn observe_briefly(url: &str) -> Result<Observation, FetchError> {
 
 async fn observe_with(limits: FetchLimits, roots: RootCertStore, url: &str) -> Result<Observation, FetchError> {
     let fetcher = Fetcher::with_roots(limits, roots).unwrap();
-    fetcher.observe(&Source::new(url).unwrap(), MAINNET, NOW).await
+    fetcher.observe(&Source::new(url).unwrap(), &Network::mainnet(), None, NOW).await
 }
 
 /// A server that answers the first request with these bytes and then keeps the connection open in silence.

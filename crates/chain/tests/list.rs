@@ -1,7 +1,7 @@
 //! Lists written by hand, from a file and from the web: the source for own networks, without a line of another chain's.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use picket_chain::{FetchError, FetchLimits, Fetcher, Source, fixed::Checksum};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, fixed::Checksum};
 use picket_model::{Observation, Timestamp};
 use rustls::RootCertStore;
 use tokio::{
@@ -20,7 +20,7 @@ const LIST: &str = r#"{
 async fn observe(url: &str) -> Result<Observation, FetchError> {
     let limits = FetchLimits { body_bytes: 4096, ..FetchLimits::default() };
     let fetcher = Fetcher::with_roots(limits, RootCertStore::empty()).unwrap();
-    fetcher.observe(&Source::new(url).unwrap(), 1, Timestamp::from_millis(5)).await
+    fetcher.observe(&Source::new(url).unwrap(), &Network::mainnet(), None, Timestamp::from_millis(5)).await
 }
 
 #[tokio::test]

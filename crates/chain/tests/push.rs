@@ -4,7 +4,7 @@
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use picket_chain::{
-    Source,
+    Network, Source,
     push::{Dialer, End, Message, PushError, PushLimits, Stream, Subscription},
 };
 use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
@@ -202,7 +202,7 @@ async fn over_tls_only_a_trusted_endpoint_is_heard() {
     let source = Source::new(&format!("https://localhost:{}", address.port())).unwrap();
     let subscribe = async |roots| {
         let dialer = Dialer::with_roots(PushLimits::default(), roots).unwrap();
-        dialer.subscribe(&source, "icon_dex", START).await.map(drop)
+        dialer.subscribe(&source, &Network::mainnet(), START).await.map(drop)
     };
     let mut trusted = RootCertStore::empty();
     trusted.add(cert.der().clone()).unwrap();
@@ -239,7 +239,7 @@ async fn subscribe(address: SocketAddr, height: u64) -> Result<Stream, PushError
 
 async fn subscribe_with(limits: PushLimits, url: &str, height: u64) -> Result<Stream, PushError> {
     let dialer = Dialer::with_roots(limits, RootCertStore::empty()).unwrap();
-    dialer.subscribe(&Source::new(url).unwrap(), "icon_dex", height).await
+    dialer.subscribe(&Source::new(url).unwrap(), &Network::mainnet(), height).await
 }
 
 /// Listens until the block at `height` was told of, and collects the heights of events.

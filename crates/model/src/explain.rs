@@ -1,6 +1,6 @@
 //! The answer to "would this address reach which port on which host, and why".
 
-use crate::{GuardedPort, NodeId, NodeName, NodeRole, Purpose, Reason, Refused};
+use crate::{Generation, GuardedPort, NodeId, NodeName, NodeRole, PolicyDeny, Purpose, Reason, Refused};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -14,6 +14,12 @@ pub struct Explanation {
     pub hosts: Vec<HostVerdict>,
     /// Entries of the validator list that name this address or could have, and were refused.
     pub refused: Vec<Refused>,
+    /// Lines of the operator's deny list that keep validators at this address out.
+    #[serde(default)]
+    pub denied: Vec<PolicyDeny>,
+    /// The wanted state this is about.
+    #[serde(default)]
+    pub generation: Generation,
 }
 
 /// What one host does with packets from the address.

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 pub struct ObservedValidator {
     /// Owner address.
     pub prep: PrepId,
+    /// The name it registered, for people: any text, shortened, and shown escaped.
+    #[serde(default)]
+    pub name: String,
     /// P2P identity; the owner address where the registration names no other.
     pub node_address: NodeAddress,
     /// Grade.
@@ -41,6 +44,9 @@ pub struct Observation {
     pub height: u64,
     /// When it arrived.
     pub seen_at: Timestamp,
+    /// The source's clock: time of its chain's last block; `None` for a source without a chain.
+    #[serde(default)]
+    pub block_time: Option<Timestamp>,
     /// Entries taken, by P-Rep.
     pub entries: BTreeMap<PrepId, ObservedValidator>,
     /// Entries refused, in the order of the answer.

@@ -1,7 +1,9 @@
 //! Points in time as the core sees them: given as arguments, never read from a clock here.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
+use thiserror::Error;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,26 +45,49 @@ impl From<std::time::SystemTime> for Timestamp {
 impl fmt::Display for Timestamp {
     /// RFC 3339 in UTC with whole seconds, e.g. `2026-11-21T03:57:06Z`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.div_euclid(1000);
-        let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (year, month, day) = civil_from_days(days);
-        let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        let written = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(1000)).map(|time| time.format(&Rfc3339));
+        match written {
+            Ok(Ok(text)) => f.write_str(&text),
+            // Before the year 0 or after 9999.
+            _ => write!(f, "{} ms", self.0),
+        }
     }
 }
 
-/// Year, month, day of a day counted from 1970-01-01, proleptic Gregorian: Howard Hinnant's `civil_from_days`
-/// (<https://howardhinnant.github.io/date_algorithms.html>).
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+/// A text that is no point in time.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no point in time: write it as in \"2026-12-24T18:00:00Z\"")]
+pub struct TimestampError(String);
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// Reads RFC 3339, with any offset.
+    fn from_str(text: &str) -> Result<Self, TimestampError> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError(text.to_owned()))?;
+        let millis = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        i64::try_from(millis).map(Self).map_err(|_| TimestampError(text.to_owned()))
+    }
+}
+
+/// Points in time that people write: RFC 3339 in files, where the wire has milliseconds.
+pub mod rfc3339 {
+    use super::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    /// Writes the text.
+    pub fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(time),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads the text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +100,18 @@ mod tests {
         assert_eq!(Timestamp::from_millis(951_782_399_999).to_string(), "2000-02-28T23:59:59Z");
         assert_eq!(Timestamp::from_millis(951_782_400_000).to_string(), "2000-02-29T00:00:00Z");
         assert_eq!(Timestamp::from_millis(-1).to_string(), "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back() {
+        let check = |text: &str, expect: Option<i64>| {
+            assert_eq!(text.parse::<Timestamp>().ok().map(Timestamp::as_millis), expect, "{text}");
+        };
+        check("2000-02-29T00:00:00Z", Some(951_782_400_000));
+        check("2000-02-29T01:00:00.5+01:00", Some(951_782_400_500));
+        check("2000-02-30T00:00:00Z", None);
+        check("tomorrow", None);
+        assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), "9223372036854775807 ms");
     }
 
     #[test]

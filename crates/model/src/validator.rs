@@ -50,6 +50,9 @@ pub struct Provenance {
 pub struct Validator {
     /// Owner address, the key.
     pub prep: PrepId,
+    /// The name it registered, for people: any text, shown escaped.
+    #[serde(default)]
+    pub name: String,
     /// P2P identity.
     pub node_address: NodeAddress,
     /// Grade at the last observation.

@@ -98,7 +98,16 @@ mod tests {
         let make = |all: &[Node], count, parent: Option<&Plan>| {
             let (nodes, validators) = (nodes(all), validators(count));
             let (mesh, policy) = (&mesh, &policy);
-            plan(&PlanInput { mesh, policy, policy_version: 1, validators: &validators, nodes: &nodes, parent })
+            plan(&PlanInput {
+                mesh,
+                policy,
+                policy_version: 1,
+                validators: &validators,
+                validators_version: 1,
+                nodes: &nodes,
+                parent,
+                now: picket_model::Timestamp::from_millis(0),
+            })
         };
         let all = [
             node("prep-1", NodeRole::Prep, 1),

@@ -2,19 +2,32 @@
 
 use crate::Plan;
 use picket_model::{
-    Explanation, Grant, HostVerdict, Node, NodeConfig, NodeId, PortVerdict, Purpose, Refused, network::canonical,
+    Explanation, Grant, HostVerdict, Node, NodeConfig, NodeId, Policy, PolicyDeny, PortVerdict, Purpose, Refused,
+    Timestamp, ValidatorSet, network::canonical,
 };
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// Explains one address, for one port or for all guarded ones. `refused` are the entries the validator list lost;
-/// those that name the address are shown with their reasons.
-pub fn explain(
-    plan: &Plan,
-    nodes: &BTreeMap<NodeId, Node>,
-    refused: &[Refused],
-    address: IpAddr,
-    port: Option<u16>,
-) -> Explanation {
+/// What an explanation is made from: a plan, and what was known when it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct ExplainInput<'a> {
+    /// The plan, of now or of the past.
+    pub plan: &'a Plan,
+    /// All hosts, revoked ones too.
+    pub nodes: &'a BTreeMap<NodeId, Node>,
+    /// The validator set it was made from.
+    pub validators: &'a ValidatorSet,
+    /// Entries that the list lost.
+    pub refused: &'a [Refused],
+    /// The policy it was made by.
+    pub policy: &'a Policy,
+    /// When this is, or was.
+    pub now: Timestamp,
+}
+
+/// Explains one address, for one port or for all guarded ones. Refused entries that name the address are shown with their
+/// reasons, as are deny lines that keep validators there out.
+pub fn explain(input: &ExplainInput<'_>, address: IpAddr, port: Option<u16>) -> Explanation {
+    let ExplainInput { plan, nodes, validators, refused, policy, now } = *input;
     let address = canonical(address);
     let mut hosts: Vec<HostVerdict> = plan
         .nodes
@@ -24,7 +37,10 @@ pub fn explain(
     hosts.sort_by(|a, b| a.name.cmp(&b.name));
     let text = address.to_string();
     let names = |entry: &&Refused| mentions(&entry.reason, &text) || mentions(&entry.entry, &text);
-    Explanation { address, hosts, refused: refused.iter().filter(names).cloned().collect() }
+    let refused = refused.iter().filter(names).cloned().collect();
+    let denies = |line: &&PolicyDeny| validators.at(address).any(|validator| line.covers(validator, address));
+    let denied = policy.denies(now).filter(denies).cloned().collect();
+    Explanation { address, hosts, refused, denied, generation: plan.generation }
 }
 
 fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>) -> HostVerdict {
@@ -73,7 +89,7 @@ mod tests {
         fixture::{node, validators},
         plan,
     };
-    use picket_model::{MeshId, NodeRole, Policy, Reason};
+    use picket_model::{Denied, MeshId, NodeRole, Reason};
 
     fn explained(address: &str, port: Option<u16>) -> Explanation {
         let nodes: BTreeMap<_, _> = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)]
@@ -81,7 +97,14 @@ mod tests {
             .map(|node| (node.id.clone(), node))
             .collect();
         let mesh: MeshId = "m-1".parse().unwrap();
-        let policy = Policy { admin: vec!["2001:db8:ad::/48".parse().unwrap()], ..Policy::default() };
+        let whom = Denied::Network("5.0.0.1/32".parse().unwrap());
+        let deny = |until| PolicyDeny { whom, comment: "rogue".into(), until: Some(Timestamp::from_millis(until)) };
+        let policy = Policy {
+            admin: vec!["2001:db8:ad::/48".parse().unwrap()],
+            deny: vec![deny(5), deny(20)],
+            ..Policy::default()
+        };
+        let now = Timestamp::from_millis(10);
         let validators = validators(2);
         let input = PlanInput {
             mesh: &mesh,
@@ -90,18 +113,37 @@ mod tests {
             validators: &validators,
             nodes: &nodes,
             parent: None,
+            validators_version: 1,
+            now,
         };
         let refused = [Refused { entry: "hx00".into(), reason: "\"9.9.9.9:0\" has no port from 1 to 65535".into() }];
-        explain(&plan(&input), &nodes, &refused, address.parse().unwrap(), port)
+        let plan = plan(&input);
+        let known = ExplainInput {
+            plan: &plan,
+            nodes: &nodes,
+            validators: &validators,
+            refused: &refused,
+            policy: &policy,
+            now,
+        };
+        explain(&known, address.parse().unwrap(), port)
     }
 
     #[test]
     fn a_validator_is_allowed_because_of_its_prep() {
-        let answer = explained("::ffff:5.0.0.1", Some(7100));
-        assert_eq!(answer.hosts.len(), 2);
+        let answer = explained("::ffff:5.0.0.0", Some(7100));
+        assert_eq!((answer.hosts.len(), answer.denied.len()), (2, 0));
         let ports = &answer.hosts[0].ports;
         assert!(ports.iter().all(|port| port.is_allowed() && port.port.port.get() == 7100));
         assert!(matches!(ports[0].grants[0].reason, Reason::Prep { since_height: 100, .. }));
+    }
+
+    #[test]
+    fn a_denied_validator_is_refused_and_the_line_in_force_says_so() {
+        let answer = explained("5.0.0.1", Some(7100));
+        assert!(answer.hosts.iter().flat_map(|host| &host.ports).all(|port| !port.is_allowed()));
+        let until: Vec<_> = answer.denied.iter().map(|line| line.until.unwrap().as_millis()).collect();
+        assert_eq!(until, [20]);
     }
 
     #[test]

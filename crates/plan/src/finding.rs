@@ -13,24 +13,106 @@ pub enum Severity {
     Error,
 }
 
-/// One thing to know.
+/// What kind of thing it is: stable, for alerts and the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// A source gave no list.
+    SourceFailing,
+    /// A source's chain stands still, or a clock is wrong.
+    SourceClock,
+    /// A source's chain went back.
+    SourceWentBack,
+    /// A source is at another height than the others.
+    SourceAway,
+    /// Too few sources answered.
+    NoQuorum,
+    /// A brake holds the list back.
+    ListHeld,
+    /// A person froze the validator set.
+    HeldByOperator,
+    /// Sources disagree about a P-Rep.
+    EntryDisputed,
+    /// Too few sources list a P-Rep to let it in.
+    EntryMinority,
+    /// A name does not resolve, or to nothing usable.
+    NameUnresolved,
+    /// A name gives more addresses than are taken.
+    NameOverfull,
+    /// Names give other addresses for more P-Reps than the policy allows.
+    NameReaddressed,
+    /// The plan must not become the target.
+    PlanRefused,
+    /// The plan may become the target and lacks something.
+    PlanAdvice,
+    /// A host is not in force.
+    HostLagging,
+}
+
+impl FindingKind {
+    /// Every kind, in order.
+    pub const ALL: [Self; 15] = [
+        Self::SourceFailing,
+        Self::SourceClock,
+        Self::SourceWentBack,
+        Self::SourceAway,
+        Self::NoQuorum,
+        Self::ListHeld,
+        Self::HeldByOperator,
+        Self::EntryDisputed,
+        Self::EntryMinority,
+        Self::NameUnresolved,
+        Self::NameOverfull,
+        Self::NameReaddressed,
+        Self::PlanRefused,
+        Self::PlanAdvice,
+        Self::HostLagging,
+    ];
+
+    /// As in labels of metrics and actions of the audit log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SourceFailing => "source-failing",
+            Self::SourceClock => "source-clock",
+            Self::SourceWentBack => "source-went-back",
+            Self::SourceAway => "source-away",
+            Self::NoQuorum => "no-quorum",
+            Self::ListHeld => "list-held",
+            Self::HeldByOperator => "held-by-operator",
+            Self::EntryDisputed => "entry-disputed",
+            Self::EntryMinority => "entry-minority",
+            Self::NameUnresolved => "name-unresolved",
+            Self::NameOverfull => "name-overfull",
+            Self::NameReaddressed => "name-readdressed",
+            Self::PlanRefused => "plan-refused",
+            Self::PlanAdvice => "plan-advice",
+            Self::HostLagging => "host-lagging",
+        }
+    }
+}
+
+/// One thing to know. The same thing at another time has the same kind and subject, whatever its text says by then.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
+    /// What kind of thing it is.
+    pub kind: FindingKind,
+    /// On what: a source, a P-Rep, a name, a host; empty for the whole.
+    pub subject: String,
     /// What it is, on what, and what to do.
     pub text: String,
 }
 
 impl Finding {
     /// A finding that stops the commit.
-    pub fn error(text: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, text: text.into() }
+    pub fn error(kind: FindingKind, subject: &(impl ToString + ?Sized), text: impl Into<String>) -> Self {
+        Self { severity: Severity::Error, kind, subject: subject.to_string(), text: text.into() }
     }
 
     /// A finding that does not.
-    pub fn warning(text: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, text: text.into() }
+    pub fn warning(kind: FindingKind, subject: &(impl ToString + ?Sized), text: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, kind, subject: subject.to_string(), text: text.into() }
     }
 }
 

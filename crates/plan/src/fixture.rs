@@ -40,6 +40,7 @@ pub(crate) fn validators(count: usize) -> ValidatorSet {
             let address = Ipv4Addr::new(5, 0, u8::try_from(number / 256).unwrap(), u8::try_from(number % 256).unwrap());
             Validator {
                 prep: prep(number),
+                name: String::new(),
                 node_address: format!("hx{number:040x}").parse().unwrap(),
                 grade: Grade::Main,
                 endpoint: format!("{address}:7100").parse().unwrap(),

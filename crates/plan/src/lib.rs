@@ -10,10 +10,13 @@ pub mod overlay;
 mod planner;
 
 pub use changes::changes;
-pub use explain::explain;
-pub use finding::{Finding, Severity};
+pub use explain::{ExplainInput, explain};
+pub use finding::{Finding, FindingKind, Severity};
 pub use lint::lint;
-pub use merge::{Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, Names, Sighting, merge, names_in};
+pub use merge::{
+    Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, names_in,
+    next_lookup,
+};
 pub use planner::{Basis, Plan, PlanInput, plan};
 
 #[cfg(test)]

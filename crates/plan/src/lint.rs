@@ -1,7 +1,7 @@
 //! What must never become the target, whatever made it, and what an operator should know about what does.
 //! A second opinion: it checks the plan's result and shares no code with the planner.
 
-use crate::{Finding, Plan, PlanInput};
+use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
 use picket_model::{
     NodeConfig, NodeRole, Protocol, Purpose,
@@ -29,16 +29,24 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     findings
 }
 
+fn refused(host: &(impl ToString + ?Sized), text: impl Into<String>) -> Finding {
+    Finding::error(FindingKind::PlanRefused, host, text)
+}
+
+fn advice(host: &(impl ToString + ?Sized), text: impl Into<String>) -> Finding {
+    Finding::warning(FindingKind::PlanAdvice, host, text)
+}
+
 fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     if config.firewall.guarded.is_empty() {
-        findings.push(Finding::error(format!("{name} would guard no port: set policy.ports")));
+        findings.push(refused(name, format!("{name} would guard no port: set policy.ports")));
     }
     for port in config.firewall.guarded.keys() {
         if NEVER_GUARDED.contains(&port.port.get()) {
-            findings.push(Finding::error(format!("{name} would guard {port}: the operator would be locked out")));
+            findings.push(refused(name, format!("{name} would guard {port}: the operator would be locked out")));
         }
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
-            findings.push(Finding::error(format!("{name} would guard {port}, its own WireGuard port")));
+            findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
         }
     }
 }
@@ -50,7 +58,7 @@ fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
             let widest = if matches!(network, IpNet::V4(_)) { WIDEST_NETWORK.0 } else { WIDEST_NETWORK.1 };
             if network.prefix_len() < widest {
                 let text = format!("{name} would let {network} in for {purpose}: wider than /{widest}");
-                findings.push(Finding::error(text));
+                findings.push(refused(name, text));
             }
         }
         let (v4, v6) = set.0.keys().fold((0u128, 0u128), |(v4, v6), network| match network {
@@ -60,17 +68,17 @@ fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
             }
         });
         if v4 > 1 << (32 - WIDEST_TOTAL.0) || v6 > 1 << (128 - WIDEST_TOTAL.1) {
-            findings.push(Finding::error(format!("{name} would let too many addresses in for {purpose} altogether")));
+            findings.push(refused(name, format!("{name} would let too many addresses in for {purpose} altogether")));
         }
     }
     let entries: usize = config.firewall.allow.values().map(|set| set.0.len()).sum();
     if entries > MOST_ALLOW_ENTRIES {
         findings
-            .push(Finding::error(format!("{name} would have {entries} allow entries, more than {MOST_ALLOW_ENTRIES}")));
+            .push(refused(name, format!("{name} would have {entries} allow entries, more than {MOST_ALLOW_ENTRIES}")));
     }
     if config.wireguard.peers.len() > MOST_PEERS {
         let peers = config.wireguard.peers.len();
-        findings.push(Finding::error(format!("{name} would have {peers} tunnels, more than {MOST_PEERS}")));
+        findings.push(refused(name, format!("{name} would have {peers} tunnels, more than {MOST_PEERS}")));
     }
 }
 
@@ -78,19 +86,19 @@ fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
 fn check_peers(name: &str, config: &NodeConfig, plan: &Plan, findings: &mut Vec<Finding>) {
     for peer in config.wireguard.peers.values() {
         let Some(other) = plan.nodes.get(&peer.node) else {
-            findings.push(Finding::error(format!("{name} would have a tunnel to {}, which is no member", peer.name)));
+            findings.push(refused(name, format!("{name} would have a tunnel to {}, which is no member", peer.name)));
             continue;
         };
         if !other.wireguard.peers.values().any(|back| back.node == config.node) {
-            findings.push(Finding::error(format!("{name} would have a tunnel to {} and not the other way", peer.name)));
+            findings.push(refused(name, format!("{name} would have a tunnel to {} and not the other way", peer.name)));
         }
         if peer.allowed_ips != other.wireguard.addresses {
-            findings.push(Finding::error(format!("{name} would take more or less than {}'s own addresses", peer.name)));
+            findings.push(refused(name, format!("{name} would take more or less than {}'s own addresses", peer.name)));
         }
         let is_dialled = peer.endpoint.is_some() || other.wireguard.peers.values().any(|back| back.endpoint.is_some());
         if !is_dialled {
             let text = format!("neither {name} nor {} has an endpoint: their tunnel cannot come up", peer.name);
-            findings.push(Finding::warning(text));
+            findings.push(advice(name, text));
         }
     }
 }
@@ -100,7 +108,7 @@ fn check_emptied(name: &str, config: &NodeConfig, parent: Option<&Plan>, finding
     let Some(before) = parent.and_then(|parent| parent.nodes.get(&config.node)) else { return };
     for purpose in [Purpose::P2p, Purpose::Rpc] {
         if config.firewall.allowed(purpose).0.is_empty() && !before.firewall.allowed(purpose).0.is_empty() {
-            findings.push(Finding::error(format!("{name} would lose every address allowed for {purpose}")));
+            findings.push(refused(name, format!("{name} would lose every address allowed for {purpose}")));
         }
     }
 }
@@ -110,7 +118,7 @@ fn check_unique(plan: &Plan, findings: &mut Vec<Finding>) {
     for config in plan.nodes.values() {
         for address in &config.wireguard.addresses {
             if let Some(other) = owners.insert(address, &config.node) {
-                findings.push(Finding::error(format!("{other} and {} would share {address}", config.node)));
+                findings.push(refused(&config.node, format!("{other} and {} would share {address}", config.node)));
             }
         }
     }
@@ -119,13 +127,13 @@ fn check_unique(plan: &Plan, findings: &mut Vec<Finding>) {
 fn check_breadth(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
     let has = |role| plan.nodes.values().any(|config| config.role == role);
     if input.validators.is_empty() {
-        findings.push(Finding::warning("no validator list yet: guarded ports are closed to every validator"));
+        findings.push(advice("", "no validator list yet: guarded ports are closed to every validator"));
     }
     if has(NodeRole::Prep) && !has(NodeRole::Sentry) {
-        findings.push(Finding::warning("no sentry is enrolled: validators have no tunnel"));
+        findings.push(advice("", "no sentry is enrolled: validators have no tunnel"));
     }
     if !plan.nodes.is_empty() && input.policy.admin.is_empty() {
-        findings.push(Finding::warning("policy.admin is empty: no network of yours is always let in"));
+        findings.push(advice("", "policy.admin is empty: no network of yours is always let in"));
     }
 }
 
@@ -162,6 +170,8 @@ mod tests {
                 validators: &self.validators,
                 nodes: &nodes,
                 parent: self.parent.as_ref(),
+                validators_version: 1,
+                now: picket_model::Timestamp::from_millis(0),
             };
             let mut made = plan(&input);
             spoil(&mut made);
@@ -197,13 +207,19 @@ mod tests {
         tunnel.check(|_| (), Severity::Error, "its own WireGuard port");
         let mut wide = Case::new();
         let network = "0.0.0.0/0".parse().unwrap();
-        wide.policy.allow.push(PolicyAllow { purpose: Purpose::P2p, network, comment: "everybody".into() });
+        wide.policy.allow.push(PolicyAllow {
+            purpose: Purpose::P2p,
+            network,
+            comment: "everybody".into(),
+            until: None,
+        });
         wide.check(|_| (), Severity::Error, "0.0.0.0/0");
         let mut many = Case::new();
         many.policy.allow.extend((1..=5).map(|first| PolicyAllow {
             purpose: Purpose::P2p,
             network: format!("{first}.0.0.0/8").parse().unwrap(),
             comment: "a lot".into(),
+            until: None,
         }));
         many.check(|_| (), Severity::Error, "too many addresses in for p2p");
     }

@@ -4,7 +4,7 @@
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, network::host_network,
+    Purpose, Reason, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -37,6 +37,9 @@ pub struct Basis {
     pub policy_version: u64,
     /// Validators in the set.
     pub validators: usize,
+    /// Version of the set; zero in plans from before sets had one.
+    #[serde(default)]
+    pub validators_version: u64,
 }
 
 /// Everything a plan is made from.
@@ -50,17 +53,21 @@ pub struct PlanInput<'a> {
     pub policy_version: u64,
     /// Who is a validator.
     pub validators: &'a ValidatorSet,
+    /// Version of that set.
+    pub validators_version: u64,
     /// All hosts, revoked ones too.
     pub nodes: &'a BTreeMap<NodeId, Node>,
     /// The plan in force.
     pub parent: Option<&'a Plan>,
+    /// When this is: lines of the policy may end by themselves.
+    pub now: Timestamp,
 }
 
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let generation = parent.next();
-    let shared = shared_firewall(input.policy, input.validators);
+    let shared = shared_firewall(input.policy, input.validators, input.now);
     let active = || input.nodes.values().filter(|node| node.is_active());
     let mut nodes = BTreeMap::new();
     for node in active() {
@@ -79,7 +86,8 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     match input.parent {
         Some(parent) if is_same(parent, &nodes) => parent.clone(),
         _ => {
-            let basis = Basis { policy_version: input.policy_version, validators: input.validators.len() };
+            let PlanInput { policy_version, validators, validators_version, .. } = *input;
+            let basis = Basis { policy_version, validators: validators.len(), validators_version };
             Plan { generation, parent, nodes, basis }
         }
     }
@@ -120,7 +128,7 @@ fn peer(node: &Node, other: &Node) -> WireGuardPeer {
 }
 
 /// The part of the firewall that is the same on every host.
-fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy {
+fn shared_firewall(policy: &Policy, validators: &ValidatorSet, now: Timestamp) -> FirewallPolicy {
     let mut firewall = FirewallPolicy::default();
     for (purpose, ports) in [(Purpose::P2p, &policy.ports.p2p), (Purpose::Rpc, &policy.ports.rpc)] {
         for (port, protocol) in ports.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]) {
@@ -132,7 +140,7 @@ fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy
         set.insert(network, reason);
     };
     for (validator, address) in validators.iter().flat_map(|v| v.addresses.iter().map(move |address| (v, *address))) {
-        if policy.deny.iter().any(|network| network.contains(&address)) {
+        if policy.denies(now).any(|line| line.covers(validator, address)) {
             continue;
         }
         for purpose in [Purpose::P2p, Purpose::Rpc] {
@@ -142,7 +150,7 @@ fn shared_firewall(policy: &Policy, validators: &ValidatorSet) -> FirewallPolicy
     for network in &policy.admin {
         allow(Purpose::Admin, *network, Reason::Policy { line: "admin".to_owned() });
     }
-    for line in &policy.allow {
+    for line in policy.allows(now) {
         allow(line.purpose, line.network, Reason::Policy { line: line.comment.clone() });
     }
     firewall
@@ -178,7 +186,16 @@ mod tests {
     fn planned(nodes: &[Node], validators: &ValidatorSet, parent: Option<&Plan>) -> Plan {
         let nodes = nodes.iter().map(|node| (node.id.clone(), node.clone())).collect();
         let (mesh, policy) = ("m-1".parse().unwrap(), Policy::default());
-        plan(&PlanInput { mesh: &mesh, policy: &policy, policy_version: 1, validators, nodes: &nodes, parent })
+        plan(&PlanInput {
+            mesh: &mesh,
+            policy: &policy,
+            policy_version: 1,
+            validators,
+            validators_version: 1,
+            nodes: &nodes,
+            parent,
+            now: Timestamp::from_millis(0),
+        })
     }
 
     fn of<'a>(plan: &'a Plan, name: &str) -> &'a NodeConfig {

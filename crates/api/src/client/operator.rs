@@ -1,9 +1,12 @@
 //! An operator's calls, with a bearer token over TLS pinned to the mesh CA.
 
 use super::{ApiError, build, join, json, unreachable};
-use crate::operator::{
-    CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated,
-    ValidatorsView,
+use crate::{
+    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    validators::{
+        ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
+        ValidatorsView,
+    },
 };
 use picket_model::Explanation;
 use reqwest::{Method, RequestBuilder, Url};
@@ -48,6 +51,31 @@ impl OperatorClient {
         self.get("/v1/validators", &()).await
     }
 
+    /// Changes of the validator set, newest last.
+    pub async fn history(&self, query: &HistoryQuery) -> Result<Vec<ValidatorChange>, ApiError> {
+        self.get("/v1/validators/history", query).await
+    }
+
+    /// How the validator sets of two generations differ.
+    pub async fn diff(&self, query: &DiffQuery) -> Result<ValidatorsDiff, ApiError> {
+        self.get("/v1/validators/diff", query).await
+    }
+
+    /// Lets exactly one held change through.
+    pub async fn approve(&self, request: &ApproveRequest) -> Result<OrderReceipt, ApiError> {
+        self.post("/v1/validators/approve", request).await
+    }
+
+    /// Freezes the validator set.
+    pub async fn hold(&self, request: &HoldRequest) -> Result<OrderReceipt, ApiError> {
+        self.post("/v1/validators/hold", request).await
+    }
+
+    /// Ends a hold.
+    pub async fn release(&self) -> Result<OrderReceipt, ApiError> {
+        self.post("/v1/validators/release", &()).await
+    }
+
     /// The newest lines of the audit log, newest last.
     pub async fn events(&self) -> Result<Vec<EventView>, ApiError> {
         self.get("/v1/events", &()).await
@@ -60,8 +88,7 @@ impl OperatorClient {
 
     /// Makes a join token.
     pub async fn create_token(&self, request: &CreateToken) -> Result<TokenCreated, ApiError> {
-        let (url, call) = self.call(Method::POST, "/v1/tokens")?;
-        json(call.json(request).send().await.map_err(unreachable(&url))?).await
+        self.post("/v1/tokens", request).await
     }
 
     /// Cuts a host, named by id or name, from the mesh and waits for its peers to say that it is cut.
@@ -73,6 +100,11 @@ impl OperatorClient {
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {
         let (url, call) = self.call(Method::GET, path)?;
         json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiError> {
+        let (url, call) = self.call(Method::POST, path)?;
+        json(call.json(body).send().await.map_err(unreachable(&url))?).await
     }
 
     fn call(&self, method: Method, path: &str) -> Result<(Url, RequestBuilder), ApiError> {

@@ -116,6 +116,7 @@ pub fn parse(
         source: source.clone(),
         height: list.height,
         seen_at,
+        block_time: None,
         entries: BTreeMap::new(),
         refused: Vec::new(),
         doubted: BTreeMap::new(),
@@ -141,6 +142,7 @@ fn read(value: Value) -> Result<ObservedValidator, String> {
     let owner_as_node = || entry.prep.to_string().parse().map_err(|error: picket_model::IdError| error.to_string());
     Ok(ObservedValidator {
         prep: entry.prep,
+        name: String::new(),
         node_address: entry.node_address.map_or_else(owner_as_node, Ok)?,
         grade: entry.grade,
         endpoint,

@@ -114,6 +114,7 @@ pub fn parse(
         source: source.clone(),
         height,
         seen_at,
+        block_time: None,
         entries: BTreeMap::new(),
         refused: Vec::new(),
         doubted: BTreeMap::new(),
@@ -232,6 +233,7 @@ fn read_entry(value: &Value) -> Result<ObservedValidator, EntryError> {
     let node_address = if entry.contains_key("nodeAddress") { text(entry, "nodeAddress")? } else { address };
     Ok(ObservedValidator {
         prep,
+        name: String::new(),
         node_address: node_address.parse().map_err(|reason| EntryError::Address { field: "nodeAddress", reason })?,
         grade,
         endpoint: text(entry, "p2pEndpoint")?.parse().map_err(EntryError::Endpoint)?,

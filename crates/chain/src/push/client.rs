@@ -6,7 +6,7 @@ use super::{
     request::{event_url, membership_events},
     subscription::{End, LONGEST_SILENCE},
 };
-use crate::{Source, fetch::FetcherError, tls};
+use crate::{Network, Source, fetch::FetcherError, tls};
 use futures_util::{SinkExt as _, StreamExt as _};
 use rustls::{RootCertStore, pki_types::ServerName};
 use std::{io, sync::Arc, time::Duration};
@@ -137,21 +137,21 @@ impl Dialer {
         Ok(Self { tls: TlsConnector::from(Arc::new(tls)), has_roots, limits })
     }
 
-    /// Subscribes to the membership events of a source from `height` on; `channel` is for a source whose URL names none.
+    /// Subscribes to the membership events of a source from `height` on.
     ///
     /// # Errors
     /// A [`PushError`] for anything but an accepted request.
-    pub async fn subscribe(&self, source: &Source, channel: &str, height: u64) -> Result<Stream, PushError> {
+    pub async fn subscribe(&self, source: &Source, network: &Network, height: u64) -> Result<Stream, PushError> {
         if source.is_tls() && !self.has_roots {
             return Err(PushError::NoRoots);
         }
         let after = self.limits.connect;
-        let subscribed = timeout(after, self.subscribed(source, channel, height));
+        let subscribed = timeout(after, self.subscribed(source, network, height));
         subscribed.await.unwrap_or(Err(PushError::Timeout { after }))
     }
 
-    async fn subscribed(&self, source: &Source, channel: &str, height: u64) -> Result<Stream, PushError> {
-        let url = event_url(source, channel);
+    async fn subscribed(&self, source: &Source, network: &Network, height: u64) -> Result<Stream, PushError> {
+        let url = event_url(source, &network.channel);
         let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = url.port_or_known_default().unwrap_or_default();
         let tcp = TcpStream::connect((host.as_str(), port)).await.map_err(|error| no_connection(&error))?;
@@ -170,7 +170,7 @@ impl Dialer {
             .max_message_size(Some(self.limits.message_bytes))
             .max_frame_size(Some(self.limits.message_bytes));
         let (mut socket, _) = client_async_with_config(request, stream, Some(config)).await.map_err(refused)?;
-        let text = membership_events(height).to_string();
+        let text = membership_events(&network.score, height).to_string();
         socket.send(tungstenite::Message::text(text)).await.map_err(refused)?;
         let silence = self.limits.silence;
         let mut stream = Stream { socket, silence, deadline: Instant::now() + silence };

@@ -1,6 +1,6 @@
 //! The one request on a WebSocket, as a value, and where it goes. Nothing is sent here.
 
-use crate::{Source, icon::request::CHAIN_SCORE};
+use crate::{ScoreAddress, Source};
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -22,9 +22,9 @@ const WITHOUT_CHANNEL: &str = "/api/v3";
 
 /// What is sent once: every membership event from `height` on, and a beat every [`PROGRESS_BLOCKS`].
 /// `logs` is left out: what an event says is not used (goloop `server/wsevent.go`).
-pub fn membership_events(height: u64) -> Value {
+pub fn membership_events(score: &ScoreAddress, height: u64) -> Value {
     let filters: Vec<Value> =
-        MEMBERSHIP_EVENTS.iter().map(|event| json!({"addr": CHAIN_SCORE, "event": event})).collect();
+        MEMBERSHIP_EVENTS.iter().map(|event| json!({"addr": score.to_string(), "event": event})).collect();
     json!({
         "height": format!("{height:#x}"),
         "eventFilters": filters,
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_request_is_within_what_goloop_reads_of_one_message() {
-        let text = membership_events(u64::MAX).to_string();
+        let text = membership_events(&ScoreAddress::CHAIN, u64::MAX).to_string();
         assert!(text.len() < 16 << 10);
         assert!(text.contains(r#""height":"0xffffffffffffffff""#) && text.contains(r#""progressInterval":"0x5""#));
         assert_eq!(text.matches("cx0000000000000000000000000000000000000000").count(), MEMBERSHIP_EVENTS.len());

@@ -2,7 +2,10 @@
 
 use super::SOON;
 use crate::{Host, LabError, Output, Process, Program, Waited, wait_until};
-use picket_api::operator::{NodeView, StatusView, ValidatorsView};
+use picket_api::{
+    operator::{NodeView, StatusView},
+    validators::ValidatorsView,
+};
 use picket_model::NodeRole;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;

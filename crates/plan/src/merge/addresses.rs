@@ -2,9 +2,9 @@
 //! alike, as the policy chooses, and never more than it allows.
 
 use super::{
-    Names,
     ballot::permitted,
     memory::{MergeMemory, Sighting},
+    name_of,
 };
 use picket_model::{
     Advertised, DnsName, EndpointSource, Host, NodeAddress, NodeId, P2pEndpoint, Policy, PrepId, Refused, SourceId,
@@ -38,9 +38,9 @@ pub(super) fn remember(memory: &mut MergeMemory, advertised: &[Advertised], now:
 
 /// What turns endpoints into addresses.
 pub(super) struct Lookup<'a> {
-    pub(super) names: &'a Names,
     pub(super) policy: &'a Policy,
     pub(super) memory: &'a MergeMemory,
+    pub(super) now: Timestamp,
 }
 
 /// Where one validator is.
@@ -55,7 +55,7 @@ pub(super) struct Found {
 }
 
 impl Lookup<'_> {
-    /// The addresses of a validator by the policy; where its name gives none, those from before.
+    /// The addresses of a validator by the policy; where its name was not looked up yet, those from before.
     pub(super) fn find(
         &self,
         prep: &PrepId,
@@ -70,6 +70,11 @@ impl Lookup<'_> {
         if self.policy.endpoints != EndpointSource::Advertised || found.advertised.is_empty() {
             match self.usable(prep, endpoint, sources, &mut found.refused) {
                 Ok(usable) => found.addresses.extend(usable),
+                Err(problem) if self.is_known(endpoint) => {
+                    let entry = Refused { entry: prep.to_string(), reason: problem.clone() };
+                    found.refused.extend(sources.iter().map(|source| (source.clone(), entry.clone())));
+                    found.problems.push(problem);
+                }
                 Err(problem) => {
                     found.problems.push(problem);
                     let same = known.filter(|known| known.endpoint == *endpoint);
@@ -107,18 +112,14 @@ impl Lookup<'_> {
         tellers: &BTreeSet<SourceId>,
         refused: &mut Vec<(SourceId, Refused)>,
     ) -> Result<BTreeSet<IpAddr>, String> {
-        let literal;
         let (named, addresses) = match &endpoint.host {
-            Host::Address(address) => {
-                literal = BTreeSet::from([IpAddr::from(*address)]);
-                (endpoint.to_string(), &literal)
-            }
+            Host::Address(address) => (endpoint.to_string(), BTreeSet::from([IpAddr::from(*address)])),
             Host::Name(name) => (name.to_string(), self.resolved(name)?),
         };
         let mut usable = BTreeSet::new();
         for address in addresses {
-            match permitted(*address, self.policy) {
-                Ok(()) => drop(usable.insert(*address)),
+            match permitted(address, self.policy) {
+                Ok(()) => drop(usable.insert(address)),
                 Err(reason) => {
                     let entry = Refused { entry: prep.to_string(), reason: format!("{named} means: {reason}") };
                     refused.extend(tellers.iter().map(|source| (source.clone(), entry.clone())));
@@ -128,12 +129,14 @@ impl Lookup<'_> {
         if usable.is_empty() { Err(format!("{named} gives no usable address")) } else { Ok(usable) }
     }
 
-    fn resolved(&self, name: &DnsName) -> Result<&BTreeSet<IpAddr>, String> {
-        match self.names.get(name) {
-            Some(Ok(found)) => Ok(found),
-            Some(Err(error)) => Err(format!("{name} did not resolve: {}", error.escape_debug())),
-            None => Err(format!("{name} was not resolved")),
-        }
+    /// Whether there is nothing to wait for: how long a name's last answers stand is decided already.
+    fn is_known(&self, endpoint: &P2pEndpoint) -> bool {
+        name_of(endpoint).is_none_or(|name| self.memory.names.contains_key(name))
+    }
+
+    fn resolved(&self, name: &DnsName) -> Result<BTreeSet<IpAddr>, String> {
+        let record = self.memory.names.get(name).ok_or_else(|| format!("{name} was not looked up yet"))?;
+        record.standing(&self.policy.names, self.now).map_err(|reason| format!("{name} {reason}"))
     }
 
     /// Keeps as many addresses as the policy allows: those known before first, so that a name whose answers change

@@ -1,7 +1,8 @@
 //! The brakes: how far the list may move the set before a person is asked, and what exactly is held.
 
 use super::memory::{Change, ChangeKind, MergeMemory};
-use picket_model::{P2pEndpoint, Policy, PrepId, Timestamp, Validator, ValidatorSet};
+use crate::FindingKind;
+use picket_model::{Orders, P2pEndpoint, Policy, PrepId, Timestamp, Validator, ValidatorSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -17,6 +18,8 @@ const DIGEST_DIGITS: usize = 12;
 /// Why the last set stays, and what the list would have changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
+    /// What kind of hold it is.
+    pub kind: FindingKind,
     /// Which brake holds, and why.
     pub reason: String,
     /// Names exactly this change, so that a person can approve it and no other; `None` where there is no list to approve.
@@ -31,8 +34,8 @@ pub struct Held {
 
 impl Held {
     /// Held because there is no list that could be believed.
-    pub(super) fn without_list(reason: String) -> Self {
-        Self { reason, digest: None, removes: BTreeSet::new(), moves: BTreeMap::new(), adds: BTreeMap::new() }
+    pub(super) fn without_list(kind: FindingKind, reason: String) -> Self {
+        Self { kind, reason, digest: None, removes: BTreeSet::new(), moves: BTreeMap::new(), adds: BTreeMap::new() }
     }
 }
 
@@ -53,7 +56,7 @@ impl fmt::Display for Held {
             }
         }
         match &self.digest {
-            Some(digest) => write!(f, "; to let exactly this through, set policy.approve = \"{digest}\" and restart"),
+            Some(digest) => write!(f, "; to let exactly this through: picket validators approve {digest}"),
             None => Ok(()),
         }
     }
@@ -77,6 +80,10 @@ impl Difference {
             moves: present.iter().filter(|new| known(new).is_some_and(|old| is_moved(old, new))).map(at).collect(),
             adds: present.iter().filter(|new| known(new).is_none()).map(at).collect(),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.removes.is_empty() && self.moves.is_empty() && self.adds.is_empty()
     }
 
     /// The same for the same change, whenever and by whomever it is named.
@@ -110,28 +117,41 @@ pub(super) fn brake(
     previous: &ValidatorSet,
     present: &ValidatorSet,
     policy: &Policy,
-    approved: Option<&str>,
+    orders: &Orders,
     now: Timestamp,
     memory: &mut MergeMemory,
 ) -> Option<Held> {
     memory.changes.retain(|change| now.since(change.at) < policy.brakes.window());
     let difference = Difference::between(previous, present);
-    let hold = |reason: String, digest, difference: Difference| {
+    let hold = |kind, reason: String, digest, difference: Difference| {
         let reason = format!("{reason}: the last set of {} stays", previous.len());
         let Difference { removes, moves, adds } = difference;
-        Some(Held { reason, digest, removes, moves, adds })
+        Some(Held { kind, reason, digest, removes, moves, adds })
     };
     let (size, brakes) = (present.len(), &policy.brakes);
     if size > brakes.max_size {
         let reason = format!("the list has {size} usable validators, more than max_size {}", brakes.max_size);
-        return hold(reason, None, difference);
+        return hold(FindingKind::ListHeld, reason, None, difference);
+    }
+    let total: usize = present.iter().map(|validator| validator.addresses.len()).sum();
+    if total > policy.max_addresses {
+        let reason = format!("the list means {total} addresses, more than max_addresses {}", policy.max_addresses);
+        return hold(FindingKind::ListHeld, reason, None, difference);
     }
     let digest = difference.digest(present);
-    match too_far(previous, size, &difference, policy, memory) {
-        Some(reason) if size == 0 => hold(reason, None, difference),
-        Some(reason) if approved != Some(digest.as_str()) => hold(reason, Some(digest), difference),
-        Some(_) => None,
-        None => {
+    let approved = orders.approved.as_ref().is_some_and(|approval| approval.digest == digest);
+    let frozen = orders.hold.as_ref().filter(|order| order.is_active(now));
+    let some = (!difference.is_empty()).then(|| digest.clone());
+    match (too_far(previous, size, &difference, policy, memory), frozen) {
+        (Some(reason), _) if size == 0 => hold(FindingKind::ListHeld, reason, None, difference),
+        (Some(_), _) | (_, Some(_)) if approved => None,
+        (Some(reason), _) => hold(FindingKind::ListHeld, reason, Some(digest), difference),
+        (None, Some(order)) => {
+            let until = order.until.map_or_else(String::new, |until| format!(" until {until}"));
+            let reason = format!("operator {} froze the set{until} ({})", order.by, order.comment.escape_debug());
+            hold(FindingKind::HeldByOperator, reason, some, difference)
+        }
+        (None, None) => {
             if !previous.is_empty() {
                 memory.changes.extend(difference.changes(now));
             }

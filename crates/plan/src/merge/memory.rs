@@ -1,8 +1,11 @@
 //! What one merge has to remember for the next ones. A value: the controller keeps it beside the set.
 
-use picket_model::{NodeAddress, NodeId, P2pEndpoint, PrepId, SourceId, Timestamp};
+use picket_model::{DnsName, NodeAddress, NodeId, P2pEndpoint, PrepId, SourceId, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What earlier merges saw and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +17,23 @@ pub struct MergeMemory {
     pub changes: Vec<Change>,
     /// What the operator's own nodes last saw each node advertise.
     pub advertised: BTreeMap<NodeAddress, Sighting>,
+    /// What the names in use gave.
+    pub names: BTreeMap<DnsName, NameRecord>,
+}
+
+/// What one name gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// Its addresses, each with the time of the last answer that had it.
+    pub addresses: BTreeMap<IpAddr, Timestamp>,
+    /// Addresses of the last answer that were left out.
+    pub surplus: usize,
+    /// When it last resolved.
+    pub answered_at: Option<Timestamp>,
+    /// Since when it does not resolve, and why.
+    pub failing: Option<(Timestamp, String)>,
+    /// When it is to be looked up again.
+    pub due_at: Timestamp,
 }
 
 /// One change of the validator set.
@@ -37,6 +57,8 @@ pub enum ChangeKind {
     Moved,
     /// It is new.
     Added,
+    /// Its name gives other addresses.
+    Readdressed,
 }
 
 /// What a node was seen to advertise, and by whom.

@@ -6,26 +6,23 @@ mod ballot;
 mod brakes;
 mod heights;
 mod memory;
+mod names;
 
 pub use brakes::Held;
-pub use memory::{Change, ChangeKind, MergeMemory, Sighting};
+pub use memory::{Change, ChangeKind, MergeMemory, NameRecord, Sighting};
+pub use names::{names_due, next_lookup};
 
-use crate::Finding;
+use crate::{Finding, FindingKind};
 use addresses::{Found, Lookup, remember};
 use ballot::{Ballot, Candidate, Votes, permitted};
 use brakes::brake;
 use heights::comparable;
+use names::{hold_readdressed, take_lookups};
 use picket_model::{
-    Advertised, DnsName, EndpointSource, Host, Observation, P2pEndpoint, Policy, PrepId, Provenance, Refused, SourceId,
-    Timestamp, Validator, ValidatorSet,
+    Advertised, DnsName, EndpointSource, Host, Lookups, Observation, Orders, P2pEndpoint, Policy, PrepId, Provenance,
+    Refused, SourceId, Timestamp, Validator, ValidatorSet,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
-
-/// What each name resolved to, or why it did not.
-pub type Names = BTreeMap<DnsName, Result<BTreeSet<IpAddr>, String>>;
+use std::collections::BTreeSet;
 
 /// Everything a merge is made from.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +37,12 @@ pub struct MergeInput<'a> {
     pub sources: usize,
     /// What the operator's own nodes say about the others.
     pub advertised: &'a [Advertised],
-    /// What names resolved to.
-    pub names: &'a Names,
+    /// What lookups of names gave since the last merge.
+    pub lookups: &'a Lookups,
     /// The operator's wishes.
     pub policy: &'a Policy,
-    /// Digest of the one change that a person approved.
-    pub approved: Option<&'a str>,
+    /// What a person ordered.
+    pub orders: &'a Orders,
     /// When this is.
     pub now: Timestamp,
 }
@@ -67,7 +64,7 @@ pub struct Merged {
     pub memory: MergeMemory,
 }
 
-/// The names to resolve before a merge.
+/// The names of validators that are in use.
 pub fn names_in(seen: &[Observation], advertised: &[Advertised], policy: &Policy) -> BTreeSet<DnsName> {
     let entries = seen.iter().flat_map(|observation| observation.entries.values());
     let wanted: Vec<_> = entries.filter(|entry| policy.grades.contains(&entry.grade)).collect();
@@ -86,6 +83,7 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
     let mut memory = input.memory.clone();
     let (seen, mut findings) = comparable(input.seen, needed, policy, now, &mut memory);
     remember(&mut memory, input.advertised, now);
+    take_lookups(&mut memory, input.lookups, policy, now);
     let ballot = Ballot::count(&seen, policy);
     let mut refused = refused_by_sources(input);
     refused.extend(ballot.refused.iter().cloned());
@@ -96,25 +94,31 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
             seen.len(),
             input.sources
         );
-        let (set, held) = (previous.clone(), Some(Held::without_list(reason)));
+        let (set, held) = (previous.clone(), Some(Held::without_list(FindingKind::NoQuorum, reason)));
         return Merged { set, refused, held, findings, height, memory };
     }
 
-    let lookup = Lookup { names: input.names, policy, memory: &memory };
+    let lookup = Lookup { policy, memory: &memory, now };
     let mut set = ValidatorSet::default();
     for (prep, listed) in &ballot.listed {
         let known = previous.0.get(prep);
         match agreed(&ballot, prep, needed) {
             Some((candidate, votes)) => {
                 let found = lookup.find(prep, candidate, &votes.sources, known);
-                findings.extend(found.problems.iter().map(|text| Finding::warning(format!("P-Rep {prep}: {text}"))));
+                let problem = |text: &String| {
+                    Finding::warning(FindingKind::NameUnresolved, prep, format!("P-Rep {prep}: {text}"))
+                };
+                findings.extend(found.problems.iter().map(problem));
                 refused.extend(found.refused.iter().cloned());
                 set.0.insert(*prep, validator(candidate.0, votes, known, found));
             }
-            None if seen.len() - listed.len() >= needed => findings.push(Finding::warning(format!(
-                "P-Rep {prep}: listed by {} alone, and {needed} sources do not have it: it is not let in",
-                names_of(listed)
-            ))),
+            None if seen.len() - listed.len() >= needed => {
+                let sources = names_of(listed);
+                let text = format!(
+                    "P-Rep {prep}: listed by {sources} alone, and {needed} sources do not have it: it is not let in"
+                );
+                findings.push(Finding::warning(FindingKind::EntryMinority, prep, text));
+            }
             None => {
                 let stays = known.filter(|known| known.addresses.iter().all(|a| permitted(*a, policy).is_ok()));
                 findings.push(disputed(prep, listed, needed, stays));
@@ -123,7 +127,7 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
         }
     }
 
-    if let Some(held) = brake(previous, &set, policy, input.approved, now, &mut memory) {
+    if let Some(held) = brake(previous, &set, policy, input.orders, now, &mut memory) {
         return Merged { set: previous.clone(), refused, held: Some(held), findings, height, memory };
     }
     for validator in previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect::<Vec<_>>() {
@@ -134,8 +138,12 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
             set.0.insert(validator.prep, Validator { absent_since: Some(since), ..validator.clone() });
         }
     }
+    findings.extend(hold_readdressed(previous, &mut set, policy, now, &mut memory));
     let nodes: BTreeSet<_> = set.iter().map(|validator| validator.node_address).collect();
     memory.advertised.retain(|node, _| nodes.contains(node));
+    let used = names_in(input.seen, input.advertised, policy);
+    findings.extend(names::findings(&memory, &used, &policy.names, now));
+    memory.names.retain(|name, _| used.contains(name));
     Merged { set, refused, held: None, findings, height, memory }
 }
 
@@ -150,9 +158,9 @@ fn agreed<'b, 'a>(ballot: &'b Ballot<'a>, prep: &PrepId, needed: usize) -> Optio
 fn disputed(prep: &PrepId, listed: &BTreeSet<SourceId>, needed: usize, stays: Option<&Validator>) -> Finding {
     let sources = names_of(listed);
     let end = stays.map_or("it is left out".to_owned(), |known| format!("{} from before stays", known.endpoint));
-    Finding::warning(format!(
-        "P-Rep {prep}: no {needed} sources agree on an endpoint that may be used (listed by {sources}); {end}"
-    ))
+    let text =
+        format!("P-Rep {prep}: no {needed} sources agree on an endpoint that may be used (listed by {sources}); {end}");
+    Finding::warning(FindingKind::EntryDisputed, prep, text)
 }
 
 fn names_of(sources: &BTreeSet<SourceId>) -> String {
@@ -180,6 +188,7 @@ fn validator(endpoint: &P2pEndpoint, votes: &Votes<'_>, known: Option<&Validator
     }
     Validator {
         prep: votes.newest.prep,
+        name: votes.newest.name.clone(),
         node_address: votes.newest.node_address,
         grade: votes.newest.grade,
         endpoint: endpoint.clone(),
@@ -196,6 +205,8 @@ fn name_of(endpoint: &P2pEndpoint) -> Option<&DnsName> {
     }
 }
 
+#[cfg(test)]
+mod name_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::*;
 use crate::fixture::{prep, validators};
 use picket_model::{Brakes, Grade, ObservedValidator};
 use proptest::prelude::*;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 pub(super) const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -24,6 +24,7 @@ pub(super) fn policy() -> Policy {
 pub(super) fn entry(number: usize, endpoint: &str) -> ObservedValidator {
     ObservedValidator {
         prep: prep(number),
+        name: String::new(),
         node_address: format!("hx{number:040x}").parse().unwrap(),
         grade: Grade::Main,
         endpoint: endpoint.parse().unwrap(),
@@ -38,6 +39,7 @@ pub(super) fn said(source: &str, height: u64, entries: impl IntoIterator<Item = 
         source: source.parse().unwrap(),
         height,
         seen_at: NOW,
+        block_time: None,
         entries: entries.into_iter().map(|entry| (entry.prep, entry)).collect(),
         refused: Vec::new(),
         doubted: BTreeMap::new(),
@@ -53,18 +55,23 @@ fn merged(previous: &ValidatorSet, seen: &[Observation], sources: usize) -> Merg
 }
 
 pub(super) fn input<'a>(previous: &'a ValidatorSet, seen: &'a [Observation], policy: &'a Policy) -> MergeInput<'a> {
-    static NOTHING: MergeMemory =
-        MergeMemory { heights: BTreeMap::new(), changes: Vec::new(), advertised: BTreeMap::new() };
-    static UNRESOLVED: Names = Names::new();
+    static NOTHING: MergeMemory = MergeMemory {
+        heights: BTreeMap::new(),
+        changes: Vec::new(),
+        advertised: BTreeMap::new(),
+        names: BTreeMap::new(),
+    };
+    static NO_LOOKUPS: Lookups = Lookups::new();
+    static NO_ORDERS: Orders = Orders { approved: None, hold: None };
     MergeInput {
         previous,
         memory: &NOTHING,
         seen,
         sources: 1,
         advertised: &[],
-        names: &UNRESOLVED,
+        lookups: &NO_LOOKUPS,
         policy,
-        approved: None,
+        orders: &NO_ORDERS,
         now: NOW,
     }
 }
@@ -172,37 +179,10 @@ fn an_entry_that_cannot_be_read_leaves_the_old_one_unless_the_grade_is_gone() {
 }
 
 #[test]
-fn a_denied_network_is_refused() {
-    let policy = Policy { deny: vec!["5.0.0.4/32".parse().unwrap()], ..policy() };
-    let next = merge(&input(&validators(5), &[said("s-0", 200, list(5))], &policy));
-    assert_eq!(next.set, validators(4));
-    assert!(next.refused[0].1.reason.contains("policy denies"));
-}
-
-#[test]
 fn candidates_are_not_let_in() {
     let mut seen = list(5);
     seen[4].grade = Grade::Candidate;
     assert_eq!(merged(&ValidatorSet::default(), &[said("s-0", 100, seen)], 1).set, validators(4));
-}
-
-#[test]
-fn a_name_means_its_public_addresses_and_keeps_them_when_dns_fails() {
-    let mut seen = list(5);
-    seen[0].endpoint = "node.example.com:7100".parse().unwrap();
-    let seen = [said("s-0", 100, seen)];
-    assert_eq!(names_in(&seen, &[], &policy()).len(), 1);
-    let name: DnsName = "node.example.com".parse().unwrap();
-    let answer = |addresses: &[&str]| Ok(addresses.iter().map(|address| address.parse().unwrap()).collect());
-    let resolved = Names::from([(name.clone(), answer(&["5.9.9.9", "127.0.0.1"]))]);
-    let first = merge(&MergeInput { names: &resolved, ..input(&ValidatorSet::default(), &seen, &policy()) });
-    let expected = BTreeSet::from(["5.9.9.9".parse().unwrap()]);
-    assert_eq!(first.set.0[&prep(0)].addresses, expected);
-    assert!(first.refused[0].1.reason.contains("loopback"), "{:?}", first.refused);
-    let failed = Names::from([(name, Err("time-out".to_owned()))]);
-    let second = merge(&MergeInput { names: &failed, ..input(&first.set, &seen, &policy()) });
-    assert_eq!(second.set.0[&prep(0)].addresses, expected);
-    assert_eq!(second.findings.len(), 1);
 }
 
 proptest! {

@@ -5,9 +5,13 @@ use super::{
     *,
 };
 use crate::fixture::{prep, validators};
-use picket_model::{Grade, ObservedValidator};
+use picket_model::{Approval, Grade, HoldOrder, ObservedValidator};
 use proptest::prelude::*;
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 fn three(lists: [(u64, Vec<ObservedValidator>); 3]) -> Vec<Observation> {
     lists.into_iter().enumerate().map(|(n, (height, list))| said(&format!("s-{n}"), height, list)).collect()
@@ -15,6 +19,10 @@ fn three(lists: [(u64, Vec<ObservedValidator>); 3]) -> Vec<Observation> {
 
 fn by_three(previous: &ValidatorSet, seen: &[Observation]) -> Merged {
     merge(&MergeInput { sources: 3, ..input(previous, seen, &policy()) })
+}
+
+fn approval(digest: &str) -> Approval {
+    Approval { digest: digest.to_owned(), by: "op-1".parse().unwrap(), at: NOW }
 }
 
 fn has(merged: &Merged, address: &str) -> bool {
@@ -133,7 +141,8 @@ fn a_person_approves_exactly_what_is_held_and_nothing_else() {
     let digest = held.digest.clone().unwrap();
     assert_eq!((digest.len(), held.removes.len()), (12, 5));
     assert!(held.to_string().contains(&format!("5 would leave: {}", prep(5))), "{held}");
-    let approved = |count| merge(&MergeInput { approved: Some(&digest), ..input(&before, &seen(count), &policy) });
+    let orders = Orders { approved: Some(approval(&digest)), hold: None };
+    let approved = |count| merge(&MergeInput { orders: &orders, ..input(&before, &seen(count), &policy) });
     assert_eq!((approved(5).held, approved(5).set), (None, validators(5)));
     assert_eq!((approved(4).held.is_some(), approved(4).set), (true, validators(10)));
     assert_eq!(approved(5).memory.changes, [], "it does not count against the next ones");
@@ -209,20 +218,43 @@ fn a_stolen_host_of_ours_cannot_move_all_validators_by_what_it_tells() {
 }
 
 #[test]
-fn a_name_with_a_thousand_addresses_gets_few_and_the_same_ones() {
-    let mut entries = list(5);
-    entries[0].endpoint = "many.example.com:7100".parse().unwrap();
-    let (policy, seen) = (policy(), [said("s-0", 200, entries)]);
-    let name: DnsName = "many.example.com".parse().unwrap();
-    let answer = |from: u32| {
-        let addresses = (from..from + 1000).map(|n| IpAddr::from(std::net::Ipv4Addr::from(0x0505_0000 + n)));
-        Names::from([(name.clone(), Ok(addresses.collect()))])
+fn an_operator_freezes_the_set_for_a_time_and_may_still_approve() {
+    let (policy, before) = (policy(), validators(5));
+    let until = NOW.plus(Duration::from_secs(60));
+    let by = "op-1".parse().unwrap();
+    let hold = HoldOrder { comment: "incident 7".into(), by, at: NOW, until: Some(until) };
+    let frozen = |approved, now, count| {
+        let orders = Orders { approved, hold: Some(hold.clone()) };
+        merge(&MergeInput { orders: &orders, now, ..input(&before, &[said("s-0", 200, list(count))], &policy) })
     };
-    let first = merge(&MergeInput { names: &answer(100), ..input(&ValidatorSet::default(), &seen, &policy) });
-    assert_eq!(first.set.0[&prep(0)].addresses.len(), 8);
-    assert!(first.refused[0].1.reason.contains("992 addresses more than max_addresses_per_prep 8"));
-    let second = merge(&MergeInput { names: &answer(50), ..input(&first.set, &seen, &policy) });
-    assert_eq!(second.set, first.set);
+    let next = frozen(None, NOW, 4);
+    let held = next.held.clone().unwrap();
+    assert_eq!((held.kind, &next.set), (FindingKind::HeldByOperator, &before));
+    assert!(held.to_string().contains("operator op-1 froze the set until"), "{held}");
+    assert!(held.to_string().contains("(incident 7)"), "{held}");
+    let same = frozen(None, NOW, 5).held.unwrap();
+    assert_eq!((same.kind, same.digest), (FindingKind::HeldByOperator, None));
+    let approved = frozen(Some(approval(&held.digest.unwrap())), NOW, 4);
+    assert_eq!((approved.held, approved.set), (None, validators(4)));
+    assert_eq!(frozen(None, until, 4).set, validators(4));
+}
+
+#[test]
+fn a_source_whose_clock_is_wrong_is_out() {
+    let (policy, before) = (policy(), validators(5));
+    let check = |seconds: i64, counts: bool| {
+        let mut seen = said("s-0", 200, list(4));
+        seen.block_time = Some(Timestamp::from_millis(NOW.as_millis() + seconds * 1000));
+        let next = merge(&input(&before, &[seen], &policy));
+        assert_eq!(next.held.is_none(), counts, "{seconds}: {:?}", next.held);
+        let kinds: Vec<_> = next.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds.contains(&FindingKind::SourceClock), !counts, "{seconds}: {kinds:?}");
+    };
+    check(0, true);
+    check(-300, true);
+    check(300, true);
+    check(-600, false);
+    check(600, false);
 }
 
 /// Any answers of three sources: heights near and far, endpoints public and not, grades of all kinds.

@@ -1,6 +1,12 @@
 //! The operator's wishes, versioned: what is guarded, who is let in, and how far one answer may move the list.
 
-use crate::{Grade, Purpose};
+mod lines;
+mod names;
+
+pub use lines::{Denied, PolicyAllow, PolicyDeny};
+pub use names::NamePolicy;
+
+use crate::{Grade, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
@@ -17,20 +23,25 @@ pub struct Policy {
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
     pub allow: Vec<PolicyAllow>,
-    /// Networks never let in by the validator list, whatever it says.
-    pub deny: Vec<IpNet>,
+    /// Networks and P-Reps never let in by the validator list, whatever it says.
+    pub deny: Vec<PolicyDeny>,
     /// Special-purpose ranges in which validators may live nevertheless: private chains, tests.
     pub special_ranges: Vec<IpNet>,
     /// Which addresses a validator is let in from.
     pub endpoints: EndpointSource,
     /// How many sources must name an entry; `None` is a majority of those configured.
     pub agree: Option<usize>,
-    /// Digest of the one held change of the validator list that a person lets through; of no use for any other.
-    pub approve: Option<String>,
     /// How many blocks a source may be away from the others for its answer to count; goloop makes one in two seconds.
     pub lag_blocks: u64,
+    /// How far the time of a source's last block may be from the controller's clock, in seconds: beyond it the source's
+    /// chain stands still, or one of the two clocks is wrong.
+    pub max_clock_difference_seconds: u64,
     /// Most addresses that one P-Rep may have, however many its names resolve to.
     pub max_addresses_per_prep: usize,
+    /// Most addresses that all P-Reps may have together.
+    pub max_addresses: usize,
+    /// How names of validators are looked up and how long answers stand.
+    pub names: NamePolicy,
     /// How far the list may move the set.
     pub brakes: Brakes,
 }
@@ -46,9 +57,11 @@ impl Default for Policy {
             special_ranges: Vec::new(),
             endpoints: EndpointSource::default(),
             agree: None,
-            approve: None,
             lag_blocks: 30,
+            max_clock_difference_seconds: 300,
             max_addresses_per_prep: 8,
+            max_addresses: 2000,
+            names: NamePolicy::default(),
             brakes: Brakes::default(),
         }
     }
@@ -85,16 +98,22 @@ impl Default for Ports {
     }
 }
 
-/// One line of the operator's own allow list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PolicyAllow {
-    /// Which guarded ports.
-    pub purpose: Purpose,
-    /// From where.
-    pub network: IpNet,
-    /// Why: shown wherever the address is explained.
-    pub comment: String,
+impl Policy {
+    /// The deny lines in force at `now`.
+    pub fn denies(&self, now: Timestamp) -> impl Iterator<Item = &PolicyDeny> {
+        self.deny.iter().filter(move |line| line.until.is_none_or(|until| now < until))
+    }
+
+    /// The allow lines in force at `now`.
+    pub fn allows(&self, now: Timestamp) -> impl Iterator<Item = &PolicyAllow> {
+        self.allow.iter().filter(move |line| line.until.is_none_or(|until| now < until))
+    }
+
+    /// When the next allow or deny line after `now` ends by itself.
+    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let ends = self.allow.iter().map(|line| line.until).chain(self.deny.iter().map(|line| line.until));
+        ends.flatten().filter(|until| now < *until).min()
+    }
 }
 
 /// How far the list may move the validator set, at once and within a window of time. Beyond it the last good set stays in force and an alarm says so.
