@@ -13,6 +13,6 @@ pub mod source;
 mod tls;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
-pub use network::{Network, ScoreAddress, ScoreError};
+pub use network::{Network, Preset, PresetError, ScoreAddress, ScoreError};
 pub use resolve::Names;
 pub use source::{Source, SourceError, SourceKind};
