@@ -1,6 +1,6 @@
 //! A controller and its agents as the values they hold, moved by the same functions the programs call.
 
-use crate::world::{Manner, Step};
+use crate::world::{Manner, NameServer, Step};
 use picket_agent::{
     decide::judge,
     guard::{Guard, GuardRules},
@@ -9,19 +9,23 @@ use picket_agent::{
 use picket_api::ConfigAnswer;
 use picket_firewall::{HostFacts, lower};
 use picket_model::{
-    Brakes, Grade, Lookups, MeshId, Node, NodeConfig, NodeId, NodeRole, NodeState, Observation, ObservedValidator,
-    Orders, OverlayPrefixes, Policy, PrepId, Purpose, Timestamp, ValidatorSet, WireGuardPublicKey,
+    Brakes, Denied, DnsName, Grade, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole,
+    NodeState, Observation, ObservedValidator, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp,
+    Validator, ValidatorSet, WireGuardPublicKey,
 };
-use picket_plan::{MergeInput, MergeMemory, Merged, Plan, PlanInput, Severity, lint, merge, overlay, plan};
+use picket_plan::{MergeInput, MergeMemory, Merged, Plan, PlanInput, Severity, lint, merge, names_due, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
 
 pub(crate) const MAX_REMOVED: usize = 3;
 /// Size of the list at the beginning.
 const FIRST: u8 = 20;
+/// Of those, how many have names.
+const NAMED: u8 = 8;
 /// How many sources are asked.
 pub(crate) const SOURCES: u8 = 3;
 /// Polls are far apart, so that the brakes' window moves on.
@@ -39,6 +43,10 @@ pub(crate) struct Mesh {
     polls: i64,
     /// Which source is not to be trusted now, and how.
     dishonest: (u8, Manner),
+    name_server: NameServer,
+    /// Names that came due.
+    names: BTreeSet<DnsName>,
+    orders: Orders,
     validators: ValidatorSet,
     memory: MergeMemory,
     nodes: BTreeMap<NodeId, Node>,
@@ -71,6 +79,9 @@ impl Mesh {
             height: 100,
             polls: 0,
             dishonest: (0, Manner::Honest),
+            name_server: NameServer::Honest,
+            names: BTreeSet::new(),
+            orders: Orders::default(),
             validators: ValidatorSet::default(),
             memory: MergeMemory::default(),
             nodes: BTreeMap::new(),
@@ -80,6 +91,7 @@ impl Mesh {
             ever: BTreeSet::new(),
         };
         (0..FIRST).for_each(|number| mesh.register(number, &format!("5.0.0.{number}:7100")));
+        (0..NAMED).for_each(|number| mesh.register(number, &format!("node-{number}.example.com:7100")));
         mesh.first_chain = mesh.chain.clone();
         mesh.poll(true);
         mesh
@@ -104,6 +116,10 @@ impl Mesh {
             }
             Step::LoseAll => self.chain.clear(),
             Step::Hostile(number) => self.register(number, "10.0.0.1:7100"),
+            Step::RegisterName(number) => self.register(number, &format!("node-{number}.example.com:7100")),
+            Step::TurnNames(manner) => self.name_server = manner,
+            Step::Deny(number) => self.deny(prep(number)),
+            Step::Freeze(frozen) => self.freeze(frozen),
             Step::Poll => self.poll(true),
             Step::Silence => self.poll(false),
             Step::Turn { source, manner } => self.dishonest = (source, manner),
@@ -120,6 +136,8 @@ impl Mesh {
                 self.plan = through_json(&self.plan);
                 self.validators = through_json(&self.validators);
                 self.memory = through_json(&self.memory);
+                self.orders = through_json(&self.orders);
+                self.policy = through_json(&self.policy);
                 self.nodes = through_json(&self.nodes);
                 self.replan();
             }
@@ -157,7 +175,9 @@ impl Mesh {
         for (id, agent) in self.agents.iter().filter(|(id, _)| self.nodes[*id].is_active()) {
             let held = agent.held.as_ref().unwrap();
             prop_assert!(held.same_content(&plan.nodes[id]), "{id} lags");
-            let wanted: BTreeSet<IpAddr> = self.validators.iter().flat_map(|v| v.addresses.iter().copied()).collect();
+            let denied = |v: &&Validator| self.policy.deny.iter().any(|line| line.whom == Denied::Prep(v.prep));
+            let wanted: BTreeSet<IpAddr> =
+                self.validators.iter().filter(|v| !denied(v)).flat_map(|v| v.addresses.iter().copied()).collect();
             let allowed: BTreeSet<IpAddr> =
                 held.firewall.allowed(Purpose::P2p).0.keys().map(|net| net.addr()).collect();
             prop_assert_eq!(&allowed, &wanted);
@@ -192,28 +212,81 @@ impl Mesh {
         let seen: Vec<Observation> = (0..SOURCES).filter(|_| answered).filter_map(|n| self.answer(n)).collect();
         let honest: Vec<Observation> =
             (0..SOURCES).filter(|n| answered && *n != self.dishonest.0).filter_map(|n| self.answer(n)).collect();
-        let merged = self.merged(&seen);
+        let lookups = self.look_up();
+        let merged = self.merged(&seen, &lookups);
         let addresses = |set: &ValidatorSet| -> BTreeMap<PrepId, BTreeSet<IpAddr>> {
             set.iter().map(|validator| (validator.prep, validator.addresses.clone())).collect()
         };
-        let by_honest = self.merged(&honest);
+        let by_honest = self.merged(&honest, &lookups);
         assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{:?} moved the set", self.dishonest);
-        (self.validators, self.memory) = (merged.set, merged.memory);
+        assert_eq!(merged.names, by_honest.names, "{:?} has names looked up", self.dishonest);
+        self.check_names(&merged.set);
+        assert!(self.orders.hold.is_none() || merged.set == self.validators, "a frozen set changed");
+        (self.validators, self.memory, self.names) = (merged.set, merged.memory, merged.names);
         self.ever.extend(self.validators.iter().flat_map(|validator| validator.addresses.iter().copied()));
         self.replan();
     }
 
-    fn merged(&self, seen: &[Observation]) -> Merged {
+    /// However names turn, few validators are elsewhere by them, and none is in many places.
+    fn check_names(&self, next: &ValidatorSet) {
+        let elsewhere = |old: &&Validator| {
+            let new = next.0.get(&old.prep).filter(|new| new.endpoint == old.endpoint);
+            !old.addresses.is_empty() && new.is_some_and(|new| new.addresses != old.addresses)
+        };
+        let moved = self.validators.iter().filter(elsewhere).count();
+        assert!(moved <= self.policy.names.max_readdressed, "{:?} moved {moved}", self.name_server);
+        let most = next.iter().map(|validator| validator.addresses.len()).max().unwrap_or(0);
+        assert!(most <= self.policy.max_addresses_per_prep, "{:?}: {most} addresses", self.name_server);
+    }
+
+    /// What the name server says of the names that are due.
+    fn look_up(&self) -> Lookups {
+        let due = names_due(&self.memory, &self.names, self.now());
+        let answer = |name: DnsName| {
+            let number = name.as_str()["node-".len()..].split('.').next().unwrap().parse::<u8>().unwrap();
+            let turn = u8::try_from(self.polls % 250).unwrap();
+            let addresses: Vec<Ipv4Addr> = match self.name_server {
+                NameServer::Honest => vec![Ipv4Addr::new(5, 0, 2, number)],
+                NameServer::Fails => return (name, Err("no answer".to_owned())),
+                NameServer::Turns => vec![Ipv4Addr::new(5, 0, 3 + turn, number)],
+                NameServer::Floods => (0..16).map(|last| Ipv4Addr::new(5, 1 + number, turn, last)).collect(),
+                NameServer::Private => vec![Ipv4Addr::new(10, 0, 0, number)],
+            };
+            let addresses = addresses.into_iter().map(IpAddr::from).collect();
+            (name, Ok(NameAnswer { addresses, surplus: 0, time_to_live: Duration::ZERO }))
+        };
+        due.into_iter().map(answer).collect()
+    }
+
+    fn deny(&mut self, prep: PrepId) {
+        let before = self.policy.deny.len();
+        self.policy.deny.retain(|line| line.whom != Denied::Prep(prep));
+        if self.policy.deny.len() == before {
+            self.policy.deny.push(PolicyDeny { whom: Denied::Prep(prep), comment: "rogue".into(), until: None });
+        }
+        self.replan();
+    }
+
+    fn freeze(&mut self, frozen: bool) {
+        let (by, at) = ("op-1".parse().unwrap(), self.now());
+        self.orders.hold = frozen.then(|| HoldOrder { comment: "incident".into(), by, at, until: None });
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS)
+    }
+
+    fn merged(&self, seen: &[Observation], lookups: &Lookups) -> Merged {
         merge(&MergeInput {
             previous: &self.validators,
             memory: &self.memory,
             seen,
             sources: usize::from(SOURCES),
             advertised: &[],
-            lookups: &Lookups::new(),
+            lookups,
             policy: &self.policy,
-            orders: &Orders::default(),
-            now: Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS),
+            orders: &self.orders,
+            now: self.now(),
         })
     }
 
@@ -222,8 +295,8 @@ impl Mesh {
         let mut answer = Observation {
             source: format!("s-{number}").parse().unwrap(),
             height: self.height,
-            seen_at: Timestamp::from_millis(0),
-            block_time: None,
+            seen_at: self.now(),
+            block_time: Some(self.now()),
             entries: self.chain.clone(),
             refused: Vec::new(),
             doubted: BTreeMap::new(),
@@ -246,6 +319,16 @@ impl Mesh {
             }
             Manner::Flaps if self.polls % 2 == 0 => answer.entries.clear(),
             Manner::Flaps => {}
+            Manner::StandsStill => {
+                answer.block_time = Some(Timestamp::default());
+                answer.entries.clear();
+            }
+            Manner::NamesMany => {
+                let names = (0..250u8).map(|n| format!("node-{n}.example.org:7100").parse().unwrap());
+                for (entry, name) in answer.entries.values_mut().zip(names) {
+                    entry.endpoint = name;
+                }
+            }
             Manner::Doubts => {
                 answer.doubted = self.first_chain.keys().map(|prep| (*prep, None)).collect();
                 answer.entries.clear();
@@ -263,7 +346,7 @@ impl Mesh {
             validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
             parent: self.plan.as_ref(),
-            now: Timestamp::from_millis(self.polls * BETWEEN_POLLS_MS),
+            now: self.now(),
         };
         let next = plan(&input);
         let errors: Vec<_> = lint(&next, &input).into_iter().filter(|f| f.severity == Severity::Error).collect();

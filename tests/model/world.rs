@@ -16,6 +16,14 @@ pub(crate) enum Step {
     LoseAll,
     /// A registrant puts an address there that no public host has.
     Hostile(u8),
+    /// A validator registers by a name; or moves to it.
+    RegisterName(u8),
+    /// The name server turns so.
+    TurnNames(NameServer),
+    /// The operator denies a P-Rep, or no longer.
+    Deny(u8),
+    /// The operator freezes the set, or no longer.
+    Freeze(bool),
     /// The controller asks the chain.
     Poll,
     /// The controller asks and nobody answers.
@@ -57,6 +65,25 @@ pub(crate) enum Manner {
     Flaps,
     /// It lists all who were ever there, in a form that cannot be read.
     Doubts,
+    /// Its chain stands still, and it says that there are no validators.
+    StandsStill,
+    /// It names thousands of names that nobody else has.
+    NamesMany,
+}
+
+/// What the name server does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameServer {
+    /// Each name has its own address.
+    Honest,
+    /// No name resolves.
+    Fails,
+    /// Every name gives another address of its own at each lookup.
+    Turns,
+    /// Every name gives sixteen others of a thousand at each lookup.
+    Floods,
+    /// Every name is at home.
+    Private,
 }
 
 /// Any step; polls and hearing most often, as in life.
@@ -69,6 +96,10 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|sentry| Step::Join { sentry }),
         1 => any::<u8>().prop_map(Step::Revoke),
         1 => (0..40u8).prop_map(Step::Hostile),
+        2 => (0..40u8).prop_map(Step::RegisterName),
+        2 => name_server().prop_map(Step::TurnNames),
+        1 => (0..40u8).prop_map(Step::Deny),
+        1 => any::<bool>().prop_map(Step::Freeze),
         3 => (0..SOURCES, manner()).prop_map(|(source, manner)| Step::Turn { source, manner }),
         1 => Just(Step::LoseHalf),
         1 => Just(Step::LoseAll),
@@ -90,5 +121,17 @@ fn manner() -> impl Strategy<Value = Manner> {
         Manner::Leaps,
         Manner::Flaps,
         Manner::Doubts,
+        Manner::StandsStill,
+        Manner::NamesMany,
+    ])
+}
+
+fn name_server() -> impl Strategy<Value = NameServer> {
+    prop::sample::select(vec![
+        NameServer::Honest,
+        NameServer::Fails,
+        NameServer::Turns,
+        NameServer::Floods,
+        NameServer::Private,
     ])
 }

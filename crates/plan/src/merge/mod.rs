@@ -17,7 +17,7 @@ use addresses::{Found, Lookup, remember};
 use ballot::{Ballot, Candidate, Votes, permitted};
 use brakes::brake;
 use heights::comparable;
-use names::{hold_readdressed, take_lookups};
+use names::{findings as name_findings, hold_readdressed, take_lookups};
 use picket_model::{
     Advertised, DnsName, EndpointSource, Host, Lookups, Observation, Orders, P2pEndpoint, Policy, PrepId, Provenance,
     Refused, SourceId, Timestamp, Validator, ValidatorSet,
@@ -60,6 +60,8 @@ pub struct Merged {
     pub findings: Vec<Finding>,
     /// Height of the newest answer.
     pub height: Option<u64>,
+    /// The names to be looked up, as they come due.
+    pub names: BTreeSet<DnsName>,
     /// To be given to the next merge.
     pub memory: MergeMemory,
 }
@@ -95,9 +97,14 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
             input.sources
         );
         let (set, held) = (previous.clone(), Some(Held::without_list(FindingKind::NoQuorum, reason)));
-        return Merged { set, refused, held, findings, height, memory };
+        let names = names_in_use(previous, &ballot, needed, policy, &memory);
+        findings.extend(name_findings(&memory, &names, &policy.names, now));
+        return Merged { set, refused, held, findings, height, names, memory };
     }
 
+    let names = names_in_use(previous, &ballot, needed, policy, &memory);
+    findings.extend(name_findings(&memory, &names, &policy.names, now));
+    memory.names.retain(|name, _| names.contains(name));
     let lookup = Lookup { policy, memory: &memory, now };
     let mut set = ValidatorSet::default();
     for (prep, listed) in &ballot.listed {
@@ -128,7 +135,7 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
     }
 
     if let Some(held) = brake(previous, &set, policy, input.orders, now, &mut memory) {
-        return Merged { set: previous.clone(), refused, held: Some(held), findings, height, memory };
+        return Merged { set: previous.clone(), refused, held: Some(held), findings, height, names, memory };
     }
     for validator in previous.iter().filter(|validator| !set.0.contains_key(&validator.prep)).collect::<Vec<_>>() {
         let since = validator.absent_since.unwrap_or(now);
@@ -141,10 +148,30 @@ pub fn merge(input: &MergeInput<'_>) -> Merged {
     findings.extend(hold_readdressed(previous, &mut set, policy, now, &mut memory));
     let nodes: BTreeSet<_> = set.iter().map(|validator| validator.node_address).collect();
     memory.advertised.retain(|node, _| nodes.contains(node));
-    let used = names_in(input.seen, input.advertised, policy);
-    findings.extend(names::findings(&memory, &used, &policy.names, now));
-    memory.names.retain(|name, _| used.contains(name));
-    Merged { set, refused, held: None, findings, height, memory }
+    Merged { set, refused, held: None, findings, height, names, memory }
+}
+
+/// Names of the set in force and of entries that enough sources agree on, registered and advertised: a source that names
+/// thousands by itself makes us look up none of them.
+fn names_in_use(
+    previous: &ValidatorSet,
+    ballot: &Ballot<'_>,
+    needed: usize,
+    policy: &Policy,
+    memory: &MergeMemory,
+) -> BTreeSet<DnsName> {
+    let agreed =
+        ballot.candidates.keys().filter_map(|prep| agreed(ballot, prep, needed)).map(|(candidate, _)| candidate);
+    let known = previous.iter().map(|validator| (&validator.endpoint, validator.node_address));
+    let mut names = BTreeSet::new();
+    for (endpoint, node) in agreed.chain(known) {
+        names.extend(name_of(endpoint).cloned());
+        if policy.endpoints != EndpointSource::Chain {
+            let seen = memory.advertised.get(&node).into_iter().flat_map(|sighting| sighting.endpoints.keys());
+            names.extend(seen.filter_map(name_of).cloned());
+        }
+    }
+    names
 }
 
 /// The endpoint that most sources agree on, if those are enough.

@@ -84,8 +84,8 @@ fn kinds(merged: &Merged) -> Vec<FindingKind> {
 #[test]
 fn a_name_means_its_public_addresses() {
     let mut rounds = Rounds::new(1);
-    assert_eq!(names_in(&seen(1), &[], &rounds.policy), BTreeSet::from([name(0)]));
     let first = rounds.round(Lookups::new());
+    assert_eq!(first.names, BTreeSet::from([name(0)]));
     assert_eq!((rounds.of(0).len(), kinds(&first)), (0, vec![FindingKind::NameUnresolved]), "not looked up yet");
     let next = rounds.round(gives(&["5.9.9.9", "127.0.0.1"]));
     assert_eq!((rounds.of(0), kinds(&next)), (vec!["5.9.9.9".to_owned()], vec![]));
@@ -201,10 +201,32 @@ fn lookups_come_due_by_their_time_to_live_within_the_policy() {
 }
 
 #[test]
+fn a_source_that_names_thousands_by_itself_has_none_looked_up() {
+    let mut lie = list(5);
+    lie.extend((5..2000).map(|number| super::tests::entry(number, &format!("{}:7100", name(number)))));
+    let seen = [said("s-0", 100, list(5)), said("s-1", 100, list(5)), said("s-2", 100, lie)];
+    let (before, policy) = (validators(5), policy());
+    let next = merge(&MergeInput { sources: 3, ..input(&before, &seen, &policy) });
+    assert_eq!((next.names, next.set.len()), (BTreeSet::new(), 5));
+}
+
+#[test]
+fn names_of_a_held_list_are_looked_up_and_those_in_force_stay_known() {
+    let mut rounds = Rounds::new(1);
+    rounds.round(gives(&["5.9.9.9"]));
+    rounds.policy.brakes.min_size = 10;
+    rounds.named = 2;
+    let held = rounds.later(MINUTE, Lookups::from([(name(1), answer([Ipv4Addr::new(5, 9, 9, 8)], 60))]));
+    assert_eq!((held.held.is_some(), held.names), (true, BTreeSet::from([name(0), name(1)])));
+    assert_eq!((rounds.of(0), rounds.memory.names.len()), (vec!["5.9.9.9".to_owned()], 2));
+}
+
+#[test]
 fn names_out_of_use_are_forgotten() {
     let mut rounds = Rounds::new(1);
     rounds.round(gives(&["5.9.9.9"]));
     rounds.named = 0;
+    rounds.round(Lookups::new());
     rounds.round(Lookups::new());
     assert_eq!(rounds.memory.names, BTreeMap::new());
 }
