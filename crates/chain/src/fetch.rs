@@ -3,7 +3,7 @@
 
 use crate::{
     fixed::{self, ListError},
-    icon::{self, AnswerError, request},
+    icon::{self, AnswerError, Expected, request},
     network::Network,
     source::{Source, SourceKind},
     tls,
@@ -29,7 +29,8 @@ pub struct FetchLimits {
 }
 
 impl Default for FetchLimits {
-    /// 3 s, 10 s, 4 MiB: mainnet's whole list is about 115 KB (155 P-Reps of some 730 bytes).
+    /// 3 s, 10 s, 4 MiB: mainnet's whole list is about 115 KB (155 P-Reps of some 730 bytes), and a block has at most 1 MiB
+    /// of transactions (goloop `chain/config.go`, `ConfigDefaultMaxBlockTxBytes`), which as JSON are less than twice that.
     fn default() -> Self {
         Self { connect: Duration::from_secs(3), total: Duration::from_secs(10), body_bytes: 4 << 20 }
     }
@@ -233,11 +234,13 @@ impl Fetcher {
         let refused = |host| FetchError::Status { host, status: status.as_u16(), said: said() };
         match status {
             // goloop answers a single refused request, or a refused batch, with 400 and a JSON-RPC error.
-            StatusCode::OK | StatusCode::BAD_REQUEST => match icon::parse(source.id(), network.nid, &body, now) {
-                Err(AnswerError::NotJson { .. }) if status != StatusCode::OK => Err(refused(host)),
-                Err(reason) => Err(FetchError::Answer { host, reason }),
-                Ok(observation) => Ok(observation),
-            },
+            StatusCode::OK | StatusCode::BAD_REQUEST => {
+                match icon::parse(source.id(), Expected { nid: network.nid, height }, &body, now) {
+                    Err(AnswerError::NotJson { .. }) if status != StatusCode::OK => Err(refused(host)),
+                    Err(reason) => Err(FetchError::Answer { host, reason }),
+                    Ok(observation) => Ok(observation),
+                }
+            }
             StatusCode::NOT_FOUND if body.starts_with(b"No channel") => Err(FetchError::NoChannel { host }),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Err(FetchError::Busy { host, status: status.as_u16(), said: said(), retry_after })

@@ -31,6 +31,20 @@ async fn a_list_is_fetched_and_its_change_seen() {
 }
 
 #[tokio::test]
+async fn a_list_comes_with_the_endpoints_clock_and_from_the_height_asked_for() {
+    let (fake, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
+    let fetcher = Fetcher::with_roots(FetchLimits::default(), RootCertStore::empty()).unwrap();
+    let source = Source::new(&format!("http://{address}")).unwrap();
+    let at = async |height| fetcher.observe(&source, &Network::mainnet(), Some(height), NOW).await;
+    let seen = at(30_642_672).await.unwrap();
+    assert!(seen.block_time.unwrap() > NOW, "{:?}", seen.block_time);
+    assert_eq!(seen.height, 30_642_672);
+    fake.next_block();
+    let error = at(30_642_672).await.unwrap_err().to_string();
+    assert!(error.contains("-31004") && error.contains("PrunedBlock"), "{error}");
+}
+
+#[tokio::test]
 async fn a_hostile_registration_costs_only_itself() {
     let (fake, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
     let prep = *observe(&format!("http://{address}")).await.unwrap().entries.keys().next().unwrap();

@@ -11,6 +11,8 @@ use thiserror::Error;
 
 /// Most entries read from one answer; mainnet had 155 active P-Reps in 2023.
 pub const MOST_ENTRIES: usize = 5000;
+/// Characters of a P-Rep's name that are kept.
+const LONGEST_NAME: usize = 64;
 /// Characters of somebody else's text that are kept in an error or a reason.
 const LONGEST_QUOTE: usize = 120;
 /// JSON-RPC: no such method (goloop `server/jsonrpc/error.go`).
@@ -64,6 +66,20 @@ pub enum AnswerError {
         /// What stands there, shortened.
         found: String,
     },
+    /// The list is of another block than the one asked for.
+    #[error("the answer is of height {found}, though {asked} was asked for: the endpoint reads no past blocks")]
+    OtherHeight {
+        /// Height asked for.
+        asked: u64,
+        /// Height of the answer.
+        found: u64,
+    },
+    /// No time in the last block, or not a number: the endpoint's clock cannot be checked.
+    #[error("the last block has no valid time_stamp in microseconds, found {found:?}")]
+    BlockTime {
+        /// What stands there, shortened.
+        found: String,
+    },
     /// No list in the answer.
     #[error("the answer has no list `preps`")]
     NoPreps,
@@ -78,16 +94,27 @@ pub enum AnswerError {
     },
 }
 
-/// Reads one answer. `expected_nid` is the chain id the operator wants (ICON mainnet: 1), `seen_at` goes into the result.
+/// What an answer must fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Chain id the operator wants (ICON mainnet: 1).
+    pub nid: u64,
+    /// Height that was asked for; without one, whatever block is the last.
+    pub height: Option<u64>,
+}
+
+/// Reads one answer; `seen_at` goes into the result.
 ///
-/// A bad entry does not spoil the others: it becomes a [`Refused`] with its reason. A P-Rep named more than once is
+/// What the firewall hangs on is read strictly: address, node address, endpoint, grade, status, penalty. A name, the jail
+/// flags and the power are for people: one that cannot be read, such as an amount below zero or beyond 128 bits, is left
+/// out and costs nobody the entry. A bad entry does not spoil the others: it becomes a [`Refused`] with its reason. A P-Rep named more than once is
 /// refused in every copy, so that the order of entries does not matter.
 ///
 /// # Errors
 /// An [`AnswerError`] where the answer as a whole cannot be used.
 pub fn parse(
     source: &SourceId,
-    expected_nid: u64,
+    expected: Expected,
     body: &[u8],
     seen_at: Timestamp,
 ) -> Result<Observation, AnswerError> {
@@ -100,21 +127,25 @@ pub fn parse(
         },
         _ => return Err(AnswerError::NotJsonRpc { start: start(body) }),
     };
-    check_chain(result(members, request::NETWORK_INFO, "icx_getNetworkInfo"), expected_nid)?;
+    check_chain(result(members, request::NETWORK_INFO, "icx_getNetworkInfo"), expected.nid)?;
     let list = result(members, request::PREPS, "icx_call getPReps")?;
 
     let height = read_height(list.get("blockHeight"))?;
+    if let Some(asked) = expected.height.filter(|asked| *asked != height) {
+        return Err(AnswerError::OtherHeight { asked, found: height });
+    }
     let preps = list.get("preps").and_then(Value::as_array).ok_or(AnswerError::NoPreps)?;
     match preps.len() {
         0 => return Err(AnswerError::EmptyPreps),
         found if found > MOST_ENTRIES => return Err(AnswerError::TooMany { found }),
         _ => {}
     }
+    let block = result(members, request::LAST_BLOCK, "icx_getLastBlock")?;
     let mut observation = Observation {
         source: source.clone(),
         height,
         seen_at,
-        block_time: None,
+        block_time: Some(read_block_time(block.get("time_stamp"))?),
         entries: BTreeMap::new(),
         refused: Vec::new(),
         doubted: BTreeMap::new(),
@@ -153,6 +184,15 @@ fn read_height(value: Option<&Value>) -> Result<u64, AnswerError> {
         .and_then(|height| i64::try_from(height).ok())
         .and_then(|height| u64::try_from(height).ok())
         .ok_or_else(|| AnswerError::Height { found: value.map_or_else(|| "nothing".to_owned(), quote) })
+}
+
+/// Unlike all others, numbers in blocks are JSON's own; the time is in microseconds (goloop `block/blockv2.go`).
+fn read_block_time(value: Option<&Value>) -> Result<Timestamp, AnswerError> {
+    value
+        .and_then(Value::as_u64)
+        .and_then(|micros| i64::try_from(micros / 1000).ok())
+        .map(Timestamp::from_millis)
+        .ok_or_else(|| AnswerError::BlockTime { found: value.map_or_else(|| "nothing".to_owned(), quote) })
 }
 
 fn rpc_error(error: &Value) -> AnswerError {
@@ -233,13 +273,13 @@ fn read_entry(value: &Value) -> Result<ObservedValidator, EntryError> {
     let node_address = if entry.contains_key("nodeAddress") { text(entry, "nodeAddress")? } else { address };
     Ok(ObservedValidator {
         prep,
-        name: String::new(),
+        name: entry.get("name").and_then(Value::as_str).unwrap_or_default().chars().take(LONGEST_NAME).collect(),
         node_address: node_address.parse().map_err(|reason| EntryError::Address { field: "nodeAddress", reason })?,
         grade,
         endpoint: text(entry, "p2pEndpoint")?.parse().map_err(EntryError::Endpoint)?,
         penalty: optional_number(entry, "penalty")?.unwrap_or_default(),
-        jail_flags: optional_number(entry, "jailFlags")?,
-        power: optional_number(entry, "power")?,
+        jail_flags: optional_number(entry, "jailFlags").unwrap_or_default(),
+        power: optional_number(entry, "power").unwrap_or_default(),
     })
 }
 

@@ -3,4 +3,4 @@
 pub mod answer;
 pub mod request;
 
-pub use answer::{AnswerError, parse};
+pub use answer::{AnswerError, Expected, parse};

@@ -10,6 +10,7 @@ const MAINNET_2020_PENALTY: &str = include_str!("../../../../../tests/fixtures/i
 const GOLOOP: &str = include_str!("../../../../../tests/fixtures/icon/goloop-1.4.4.json");
 const HOSTILE: &str = include_str!("../../../../../tests/fixtures/icon/hostile.json");
 
+const MAINNET: Expected = Expected { nid: 1, height: None };
 const OWNER: &str = "hx0b047c751658f7ce1b2595da34d57a0e7dad357d";
 const NODE: &str = "hx9c63f73d3c564a54d0eed84f90718b1ebed16f09";
 
@@ -111,10 +112,55 @@ fn a_bad_entry_does_not_spoil_the_others() {
     check("grade", Some(json!(0)), r#"grade is "0", not a number this field can have"#);
     check("status", Some(json!("0x1")), "status is 0x1, not active");
     check("penalty", Some(json!("0x100")), r#"penalty is "0x100", not a number this field can have"#);
-    check("jailFlags", Some(json!("0x01")), r#"jailFlags is "0x01", not a number this field can have"#);
-    for bad in ["-0x1", "0x", "", "1", "0X1", "0xA", "0x+1", "0x1\n", &format!("0x1{}", "0".repeat(32))] {
-        check("power", Some(json!(bad)), &format!("power is {bad:?}, not a number this field can have"));
+    for bad in ["-0x1", "0x", "", "1", "0X1", "0xA", "0x+1", "0x1\n", "0x01", &format!("0x1{}", "0".repeat(32))] {
+        check("penalty", Some(json!(bad)), &format!("penalty is {bad:?}, not a number this field can have"));
+        check("status", Some(json!(bad)), &format!("status is {bad:?}, not a number this field can have"));
     }
+}
+
+#[test]
+fn what_is_for_people_costs_nobody_the_entry() {
+    let read = |field: &str, value: Value| {
+        let mut odd = entry(1);
+        odd[field] = value;
+        let seen = parsed(&answer(&[odd])).unwrap();
+        assert!(seen.refused.is_empty(), "{seen:?}");
+        seen.entries.into_values().next().unwrap()
+    };
+    let beyond_128_bits = format!("0x1{}", "0".repeat(32));
+    for bad in [json!("-0x1"), json!(beyond_128_bits), json!("1"), json!(1), json!(null), json!({})] {
+        assert_eq!(read("power", bad.clone()).power, None, "{bad}");
+        assert_eq!(read("jailFlags", bad.clone()).jail_flags, None, "{bad}");
+        assert_eq!(read("delegated", bad.clone()).endpoint.to_string(), "192.0.2.1:7100", "{bad}");
+    }
+    // Mainnet's supply is some 10^27 loop, 90 bits; other networks may have more.
+    assert_eq!(read("power", json!("0x1000000000000000000000000")).power, Some(1 << 96));
+    for no_text in [json!(7), json!(null), json!(["a"])] {
+        assert_eq!(read("name", no_text).name, "");
+    }
+    assert_eq!(read("name", json!("ICON\u{1b}[2J\n네트워크")).name, "ICON\u{1b}[2J\n네트워크");
+    assert_eq!(read("name", json!("é".repeat(10_000))).name, "é".repeat(64));
+}
+
+#[test]
+fn entries_of_icon_1_0_are_taken() {
+    // iconservice 1.8.10: a P-Rep that never made a block has -0x1, and neither power nor lastHeight is there.
+    let mut old = entry(1);
+    for (field, value) in [
+        ("stake", "0x0"),
+        ("unvalidatedSequenceBlocks", "0x0"),
+        ("lastGenerateBlockHeight", "-0x1"),
+        ("irep", "0xa968163f0a57b400000"),
+        ("blockHeight", "0x1"),
+        ("txIndex", "0x0"),
+        ("status", "0x0"),
+        ("penalty", "0x0"),
+        ("delegated", "0x33b2e3c9fd0803ce8000000"),
+    ] {
+        old[field] = json!(value);
+    }
+    let seen = parsed(&answer(&[old])).unwrap();
+    assert_eq!((seen.entries.len(), seen.refused.len()), (1, 0));
 }
 
 #[test]
@@ -220,6 +266,54 @@ fn lists_that_cannot_be_used_are_named() {
 }
 
 #[test]
+fn a_list_as_long_as_goloop_could_send_is_read_and_one_of_ten_thousand_is_not() {
+    let entries = |count: u32| -> Vec<Value> {
+        (0..count)
+            .map(|n| json!({"address": format!("hx{n:040x}"), "p2pEndpoint": "192.0.2.1:7100", "grade": "0x2"}))
+            .collect()
+    };
+    assert_eq!(parsed(&answer(&entries(5000))).unwrap().entries.len(), 5000);
+    assert_eq!(parsed(&answer(&entries(10_000))), Err(AnswerError::TooMany { found: 10_000 }));
+}
+
+#[test]
+fn a_list_of_another_block_than_asked_for_is_not_taken() {
+    let ask = |height| {
+        let body = answer(&[entry(1)]).to_string();
+        parse(&source(), Expected { nid: 1, height }, body.as_bytes(), Timestamp::default()).map(|seen| seen.height)
+    };
+    assert_eq!((ask(None), ask(Some(16))), (Ok(16), Ok(16)));
+    assert_eq!(ask(Some(15)), Err(AnswerError::OtherHeight { asked: 15, found: 16 }));
+    let text = ask(Some(17)).unwrap_err().to_string();
+    assert_eq!(text, "the answer is of height 16, though 17 was asked for: the endpoint reads no past blocks");
+}
+
+#[test]
+fn the_last_block_tells_the_endpoints_clock() {
+    let with_block = |block: Value| {
+        let mut answer = answer(&[entry(1)]);
+        answer[2] = block;
+        parsed(&answer).map(|seen| seen.block_time).map_err(|error| error.to_string())
+    };
+    let with_time = |time: Value| with_block(json!({"result": {"height": 17, "time_stamp": time}, "id": 3}));
+    assert_eq!(with_time(json!(1_714_820_999_601_591_u64)), Ok(Some(Timestamp::from_millis(1_714_820_999_601))));
+    for (time, found) in [
+        (json!("0x6179ee088ddb7"), "0x6179ee088ddb7"),
+        (json!(-1), "-1"),
+        (json!(1.5e15), "1500000000000000.0"),
+        (json!(null), "null"),
+    ] {
+        let expect = format!("the last block has no valid time_stamp in microseconds, found {found:?}");
+        assert_eq!(with_time(time), Err(expect));
+    }
+    let nothing = "the last block has no valid time_stamp in microseconds, found \"nothing\"";
+    assert_eq!(with_block(json!({"result": {}, "id": 3})), Err(nothing.to_owned()));
+    assert_eq!(with_block(json!({"id": 3})), Err("the batch has no answer to icx_getLastBlock".to_owned()));
+    let refused = json!({"error": {"code": -31004, "message": "NotFound"}, "id": 3});
+    assert_eq!(with_block(refused), Err(r#"the endpoint answers with JSON-RPC error -31004: "NotFound""#.to_owned()));
+}
+
+#[test]
 fn members_are_told_apart_by_id() {
     let mut turned = answer(&[entry(1)]);
     turned.as_array_mut().unwrap().reverse();
@@ -229,7 +323,7 @@ fn members_are_told_apart_by_id() {
 proptest! {
     #[test]
     fn any_bytes_give_an_observation_or_an_error(body in prop::collection::vec(any::<u8>(), 0..2000)) {
-        let _ = parse(&source(), 1, &body, Timestamp::default());
+        let _ = parse(&source(), MAINNET, &body, Timestamp::default());
     }
 
     #[test]
@@ -242,8 +336,8 @@ proptest! {
             let place = place.index(body.len());
             body[place] = byte;
         }
-        let _ = parse(&source(), 1, &body, Timestamp::default());
-        let _ = parse(&source(), 1, &body[..length.index(body.len())], Timestamp::default());
+        let _ = parse(&source(), MAINNET, &body, Timestamp::default());
+        let _ = parse(&source(), MAINNET, &body[..length.index(body.len())], Timestamp::default());
     }
 
     #[test]
@@ -284,7 +378,7 @@ fn any_entry() -> impl Strategy<Value = Value> {
 }
 
 fn check(body: &[u8], expect: &str) {
-    assert_eq!(parse(&source(), 1, body, Timestamp::default()).unwrap_err().to_string(), expect);
+    assert_eq!(parse(&source(), MAINNET, body, Timestamp::default()).unwrap_err().to_string(), expect);
 }
 
 fn observe(fixture: &str) -> Observation {
@@ -293,7 +387,7 @@ fn observe(fixture: &str) -> Observation {
 }
 
 fn parsed(answer: &Value) -> Result<Observation, AnswerError> {
-    parse(&source(), 1, answer.to_string().as_bytes(), Timestamp::default())
+    parse(&source(), MAINNET, answer.to_string().as_bytes(), Timestamp::default())
 }
 
 fn source() -> SourceId {
@@ -301,7 +395,9 @@ fn source() -> SourceId {
 }
 
 fn batch(info: &Value, list: &Value) -> Value {
-    json!([{"jsonrpc": "2.0", "result": info, "id": 1}, {"jsonrpc": "2.0", "result": list, "id": 2}])
+    let block = json!({"height": 16, "time_stamp": 1_714_820_999_601_591_u64});
+    let member = |id: u64, result: &Value| json!({"jsonrpc": "2.0", "result": result, "id": id});
+    json!([member(1, info), member(2, list), member(3, &block)])
 }
 
 fn answer(preps: &[Value]) -> Value {
