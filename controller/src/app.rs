@@ -159,6 +159,7 @@ async fn restored(
         reports: Reports::new(reports),
         connections: Connections::new(),
         push: tasks::push::Push::default(),
+        anew: tasks::judge::Anew::default(),
         counts,
         planning: tokio::sync::Mutex::default(),
         stopping: watch::Sender::new(false),

@@ -1,7 +1,14 @@
 //! What all parts of the controller share: the store, the CA, the wanted state, the reports. Parts, no behaviour of
 //! their own beyond reading them.
 
-use crate::{config::Chain, metrics::Counts, reports::Reports, store::Store, tasks::push::Push, wanted::Wanted};
+use crate::{
+    config::Chain,
+    metrics::Counts,
+    reports::Reports,
+    store::Store,
+    tasks::{judge::Anew, push::Push},
+    wanted::Wanted,
+};
 use picket_http::Connections;
 use picket_model::{MeshId, OverlayPrefixes, Timestamp};
 use picket_pki::Ca;
@@ -36,6 +43,8 @@ pub(crate) struct Controller {
     pub(crate) connections: Connections,
     /// What sources push, and what that wakes.
     pub(crate) push: Push,
+    /// Who wants the list judged anew.
+    pub(crate) anew: Anew,
     /// What is counted.
     pub(crate) counts: Counts,
     /// One plan at a time: who comes second finds what it wanted already planned.
@@ -54,6 +63,13 @@ impl Controller {
     /// What the last plan's lint had to say.
     pub(crate) fn findings(&self) -> MutexGuard<'_, Vec<Finding>> {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the validator list judged anew, with the orders as they are stored by now; returns once a merge that began after
+    /// the call is committed and planned, or after five seconds. Whether it is.
+    #[allow(dead_code, reason = "the calls by which people give orders wait for it")]
+    pub(crate) async fn judge_anew(&self) -> bool {
+        self.anew.ask().await
     }
 
     /// Whether one more failed attempt to join may be written down.

@@ -3,6 +3,7 @@
 
 pub(crate) mod certificate;
 pub(crate) mod expire;
+pub(crate) mod judge;
 pub(crate) mod plan;
 pub(crate) mod poll;
 pub(crate) mod push;

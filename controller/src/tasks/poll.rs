@@ -19,7 +19,6 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::watch,
     task::JoinSet,
     time::{sleep, timeout_at},
 };
@@ -138,6 +137,7 @@ impl Poller {
 pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
     let mut wakes = controller.push.wakes();
     let mut heard = controller.reports.advertised_news();
+    let mut asked = controller.anew.asked();
     loop {
         let began = Instant::now();
         if let Err(error) = run_once(&controller, &mut poller).await {
@@ -149,16 +149,20 @@ pub(crate) async fn run(controller: Arc<Controller>, mut poller: Poller) {
             tokio::select! {
                 () = &mut pause => break,
                 () = &mut woken => break,
-                _ = heard.changed() => again(&controller, &mut poller, &mut heard).await,
+                _ = heard.changed() => {
+                    sleep(GATHER).await;
+                    heard.mark_unchanged();
+                    again(&controller, &mut poller).await;
+                }
+                _ = asked.changed() => again(&controller, &mut poller).await,
             }
         }
     }
 }
 
-/// Merges the last answers once more: a host has said something else about what its goloop's peers advertise.
-async fn again(controller: &Controller, poller: &mut Poller, heard: &mut watch::Receiver<()>) {
-    sleep(GATHER).await;
-    heard.mark_unchanged();
+/// Merges the last answers once more: a host has said something else about what its goloop's peers advertise, or somebody
+/// asked for it.
+async fn again(controller: &Controller, poller: &mut Poller) {
     if let Err(error) = take(controller, poller, Instant::now()).await {
         report("poll", &error);
     }
@@ -182,6 +186,7 @@ pub(crate) async fn run_once(controller: &Controller, poller: &mut Poller) -> Re
 
 /// Takes what the sources answered last, which `arrived` then, and what hosts say now.
 async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) -> Result<(), StoreError> {
+    let began = controller.anew.begin();
     let answers = poller.answers.clone();
     let seen: Vec<Observation> = answers.values().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
     let mut tx = controller.store.read().await?;
@@ -217,6 +222,7 @@ async fn take(controller: &Controller, poller: &mut Poller, arrived: Instant) ->
     if let plan::Planned::Committed(_) = plan::run_once(controller).await? {
         controller.counts.list_to_commit.observe(arrived.elapsed().as_secs_f64());
     }
+    controller.anew.done(began);
     if !seen.is_empty() {
         poller.refresh(names);
     }

@@ -1,0 +1,5 @@
+//! Judging the validator list.
+
+mod anew;
+
+pub(crate) use anew::Anew;
