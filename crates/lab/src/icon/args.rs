@@ -38,7 +38,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         None => None,
     };
     if args.block_seconds > 0 {
-        tokio::spawn(make_blocks(fake.clone(), Duration::from_secs(args.block_seconds)));
+        tokio::spawn(fake.chain().clone().make_blocks(Duration::from_secs(args.block_seconds)));
     }
     fake.serve(listener, control).await.context("serve the fake ICON endpoint")
 }
@@ -61,14 +61,6 @@ pub(super) fn chain(args: &Args) -> anyhow::Result<ChainState> {
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
-}
-
-async fn make_blocks(fake: FakeIcon, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    loop {
-        ticks.tick().await;
-        fake.next_block();
-    }
 }
 
 fn endpoint(text: &str) -> Result<(PrepId, String), String> {

@@ -25,7 +25,12 @@ pub enum FixtureError {
     Part(&'static str),
 }
 
-/// A chain at one height. It keeps no history, as a node does that prunes everything.
+/// A P-Rep whose registered name is hostile: it would clear a terminal that shows it as it is.
+const HOSTILE_NAME: (usize, &str) = (13, "P-Rep 13\u{1b}[2J\u{1b}[31m");
+/// Penalty for blocks not validated, as goloop counts penalties (`icon/icmodule/types.go`).
+pub(super) const VALIDATION_FAILURE: &str = "0x3";
+
+/// A chain at one height.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChainState {
     /// Chain id.
@@ -41,10 +46,16 @@ pub struct ChainState {
 }
 
 impl ChainState {
-    /// ICON mainnet as it was in February 2021: 100 P-Reps.
+    /// ICON mainnet as it was in February 2021: 100 P-Reps. Their names are made up, and one of them is hostile.
     #[expect(clippy::expect_used, reason = "the fixture is compiled in and read by a test")]
     pub fn mainnet() -> Self {
-        Self::from_answer(MAINNET_LIST).expect("a good fixture")
+        let mut chain = Self::from_answer(MAINNET_LIST).expect("a good fixture");
+        for (number, prep) in (1..).zip(&mut chain.preps) {
+            let (hostile, name) = HOSTILE_NAME;
+            let name = if number == hostile { name.to_owned() } else { format!("P-Rep {number}") };
+            prep.insert("name".to_owned(), name.into());
+        }
+        chain
     }
 
     /// From a whole JSON-RPC answer to `getPReps`, on mainnet's chain id.
@@ -88,6 +99,21 @@ impl ChainState {
     pub fn set_endpoint(&mut self, prep: PrepId, endpoint: &str) -> Option<u64> {
         let entry = self.preps.iter_mut().find(|entry| owner(entry) == Some(prep))?;
         entry.insert("p2pEndpoint".to_owned(), endpoint.into());
+        Some(self.next_block())
+    }
+
+    /// Makes a P-Rep a candidate in mid-term for blocks it did not validate, in a new block; the first sub P-Rep takes the
+    /// place of a main one. Returns the block's height, or `None` where the list has no such P-Rep.
+    pub fn penalise(&mut self, prep: PrepId) -> Option<u64> {
+        let entry = self.preps.iter_mut().find(|entry| owner(entry) == Some(prep))?;
+        let before = entry.insert("grade".to_owned(), "0x2".into());
+        entry.insert("penalty".to_owned(), VALIDATION_FAILURE.into());
+        let graded = |entry: &&mut Prep, grade: &str| entry.get("grade").and_then(Value::as_str) == Some(grade);
+        if before.as_ref().and_then(Value::as_str) == Some("0x0")
+            && let Some(sub) = self.preps.iter_mut().find(|entry| graded(entry, "0x1"))
+        {
+            sub.insert("grade".to_owned(), "0x0".into());
+        }
         Some(self.next_block())
     }
 

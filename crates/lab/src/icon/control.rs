@@ -1,6 +1,6 @@
 //! The fake endpoint's control over HTTP, for a test or a demo in another process: `GET /control/state`,
 //! `PUT /control/behaviour`, `/control/height`, `/control/preps`, `/control/preps/{hx}/endpoint`,
-//! `DELETE /control/preps/{hx}`.
+//! `/control/preps/{hx}/penalty`, `DELETE /control/preps/{hx}`.
 
 use super::{Behaviour, FakeIcon, FakeState, Prep};
 use axum::{
@@ -24,6 +24,7 @@ pub(super) fn router(fake: FakeIcon) -> Router {
         .route("/control/preps", put(preps))
         .route("/control/preps/{prep}", delete(remove))
         .route("/control/preps/{prep}/endpoint", put(endpoint))
+        .route("/control/preps/{prep}/penalty", put(penalty))
         .with_state(fake)
 }
 
@@ -56,6 +57,10 @@ async fn endpoint(
     endpoint: String,
 ) -> Result<Height, NotFound> {
     found(fake.set_endpoint(prep, &endpoint))
+}
+
+async fn penalty(State(fake): State<FakeIcon>, Path(prep): Path<PrepId>) -> Result<Height, NotFound> {
+    found(fake.chain().penalise(prep))
 }
 
 fn found(height: Option<u64>) -> Result<Height, NotFound> {

@@ -1,7 +1,12 @@
 //! The events of the fake chain and how goloop tells of them on a WebSocket (`server/wsevent.go`, and what goloop 1.4.4 was
 //! seen to say). Requests in, messages out; no IO.
 
-use super::{Prep, chain::owner, score};
+use super::{
+    Prep,
+    chain::{VALIDATION_FAILURE, owner},
+    rpc,
+    score::{self, TERM_BLOCKS},
+};
 use picket_model::PrepId;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -17,24 +22,42 @@ pub(super) struct EventLog {
     pub(super) events: BTreeMap<u64, Vec<Event>>,
 }
 
-/// One event of the chain's SCORE, about one P-Rep.
-#[derive(Clone, Copy, Debug)]
+/// One event of the chain's SCORE (goloop `icon/iiss/eventlog.go`).
+#[derive(Clone, Debug)]
 pub(super) struct Event {
     pub(super) signature: &'static str,
-    pub(super) prep: PrepId,
+    /// Arguments by which a client may filter, after the signature.
+    indexed: Vec<String>,
+    data: Vec<String>,
 }
 
 impl Event {
     pub(super) fn set(prep: PrepId) -> Self {
-        Self { signature: "PRepSet(Address)", prep }
+        Self::about("PRepSet(Address)", prep)
     }
 
     pub(super) fn unregistered(prep: PrepId) -> Self {
-        Self { signature: "PRepUnregistered(Address)", prep }
+        Self::about("PRepUnregistered(Address)", prep)
     }
 
     fn registered(prep: PrepId) -> Self {
-        Self { signature: "PRepRegistered(Address)", prep }
+        Self::about("PRepRegistered(Address)", prep)
+    }
+
+    /// With the P-Rep's status, which stays active, and the kind of penalty.
+    pub(super) fn penalised(prep: PrepId) -> Self {
+        let data = vec!["0x0".to_owned(), VALIDATION_FAILURE.to_owned()];
+        Self { signature: "PenaltyImposed(Address,int,int)", indexed: vec![prep.to_string()], data }
+    }
+
+    /// With the term's number and its first and last block.
+    pub(super) fn term_started(start: u64) -> Self {
+        let data = [start / TERM_BLOCKS, start, start + TERM_BLOCKS - 1].map(rpc::hex).to_vec();
+        Self { signature: "TermStarted(int,int,int)", indexed: Vec::new(), data }
+    }
+
+    fn about(signature: &'static str, prep: PrepId) -> Self {
+        Self { signature, indexed: Vec::new(), data: vec![prep.to_string()] }
     }
 }
 
@@ -114,14 +137,15 @@ impl Subscription {
         Ok(Self { kind, filters, logs, progress: progress.filter(|blocks| *blocks > 0), start, next: start })
     }
 
-    /// The messages that are due, and forgets them; whether there may be more at once.
-    pub(super) fn due(&mut self, log: &EventLog) -> (Vec<String>, bool) {
-        let end = log.height.min(self.next.saturating_add(BLOCKS_AT_ONCE));
+    /// The messages that are due by an endpoint at this height, and forgets them; whether there may be more at once.
+    pub(super) fn due(&mut self, log: &EventLog, height: u64) -> (Vec<String>, bool) {
+        let last = log.height.min(height);
+        let end = last.min(self.next.saturating_add(BLOCKS_AT_ONCE));
         let messages = (self.next..=end).flat_map(|height| self.of_block(log, height)).collect();
         if self.next <= end {
             self.next = end + 1;
         }
-        (messages, end < log.height)
+        (messages, end < last)
     }
 
     fn of_block(&self, log: &EventLog, height: u64) -> Vec<String> {
@@ -151,7 +175,9 @@ impl Subscription {
         fields.insert("index".to_owned(), format!("{index:#x}").into());
         fields.insert("events".to_owned(), json!(["0x1"]));
         if self.logs {
-            let log = json!({"scoreAddress": score::ADDRESS, "indexed": [event.signature], "data": [event.prep]});
+            let indexed: Vec<&str> =
+                [event.signature].into_iter().chain(event.indexed.iter().map(String::as_str)).collect();
+            let log = json!({"scoreAddress": score::ADDRESS, "indexed": indexed, "data": event.data});
             fields.insert("logs".to_owned(), json!([log]));
         }
         fields.into()
@@ -184,8 +210,8 @@ mod tests {
             Ok(subscription) => subscription,
             Err(refusal) => return vec![serde_json::from_str(&refusal).unwrap()],
         };
-        let (messages, more) = subscription.due(&log());
-        assert!(!more && subscription.due(&log()).0.is_empty());
+        let (messages, more) = subscription.due(&log(), u64::MAX);
+        assert!(!more && subscription.due(&log(), u64::MAX).0.is_empty());
         messages.iter().map(|message| serde_json::from_str(message).unwrap()).collect()
     }
 
@@ -213,6 +239,31 @@ mod tests {
             said(Kind::Block, &json!({"height": "0x4f"})).iter().map(|block| block["height"].clone()).collect();
         assert_eq!(heights, ["0x4f", "0x50"]);
         assert!(said(Kind::Block, &json!({"height": "0xffffff"})).is_empty());
+    }
+
+    #[test]
+    fn an_endpoint_that_lags_tells_no_later_block() {
+        let request = json!({"height": "0x4e"}).to_string();
+        let mut subscription = Subscription::parse(Kind::Block, request.as_bytes()).unwrap();
+        assert_eq!(subscription.due(&log(), 0x4f).0.len(), 2);
+        assert_eq!(subscription.due(&log(), 0x4f), (Vec::new(), false));
+        assert_eq!(subscription.due(&log(), 0x60).0.len(), 1);
+    }
+
+    #[test]
+    fn penalties_and_terms_are_told_with_their_arguments() {
+        let check = |event: Event, indexed: Value, data: Value| {
+            let log = EventLog { height: 8, events: BTreeMap::from([(8, vec![event.clone()])]) };
+            let request = json!({"height": "0x8", "event": event.signature, "logs": "0x1"}).to_string();
+            let mut subscription = Subscription::parse(Kind::Event, request.as_bytes()).unwrap();
+            let told: Value = serde_json::from_str(&subscription.due(&log, 8).0[0]).unwrap();
+            assert_eq!((&told["logs"][0]["indexed"], &told["logs"][0]["data"]), (&indexed, &data));
+        };
+        let penalty = "PenaltyImposed(Address,int,int)";
+        check(Event::penalised(OWNER.parse().unwrap()), json!([penalty, OWNER]), json!(["0x0", "0x3"]));
+        let start = 2 * TERM_BLOCKS;
+        let data = json!(["0x2", format!("{start:#x}"), format!("{:#x}", start + TERM_BLOCKS - 1)]);
+        check(Event::term_started(start), json!(["TermStarted(int,int,int)"]), data);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! goloop's HTTP surface (`server/server.go`): paths, statuses and content types, and the ways an endpoint misbehaves.
 
-use super::{Behaviour, ChainState, FakeIcon, FakeState, node, rpc, ws};
+use super::{Behaviour, FakeIcon, behaviour::Told, node, rpc, ws};
 use axum::{
     Router,
     body::{Body, Bytes},
@@ -10,7 +10,6 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const JSON: &str = "application/json; charset=UTF-8";
 const TEXT: &str = "text/plain; charset=UTF-8";
@@ -55,30 +54,24 @@ async fn answer(fake: &FakeIcon, channel: &str, body: &[u8]) -> Response {
     match told(fake).await {
         Err(response) => *response,
         Ok(_) if channel != rpc::CHANNEL => typed(StatusCode::NOT_FOUND, TEXT, "No channel"),
-        Ok(state) => json_rpc(&state.chain, body),
+        Ok(told) => json_rpc(&told, body),
     }
 }
 
-/// The state as the endpoint tells of it, or the answer of one that does not.
-pub(super) async fn told(fake: &FakeIcon) -> Result<FakeState, Box<Response>> {
-    let mut state = {
-        let mut state = fake.lock();
-        state.requests += 1;
-        state.clone()
+/// The chain as the endpoint tells of it, or the answer of one that does not.
+pub(super) async fn told(fake: &FakeIcon) -> Result<Told, Box<Response>> {
+    let behaviour = {
+        let mut own = fake.lock();
+        own.requests += 1;
+        own.behaviour.clone()
     };
-    let chain = &mut state.chain;
-    match &state.behaviour {
-        Behaviour::Normal => {}
-        Behaviour::Html => return Err(Box::new(page(StatusCode::OK))),
-        Behaviour::Status(code) => return Err(Box::new(status(*code))),
+    match &behaviour {
+        Behaviour::Html => Err(Box::new(page(StatusCode::OK))),
+        Behaviour::Status(code) => Err(Box::new(status(*code))),
         Behaviour::Stall => std::future::pending().await,
-        Behaviour::Huge(bytes) => return Err(Box::new(typed(StatusCode::OK, JSON, huge(*bytes)))),
-        Behaviour::EmptyPreps => chain.preps.clear(),
-        Behaviour::HalfPreps => chain.preps.truncate(chain.preps.len() / 2),
-        Behaviour::WrongChain => chain.nid += 1,
-        Behaviour::Lie(preps) => chain.preps.clone_from(preps),
+        Behaviour::Huge(bytes) => Err(Box::new(typed(StatusCode::OK, JSON, huge(*bytes)))),
+        told => Ok(fake.chain.told(told)),
     }
-    Ok(state)
 }
 
 /// A JSON body as goloop sends it, which ends with a line feed.
@@ -91,9 +84,8 @@ pub(super) fn text(status: StatusCode, body: String) -> Response {
     typed(status, TEXT, body)
 }
 
-fn json_rpc(chain: &ChainState, body: &[u8]) -> Response {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let reply = rpc::answer(chain, body, u64::try_from(now.as_micros()).unwrap_or_default());
+fn json_rpc(told: &Told, body: &[u8]) -> Response {
+    let reply = rpc::answer(told, body);
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match reply.body {
         // goloop ends a JSON body with a line feed.

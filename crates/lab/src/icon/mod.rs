@@ -1,23 +1,29 @@
 //! A fake ICON endpoint: recorded P-Rep lists over goloop's HTTP surface with its quirks, and told to change, shrink,
-//! lie or stall. Answers are functions of [`ChainState`]; only `http`, `ws` and `args` touch the network.
+//! lie or stall. Several may tell of one chain. Answers are functions of values; only `http`, `ws` and `args` touch the
+//! network.
 
 pub mod args;
+pub mod behaviour;
 pub mod chain;
 mod control;
 mod events;
 mod http;
 pub mod node;
+mod past;
 mod rpc;
 mod score;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 mod ws;
 
 pub use args::{Args, run};
+pub use behaviour::{Behaviour, Push};
 pub use chain::{ChainState, FixtureError, Prep};
 pub use node::{NodeState, Peer};
+pub use shared::FakeChain;
+pub use ws::SessionsTaken;
 
-use events::Event;
 use picket_model::PrepId;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -27,31 +33,6 @@ use std::{
 };
 use tokio::net::{TcpListener, UnixListener};
 
-/// How the endpoint behaves. As JSON: `"normal"`, `{"status": 503}`, `"empty-preps"`, `{"lie": [...]}`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Behaviour {
-    /// As goloop does.
-    #[default]
-    Normal,
-    /// A page of HTML with status 200, as a parked domain gives.
-    Html,
-    /// This HTTP status with a page of HTML, as a proxy gives; 429 and 503 with `Retry-After: 30`.
-    Status(u16),
-    /// The request is read and never answered.
-    Stall,
-    /// A body of so many bytes, blank after the first.
-    Huge(usize),
-    /// `getPReps` answers an empty list.
-    EmptyPreps,
-    /// `getPReps` answers the first half of the list.
-    HalfPreps,
-    /// Another chain id than the chain's own.
-    WrongChain,
-    /// Another list of P-Reps than the chain's own.
-    Lie(Vec<Prep>),
-}
-
 /// What the endpoint is at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FakeState {
@@ -59,6 +40,9 @@ pub struct FakeState {
     pub chain: ChainState,
     /// How the endpoint tells of it.
     pub behaviour: Behaviour,
+    /// How it serves its WebSocket.
+    #[serde(default)]
+    pub push: Push,
     /// What its own node knows of the others.
     #[serde(default)]
     pub node: NodeState,
@@ -67,19 +51,36 @@ pub struct FakeState {
 }
 
 /// Handle to a fake endpoint; clones speak of the same one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct FakeIcon {
-    state: Arc<Mutex<FakeState>>,
+    chain: FakeChain,
+    own: Arc<Mutex<Own>>,
     sessions: Arc<ws::Sessions>,
 }
 
+/// What is an endpoint's own, and not its chain's.
+#[derive(Debug, Default)]
+struct Own {
+    behaviour: Behaviour,
+    push: Push,
+    node: NodeState,
+    requests: u64,
+}
+
 impl FakeIcon {
-    /// An endpoint of this chain. It serves nothing until [`FakeIcon::serve`].
+    /// An endpoint of a chain of its own. It serves nothing until [`FakeIcon::serve`].
     pub fn new(chain: ChainState) -> Self {
-        let fake = Self::default();
-        fake.sessions.log.send_modify(|log| log.height = chain.height);
-        fake.lock().chain = chain;
-        fake
+        Self::of(FakeChain::new(chain))
+    }
+
+    /// One more endpoint of this chain.
+    pub(super) fn of(chain: FakeChain) -> Self {
+        Self { chain, own: Arc::default(), sessions: Arc::default() }
+    }
+
+    /// The chain it tells of.
+    pub fn chain(&self) -> &FakeChain {
+        &self.chain
     }
 
     /// Binds a free port of 127.0.0.1 and serves there until the runtime ends.
@@ -120,7 +121,9 @@ impl FakeIcon {
 
     /// The whole state, copied.
     pub fn state(&self) -> FakeState {
-        self.lock().clone()
+        let chain = self.chain.state();
+        let Own { behaviour, push, node, requests } = &*self.lock();
+        FakeState { chain, behaviour: behaviour.clone(), push: *push, node: node.clone(), requests: *requests }
     }
 
     /// Requests received so far.
@@ -133,51 +136,39 @@ impl FakeIcon {
         self.lock().behaviour = behaviour;
     }
 
-    /// Puts the chain at this height.
+    /// How it serves its WebSocket from the next connection on.
+    pub fn set_push(&self, push: Push) {
+        self.lock().push = push;
+    }
+
+    /// As [`FakeChain::set_height`].
     pub fn set_height(&self, height: u64) {
-        let mut state = self.lock();
-        state.chain.height = height;
-        self.tell(&state, Vec::new());
+        self.chain.set_height(height);
     }
 
-    /// Replaces the list, in a new block; returns its height.
+    /// As [`FakeChain::set_preps`].
     pub fn set_preps(&self, preps: Vec<Prep>) -> u64 {
-        let mut state = self.lock();
-        let events = events::between(&state.chain.preps, &preps);
-        state.chain.preps = preps;
-        let height = state.chain.next_block();
-        self.tell(&state, events);
-        height
+        self.chain.set_preps(preps)
     }
 
-    /// Takes a P-Rep off the list, in a new block; returns its height, or `None` where the list has no such P-Rep.
+    /// As [`FakeChain::remove`].
     pub fn remove(&self, prep: PrepId) -> Option<u64> {
-        let mut state = self.lock();
-        let height = state.chain.remove(prep)?;
-        self.tell(&state, vec![Event::unregistered(prep)]);
-        Some(height)
+        self.chain.remove(prep)
     }
 
-    /// Registers any text as a P-Rep's endpoint, in a new block; returns its height, or `None` where the list has no such
-    /// P-Rep.
+    /// As [`FakeChain::set_endpoint`].
     pub fn set_endpoint(&self, prep: PrepId, endpoint: &str) -> Option<u64> {
-        let mut state = self.lock();
-        let height = state.chain.set_endpoint(prep, endpoint)?;
-        self.tell(&state, vec![Event::set(prep)]);
-        Some(height)
+        self.chain.set_endpoint(prep, endpoint)
+    }
+
+    /// As [`FakeChain::next_block`].
+    pub fn next_block(&self) -> u64 {
+        self.chain.next_block()
     }
 
     /// Changes what its own node knows of the others.
     pub fn set_node(&self, change: impl FnOnce(&mut NodeState)) {
         change(&mut self.lock().node);
-    }
-
-    /// Ends a block; returns its height.
-    pub fn next_block(&self) -> u64 {
-        let mut state = self.lock();
-        let height = state.chain.next_block();
-        self.tell(&state, Vec::new());
-        height
     }
 
     /// Drops every WebSocket, as a node does that is restarted.
@@ -190,19 +181,13 @@ impl FakeIcon {
         self.sessions.open()
     }
 
-    /// Whoever listens hears of the last block. Under the lock of the state, so that blocks are told in order.
-    fn tell(&self, state: &FakeState, events: Vec<Event>) {
-        let height = state.chain.height;
-        self.sessions.log.send_modify(|log| {
-            log.height = height;
-            if !events.is_empty() {
-                log.events.insert(height, events);
-            }
-        });
+    /// Others take the places for WebSockets that are free, until what is returned is dropped.
+    pub fn take_sessions(&self) -> SessionsTaken {
+        self.sessions.take()
     }
 
-    fn lock(&self) -> MutexGuard<'_, FakeState> {
+    fn lock(&self) -> MutexGuard<'_, Own> {
         // A test that stopped while it held the lock left a whole value behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

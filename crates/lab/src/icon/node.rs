@@ -1,7 +1,7 @@
 //! goloop's view of its own chain (`node/rest.go`, version 1.4.4): `GET /chain` and `GET /chain/<cid or channel>`, under
 //! `/admin` on the RPC port and without it on the socket `cli.sock`.
 
-use super::{FakeIcon, FakeState, http, rpc};
+use super::{ChainState, FakeIcon, http, rpc};
 use axum::{
     Router,
     extract::{Path, State},
@@ -61,35 +61,34 @@ pub(super) fn router() -> Router<FakeIcon> {
 async fn list(State(fake): State<FakeIcon>) -> Response {
     match http::told(&fake).await {
         Err(response) => *response,
-        Ok(state) => http::json(&json!([summary(&state)])),
+        Ok(told) => http::json(&json!([summary(&told.chain, &fake.lock().node)])),
     }
 }
 
 async fn inspect(State(fake): State<FakeIcon>, Path(chain): Path<String>) -> Response {
-    let state = match http::told(&fake).await {
+    let told = match http::told(&fake).await {
         Err(response) => return *response,
-        Ok(state) => state,
+        Ok(told) => told,
     };
-    if chain != rpc::CHANNEL && chain != rpc::hex(state.chain.nid) {
+    if chain != rpc::CHANNEL && chain != rpc::hex(told.chain.nid) {
         return http::text(StatusCode::NOT_FOUND, format!("Chain({chain}: cid or channel) not found"));
     }
-    http::json(&inspection(&state))
+    http::json(&inspection(&told.chain, &fake.lock().node))
 }
 
-fn summary(state: &FakeState) -> Value {
+fn summary(chain: &ChainState, node: &NodeState) -> Value {
     json!({
-        "cid": rpc::hex(state.chain.nid),
-        "nid": rpc::hex(state.chain.nid),
+        "cid": rpc::hex(chain.nid),
+        "nid": rpc::hex(chain.nid),
         "channel": rpc::CHANNEL,
-        "state": state.node.state,
-        "height": state.chain.height,
-        "lastError": state.node.last_error,
+        "state": node.state,
+        "height": chain.height,
+        "lastError": node.last_error,
     })
 }
 
-fn inspection(state: &FakeState) -> Value {
-    let node = &state.node;
-    let mut inspection = summary(state);
+fn inspection(chain: &ChainState, node: &NodeState) -> Value {
+    let mut inspection = summary(chain, node);
     inspection["config"] = json!({
         "dbType": "goleveldb", "platform": "icon", "seedAddress": "", "role": 3, "concurrencyLevel": 1,
         "nodeCache": "none", "channel": rpc::CHANNEL, "secureSuites": "none,tls,ecdhe",
@@ -107,6 +106,6 @@ fn inspection(state: &FakeState) -> Value {
         }}),
         _ => Value::Null,
     };
-    inspection["module"] = json!({"metrics": {"consensus_height": state.chain.height}, "network": network});
+    inspection["module"] = json!({"metrics": {"consensus_height": chain.height}, "network": network});
     inspection
 }

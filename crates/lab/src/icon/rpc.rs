@@ -1,7 +1,7 @@
 //! goloop's JSON-RPC (`server/jsonrpc/method.go`, and what goloop 1.4.4 was seen to answer): bodies in, status and body
-//! out. Pure but for the `now` of a block.
+//! out.
 
-use super::{chain::ChainState, score};
+use super::{behaviour::Told, chain::ChainState, score};
 use serde_json::{Map, Value, json};
 
 /// goloop's default `rpcBatchLimit`.
@@ -37,8 +37,8 @@ pub(super) struct Reply {
     pub(super) body: Option<Value>,
 }
 
-/// Answers one POST. `micros` is the time of the last block, in microseconds since the Unix epoch.
-pub(super) fn answer(chain: &ChainState, body: &[u8], micros: u64) -> Reply {
+/// Answers one POST.
+pub(super) fn answer(told: &Told, body: &[u8]) -> Reply {
     let failed = |status, error| Reply { status, body: Some(response(&Value::Null, Err(error))) };
     match serde_json::from_slice::<Value>(body) {
         Err(_) => failed(400, RpcError::new(-32700, "ParseError")),
@@ -48,11 +48,11 @@ pub(super) fn answer(chain: &ChainState, body: &[u8], micros: u64) -> Reply {
         }
         Ok(Value::Array(members)) => {
             // Members fail inside a 200; those without id are left out.
-            let answers = members.iter().filter_map(|member| handle(chain, member, micros));
+            let answers = members.iter().filter_map(|member| handle(told, member));
             let body = answers.map(|(id, outcome)| response(&id, outcome)).collect();
             Reply { status: 200, body: Some(body) }
         }
-        Ok(single) => match handle(chain, &single, micros) {
+        Ok(single) => match handle(told, &single) {
             None => Reply { status: 200, body: None },
             Some((id, outcome)) => {
                 let status = if outcome.is_ok() { 200 } else { 400 };
@@ -75,7 +75,7 @@ fn response(id: &Value, outcome: Result<Value, RpcError>) -> Value {
 }
 
 /// One request: its id and outcome; `None` for one without id, which goloop does not run.
-fn handle(chain: &ChainState, request: &Value, micros: u64) -> Option<(Value, Result<Value, RpcError>)> {
+fn handle(told: &Told, request: &Value) -> Option<(Value, Result<Value, RpcError>)> {
     let id = request.get("id").cloned().unwrap_or_default();
     let method = match check(request) {
         Ok(method) => method,
@@ -83,9 +83,9 @@ fn handle(chain: &ChainState, request: &Value, micros: u64) -> Option<(Value, Re
     };
     let params = request.get("params").unwrap_or(&Value::Null);
     let outcome = match method {
-        "icx_getNetworkInfo" => Ok(network_info(chain)),
-        "icx_getLastBlock" => Ok(last_block(chain, micros)),
-        "icx_call" => call(chain, params),
+        "icx_getNetworkInfo" if !told.is_icon1() => Ok(network_info(told)),
+        "icx_getLastBlock" => Ok(last_block(&told.chain, told.micros)),
+        "icx_call" => call(told, params),
         _ => return Some((id, Err(RpcError::new(-32601, "MethodNotFound")))),
     };
     (!id.is_null()).then_some((id, outcome))
@@ -120,13 +120,13 @@ pub(super) fn hex(number: u64) -> String {
     format!("{number:#x}")
 }
 
-fn network_info(chain: &ChainState) -> Value {
+fn network_info(told: &Told) -> Value {
     json!({
         "platform": "icon",
-        "nid": hex(chain.nid),
+        "nid": hex(told.chain.nid),
         "channel": CHANNEL,
-        "earliest": hex(chain.height),
-        "latest": hex(chain.height),
+        "earliest": hex(told.earliest),
+        "latest": hex(told.chain.height),
         "stepPrice": "0x2e90edd00",
     })
 }
@@ -146,18 +146,21 @@ fn last_block(chain: &ChainState, micros: u64) -> Value {
     })
 }
 
-fn call(chain: &ChainState, params: &Value) -> Result<Value, RpcError> {
+fn call(told: &Told, params: &Value) -> Result<Value, RpcError> {
     let invalid = |what: &str| RpcError::params(format!("InvalidParams: fail to validate, {what}"));
     let params = params.as_object().ok_or_else(|| RpcError::params("InvalidParams: params message is null"))?;
-    if let Some(field) = unknown(params, &["from", "to", "dataType", "data", "height"]) {
+    let known: &[&str] = &["from", "to", "dataType", "data", "height"];
+    let known = if told.is_icon1() { &known[..4] } else { known };
+    if let Some(field) = unknown(params, known) {
         return Err(RpcError::params(format!("InvalidParams: fail to unmarshal, unknown field '{field}'")));
     }
     if params.get("dataType").and_then(Value::as_str) != Some("call") {
         return Err(invalid("call('dataType')"));
     }
-    if let Some(height) = params.get("height") {
-        check_height(chain, height.as_str().ok_or_else(|| invalid("t_int('height')"))?)?;
-    }
+    let past = match params.get("height") {
+        Some(height) => Some(told.at(read_height(told, height.as_str().ok_or_else(|| invalid("t_int('height')"))?)?)),
+        None => None,
+    };
     match params.get("to").and_then(Value::as_str) {
         Some(score::ADDRESS) => {}
         Some(_) => return Err(RpcError::new(-30002, "SCOREError(-30002): E0002:ContractNotFound")),
@@ -179,11 +182,11 @@ fn call(chain: &ChainState, params: &Value) -> Result<Value, RpcError> {
     if !untyped.is_empty() {
         return Err(invalid(&format!("data.params({})", untyped.join(","))));
     }
-    score::call(chain, method, arguments)
+    score::call(past.as_ref().unwrap_or(&told.chain), method, arguments)
 }
 
-/// Only the last block's state can be read.
-fn check_height(chain: &ChainState, text: &str) -> Result<(), RpcError> {
+/// A height whose state can be read.
+fn read_height(told: &Told, text: &str) -> Result<u64, RpcError> {
     let canonical = |digits: &&str| {
         digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && (*digits == "0" || !digits.starts_with('0'))
     };
@@ -192,11 +195,12 @@ fn check_height(chain: &ChainState, text: &str) -> Result<(), RpcError> {
         .filter(canonical)
         .and_then(|digits| u64::from_str_radix(digits, 16).ok())
         .ok_or_else(|| RpcError::params("InvalidParams: fail to validate, t_int('height')"))?;
-    match height.cmp(&chain.height) {
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err(RpcError::new(-31004, format!("NotFound: E1005:no block for {height}"))),
-        std::cmp::Ordering::Less => {
-            Err(RpcError::new(-31004, format!("NotFound: PrunedBlock(height={height},base={})", chain.height)))
-        }
+    let base = told.earliest;
+    if height > told.chain.height {
+        Err(RpcError::new(-31004, format!("NotFound: E1005:no block for {height}")))
+    } else if height < base {
+        Err(RpcError::new(-31004, format!("NotFound: PrunedBlock(height={height},base={base})")))
+    } else {
+        Ok(height)
     }
 }

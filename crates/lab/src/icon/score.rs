@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 /// Address of the chain SCORE.
 pub(super) const ADDRESS: &str = "cx0000000000000000000000000000000000000000";
 /// Blocks of a term on mainnet, about a day.
-const TERM_BLOCKS: u64 = 43_120;
+pub(super) const TERM_BLOCKS: u64 = 43_120;
 
 /// One query.
 pub(super) fn call(chain: &ChainState, method: &str, arguments: &Map<String, Value>) -> Result<Value, RpcError> {

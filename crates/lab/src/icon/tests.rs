@@ -368,3 +368,89 @@ async fn the_nodes_own_view_is_goloops() {
     let stopped = ask(&fake, Method::GET, "/admin/chain/icon_dex", "").await.json();
     assert_eq!((&stopped["state"], &stopped["module"]["network"]), (&json!("stopped"), &Value::Null));
 }
+
+#[tokio::test]
+async fn a_past_height_is_read_as_it_was() {
+    let fake = FakeIcon::new(ChainState::mainnet());
+    let removed = fake.remove(prep(FOUNDATION)).unwrap();
+    fake.next_block();
+    let at = async |fake: &FakeIcon, height: u64| {
+        let data = json!({"method": "getPReps"});
+        let params = json!({"to": SCORE, "dataType": "call", "data": data, "height": format!("{height:#x}")});
+        let list = call(fake, params).await.map_err(|error| error["message"].clone())?;
+        Ok((list["preps"].as_array().unwrap().len(), list["blockHeight"].as_str().unwrap().to_owned()))
+    };
+    let earliest = async |fake: &FakeIcon| {
+        rpc(fake, json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getNetworkInfo"})).await.unwrap()["earliest"].clone()
+    };
+    assert_eq!(at(&fake, removed - 1).await, Ok((100, format!("{:#x}", removed - 1))));
+    assert_eq!(at(&fake, removed).await, Ok((99, format!("{removed:#x}"))));
+    assert_eq!(earliest(&fake).await, format!("{HEIGHT:#x}"));
+
+    fake.set_behaviour(Behaviour::Pruned(1));
+    let pruned = format!("NotFound: PrunedBlock(height={removed},base={})", removed + 1);
+    assert_eq!(at(&fake, removed).await, Err(json!(pruned)));
+    assert_eq!((at(&fake, removed + 1).await.unwrap().0, earliest(&fake).await), (99, json!("0x1d391f2")));
+
+    fake.set_behaviour(Behaviour::Icon1);
+    let refused = at(&fake, removed).await.unwrap_err();
+    assert_eq!(refused, "InvalidParams: fail to unmarshal, unknown field 'height'");
+    let info = rpc(&fake, json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getNetworkInfo"})).await;
+    assert_eq!(info.unwrap_err()["code"], -32601);
+}
+
+#[tokio::test]
+async fn endpoints_of_one_chain_tell_of_it_each_in_its_way() {
+    let chain = FakeChain::new(ChainState::mainnet());
+    let endpoints = [(); 4].map(|()| chain.endpoint());
+    let mut lie = chain.state().preps[1].clone();
+    lie.insert("p2pEndpoint".to_owned(), "192.0.2.66:7100".into());
+    let mut extra = lie.clone();
+    extra.insert("address".to_owned(), format!("hx{}", "66".repeat(20)).into());
+    endpoints[1].set_behaviour(Behaviour::LieAbout(vec![lie, extra]));
+    endpoints[2].set_behaviour(Behaviour::Behind(1));
+    endpoints[3].set_behaviour(Behaviour::At(HEIGHT));
+    chain.remove(prep(FOUNDATION)).unwrap();
+    chain.next_block();
+    let told = async |fake: &FakeIcon| {
+        let list = preps(fake, json!({})).await.unwrap();
+        let last = list["preps"].as_array().unwrap().last().unwrap()["p2pEndpoint"].clone();
+        (list["preps"].as_array().unwrap().len(), list["blockHeight"].clone(), last == "192.0.2.66:7100")
+    };
+    assert_eq!(told(&endpoints[0]).await, (99, json!("0x1d391f2"), false));
+    assert_eq!(told(&endpoints[1]).await, (100, json!("0x1d391f2"), true));
+    assert_eq!(told(&endpoints[2]).await, (99, json!("0x1d391f1"), false));
+    assert_eq!(told(&endpoints[3]).await, (100, json!("0x1d391f0"), false));
+}
+
+#[tokio::test]
+async fn blocks_bear_the_time_they_were_made_at() {
+    let fake = FakeIcon::new(ChainState::mainnet());
+    let micros = async || {
+        let block = rpc(&fake, json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getLastBlock"})).await.unwrap();
+        block["time_stamp"].as_u64().unwrap()
+    };
+    let first = micros().await;
+    assert_eq!(micros().await, first, "the chain stands still");
+    fake.next_block();
+    let second = micros().await;
+    assert!(second > first);
+    fake.set_behaviour(Behaviour::ClockOff(-600));
+    assert_eq!(micros().await, second - 600_000_000);
+    fake.set_behaviour(Behaviour::Behind(1));
+    assert_eq!(micros().await, first);
+}
+
+#[test]
+fn a_penalty_and_a_term_change_grades() {
+    let chain = FakeChain::new(ChainState::mainnet());
+    let before = chain.state();
+    assert_eq!(chain.penalise(prep(FOUNDATION)), Some(HEIGHT + 1));
+    let penalised = chain.state();
+    let entry = penalised.prep(prep(FOUNDATION)).unwrap();
+    assert_eq!((&entry["grade"], &entry["penalty"]), (&json!("0x2"), &json!("0x3")));
+    let main = |chain: &ChainState| chain.preps.iter().filter(|prep| prep["grade"] == "0x0").count();
+    assert_eq!((main(&before), main(&penalised)), (22, 22));
+    assert_eq!(chain.start_term(before.preps.clone()), HEIGHT + 3);
+    assert_eq!(chain.state().preps, before.preps);
+}

@@ -2,8 +2,8 @@
 //! in `events`.
 
 use super::{
-    Behaviour, FakeIcon,
-    events::{EventLog, Kind, Subscription, refusal},
+    Behaviour, FakeIcon, Push,
+    events::{Kind, Subscription, refusal},
     http, rpc,
 };
 use axum::{
@@ -15,7 +15,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -35,17 +35,20 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 /// What all sessions of one endpoint share.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    /// What happened on the chain.
-    pub(super) log: watch::Sender<EventLog>,
     /// Counts how often all connections were dropped.
     drops: watch::Sender<u64>,
     places: Arc<Semaphore>,
 }
 
+/// Places for WebSockets that others have taken; free again when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct SessionsTaken(#[expect(dead_code, reason = "held, never read")] Option<OwnedSemaphorePermit>);
+
 impl Default for Sessions {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(MOST_SESSIONS));
-        Self { log: watch::Sender::default(), drops: watch::Sender::default(), places }
+        Self { drops: watch::Sender::default(), places }
     }
 }
 
@@ -53,6 +56,12 @@ impl Sessions {
     /// Drops every connection, as a node does that is restarted.
     pub(super) fn drop_all(&self) {
         self.drops.send_modify(|drops| *drops += 1);
+    }
+
+    /// Takes the places that are free.
+    pub(super) fn take(&self) -> SessionsTaken {
+        let free = self.places.available_permits();
+        SessionsTaken(u32::try_from(free).ok().and_then(|free| self.places.clone().try_acquire_many_owned(free).ok()))
     }
 
     /// Sessions that are open.
@@ -67,8 +76,13 @@ pub(super) async fn upgrade(
     Path((channel, kind)): Path<(String, String)>,
     mut request: Request,
 ) -> Response {
-    let behaviour = fake.lock().behaviour.clone();
+    let (behaviour, push) = {
+        let own = fake.lock();
+        (own.behaviour.clone(), own.push)
+    };
     match behaviour {
+        Behaviour::Icon1 => return StatusCode::NOT_FOUND.into_response(),
+        _ if push == Push::Absent => return StatusCode::NOT_FOUND.into_response(),
         Behaviour::Html => return http::page(StatusCode::OK),
         Behaviour::Status(code) => return http::status(code),
         Behaviour::Stall => std::future::pending().await,
@@ -90,7 +104,7 @@ pub(super) async fn upgrade(
             let limits = WebSocketConfig::default().max_message_size(Some(LARGEST_MESSAGE));
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(limits)).await;
             // The client is gone; there is nobody to tell.
-            let _ = session(&fake.sessions, socket, kind).await;
+            let _ = session(&fake, socket, kind, push).await;
         }
     });
     let headers = [
@@ -103,12 +117,13 @@ pub(super) async fn upgrade(
 
 /// From the first message to the end, which is always goloop's: without a word of goodbye.
 async fn session(
-    sessions: &Sessions,
+    fake: &FakeIcon,
     mut socket: Socket,
     kind: Kind,
+    push: Push,
 ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
-    let (mut log, mut drops) = (sessions.log.subscribe(), sessions.drops.subscribe());
-    let Ok(_place) = sessions.places.clone().try_acquire_owned() else {
+    let (mut log, mut drops) = (fake.chain.listen(), fake.sessions.drops.subscribe());
+    let Ok(_place) = fake.sessions.places.clone().try_acquire_owned() else {
         return socket.send(Message::text(refusal(-31005, "too many monitor"))).await;
     };
     let Some(request) = socket.next().await.transpose()? else { return Ok(()) };
@@ -118,7 +133,14 @@ async fn session(
     };
     socket.send(Message::text("{\"code\":0}\n")).await?;
     loop {
-        let (messages, more) = subscription.due(&log.borrow_and_update());
+        let (messages, more) = match push {
+            Push::Silent => (Vec::new(), false),
+            Push::Served | Push::Absent => {
+                let log = log.borrow_and_update();
+                let height = fake.lock().behaviour.height(log.height);
+                subscription.due(&log, height)
+            }
+        };
         for message in messages {
             socket.send(Message::text(message)).await?;
         }
@@ -126,7 +148,7 @@ async fn session(
             continue;
         }
         tokio::select! {
-            changed = log.changed() => if changed.is_err() { return Ok(()) },
+            changed = log.changed(), if push != Push::Silent => if changed.is_err() { return Ok(()) },
             _ = drops.changed() => return Ok(()),
             // What the client says is read and not heeded.
             said = socket.next() => if said.transpose()?.is_none() { return Ok(()) },
