@@ -40,6 +40,8 @@ async fn a_list_comes_with_the_endpoints_clock_and_from_the_height_asked_for() {
     assert!(seen.block_time.unwrap() > NOW, "{:?}", seen.block_time);
     assert_eq!(seen.height, 30_642_672);
     fake.next_block();
+    assert_eq!(at(30_642_672).await.unwrap().height, 30_642_672);
+    fake.set_behaviour(Behaviour::Pruned(1));
     let error = at(30_642_672).await.unwrap_err().to_string();
     assert!(error.contains("-31004") && error.contains("PrunedBlock"), "{error}");
 }
