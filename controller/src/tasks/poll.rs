@@ -9,7 +9,7 @@ use crate::{
     store::{Actor, MergeRow, SourceRow, StoreError, Transaction},
 };
 use picket_api::validators::RefusedView;
-use picket_chain::{FetchError, FetchLimits, Fetcher, Names as Resolver, Network, Source, fetch::FetcherError};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Resolver, Source, fetch::FetcherError};
 use picket_model::{DnsName, Lookups, Observation, SourceId, Timestamp, ValidatorSet};
 use picket_plan::{MergeInput, MergeMemory, Merged, merge, names_in};
 use std::{
@@ -57,7 +57,7 @@ impl Poller {
             network: chain.network(),
             resting: BTreeMap::new(),
             names: Lookups::new(),
-            resolver: Resolver::default(),
+            resolver: Resolver::new(),
             answers: Arc::default(),
             looking_up: JoinSet::new(),
         })
@@ -118,7 +118,7 @@ impl Poller {
             self.names.extend(found);
         }
         let new = names.iter().filter(|name| !self.names.contains_key(*name)).cloned().collect();
-        let found = self.resolver.resolve(new).await;
+        let found = self.resolver.lookup_all(new).await;
         self.names.extend(found);
     }
 
@@ -127,8 +127,8 @@ impl Poller {
     fn refresh(&mut self, names: BTreeSet<DnsName>) {
         self.names.retain(|name, _| names.contains(name));
         if self.looking_up.is_empty() {
-            let resolver = self.resolver;
-            self.looking_up.spawn(async move { resolver.resolve(names).await });
+            let resolver = self.resolver.clone();
+            self.looking_up.spawn(async move { resolver.lookup_all(names).await });
         }
     }
 }

@@ -14,5 +14,5 @@ mod tls;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
 pub use network::{Network, Preset, PresetError, ScoreAddress, ScoreError};
-pub use resolve::Names;
+pub use resolve::{HostFiles, ResolveLimits, Resolver};
 pub use source::{Source, SourceError, SourceKind};
