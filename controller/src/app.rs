@@ -159,6 +159,8 @@ async fn restored(
         reports: Reports::new(reports),
         connections: Connections::new(),
         push: tasks::push::Push::default(),
+        rounds: tasks::poll::Rounds::default(),
+        names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
         counts,
         planning: tokio::sync::Mutex::default(),

@@ -6,7 +6,7 @@ use crate::{
     metrics::Counts,
     reports::Reports,
     store::Store,
-    tasks::{judge::Anew, push::Push},
+    tasks::{judge::Anew, names::Desk, poll::Rounds, push::Push},
     wanted::Wanted,
 };
 use picket_http::Connections;
@@ -43,6 +43,10 @@ pub(crate) struct Controller {
     pub(crate) connections: Connections,
     /// What sources push, and what that wakes.
     pub(crate) push: Push,
+    /// The last answers of all sources.
+    pub(crate) rounds: Rounds,
+    /// Names to be looked up, and what lookups gave.
+    pub(crate) names: Desk,
     /// Who wants the list judged anew.
     pub(crate) anew: Anew,
     /// What is counted.

@@ -4,6 +4,7 @@
 pub(crate) mod certificate;
 pub(crate) mod expire;
 pub(crate) mod judge;
+pub(crate) mod names;
 pub(crate) mod plan;
 pub(crate) mod poll;
 pub(crate) mod push;
@@ -18,10 +19,12 @@ use tokio::task::JoinSet;
 
 /// Starts all of them; they end when the controller stops.
 pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertificate>) -> anyhow::Result<JoinSet<()>> {
-    let poller = poll::Poller::new(&controller.chain).context("set up the chain's client")?;
+    let asker = poll::Asker::new(&controller.chain).context("set up the chain's client")?;
     let dialer = Dialer::new(PushLimits::default()).context("set up the chain's subscriptions")?;
     let mut tasks = JoinSet::new();
-    tasks.spawn(until_stopped(controller.clone(), poll::run(controller.clone(), poller)));
+    tasks.spawn(until_stopped(controller.clone(), poll::run(controller.clone(), asker)));
+    tasks.spawn(until_stopped(controller.clone(), judge::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), names::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), push::run(controller.clone(), dialer)));
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));

@@ -133,7 +133,7 @@ fn mentions(config: &NodeConfig, node: &NodeId) -> bool {
 }
 
 /// The changes as one text, not longer than people read.
-pub(super) fn summary(lines: &[String]) -> String {
+pub(crate) fn summary(lines: &[String]) -> String {
     let mut text = lines.iter().take(CHANGES_LOGGED).map(String::as_str).collect::<Vec<_>>().join("\n");
     if lines.len() > CHANGES_LOGGED {
         text.push_str(&format!("\nand {} more", lines.len() - CHANGES_LOGGED));

@@ -1,0 +1,117 @@
+//! One round of questions: all sources at once, and those that are ahead once more where the lists differ. No judgement.
+
+use super::{Answer, common::common_height, needed};
+use crate::{config::Chain, now};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, SourceKind, fetch::FetcherError};
+use picket_model::{Observation, Policy, SourceId};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tokio::{task::JoinSet, time::timeout_at};
+
+/// How long the others wait for the last ones once enough have answered: a removal must not wait for a source that hangs.
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// Longest rest a source may ask for by `Retry-After`.
+const LONGEST_REST: Duration = Duration::from_mins(10);
+/// How long all wait for the second answers, of which none is needed.
+const SECOND_CALL: Duration = Duration::from_secs(1);
+
+/// What asks the sources, and which of them asked to be left alone.
+pub(crate) struct Asker {
+    fetcher: Fetcher,
+    sources: Vec<Source>,
+    network: Network,
+    resting: BTreeMap<SourceId, Instant>,
+}
+
+impl Asker {
+    /// For the sources configured.
+    pub(crate) fn new(chain: &Chain) -> Result<Self, FetcherError> {
+        Ok(Self {
+            fetcher: Fetcher::new(FetchLimits::default())?,
+            sources: chain.sources.iter().map(|source| source.0.clone()).collect(),
+            network: chain.network(),
+            resting: BTreeMap::new(),
+        })
+    }
+
+    /// Asks every source once, and gives each one's answer or why there is none. Waits for all until as many as are
+    /// `needed`, and a majority, have given a list.
+    pub(super) async fn ask(&mut self, needed: usize) -> BTreeMap<SourceId, Answer> {
+        self.resting.retain(|_, until| *until > Instant::now());
+        let mut answers: BTreeMap<SourceId, Answer> = BTreeMap::new();
+        let mut asked = JoinSet::new();
+        for source in &self.sources {
+            let missing = match self.resting.contains_key(source.id()) {
+                true => "it asked to be left alone for a while (Retry-After)".to_owned(),
+                false => format!("no answer within {LAST_CALL:?} after most others had answered"),
+            };
+            answers.insert(source.id().clone(), Err(missing));
+            if !self.resting.contains_key(source.id()) {
+                asked.spawn(self.question(source, None));
+            }
+        }
+        let enough = needed.max(self.sources.len() / 2 + 1);
+        let mut good = 0;
+        let mut deadline = None;
+        while let Some((id, answer)) = next(&mut asked, deadline).await {
+            good += usize::from(answer.is_ok());
+            if good >= enough && deadline.is_none() {
+                deadline = Some(Instant::now() + LAST_CALL);
+            }
+            if let Some(rest) = answer.as_ref().err().and_then(FetchError::retry_after) {
+                self.resting.insert(id.clone(), Instant::now() + rest.min(LONGEST_REST));
+            }
+            answers.insert(id, answer.map_err(|error| error.to_string()));
+        }
+        answers
+    }
+
+    /// Where the lists differ, asks the sources that are ahead for their lists at the height that enough have reached. An
+    /// endpoint that keeps no past says no (goloop pruned: -31004, ICON 1.0: -32602), and its first answer stays.
+    pub(super) async fn ask_again(&self, answers: &mut BTreeMap<SourceId, Answer>, policy: &Policy) {
+        let chains = self.sources.iter().filter(|source| source.kind() == SourceKind::Rpc);
+        let seen: Vec<&Observation> =
+            chains.clone().filter_map(|source| answers.get(source.id())?.as_ref().ok()).collect();
+        let Some((height, ahead)) = common_height(&seen, needed(policy, self.sources.len()), policy.lag_blocks) else {
+            return;
+        };
+        let mut asked = JoinSet::new();
+        for source in chains.filter(|source| ahead.contains(source.id())) {
+            asked.spawn(self.question(source, Some(height)));
+        }
+        let deadline = Some(Instant::now() + SECOND_CALL);
+        while let Some((id, answer)) = next(&mut asked, deadline).await {
+            match answer {
+                Ok(observation) => drop(answers.insert(id, Ok(observation))),
+                Err(error) => tracing::debug!(source = %id, height, %error, "no list of a past height"),
+            }
+        }
+    }
+
+    fn question(&self, source: &Source, height: Option<u64>) -> impl Future<Output = Told> + Send + 'static {
+        let (fetcher, source, network) = (self.fetcher.clone(), source.clone(), self.network.clone());
+        async move {
+            let answer = fetcher.observe(&source, &network, height, now()).await;
+            (source.id().clone(), answer)
+        }
+    }
+}
+
+/// A source and what it said.
+type Told = (SourceId, Result<Observation, FetchError>);
+
+/// The next answer; `None` where there are no more, or none in time.
+async fn next(asked: &mut JoinSet<Told>, deadline: Option<Instant>) -> Option<Told> {
+    loop {
+        let next = match deadline {
+            None => asked.join_next().await,
+            Some(deadline) => timeout_at(deadline.into(), asked.join_next()).await.ok()?,
+        };
+        match next? {
+            Ok(told) => return Some(told),
+            Err(error) => tracing::error!(%error, "asking a source ended in a panic"),
+        }
+    }
+}
