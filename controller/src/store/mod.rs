@@ -1,11 +1,14 @@
 //! What must survive a restart: one database, one file per noun. SQL that also suits PostgreSQL; no decisions.
 //! A row that cannot be read is an error that names it, never an empty default.
 
+mod contents;
 mod error;
 mod events;
+mod history;
 mod meshes;
 mod nodes;
 mod observations;
+mod observed;
 mod operators;
 mod orders;
 mod plans;
@@ -17,8 +20,10 @@ mod validators;
 
 pub use error::StoreError;
 pub use events::Actor;
+pub use history::{KeptVersions, RETENTION};
 pub use nodes::Enrolled;
 pub use observations::SourceRow;
+pub use observed::MOST_ROWS_A_DAY;
 pub use operators::Operator;
 pub use plans::{Cut, Target};
 pub use reports::StoredReport;

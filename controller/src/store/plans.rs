@@ -1,19 +1,21 @@
 //! Plans and which of them is the target. A host's content is kept once for each of its revisions, so that a change
-//! that touches two hosts writes two contents.
+//! that touches two hosts writes two contents; what those are made of is in `contents`.
 
 use super::{
     StoreError, Transaction,
+    contents::Sets,
     error::sql,
     row::{generation, integer, json, time, to_json},
 };
-use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose, Timestamp};
-use picket_plan::Plan;
+use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
+use picket_plan::{Basis, Plan};
 use sqlx::query;
 use std::collections::BTreeMap;
 
-/// Plans kept: enough to look back on. A change of the list writes each host's state anew, about 50 kB with mainnet's, so
-/// 50 hosts keep 125 MB at the most.
-const KEPT: u64 = 50;
+/// Plans kept: months of a list that changes a few times a day. With 50 hosts and mainnet's list, a change that touches
+/// every host takes 25 kB (`tests::contents` measures it; 2.6 MB when each host's state was kept whole), so all of them
+/// together take 25 MB.
+const KEPT: u64 = 1000;
 
 /// The wanted state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,23 +52,53 @@ impl Transaction {
         if number == Generation(0) {
             return Ok(None);
         }
+        let target = self.kept_plan(number).await?;
+        target.ok_or_else(|| StoreError::row(format!("target {number}"), "there is no such plan")).map(Some)
+    }
+
+    /// A plan of the past, or the target; `None` where it is not kept.
+    pub async fn kept_plan(&mut self, number: Generation) -> Result<Option<Target>, StoreError> {
         let row = query("SELECT * FROM plans WHERE mesh = $1 AND generation = $2")
             .bind(self.mesh.as_str())
             .bind(integer(number.0))
             .fetch_optional(&mut *self.sql)
             .await
-            .map_err(sql("read a plan"))?
-            .ok_or_else(|| StoreError::row(format!("target {number}"), "there is no such plan"))?;
+            .map_err(sql("read a plan"))?;
+        let Some(row) = row else { return Ok(None) };
         let revisions: BTreeMap<NodeId, Generation> = json(&row, "revisions")?;
         let mut nodes = BTreeMap::new();
-        let mut sets = BTreeMap::new();
+        let mut sets = Sets::new();
         for (node, revision) in revisions {
-            let mut config = self.config(&node, revision).await?;
-            share(&mut config, &mut sets);
+            let config = self.content(&node, revision, &mut sets).await?;
             nodes.insert(node, NodeConfig { generation: number, ..config });
         }
         let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
         Ok(Some(Target { plan, planned_at: time(&row, "planned_at")? }))
+    }
+
+    /// What a plan was made from, and when it became the target; `None` where it is not kept.
+    pub async fn basis(&mut self, number: Generation) -> Result<Option<(Basis, Timestamp)>, StoreError> {
+        let row = query("SELECT basis, planned_at FROM plans WHERE mesh = $1 AND generation = $2")
+            .bind(self.mesh.as_str())
+            .bind(integer(number.0))
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read a plan"))?;
+        row.map(|row| Ok((json(&row, "basis")?, time(&row, "planned_at")?))).transpose()
+    }
+
+    /// The oldest and the newest plan kept; `None` before the first.
+    pub async fn plans_kept(&mut self) -> Result<Option<(Generation, Generation)>, StoreError> {
+        let row = query(
+            "SELECT COALESCE(MIN(generation), 0) AS oldest, COALESCE(MAX(generation), 0) AS newest
+             FROM plans WHERE mesh = $1",
+        )
+        .bind(self.mesh.as_str())
+        .fetch_one(&mut *self.sql)
+        .await
+        .map_err(sql("read which plans are kept"))?;
+        let newest = generation(&row, "newest")?;
+        Ok((newest > Generation::default()).then_some((generation(&row, "oldest")?, newest)))
     }
 
     /// Makes `plan` the target if its parent still is; false, with nothing written, where another plan came first.
@@ -95,16 +127,9 @@ impl Transaction {
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a plan"))?;
-        for config in plan.nodes.values().filter(|config| config.revision == plan.generation) {
-            query("INSERT INTO configs (mesh, node, revision, config) VALUES ($1, $2, $3, $4)")
-                .bind(self.mesh.as_str())
-                .bind(config.node.as_str())
-                .bind(integer(config.revision.0))
-                .bind(to_json(config, "config")?)
-                .execute(&mut *self.sql)
-                .await
-                .map_err(sql("enter a host's content"))?;
-        }
+        let changed: Vec<&NodeConfig> =
+            plan.nodes.values().filter(|config| config.revision == plan.generation).collect();
+        self.put_contents(&changed).await?;
         self.forget_plans(Generation(plan.generation.0.saturating_sub(KEPT - 1))).await?;
         Ok(true)
     }
@@ -136,55 +161,24 @@ impl Transaction {
         row.map(|row| Ok(Cut { generation: generation(&row, "generation")?, hosts: json(&row, "hosts")? })).transpose()
     }
 
-    async fn config(&mut self, node: &NodeId, revision: Generation) -> Result<NodeConfig, StoreError> {
-        let row = query("SELECT config FROM configs WHERE mesh = $1 AND node = $2 AND revision = $3")
-            .bind(self.mesh.as_str())
-            .bind(node.as_str())
-            .bind(integer(revision.0))
-            .fetch_optional(&mut *self.sql)
-            .await
-            .map_err(sql("read a host's content"))?;
-        let what = || format!("content {revision} of host {node}");
-        let row = row.ok_or_else(|| StoreError::row(what(), "it is missing"))?;
-        json(&row, "config").map_err(|error| StoreError::row(what(), error.to_string()))
-    }
-
     /// Drops plans before `oldest`, and contents that no plan from there on names.
     async fn forget_plans(&mut self, oldest: Generation) -> Result<(), StoreError> {
-        const SUPERSEDED: &str = "DELETE FROM configs WHERE mesh = $1 AND EXISTS (
-                 SELECT 1 FROM configs AS later WHERE later.mesh = configs.mesh AND later.node = configs.node
-                     AND later.revision > configs.revision AND later.revision <= $2)";
-        const CUT: &str = "DELETE FROM configs WHERE mesh = $1
-             AND node IN (SELECT node FROM cuts WHERE mesh = $1 AND generation <= $2)";
-        for statement in ["DELETE FROM plans WHERE mesh = $1 AND generation < $2", SUPERSEDED, CUT] {
-            query(statement)
-                .bind(self.mesh.as_str())
-                .bind(integer(oldest.0))
-                .execute(&mut *self.sql)
-                .await
-                .map_err(sql("drop old plans"))?;
-        }
-        Ok(())
-    }
-
-    /// Number of plans and of contents kept.
-    #[cfg(test)]
-    pub(crate) async fn plans_kept(&mut self) -> (i64, i64) {
-        use sqlx::Row as _;
-        let row = query("SELECT (SELECT COUNT(*) FROM plans) AS plans, (SELECT COUNT(*) FROM configs) AS configs")
-            .fetch_one(&mut *self.sql)
+        query("DELETE FROM plans WHERE mesh = $1 AND generation < $2")
+            .bind(self.mesh.as_str())
+            .bind(integer(oldest.0))
+            .execute(&mut *self.sql)
             .await
-            .unwrap();
-        (row.get("plans"), row.get("configs"))
+            .map_err(sql("drop old plans"))?;
+        self.forget_contents(oldest).await
     }
-}
 
-/// Hosts have most of their allow sets in common: equal ones are held once.
-fn share(config: &mut NodeConfig, sets: &mut BTreeMap<Purpose, AllowSet>) {
-    for (purpose, set) in &mut config.firewall.allow {
-        match sets.get(purpose) {
-            Some(known) if known == set => *set = known.clone(),
-            _ => drop(sets.insert(*purpose, set.clone())),
-        }
+    /// Number of plans, of contents and of parts kept.
+    #[cfg(test)]
+    pub(crate) async fn rows_kept(&mut self) -> (i64, i64, i64) {
+        use sqlx::Row as _;
+        let count = "SELECT (SELECT COUNT(*) FROM plans) AS plans, (SELECT COUNT(*) FROM configs) AS configs,
+                     (SELECT COUNT(*) FROM parts) AS parts";
+        let row = query(count).fetch_one(&mut *self.sql).await.unwrap();
+        (row.get("plans"), row.get("configs"), row.get("parts"))
     }
 }

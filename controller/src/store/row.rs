@@ -47,6 +47,16 @@ pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -
     serde_json::from_str(&plain(row, column)?).map_err(|cause| StoreError::row(column, cause.to_string()))
 }
 
+/// A value in JSON, or NULL.
+pub(super) fn json_or_none<T: DeserializeOwned>(
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<Option<T>, StoreError> {
+    let text = plain_or_none(row, column)?;
+    let value = text.map(|text| serde_json::from_str(&text)).transpose();
+    value.map_err(|cause| StoreError::row(column, cause.to_string()))
+}
+
 /// A value as JSON.
 pub(super) fn to_json(value: &impl Serialize, column: &'static str) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|cause| StoreError::row(column, cause.to_string()))

@@ -1,4 +1,4 @@
-//! The validator set in force, what was refused, and what a brake holds back.
+//! The validator set in force, what was refused, and what a brake holds back; how it came about is in `history`.
 
 use super::{
     StoreError, Transaction,
@@ -54,8 +54,17 @@ impl Transaction {
         .transpose()
     }
 
-    /// Keeps a merge as the last one.
+    /// Keeps a merge as the last one, and what it changes in the set and among the refused entries. Drops what is too old
+    /// of both, now and then.
     pub async fn put_merged(&mut self, merged: &MergeRow) -> Result<(), StoreError> {
+        let former = query("SELECT validators FROM validator_sets WHERE mesh = $1")
+            .bind(self.mesh.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read the validator set"))?;
+        let former = former.map(|row| json(&row, "validators")).transpose()?.unwrap_or_default();
+        self.put_changes(&former, &merged.set, merged.version, merged.merged_at, merged.height).await?;
+        self.put_refused(&merged.refused, merged.merged_at, merged.height).await?;
         query(
             "INSERT INTO validator_sets (mesh, validators, refused, held, findings, height, merged_at, memory,
                  version)
@@ -77,6 +86,6 @@ impl Transaction {
         .execute(&mut *self.sql)
         .await
         .map_err(sql("keep the validator set"))?;
-        Ok(())
+        self.prune_history(merged.merged_at).await
     }
 }

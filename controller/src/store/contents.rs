@@ -1,0 +1,197 @@
+//! What hosts shall be, taken apart: allow sets, and a host's content without them. Equal parts are kept once for all
+//! hosts and revisions, because hosts have their sets in common and a change of the list changes nothing else.
+
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{integer, json, number, number_or_none, text},
+};
+use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use sqlx::{Row as _, query};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Sets that were read already: a plan's hosts share them in memory as they do in the database.
+pub(super) type Sets = BTreeMap<i64, AllowSet>;
+
+/// Parts to be kept, by digest: the text, and how many contents name it.
+#[derive(Default)]
+struct Parts(BTreeMap<String, (String, u64)>);
+
+impl Parts {
+    fn text(value: &impl Serialize) -> Result<(String, String), StoreError> {
+        let text = serde_json::to_string(value).map_err(|cause| StoreError::row("content", cause.to_string()))?;
+        Ok((hex::encode(Sha256::digest(&text)), text))
+    }
+
+    fn add(&mut self, digest: &str, text: impl FnOnce() -> String) {
+        self.0.entry(digest.to_owned()).or_insert_with(|| (text(), 0)).1 += 1;
+    }
+}
+
+impl Transaction {
+    /// Enters the contents of hosts, each under its revision.
+    pub(super) async fn put_contents(&mut self, configs: &[&NodeConfig]) -> Result<(), StoreError> {
+        let mut parts = Parts::default();
+        // Most sets are one and the same value: each is written out once.
+        let mut written: BTreeMap<usize, (String, String)> = BTreeMap::new();
+        let mut rows = Vec::new();
+        for config in configs {
+            let mut body = (*config).clone();
+            (body.generation, body.revision) = (Generation::default(), Generation::default());
+            let allow = std::mem::take(&mut body.firewall.allow);
+            let (body, text) = Parts::text(&body)?;
+            parts.add(&body, || text);
+            let mut names = BTreeMap::new();
+            for (purpose, set) in allow {
+                let place = Arc::as_ptr(&set.0).addr();
+                if !written.contains_key(&place) {
+                    written.insert(place, Parts::text(&set)?);
+                }
+                if let Some((digest, text)) = written.get(&place) {
+                    parts.add(digest, || text.clone());
+                    names.insert(purpose, digest.clone());
+                }
+            }
+            rows.push((*config, body, names));
+        }
+        let mut ids = BTreeMap::new();
+        for (digest, (text, named)) in &parts.0 {
+            ids.insert(digest.as_str(), self.put_part(digest, text, *named).await?);
+        }
+        for (config, body, names) in &rows {
+            let id = |purpose| names.get(&purpose).and_then(|digest| ids.get(digest.as_str()));
+            query(
+                "INSERT INTO configs (mesh, node, revision, body, p2p, rpc, admin, overlay)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            )
+            .bind(self.mesh.as_str())
+            .bind(config.node.as_str())
+            .bind(integer(config.revision.0))
+            .bind(ids.get(body.as_str()))
+            .bind(id(Purpose::P2p))
+            .bind(id(Purpose::Rpc))
+            .bind(id(Purpose::Admin))
+            .bind(id(Purpose::Overlay))
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("enter a host's content"))?;
+        }
+        Ok(())
+    }
+
+    async fn put_part(&mut self, digest: &str, text: &str, named: u64) -> Result<i64, StoreError> {
+        let row = query(
+            "INSERT INTO parts (mesh, digest, named, content) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (mesh, digest) DO UPDATE SET named = parts.named + excluded.named RETURNING id",
+        )
+        .bind(self.mesh.as_str())
+        .bind(digest)
+        .bind(integer(named))
+        .bind(text)
+        .fetch_one(&mut *self.sql)
+        .await
+        .map_err(sql("enter a part of hosts' contents"))?;
+        number(&row, "id")
+    }
+
+    /// One host's content, stamped with its revision alone.
+    pub(super) async fn content(
+        &mut self,
+        node: &NodeId,
+        revision: Generation,
+        sets: &mut Sets,
+    ) -> Result<NodeConfig, StoreError> {
+        let row = query(
+            "SELECT configs.*, parts.content FROM configs JOIN parts ON parts.id = configs.body
+             WHERE configs.mesh = $1 AND configs.node = $2 AND configs.revision = $3",
+        )
+        .bind(self.mesh.as_str())
+        .bind(node.as_str())
+        .bind(integer(revision.0))
+        .fetch_optional(&mut *self.sql)
+        .await
+        .map_err(sql("read a host's content"))?;
+        let what = || format!("content {revision} of host {node}");
+        let broken = |error: StoreError| StoreError::row(what(), error.to_string());
+        let row = row.ok_or_else(|| StoreError::row(what(), "it is missing"))?;
+        let mut config: NodeConfig = json(&row, "content").map_err(broken)?;
+        for purpose in Purpose::ALL {
+            let Some(id) = number_or_none(&row, column(purpose))? else { continue };
+            let set = match sets.get(&id) {
+                Some(known) => known.clone(),
+                None => self.set(id).await.map_err(broken)?,
+            };
+            sets.insert(id, set.clone());
+            config.firewall.allow.insert(purpose, set);
+        }
+        Ok(NodeConfig { revision, ..config })
+    }
+
+    async fn set(&mut self, id: i64) -> Result<AllowSet, StoreError> {
+        let row = query("SELECT content FROM parts WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read an allow set"))?;
+        json(&row.ok_or_else(|| StoreError::row(format!("allow set {id}"), "it is missing"))?, "content")
+    }
+
+    /// Drops contents that no plan from `oldest` on names, and the parts that no content names any more.
+    pub(super) async fn forget_contents(&mut self, oldest: Generation) -> Result<(), StoreError> {
+        let rows = query(
+            "SELECT * FROM configs WHERE mesh = $1 AND revision < $2 AND (
+                 EXISTS (SELECT 1 FROM configs AS later WHERE later.mesh = configs.mesh
+                     AND later.node = configs.node AND later.revision > configs.revision AND later.revision <= $2)
+                 OR node IN (SELECT node FROM cuts WHERE mesh = $1 AND generation <= $2))",
+        )
+        .bind(self.mesh.as_str())
+        .bind(integer(oldest.0))
+        .fetch_all(&mut *self.sql)
+        .await
+        .map_err(sql("find old contents"))?;
+        let mut named: BTreeMap<i64, i64> = BTreeMap::new();
+        for row in &rows {
+            *named.entry(number(row, "body")?).or_default() += 1;
+            for purpose in Purpose::ALL {
+                if let Some(id) = number_or_none(row, column(purpose))? {
+                    *named.entry(id).or_default() += 1;
+                }
+            }
+            query("DELETE FROM configs WHERE mesh = $1 AND node = $2 AND revision = $3")
+                .bind(self.mesh.as_str())
+                .bind(text::<NodeId>(row, "node")?.as_str())
+                .bind(number::<i64>(row, "revision")?)
+                .execute(&mut *self.sql)
+                .await
+                .map_err(sql("drop an old content"))?;
+        }
+        for (id, fewer) in named {
+            let left = query("UPDATE parts SET named = named - $1 WHERE id = $2 RETURNING named")
+                .bind(fewer)
+                .bind(id)
+                .fetch_optional(&mut *self.sql)
+                .await
+                .map_err(sql("drop an old content"))?;
+            if left.is_some_and(|row| row.try_get("named").is_ok_and(|named: i64| named <= 0)) {
+                query("DELETE FROM parts WHERE id = $1")
+                    .bind(id)
+                    .execute(&mut *self.sql)
+                    .await
+                    .map_err(sql("drop an old part"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a content names its set of this purpose.
+const fn column(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::P2p => "p2p",
+        Purpose::Rpc => "rpc",
+        Purpose::Admin => "admin",
+        Purpose::Overlay => "overlay",
+    }
+}
