@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-/// Life of a host's certificate. A host cannot renew it yet, and the tunnel must not end with it: 90 days leave time to
-/// enrol anew. What cuts a host is the revoke, which every request asks for.
-const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(90 * 24);
+/// Life of a host's certificate; hosts renew it from its half on. The tunnel does not end with it, and what cuts a host is
+/// the revoke, which every request asks for.
+pub(crate) const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(8);
 /// Longest machine id taken, in characters; systemd's has 32.
 const LONGEST_MACHINE_ID: usize = 128;
 

@@ -6,7 +6,7 @@ use super::{
     problem::{Asked, Body},
     with_fallbacks,
 };
-use crate::{controller::Controller, enroll, now, wanted::News};
+use crate::{controller::Controller, enroll, now, renew, wanted::News};
 use axum::{
     Json, Router,
     extract::State,
@@ -16,7 +16,7 @@ use axum::{
 };
 use picket_api::{
     EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL},
+    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
 };
 use picket_http::Peer;
 use picket_model::{NodeReport, network::canonical};
@@ -27,6 +27,7 @@ use tokio::time::sleep;
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
     let routes = Router::new()
         .route("/v1/enroll", post(join))
+        .route("/v1/renew", post(next_certificate))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report));
     with_fallbacks(routes).with_state(controller)
@@ -38,6 +39,13 @@ async fn join(
     Body(request): Body<EnrollRequest>,
 ) -> Result<Json<EnrollResponse>, ApiProblem> {
     Ok(Json(enroll::enroll(&controller, request, canonical(peer.address.ip()), now()).await?))
+}
+
+async fn next_certificate(
+    State(controller): State<Arc<Controller>>,
+    Body(request): Body<RenewRequest>,
+) -> Result<Json<RenewResponse>, ApiProblem> {
+    Ok(Json(renew::renew(&controller, request, now()).await?))
 }
 
 /// Answers when the host's content is newer than what it holds, or with 204 when it is not for the longest poll.

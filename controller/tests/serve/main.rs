@@ -6,10 +6,13 @@
 mod chain;
 mod enroll;
 mod fixture;
+mod history;
 mod operators;
+mod orders;
 mod poll;
 mod program;
 mod push;
+mod renew;
 mod restart;
 mod revoke;
 mod start;

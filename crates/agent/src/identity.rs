@@ -137,6 +137,11 @@ impl Keys {
     }
 }
 
+/// Puts a new certificate in the place of the one before.
+pub fn save_certificate(state: &StateDir, certificate_pem: &str) -> Result<(), IdentityError> {
+    Ok(state.write(CERTIFICATE, certificate_pem.as_bytes())?)
+}
+
 /// What the host shows to the controller: certificate and key.
 pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, IdentityError> {
     let certificate_pem = text(state, CERTIFICATE)?.ok_or_else(|| no_key(state, CERTIFICATE))?;

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod ledger;
 pub mod lockdown;
 pub mod reconcile;
+pub mod renewal;
 pub mod report;
 pub mod run;
 pub mod state;

@@ -7,20 +7,22 @@ use crate::{
     decide::{Redial, Refusal, judge},
     guard::{Guard, GuardRules},
     host,
-    identity::{Identity, Keys, client_certificate},
+    identity::{Identity, Keys, client_certificate, save_certificate},
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
+    renewal::Renewals,
     report::{Reporter, report},
     state::{StateDir, StateLock},
     status::{LastWord, save},
     subscribe::{self, Controllers, Poll},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use picket_api::{ApiError, ConfigAnswer, ProblemKind};
+use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
+use picket_pki::{Validity, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use std::{collections::BTreeMap, time::Duration};
@@ -56,6 +58,8 @@ enum Event {
     Look,
     Redial,
     Chain,
+    Certificate,
+    Renewed(Result<RenewResponse, ApiError>),
     Stop(&'static str),
 }
 
@@ -84,14 +88,19 @@ pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, 
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
     let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;
+    let csr_pem = keys.tls.csr_pem()?;
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard);
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
-    let controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
+    let certificate = client_certificate(&state)?;
+    let validity = validity_of(&certificate.certificate_pem).context("read how long this host's certificate lasts")?;
+    let controllers = Controllers::new(&identity, &certificate)?;
+    let renewals = Renewals::new(validity, csr_pem);
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let chain = ChainWatch::start(goloop, identity.node.clone());
-    let agent = Agent::new(Held { identity, guard, ledger, state, _lock: lock }, tunnels, filter, controllers, chain);
+    let held = Held { identity, guard, ledger, state, _lock: lock };
+    let agent = Agent::new(held, tunnels, filter, controllers, renewals, chain);
     agent.work(Signals::new()?).await
 }
 
@@ -110,6 +119,7 @@ struct Agent {
     tunnels: HostTunnels,
     filter: HostFilter,
     controllers: Controllers,
+    renewals: Renewals,
     chain: ChainWatch,
     reporter: Reporter,
     /// Revision judged last: the one held, or a newer one that the guard refused.
@@ -125,7 +135,14 @@ struct Agent {
 }
 
 impl Agent {
-    fn new(held: Held, tunnels: HostTunnels, filter: HostFilter, controllers: Controllers, chain: ChainWatch) -> Self {
+    fn new(
+        held: Held,
+        tunnels: HostTunnels,
+        filter: HostFilter,
+        controllers: Controllers,
+        renewals: Renewals,
+        chain: ChainWatch,
+    ) -> Self {
         let refused = held.ledger.admitted(&held.guard).err();
         if let Some(violation) = &refused {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
@@ -139,6 +156,7 @@ impl Agent {
             tunnels,
             filter,
             controllers,
+            renewals,
             chain,
             reporter: Reporter::default(),
             applied: Generation::default(),
@@ -165,6 +183,7 @@ impl Agent {
                 () = sleep_until(look_at), if waits => Event::Look,
                 () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
                 () = self.chain.news() => Event::Chain,
+                next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
                 _ = self.drift.tick() => Event::Drift,
             };
             match event {
@@ -173,7 +192,9 @@ impl Agent {
                     info!(signal = name, "stopped; the firewall stays in force");
                     return Ok(End::Stopped);
                 }
-                Event::Answered(Err(error)) | Event::Reported(Err(error)) if is_revoked(&error) => {
+                Event::Answered(Err(error)) | Event::Reported(Err(error)) | Event::Renewed(Err(error))
+                    if is_revoked(&error) =>
+                {
                     error!(%error, "revoked");
                     let Held { state, ledger, guard, _lock, .. } = self.held;
                     return cut_off(&state, ledger, &guard, self.tunnels, self.filter).await;
@@ -181,6 +202,13 @@ impl Agent {
                 Event::Answered(answer) => poll = self.take(answer).await,
                 Event::Reported(sent) => self.reported(sent),
                 Event::Chain => self.tell(),
+                Event::Certificate => self.renewals.begin(&self.held.identity, &self.controllers, host::now()),
+                Event::Renewed(Ok(renewed)) => {
+                    if self.renewed(&renewed) {
+                        poll = self.ask(Duration::ZERO);
+                    }
+                }
+                Event::Renewed(Err(error)) => self.not_renewed(&error),
                 Event::Drift => self.bring_into_force().await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -193,9 +221,11 @@ impl Agent {
         let answer = match answer {
             Ok(answer) => {
                 self.controllers.answered();
+                self.renewals.renewal.called(true);
                 answer
             }
             Err(error) => {
+                self.renewals.renewal.called(false);
                 let delay = self.controllers.failed(&error);
                 self.controllers.turn();
                 // A poll may wait for long; the report that goes with it tells at once that the controller is back,
@@ -231,6 +261,33 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Writes the next certificate down and shows it from now on. Whether that went well.
+    fn renewed(&mut self, renewed: &RenewResponse) -> bool {
+        match self.show(renewed) {
+            Ok(validity) => {
+                info!(until = %validity.not_after, "certificate renewed");
+                self.renewals.renewed(validity);
+                true
+            }
+            Err(error) => {
+                error!(error = format!("{error:#}"), "the new certificate was not taken; the old one is shown on");
+                false
+            }
+        }
+    }
+
+    fn show(&mut self, renewed: &RenewResponse) -> Result<Validity> {
+        let validity = validity_of(&renewed.certificate_pem)?;
+        save_certificate(&self.held.state, &renewed.certificate_pem)?;
+        self.controllers.show(&self.held.identity, &client_certificate(&self.held.state)?)?;
+        Ok(validity)
+    }
+
+    fn not_renewed(&mut self, error: &ApiError) {
+        let until = self.renewals.renewal.not_after();
+        warn!(%error, %until, "certificate not renewed; it is tried again, and what is in force stays");
     }
 
     /// Asks, after a while, for something newer than what was judged last.

@@ -39,6 +39,17 @@ impl Controllers {
         &self.clients[self.current].1
     }
 
+    /// Where that one is.
+    pub fn url(&self) -> &str {
+        &self.clients[self.current].0
+    }
+
+    /// Shows another certificate from the next call on.
+    pub fn show(&mut self, identity: &Identity, certificate: &ClientCertificate) -> Result<()> {
+        self.clients = Self::new(identity, certificate)?.clients;
+        Ok(())
+    }
+
     /// Whether the last call was answered; `None` before the first.
     pub fn answers(&self) -> Option<bool> {
         self.answers

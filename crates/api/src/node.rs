@@ -1,7 +1,7 @@
-//! What an enrolled host asks and tells: `GET /v1/node/config?after=R`, `PUT /v1/node/report`.
+//! What an enrolled host asks and tells: `GET /v1/node/config?after=R`, `PUT /v1/node/report`, `POST /v1/renew`.
 //! The body of the report is `picket_model::NodeReport`.
 
-use picket_model::{Digest, Generation, NodeConfig};
+use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -24,4 +24,24 @@ pub struct ConfigAnswer {
     pub digest: Digest,
     /// The whole wanted state.
     pub full: NodeConfig,
+}
+
+/// A host asks for a new certificate for the key it enrolled with. It need not show the old one, whose time may be over: the
+/// request is signed with the key, and a certificate is of no use to whoever lacks it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// The host.
+    pub node: NodeId,
+    /// Certificate signing request (PKCS#10, PEM) for that key.
+    pub csr_pem: String,
+}
+
+/// A new certificate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// When it ends.
+    pub not_after: Timestamp,
 }

@@ -28,7 +28,7 @@ const CA_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
 /// Made anew at each start, and by the controller before it ends.
 const SERVER_LIFETIME: Duration = Duration::from_hours(90 * 24);
 /// How far a host's clock may lag behind the controller's before it refuses a fresh certificate.
-const CLOCK_SKEW: Duration = Duration::from_mins(5);
+pub(crate) const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// What the certificate authority could not do.
 #[derive(Debug, Error)]
@@ -242,6 +242,15 @@ fn params(common_name: &str, now: Timestamp, lifetime: Duration) -> Result<Certi
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
+}
+
+/// SHA-256 of a request's public key, once its signature shows that whoever made it holds the private one; lower-case
+/// hexadecimal.
+///
+/// # Errors
+/// A [`RequestError`] for anything but a request of ours.
+pub fn request_key_sha256(csr_pem: &str) -> Result<String, RequestError> {
+    Ok(public_key_sha256(&proven_key(csr_pem)?.subject_public_key_info()))
 }
 
 /// The request's public key, once its signature shows that the sender holds the private one.

@@ -1,10 +1,11 @@
 //! Who a certificate names: the URIs in subject alternative names, written by `ca` and read back here.
 //! Reads only; whether a certificate is genuine is TLS's business, decided before.
 
-use crate::keys::public_key_sha256;
+use crate::{ca::CLOCK_SKEW, keys::public_key_sha256};
 use picket_model::{MeshId, NodeId, Timestamp};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
-use x509_parser::prelude::{GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, GeneralName, X509Certificate};
 
 const SCHEME: &str = "picket://";
 
@@ -26,6 +27,9 @@ pub struct NodeIdentity {
 /// Why a certificate names no node.
 #[derive(Debug, Error)]
 pub enum IdentityError {
+    /// Not PEM.
+    #[error("the certificate is not PEM")]
+    Pem,
     /// Not a certificate.
     #[error("read the certificate")]
     Der(#[source] x509_parser::error::X509Error),
@@ -45,6 +49,28 @@ pub fn node_of(certificate_der: &[u8]) -> Result<NodeIdentity, IdentityError> {
         key_sha256: public_key_sha256(certificate.public_key().raw),
         not_after: Timestamp::from_millis(certificate.validity().not_after.timestamp().saturating_mul(1000)),
     })
+}
+
+/// When a certificate was made and when it ends, in whole seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// When it was made, by the controller's clock.
+    pub made_at: Timestamp,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
+/// Reads from a certificate of ours, in PEM, how long it lasts.
+///
+/// # Errors
+/// An [`IdentityError`] where the text is no certificate.
+pub fn validity_of(certificate_pem: &str) -> Result<Validity, IdentityError> {
+    let der = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|_| IdentityError::Pem)?;
+    let certificate = parse(&der)?;
+    let at = |time: ASN1Time| Timestamp::from_millis(time.timestamp().saturating_mul(1000));
+    // It is good from a little earlier on, for hosts whose clocks lag.
+    let made_at = at(certificate.validity().not_before).plus(CLOCK_SKEW);
+    Ok(Validity { made_at, not_after: at(certificate.validity().not_after) })
 }
 
 /// `picket://<mesh>/node/<id>`.

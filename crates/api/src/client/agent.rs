@@ -3,7 +3,7 @@
 use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL},
+    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
 };
 use picket_model::{Generation, NodeReport};
 use reqwest::{StatusCode, Url};
@@ -28,6 +28,13 @@ impl AgentClient {
     /// Joins the mesh.
     pub async fn enroll(&self, request: &EnrollRequest) -> Result<EnrollResponse, ApiError> {
         let url = join(&self.base, "/v1/enroll")?;
+        let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
+        json(sent.map_err(unreachable(&url))?).await
+    }
+
+    /// Gets a new certificate for the key the host enrolled with; the connection need not show the old one.
+    pub async fn renew(&self, request: &RenewRequest) -> Result<RenewResponse, ApiError> {
+        let url = join(&self.base, "/v1/renew")?;
         let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
         json(sent.map_err(unreachable(&url))?).await
     }

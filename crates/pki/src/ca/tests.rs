@@ -1,7 +1,7 @@
 //! Tests of the CA: what it signs, what it refuses.
 
 use super::*;
-use crate::{NodeIdentity, node_of};
+use crate::{NodeIdentity, node_of, validity_of};
 use rcgen::{PKCS_ECDSA_P384_SHA384, SignatureAlgorithm, SigningKey};
 use secrecy::ExposeSecret;
 
@@ -25,6 +25,18 @@ fn node_certificate_says_what_was_signed() {
     let der = der(&signed.pem);
     let validity = identity::parse(&der).unwrap().validity().clone();
     assert_eq!(validity.not_before.timestamp() * 1000, NOW.as_millis() / 1000 * 1000 - 300_000, "clocks differ");
+}
+
+#[test]
+fn a_host_reads_from_its_certificate_when_to_renew_it() {
+    let (key, ca) = (TlsKey::generate().unwrap(), ca());
+    let csr = key.csr_pem().unwrap();
+    let signed = ca.sign_node(&csr, &node(), NOW, HOURS_8).unwrap();
+    let validity = validity_of(&signed.pem).unwrap();
+    assert_eq!(validity.not_after, signed.not_after);
+    assert_eq!(validity.not_after.since(validity.made_at), HOURS_8);
+    assert_eq!(request_key_sha256(&csr).unwrap(), signed.key_sha256);
+    assert!(validity_of("nonsense").is_err());
 }
 
 #[test]

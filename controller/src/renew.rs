@@ -1,0 +1,31 @@
+//! A new certificate for a host that is a member, on proof that it holds the key it enrolled with.
+
+use crate::{api::ApiProblem, controller::Controller, enroll::CERTIFICATE_LIFETIME};
+use picket_api::{
+    ProblemKind,
+    node::{RenewRequest, RenewResponse},
+};
+use picket_model::Timestamp;
+use picket_pki::{RequestError, request_key_sha256};
+
+/// Signs a host's next certificate, or says why not. Whoever does not hold the host's key learns nothing about it.
+pub(crate) async fn renew(
+    controller: &Controller,
+    request: RenewRequest,
+    now: Timestamp,
+) -> Result<RenewResponse, ApiProblem> {
+    let unreadable = |error: RequestError| ApiProblem::new(ProblemKind::BadRequest, error.to_string());
+    let key = request_key_sha256(&request.csr_pem).map_err(unreadable)?;
+    let node = controller.store.read().await?.node(&request.node).await?;
+    let Some(node) = node.filter(|node| node.tls_key_sha256 == key) else {
+        let detail = "no host of this id has this key: enrol this host, with a join token";
+        return Err(ApiProblem::new(ProblemKind::Unauthorized, detail));
+    };
+    if !node.is_active() {
+        return Err(ApiProblem::new(ProblemKind::NodeRevoked, format!("host {} has been revoked", node.name)));
+    }
+    let signed = controller.ca.sign_node(&request.csr_pem, &node.id, now, CERTIFICATE_LIFETIME);
+    let certificate = signed.map_err(|error| ApiProblem::internal("sign a host's certificate", &error))?;
+    tracing::info!(node = %node.name, serial = certificate.serial, until = %certificate.not_after, "certificate renewed");
+    Ok(RenewResponse { certificate_pem: certificate.pem, not_after: certificate.not_after })
+}
