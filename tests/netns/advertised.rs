@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 const ADVERTISED: &str = "198.51.100.77";
 
 fn node_address(mesh: &Mesh, prep: PrepId) -> String {
-    let chain = mesh.icon.state().chain;
+    let chain = mesh.chain.state();
     let entry = chain.prep(prep).unwrap();
     entry.get("nodeAddress").or(entry.get("address")).unwrap().as_str().unwrap().to_owned()
 }
@@ -60,7 +60,7 @@ fn a_validator_is_let_in_from_the_address_it_advertises_and_a_stranger_is_not() 
     validator.add_address(&format!("{ADVERTISED}/24")).unwrap();
     let goloop = mesh.start_beside_goloop(0).unwrap();
     mesh.wait_in_force().unwrap();
-    chain_of(&mesh, "30642");
+    chain_of(&mesh, "3064");
     assert_eq!(validator.can_connect_from(from, to, DROPPED), Connect::Filtered, "nobody has named it yet");
 
     let stranger = mesh.stranger.v4(0).unwrap().ip().to_string();

@@ -53,7 +53,7 @@ fn a_validator_that_leaves_the_list_is_cut_in_mid_stream_and_no_other() {
     let to = prep.host.v4(GUARDED[0]).unwrap();
     let (cut, kept) = (leaving.host.stream(to).unwrap(), staying.host.stream(to).unwrap());
     let elements_before = table(prep);
-    mesh.icon.remove(leaving.prep).unwrap();
+    mesh.chain.remove(leaving.prep).unwrap();
     let removed = Instant::now();
     let last = cut.wait_dead(QUIET, SOON).unwrap();
     kept.wait_flowing(SOON).unwrap();
@@ -82,7 +82,7 @@ fn a_validator_that_moves_is_let_in_at_its_new_address_only() {
     let old = validator.host.v4(0).unwrap().ip();
     let new = "198.51.100.77".parse().unwrap();
     assert_eq!(validator.host.can_connect_from(new, to, DROPPED), Connect::Filtered);
-    mesh.icon.set_endpoint(validator.prep, "198.51.100.77:7100").unwrap();
+    mesh.chain.set_endpoint(validator.prep, "198.51.100.77:7100").unwrap();
     wait_until("the new address to be let in", SOON, || {
         validator.host.can_connect_from(new, to, DROPPED).must_be(Connect::Open)
     })
@@ -100,7 +100,7 @@ fn another_programs_table_stays_byte_for_byte() {
     prep.host.load_nft(foreign).unwrap();
     let before = prep.host.nft(&["-a", "list", "table", "inet", "foreign"]).unwrap();
     let ours = table(prep);
-    mesh.icon.remove(mesh.validators[0].prep).unwrap();
+    mesh.chain.remove(mesh.validators[0].prep).unwrap();
     wait_until("our table to change", SOON, || table(prep) != ours).unwrap();
     assert_eq!(before, prep.host.nft(&["-a", "list", "table", "inet", "foreign"]).unwrap());
     mesh.preps[0].kill();

@@ -7,10 +7,10 @@ use picket_lab::{
     wait_until,
 };
 
-/// The endpoint behaves so; the set and the ports stay, and the status says `part`.
+/// All endpoints behave so; the set and the ports stay, and the status says `part`.
 fn check(mesh: &Mesh, behaviour: &Behaviour, part: &str) {
     let before = mesh.controller.validators().unwrap().validators;
-    mesh.icon.set_behaviour(behaviour.clone());
+    mesh.all_behave(behaviour);
     wait_until(&format!("the status to tell of {behaviour:?} with {part:?}"), SOON * 2, || {
         let status = mesh.controller.status().map_err(|error| error.to_string())?;
         let errors = status.sources.iter().filter_map(|source| source.error.clone());
@@ -22,7 +22,7 @@ fn check(mesh: &Mesh, behaviour: &Behaviour, part: &str) {
     let to = mesh.preps[0].host.v4(GUARDED[0]).unwrap();
     open(&mesh.validators[0].host, to);
     dropped(&mesh.stranger, to);
-    mesh.icon.set_behaviour(Behaviour::Normal);
+    mesh.all_behave(&Behaviour::Normal);
     wait_until("the endpoint to be believed again", SOON * 2, || {
         let status = mesh.controller.status().map_err(|error| error.to_string())?;
         if status.sources.iter().all(|source| source.error.is_none()) {
@@ -68,7 +68,7 @@ fn hostile_endpoints_are_refused_with_their_reasons() {
         ("1.2.3.4:0", "port"),
     ];
     for (endpoint, reason) in hostile {
-        mesh.icon.set_endpoint(prep, endpoint).unwrap();
+        mesh.chain.set_endpoint(prep, endpoint).unwrap();
         wait_until(&format!("{endpoint:?} to be refused"), SOON, || {
             let view = mesh.controller.validators().map_err(|error| error.to_string())?;
             let entry = view.refused.iter().find(|view| view.refused.entry.contains(&prep.to_string()));

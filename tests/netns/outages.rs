@@ -53,7 +53,7 @@ fn what_changes_while_an_agent_is_cut_off_reaches_it_afterwards() {
     let _servers = serve_on(prep);
     let to = prep.host.v4(GUARDED[0]).unwrap();
     mesh.controller.host.unplug().unwrap();
-    mesh.icon.remove(mesh.validators[0].prep).unwrap();
+    mesh.chain.remove(mesh.validators[0].prep).unwrap();
     open(&mesh.validators[0].host, to);
     dropped(&mesh.stranger, to);
     mesh.controller.host.plug().unwrap();

@@ -3,6 +3,7 @@
 
 mod report;
 mod story;
+mod trust;
 
 use crate::{
     LabError, clean_left_overs,
@@ -92,7 +93,7 @@ fn look_around(mesh: &Mesh, report: &Report) {
     let picket =
         format!("ip netns exec {} {cli} --context {}", mesh.controller.host.namespace(), mesh.controller.context());
     report.say("it stays up; look around from another terminal (as root), end it with Ctrl-C:");
-    for verb in ["status", "nodes", "validators", "explain 198.51.100.12:7100", "events"] {
+    for verb in ["status", "nodes", "validators", "explain 198.51.100.13:7100", "events"] {
         report.line(&format!("  {picket} {verb}"));
     }
     if let Some(prep) = mesh.preps.first() {

@@ -1,6 +1,9 @@
 //! The story, chapter by chapter. Each check is a sentence that packets have to make true.
 
-use super::report::{Report, Seen};
+use super::{
+    report::{Report, Seen},
+    trust,
+};
 use crate::{
     Connect, EchoServer, Host, LabError, Stream,
     mesh::{Agent, Mesh, SOON},
@@ -13,11 +16,11 @@ use std::{
 };
 
 /// Guarded ports: P2P and the two of JSON-RPC.
-const GUARDED: [u16; 3] = [7100, 9000, 9080];
+pub(super) const GUARDED: [u16; 3] = [7100, 9000, 9080];
 /// A port that is nobody's business: stands for SSH.
 const UNGUARDED: u16 = 2222;
 /// A packet that has not come back in this time was dropped: the lab's round trips take well under a millisecond.
-const DROPPED: Duration = Duration::from_millis(300);
+pub(super) const DROPPED: Duration = Duration::from_millis(300);
 /// A stream with this long a silence is dead.
 const QUIET: Duration = Duration::from_millis(400);
 
@@ -40,13 +43,19 @@ pub(super) fn tell(
     report.say("chapter 3: ports are closed to strangers");
     ports_are_private(mesh, report);
     go_on()?;
-    report.say("chapter 4: a P-Rep leaves the list while its connection runs");
+    report.say("chapter 4: one of three chain endpoints lies");
+    trust::an_endpoint_lies(mesh, report)?;
+    go_on()?;
+    report.say("chapter 5: a P-Rep leaves the list while its connection runs");
     validator_leaves(mesh, report)?;
     go_on()?;
-    report.say("chapter 5: a sentry is revoked while its tunnels carry traffic");
+    report.say("chapter 6: forty P-Reps leave the list at once");
+    trust::a_mass_removal_is_held(mesh, report)?;
+    go_on()?;
+    report.say("chapter 7: a sentry is revoked while its tunnels carry traffic");
     sentry_is_revoked(mesh, report)?;
     go_on()?;
-    report.say("chapter 6: the controller dies and comes back");
+    report.say("chapter 8: the controller dies and comes back");
     controller_dies(mesh, report)?;
     memory(mesh, report);
     drop(nodes);
@@ -171,13 +180,15 @@ fn ports_are_private(mesh: &Mesh, report: &mut Report) {
 }
 
 fn validator_leaves(mesh: &Mesh, report: &mut Report) -> Result<(), LabError> {
-    let [leaving, staying] = mesh.validators.as_slice() else { return Err(LabError::Gone) };
+    let [leaving, staying, ..] = mesh.validators.as_slice() else { return Err(LabError::Gone) };
     let streams = streams_to_all(&leaving.host, mesh)?;
     let others = streams_to_all(&staying.host, mesh)?;
-    let asked = mesh.icon.requests();
-    mesh.icon.remove(leaving.prep);
+    let asked = mesh.requests();
+    mesh.chain.remove(leaving.prep);
     let removed = Instant::now();
-    wait_until("the controller to ask for the list again", SOON, || mesh.icon.requests() > asked)?;
+    wait_until("the controller to ask for the list again", SOON, || {
+        mesh.requests().iter().zip(&asked).all(|(now, before)| now > before)
+    })?;
     let answered = Instant::now();
     report.check("its running TCP streams die on every host", || {
         let last = last_packet(&streams)?;
@@ -286,27 +297,27 @@ fn stays_in_force(mesh: &Mesh, validator: &Host) -> Result<(), LabError> {
 }
 
 /// Every host's rules with their handles: a rule that was replaced by the same one shows as well.
-fn rules(mesh: &Mesh) -> Result<Vec<String>, LabError> {
+pub(super) fn rules(mesh: &Mesh) -> Result<Vec<String>, LabError> {
     mesh.agents().map(|agent| agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"])).collect()
 }
 
-fn streams_to_all(from: &Host, mesh: &Mesh) -> Result<Vec<Stream>, LabError> {
+pub(super) fn streams_to_all(from: &Host, mesh: &Mesh) -> Result<Vec<Stream>, LabError> {
     mesh.agents().map(|agent| from.stream(agent.host.v4(GUARDED[0])?)).collect()
 }
 
 /// When the last of these streams had its last packet; an error if one still flows.
-fn last_packet(streams: &[Stream]) -> Result<Instant, LabError> {
+pub(super) fn last_packet(streams: &[Stream]) -> Result<Instant, LabError> {
     let ends: Vec<Instant> = streams.iter().map(|stream| stream.wait_dead(QUIET, SOON)).collect::<Result<_, _>>()?;
     ends.into_iter().max().ok_or(LabError::Gone)
 }
 
-fn still_flowing(streams: &[Stream]) -> Result<Seen, LabError> {
+pub(super) fn still_flowing(streams: &[Stream]) -> Result<Seen, LabError> {
     streams.iter().try_for_each(|stream| stream.wait_flowing(SOON))?;
     let silence = streams.iter().map(Stream::longest_silence).max().unwrap_or_default();
     must(silence < QUIET, || format!("one was silent for {silence:?}"))?;
     Ok(Seen::after(silence, format!("{} streams; their longest silence", streams.len())))
 }
 
-fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), LabError> {
+pub(super) fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), LabError> {
     if holds { Ok(()) } else { Err(LabError::Unexpected { found: otherwise() }) }
 }

@@ -3,12 +3,16 @@
 use super::SOON;
 use crate::{Host, LabError, Output, Process, Program, Waited, wait_until};
 use picket_api::{
-    operator::{NodeView, StatusView},
+    operator::{EventView, NodeView, StatusView},
     validators::ValidatorsView,
 };
 use picket_model::NodeRole;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpStream},
+    path::PathBuf,
+};
 
 /// Policy and listeners of a lab's controller. Polls each second, so that a change is seen soon.
 const CONFIG: &str = r#"
@@ -20,7 +24,7 @@ health = "127.0.0.1:7445"
 [chain]
 nid = 1
 poll_seconds = 1
-sources = ["SOURCE"]
+sources = SOURCES
 
 [overlay]
 v4 = "192.0.2.0/25"
@@ -29,6 +33,9 @@ v4 = "192.0.2.0/25"
 admin = ["198.51.100.248/29", "2001:db8:ad::/48"]
 special_ranges = ["198.51.100.0/24", "192.0.2.0/24"]
 "#;
+
+/// Where it tells of its health.
+const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7445);
 
 /// A controller, whether it runs or not.
 #[derive(Debug)]
@@ -41,8 +48,8 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub(super) fn new(host: Host, source: &str) -> Result<Self, LabError> {
-        let config = host.write("controller.toml", &CONFIG.replace("SOURCE", source))?;
+    pub(super) fn new(host: Host, sources: &[String]) -> Result<Self, LabError> {
+        let config = host.write("controller.toml", &CONFIG.replace("SOURCES", &format!("{sources:?}")))?;
         let state = host.path("state");
         Ok(Self { host, config, state, process: None })
     }
@@ -134,6 +141,39 @@ impl Controller {
     /// What the command line says.
     pub fn status(&self) -> Result<StatusView, LabError> {
         self.json(&["status"])
+    }
+
+    /// What `picket status` says is wrong: the errors of sources, then the alarms.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn complaints(&self) -> Result<Vec<String>, LabError> {
+        let status = self.status()?;
+        Ok(status.sources.into_iter().filter_map(|source| source.error).chain(status.alarms).collect())
+    }
+
+    /// What `picket events` says, oldest first or last as it does.
+    ///
+    /// # Errors
+    /// What the command line says.
+    pub fn events(&self) -> Result<Vec<EventView>, LabError> {
+        self.json(&["events"])
+    }
+
+    /// What its metrics say, in Prometheus' text form.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if they cannot be read.
+    pub fn metrics(&self) -> Result<String, LabError> {
+        let asked = self.host.inside(|| -> io::Result<String> {
+            let mut stream = TcpStream::connect(HEALTH)?;
+            stream.set_read_timeout(Some(SOON))?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: controller\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })?;
+        asked.map_err(|error| LabError::io("read the controller's metrics", error))
     }
 
     /// What `picket nodes` says.

@@ -1,4 +1,4 @@
-//! A whole mesh on one machine: chain endpoint, controller, validators with agents, sentries, and the people around them.
+//! A whole mesh on one machine: chain endpoints, controller, validators with agents, sentries, and the people around them.
 //! Runs the real programs; only the chain is played.
 
 mod agent;
@@ -9,7 +9,7 @@ pub use controller::Controller;
 
 use crate::{
     Host, Lab, LabError, Waited,
-    icon::{self, ChainState, FakeIcon},
+    icon::{self, Behaviour, ChainState, FakeChain, FakeIcon},
     wait_until,
 };
 use picket_model::{NodeRole, P2pEndpoint, PrepId};
@@ -21,12 +21,15 @@ use std::{
 
 /// Time for anything that takes the real programs a fraction of a second, on a loaded machine.
 pub const SOON: Duration = Duration::from_secs(20);
-/// Port of the chain endpoint.
+/// Port of the chain endpoints.
 const ICON_PORT: u16 = 9000;
+/// Time from one block to the next: short against ICON's two seconds, so that nobody waits for one.
+const BLOCK: Duration = Duration::from_millis(100);
 /// goloop's own default.
 const GOLOOP_PORT: u16 = 9080;
-/// Where the chain endpoint lives.
-const ICON: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+/// Where the chain endpoints live: as many as one of them may lie and be outvoted.
+const ICONS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(203, 0, 113, 2), Ipv4Addr::new(203, 0, 113, 3), Ipv4Addr::new(203, 0, 113, 4)];
 
 /// How large a mesh to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +52,10 @@ pub struct Validator {
 /// Everything. The lab goes last, and takes whatever still runs with it.
 #[derive(Debug)]
 pub struct Mesh {
-    /// The chain endpoint; tell it to change, shrink, lie or stall.
-    pub icon: FakeIcon,
+    /// The chain; what happens on it, all endpoints tell of.
+    pub chain: FakeChain,
+    /// The chain endpoints; tell one to lie, lag or stall.
+    pub icons: Vec<FakeIcon>,
     /// The controller.
     pub controller: Controller,
     /// Validators with an agent of ours: `prep-1`, ...
@@ -59,7 +64,7 @@ pub struct Mesh {
     pub sentries: Vec<Agent>,
     /// Sentries that were revoked; their agents have ended.
     pub revoked: Vec<Agent>,
-    /// Two validators of other operators, whose addresses are on the list.
+    /// Three validators of other operators, whose addresses are on the list.
     pub validators: Vec<Validator>,
     /// Somebody who is on no list.
     pub stranger: Host,
@@ -70,14 +75,13 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Makes the hosts and starts the chain endpoint with the real mainnet list, on which the lab's own validators take
+    /// Makes the hosts and starts the chain and its endpoints with the real mainnet list, on which the lab's own validators take
     /// the places of the first entries. No program of ours runs yet.
     ///
     /// # Errors
     /// What the lab says.
     pub fn new(label: &str, size: MeshSize) -> Result<Self, LabError> {
         let lab = Lab::new(label)?;
-        let icon_host = lab.host("icon").address(&format!("{ICON}/24")).create()?;
         let controller = lab.host("controller").address("203.0.113.1/24").address("2001:db8:1::1/64").create()?;
         let agents = |role, count: u8, first: u8| -> Result<Vec<Agent>, LabError> {
             let numbers = 1..=count;
@@ -90,7 +94,7 @@ impl Mesh {
         let address = |entry: &icon::Prep| entry.get("address")?.as_str()?.parse().ok();
         let listed: Vec<PrepId> = chain.preps.iter().filter_map(address).collect();
         let mut validators = Vec::new();
-        for (number, prep) in (1..=2).zip(listed) {
+        for (number, prep) in (1..=3).zip(listed) {
             let host = lab
                 .host(&format!("validator-{number}"))
                 .address(&format!("198.51.100.1{number}/24"))
@@ -104,10 +108,21 @@ impl Mesh {
         // The list's host names resolve to documentation addresses: there is no DNS in a lab.
         lab.hosts_file(names(&chain).into_iter().zip(200..).map(|(name, last)| (name, [192, 0, 2, last].into())))?;
 
-        let icon = FakeIcon::new(chain);
-        serve(&lab, &icon_host, SocketAddr::from((ICON, ICON_PORT)), icon.clone())?;
-        let controller = Controller::new(controller, &format!("http://{ICON}:{ICON_PORT}/api/v3"))?;
-        Ok(Self { icon, controller, preps, sentries, revoked: Vec::new(), validators, stranger, admin, lab })
+        let chain = FakeChain::new(chain);
+        let mut icons = Vec::new();
+        for (number, address) in (1..).zip(ICONS) {
+            let host = lab.host(&format!("icon-{number}")).address(&format!("{address}/24")).create()?;
+            let icon = chain.endpoint();
+            serve(&lab, &host, SocketAddr::from((address, ICON_PORT)), icon.clone())?;
+            icons.push(icon);
+        }
+        let blocks = chain.clone().make_blocks(BLOCK);
+        lab.serve(async move {
+            blocks.await;
+            Ok::<(), LabError>(())
+        });
+        let controller = Controller::new(controller, &ICONS.map(|icon| format!("http://{icon}:{ICON_PORT}/api/v3")))?;
+        Ok(Self { chain, icons, controller, preps, sentries, revoked: Vec::new(), validators, stranger, admin, lab })
     }
 
     /// Makes the hosts, starts the controller, enrols everybody, starts the agents and waits until all is in force.
@@ -127,6 +142,16 @@ impl Mesh {
         Ok(mesh)
     }
 
+    /// All chain endpoints behave so from now on.
+    pub fn all_behave(&self, behaviour: &Behaviour) {
+        self.icons.iter().for_each(|icon| icon.set_behaviour(behaviour.clone()));
+    }
+
+    /// How many requests the chain endpoints have had, each.
+    pub fn requests(&self) -> Vec<u64> {
+        self.icons.iter().map(FakeIcon::requests).collect()
+    }
+
     /// All agents, validators first.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.preps.iter().chain(&self.sentries)
@@ -138,7 +163,7 @@ impl Mesh {
     /// # Errors
     /// What the lab says.
     pub fn start_beside_goloop(&mut self, prep: usize) -> Result<FakeIcon, LabError> {
-        let goloop = FakeIcon::new(self.icon.state().chain);
+        let goloop = self.chain.endpoint();
         let agent = &mut self.preps[prep];
         serve(&self.lab, &agent.host, SocketAddr::from((Ipv4Addr::LOCALHOST, GOLOOP_PORT)), goloop.clone())?;
         agent.goloop = Some(format!("http://127.0.0.1:{GOLOOP_PORT}"));
