@@ -1,5 +1,7 @@
 //! What the controller counts.
 
+use picket_model::Timestamp;
+use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
     Metrics,
     metrics::metrics::{
@@ -9,6 +11,7 @@ use picket_telemetry::{
         histogram::{Histogram, exponential_buckets},
     },
 };
+use std::collections::BTreeSet;
 
 /// Names and values of labels.
 type Labels = Vec<(&'static str, String)>;
@@ -20,6 +23,12 @@ pub(crate) struct Counts {
     pub(crate) generation: Gauge,
     /// Validators in the set.
     pub(crate) validators: Gauge,
+    /// Whether the validator set is held.
+    pub(crate) validators_held: Gauge,
+    /// Entries of the list that were refused.
+    pub(crate) validators_refused: Gauge,
+    /// Version of the validator set.
+    pub(crate) validators_version: Gauge,
     /// Hosts that read back exactly what is wanted.
     pub(crate) in_force: Gauge,
     /// Plans that became the target.
@@ -31,6 +40,10 @@ pub(crate) struct Counts {
     enrolments: Family<Labels, Counter>,
     push_events: Family<Labels, Counter>,
     push_connected: Family<Labels, Gauge>,
+    alarms: Family<Labels, Gauge>,
+    source_up: Family<Labels, Gauge>,
+    source_height: Family<Labels, Gauge>,
+    source_answered: Family<Labels, Gauge>,
 }
 
 impl Counts {
@@ -41,6 +54,21 @@ impl Counts {
         Self {
             generation: metrics.register("generation", "Number of the wanted state", Gauge::default()),
             validators: metrics.register("validators", "Validators in the set", Gauge::default()),
+            validators_held: metrics.register(
+                "validators_held",
+                "Whether the validator set is held against the list",
+                Gauge::default(),
+            ),
+            validators_refused: metrics.register(
+                "validators_refused",
+                "Entries of the validator list that are refused",
+                Gauge::default(),
+            ),
+            validators_version: metrics.register(
+                "validators_version",
+                "Version of the validator set",
+                Gauge::default(),
+            ),
             in_force: metrics.register("hosts_in_force", "Hosts that read back what is wanted", Gauge::default()),
             plans: metrics.register("plans", "Plans that became the wanted state", Counter::default()),
             list_to_commit: metrics.register(
@@ -53,6 +81,14 @@ impl Counts {
             enrolments: metrics.register("enrolments", "Requests to join by result", Family::default()),
             push_events: metrics.register("push_events", "Events that sources pushed", Family::default()),
             push_connected: metrics.register("push_connected", "Whether a source pushes events", Family::default()),
+            alarms: metrics.register("alarms", "Alarms in force by kind", Family::default()),
+            source_up: metrics.register("source_up", "Whether a source gave a list when last asked", Family::default()),
+            source_height: metrics.register("source_height", "Height of a source's last list", Family::default()),
+            source_answered: metrics.register(
+                "source_answered_timestamp_seconds",
+                "When a source last gave a list, in seconds since the Unix epoch",
+                Family::default(),
+            ),
         }
     }
 
@@ -79,6 +115,28 @@ impl Counts {
     /// Sets whether a source pushes events.
     pub(crate) fn push_connected(&self, source: &str, connected: bool) {
         self.push_connected.get_or_create(&vec![("source", source.to_owned())]).set(i64::from(connected));
+    }
+
+    /// Sets the number of alarms of every kind, so that an alert can be written before the first of a kind.
+    pub(crate) fn alarms(&self, findings: &[Finding]) {
+        for kind in FindingKind::ALL {
+            let subjects = findings.iter().filter(|finding| finding.kind == kind).map(|finding| &finding.subject);
+            let count = subjects.collect::<BTreeSet<_>>().len();
+            let labels = vec![("kind", kind.as_str().to_owned())];
+            self.alarms.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Sets how a source stands; a height and a time that are not known have no value.
+    pub(crate) fn source(&self, source: &str, up: bool, height: Option<u64>, answered_at: Option<Timestamp>) {
+        let labels = vec![("source", source.to_owned())];
+        self.source_up.get_or_create(&labels).set(i64::from(up));
+        if let Some(height) = height {
+            self.source_height.get_or_create(&labels).set(i64::try_from(height).unwrap_or(i64::MAX));
+        }
+        if let Some(at) = answered_at {
+            self.source_answered.get_or_create(&labels).set(at.as_millis().div_euclid(1000));
+        }
     }
 
     /// Counts one request to join.

@@ -1,6 +1,7 @@
 //! What the controller does by itself, each a `run_once` and a timer. A task that fails says so and tries again; none
 //! ends the program.
 
+pub(crate) mod alarms;
 pub(crate) mod certificate;
 pub(crate) mod expire;
 pub(crate) mod judge;
@@ -26,6 +27,7 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertific
     tasks.spawn(until_stopped(controller.clone(), judge::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), names::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), push::run(controller.clone(), dialer)));
+    tasks.spawn(until_stopped(controller.clone(), alarms::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));

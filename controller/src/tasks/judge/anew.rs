@@ -27,17 +27,22 @@ impl Anew {
     }
 
     /// For the one who judges: changes when somebody asks.
-    pub(in crate::tasks) fn asked(&self) -> watch::Receiver<u64> {
+    pub(super) fn asked(&self) -> watch::Receiver<u64> {
         self.asked.subscribe()
     }
 
+    /// Changes after each judgement.
+    pub(in crate::tasks) fn judged(&self) -> watch::Receiver<u64> {
+        self.served.subscribe()
+    }
+
     /// Who is served by a judgement that begins now.
-    pub(in crate::tasks) fn begin(&self) -> u64 {
+    pub(super) fn begin(&self) -> u64 {
         *self.asked.borrow()
     }
 
     /// That judgement is in force.
-    pub(in crate::tasks) fn done(&self, began: u64) {
+    pub(super) fn done(&self, began: u64) {
         self.served.send_modify(|served| *served = began.max(*served));
     }
 }

@@ -57,6 +57,7 @@ pub(super) async fn run_once(controller: &Controller, round: &Round) -> Result<O
     }
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
     let row = row(&merged, before.as_ref(), &seen, at);
+    tx.put_observed(&seen, at).await?;
     tx.put_merged(&row).await?;
     tx.commit().await?;
 

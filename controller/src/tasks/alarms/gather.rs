@@ -1,0 +1,89 @@
+//! All findings in force, from the sources, the last merge, the last plan and the hosts. One answer for all who ask:
+//! status, metrics and the audit log.
+
+use crate::{
+    controller::Controller,
+    lag::lag,
+    store::{MergeRow, SourceRow},
+};
+use picket_model::{Node, Timestamp};
+use picket_plan::{Finding, FindingKind};
+use std::collections::BTreeSet;
+
+/// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
+pub(crate) fn configured(controller: &Controller, kept: &[SourceRow]) -> Vec<SourceRow> {
+    let sources = controller.chain.sources.iter().map(|source| {
+        let known = kept.iter().find(|row| row.id == *source.0.id()).cloned();
+        let view = known.unwrap_or_else(|| SourceRow {
+            id: source.0.id().clone(),
+            url: format!("{}://{}", source.0.url().scheme(), source.0.host()),
+            height: None,
+            seen_at: None,
+            entries: 0,
+            refused: 0,
+            error: None,
+            push: None,
+        });
+        SourceRow { push: controller.push.state(source.0.id()), ..view }
+    });
+    sources.collect()
+}
+
+/// Everything that is wrong now, the list first and hosts last; nothing twice.
+pub(crate) fn in_force<'a>(
+    controller: &Controller,
+    sources: &[SourceRow],
+    merged: Option<&MergeRow>,
+    nodes: impl Iterator<Item = &'a Node>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let held = merged.and_then(|row| row.held.as_ref());
+    let mut findings: Vec<Finding> =
+        held.map(|held| Finding::warning(held.kind, "", format!("validator list held: {held}"))).into_iter().collect();
+    findings.extend(sources.iter().filter_map(failing));
+    findings.extend(merged.into_iter().flat_map(|row| row.findings.iter().cloned()));
+    findings.extend(controller.findings().iter().cloned());
+    let mut members: Vec<&Node> = nodes.filter(|node| node.is_active()).collect();
+    members.sort_by(|a, b| a.name.cmp(&b.name));
+    findings.extend(members.into_iter().filter_map(|node| {
+        let why = lag(controller, &node.id, now)?;
+        Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
+    }));
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| seen.insert(finding.clone()));
+    findings
+}
+
+/// A source that gave no list when it was asked last.
+fn failing(source: &SourceRow) -> Option<Finding> {
+    let error = source.error.as_ref()?;
+    let since = source.seen_at.map_or_else(|| "no answer ever".to_owned(), |at| format!("no answer since {at}"));
+    let text = format!("source {}: {since}: {}", source.id, error.escape_debug());
+    Some(Finding::warning(FindingKind::SourceFailing, &source.id, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_fails_is_shown_with_the_time_of_its_last_answer() {
+        let check = |seen_at, error: Option<&str>, expect: Option<&str>| {
+            let source = SourceRow {
+                id: "a.example".parse().unwrap(),
+                url: "https://a.example".to_owned(),
+                height: None,
+                seen_at,
+                entries: 0,
+                refused: 0,
+                error: error.map(str::to_owned),
+                push: None,
+            };
+            assert_eq!(failing(&source).map(|finding| finding.text).as_deref(), expect);
+        };
+        let at = Some(Timestamp::from_millis(951_782_400_000));
+        check(at, None, None);
+        check(at, Some("HTTP 500"), Some("source a.example: no answer since 2000-02-29T00:00:00Z: HTTP 500"));
+        check(None, Some("x\u{1b}[2J"), Some("source a.example: no answer ever: x\\u{1b}[2J"));
+    }
+}

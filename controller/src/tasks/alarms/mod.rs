@@ -1,0 +1,81 @@
+//! What is wrong now: gathered from where it is known, counted for alerts, and written to the audit log when it comes and
+//! when it has gone. Decides nothing.
+
+mod gather;
+mod log;
+
+pub(crate) use gather::{configured, in_force};
+
+use super::report;
+use crate::{
+    controller::Controller,
+    now,
+    store::{Actor, MergeRow, SourceRow, StoreError},
+};
+use log::AlarmLog;
+use picket_model::Timestamp;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{sleep, timeout};
+
+/// Hosts fall behind without anybody judging the list.
+const EVERY: Duration = Duration::from_secs(5);
+/// Judgements within this time share a look.
+const GATHER: Duration = Duration::from_millis(200);
+/// Lines of the audit log from which the alarms raised before a start are known. One that was raised earlier is raised
+/// once more, if it lasts.
+const REMEMBERED: usize = 1000;
+
+/// Looks after each judgement and every few seconds.
+pub(crate) async fn run(controller: Arc<Controller>) {
+    let mut judged = controller.anew.judged();
+    let mut known = None;
+    loop {
+        if let Err(error) = run_once(&controller, &mut known, now()).await {
+            report("alarms", &error);
+        }
+        // The sender lives as long as the controller.
+        let _ = timeout(EVERY, judged.changed()).await;
+        sleep(GATHER).await;
+        judged.mark_unchanged();
+    }
+}
+
+async fn run_once(controller: &Controller, known: &mut Option<AlarmLog>, now: Timestamp) -> Result<(), StoreError> {
+    let mut tx = controller.store.read().await?;
+    let sources = configured(controller, &tx.sources().await?);
+    let (merged, nodes) = (tx.merged().await?, tx.nodes().await?);
+    let mut log = match known.take() {
+        Some(log) => log,
+        None => AlarmLog::restored(&tx.events(REMEMBERED).await?),
+    };
+    drop(tx);
+    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), now);
+    controller.counts.alarms(&findings);
+    count(controller, &sources, merged.as_ref());
+
+    let lines = log.look(&findings, now);
+    if !lines.is_empty() {
+        // Where this fails, the log is read again and the same lines are due.
+        let mut tx = controller.store.write().await?;
+        for line in &lines {
+            tracing::warn!(alarm = line.subject, detail = line.detail, "{}", line.action);
+            tx.record(now, &Actor::Controller, line.action, &line.subject, &line.detail).await?;
+        }
+        tx.commit().await?;
+    }
+    *known = Some(log);
+    Ok(())
+}
+
+fn count(controller: &Controller, sources: &[SourceRow], merged: Option<&MergeRow>) {
+    let counts = &controller.counts;
+    for source in sources {
+        let up = source.error.is_none() && source.seen_at.is_some();
+        counts.source(source.id.as_str(), up, source.height, source.seen_at);
+    }
+    if let Some(merged) = merged {
+        counts.validators_held.set(i64::from(merged.held.is_some()));
+        counts.validators_refused.set(i64::try_from(merged.refused.len()).unwrap_or(i64::MAX));
+        counts.validators_version.set(i64::try_from(merged.version).unwrap_or(i64::MAX));
+    }
+}
