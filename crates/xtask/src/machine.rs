@@ -12,6 +12,9 @@ struct Program {
 const PROGRAMS: [Program; 2] =
     [Program { name: "nft", package: "nftables" }, Program { name: "ip", package: "iproute2" }];
 
+/// libFuzzer is C++.
+const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -21,12 +24,17 @@ pub(crate) fn prepare() -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "network namespaces need root, and this is not root: run it again as `sudo -E env PATH=\"$PATH\" cargo xtask ...`"
     );
-    install_missing()?;
+    install_missing(&PROGRAMS)?;
     ensure!(
         Path::new("/dev/net/tun").exists(),
         "/dev/net/tun is missing: run `modprobe tun`, or start the container with `--device /dev/net/tun`"
     );
     Ok(())
+}
+
+/// What building the fuzz targets needs beyond Rust.
+pub(crate) fn cpp_compiler() -> Result<()> {
+    install_missing(&COMPILER)
 }
 
 /// Adds rustfmt and clippy where the toolchain lacks them.
@@ -46,8 +54,8 @@ pub(crate) fn toolchain_components() -> Result<()> {
     Ok(())
 }
 
-fn install_missing() -> Result<()> {
-    let missing: Vec<&str> = PROGRAMS.iter().filter(|program| !exists(program.name)).map(|p| p.package).collect();
+fn install_missing(programs: &[Program]) -> Result<()> {
+    let missing: Vec<&str> = programs.iter().filter(|program| !exists(program.name)).map(|p| p.package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 //! Depends on none of our crates, so that it is built in seconds and can then build the rest.
 
 mod demo;
+mod fuzz;
 mod machine;
 mod step;
 mod test;
@@ -29,8 +30,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces.
+    /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces, fuzz targets.
     Test,
+    /// Run the fuzz targets alone, each for a while.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u32,
+    },
     /// Check house rules: dependency direction, licences, text.
     Tidy,
 }
@@ -50,8 +57,15 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo { once, json } => demo::run(&root, *once, *json),
         Command::Test => test::run(&root),
+        Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
         Command::Tidy => tidy_only(&root),
     }
+}
+
+fn fuzz_only(root: &std::path::Path, seconds: u32) -> Result<ExitCode> {
+    machine::cpp_compiler()?;
+    let held = fuzz::run(root, seconds)?.is_some_and(|held| held.iter().all(|held| *held));
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tidy_only(root: &std::path::Path) -> Result<ExitCode> {

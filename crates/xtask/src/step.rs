@@ -16,6 +16,13 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The platform that programs are compiled for here, such as `x86_64-unknown-linux-gnu`.
+pub(crate) fn host() -> Result<String> {
+    let output = Command::new("rustc").arg("-vV").output().context("run rustc -vV")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc -vV names no host")
+}
+
 /// Runs one step; what it prints is passed on. Whether it succeeded.
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<bool> {
     lines(what, command, |_| ())

@@ -1,14 +1,19 @@
 //! `cargo xtask test`: everything, in the order in which it fails fastest, and one closing line of totals.
 
-use crate::{machine, step, tidy};
+use crate::{fuzz, machine, step, tidy};
 use anyhow::Result;
 use std::{path::Path, process::ExitCode, time::Instant};
+
+/// They are a workspace of their own.
+const FORMAT_FUZZ: [&str; 4] = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let started = Instant::now();
     machine::prepare()?;
     machine::toolchain_components()?;
-    let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?;
+    machine::cpp_compiler()?;
+    let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?
+        & step::run("format of fuzz targets", &mut step::cargo(root, &FORMAT_FUZZ))?;
     let rules = house_rules(root)?;
     let mut clippy = step::cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet"]);
     let lints = step::run("lints", clippy.args(["--", "--deny", "warnings"]))?;
@@ -17,7 +22,17 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let mut totals = Totals::default();
     let mut cargo_test = step::cargo(root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     let tests = build && step::lines("tests", &mut cargo_test, |line| totals.add(line))?;
-    let steps = [("format", format), ("house rules", rules), ("lints", lints), ("build", build), ("tests", tests)];
+    let fuzzed = fuzz::run(root, fuzz::SECONDS)?;
+    fuzzed.iter().flatten().for_each(|held| totals.count(*held));
+    let fuzz = fuzzed.is_some_and(|held| held.iter().all(|held| *held));
+    let steps = [
+        ("format", format),
+        ("house rules", rules),
+        ("lints", lints),
+        ("build", build),
+        ("tests", tests),
+        ("fuzz targets", fuzz),
+    ];
     let failed: Vec<&str> = steps.iter().filter(|(_, ok)| !ok).map(|(name, _)| *name).collect();
     println!("steps: {} in {:.0} s", verdict(&failed), started.elapsed().as_secs_f64());
     println!("picket: {} passed, {} failed", totals.passed, totals.failed);
@@ -36,7 +51,7 @@ fn house_rules(root: &Path) -> Result<bool> {
     Ok(violations.is_empty())
 }
 
-/// What libtest's closing lines add up to.
+/// What libtest's closing lines and the fuzz targets add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Totals {
     passed: u64,
@@ -44,6 +59,11 @@ struct Totals {
 }
 
 impl Totals {
+    /// Adds one test.
+    fn count(&mut self, passed: bool) {
+        *if passed { &mut self.passed } else { &mut self.failed } += 1;
+    }
+
     /// Adds a line such as `test result: ok. 3 passed; 0 failed; 0 ignored; ...`; other lines count nothing.
     fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
@@ -70,5 +90,8 @@ mod tests {
         totals.add("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         totals.add("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.2s");
         assert_eq!(totals, Totals { passed: 5, failed: 1 });
+        totals.count(true);
+        totals.count(false);
+        assert_eq!(totals, Totals { passed: 6, failed: 2 });
     }
 }

@@ -33,9 +33,8 @@ pub(crate) fn run(root: &Path) -> Result<Vec<String>> {
 
 /// What cargo resolves for this machine's platform. Other platforms' packages are not shipped, and not downloaded.
 fn metadata(root: &Path) -> Result<String> {
-    let rustc = output(Command::new("rustc").arg("-vV"))?;
-    let host = rustc.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
-    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", host];
+    let host = step::host()?;
+    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &host];
     output(&mut step::cargo(root, &arguments))
 }
 
