@@ -14,7 +14,7 @@ use hickory_resolver::{
         rr::{Name, RecordType},
     },
 };
-use picket_model::{DnsName, Lookups, NameAnswer, network};
+use picket_model::{DnsName, NameAnswer, network};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -25,8 +25,6 @@ use std::{
 };
 use tokio::{
     fs,
-    sync::Semaphore,
-    task::JoinSet,
     time::{error::Elapsed, timeout},
 };
 
@@ -37,25 +35,23 @@ const REPEATS: usize = 2;
 /// Characters of an error that are kept.
 const LONGEST_QUOTE: usize = 120;
 
-/// What lookups may cost.
+/// What one lookup may cost. How many there are at once is for who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResolveLimits {
-    /// Time for one name.
+    /// Time for all of it.
     pub timeout: Duration,
-    /// Names looked up at once.
-    pub at_once: usize,
     /// Addresses kept of one name, the lowest; a name may not fill the sets by itself.
     pub most_addresses: usize,
 }
 
 impl Default for ResolveLimits {
-    /// 3 s, 8 at once, 16 addresses.
+    /// 3 s, 16 addresses.
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(3), at_once: 8, most_addresses: 16 }
+        Self { timeout: Duration::from_secs(3), most_addresses: 16 }
     }
 }
 
-/// Where a host says how names are resolved on it. Read again for every round, so that a change counts at once.
+/// Where a host says how names are resolved on it. Read again for every lookup, so that a change counts at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFiles {
     /// hosts(5). A name in it is not asked for anywhere else.
@@ -96,47 +92,20 @@ impl Resolver {
     /// # Errors
     /// Why there are none, as a text that may hold somebody else's words.
     pub async fn lookup(&self, name: &DnsName) -> Result<NameAnswer, String> {
-        Round::begin(self.limits, &self.files).await?.lookup(name).await
-    }
-
-    /// All of these names, each for itself: every name is in the answer, and no name delays another beyond its turn.
-    pub async fn lookup_all(&self, names: BTreeSet<DnsName>) -> Lookups {
-        let round = match Round::begin(self.limits, &self.files).await {
-            Ok(round) => Arc::new(round),
-            Err(reason) => return names.into_iter().map(|name| (name, Err(reason.clone()))).collect(),
-        };
-        let turns = Arc::new(Semaphore::new(self.limits.at_once.max(1)));
-        // A lookup that dies leaves this behind.
-        let mut found: Lookups =
-            names.iter().map(|name| (name.clone(), Err("the lookup was cut off".to_owned()))).collect();
-        let mut lookups = JoinSet::new();
-        for name in names {
-            let (turns, round) = (Arc::clone(&turns), Arc::clone(&round));
-            lookups.spawn(async move {
-                let _turn = turns.acquire_owned().await;
-                let answer = round.lookup(&name).await;
-                (name, answer)
-            });
-        }
-        while let Some(done) = lookups.join_next().await {
-            if let Ok((name, answer)) = done {
-                found.insert(name, answer);
-            }
-        }
-        found
+        Host::read(self.limits, &self.files).await?.lookup(name).await
     }
 }
 
 /// The host's files as they are now, and a client for the name servers they name.
-struct Round {
+struct Host {
     limits: ResolveLimits,
     hosts: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Or why nothing can be asked.
     dns: Result<TokioResolver, String>,
 }
 
-impl Round {
-    async fn begin(limits: ResolveLimits, files: &HostFiles) -> Result<Self, String> {
+impl Host {
+    async fn read(limits: ResolveLimits, files: &HostFiles) -> Result<Self, String> {
         let hosts = match read(&files.hosts).await {
             Ok(text) => hosts(&text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

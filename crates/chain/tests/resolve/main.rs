@@ -7,7 +7,7 @@ use hickory_resolver::proto::{op::ResponseCode, rr::RecordType};
 use picket_chain::{HostFiles, ResolveLimits, Resolver};
 use picket_model::{DnsName, NameAnswer};
 use server::{NameServer, Reply, Way, addresses, alias, record};
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Duration};
+use std::{net::Ipv4Addr, time::Duration};
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -120,23 +120,7 @@ async fn a_server_that_never_answers_for_ipv6_costs_nobody_the_name_and_one_with
 }
 
 #[tokio::test]
-async fn a_name_that_hangs_costs_only_itself() {
-    let server = NameServer::start(|query, _| match query.name().to_string().as_str() {
-        "n0.example." => Reply::Silence,
-        _ => addresses(query, &[("192.0.2.1", 60)]),
-    })
-    .await;
-    let host = Host::with(&server);
-    let limits = ResolveLimits { timeout: Duration::from_millis(300), at_once: 1, ..ResolveLimits::default() };
-    let names: BTreeSet<DnsName> = (0..20).map(|n| name(&format!("n{n}.example"))).collect();
-    let mut found = host.resolver(limits).lookup_all(names.clone()).await;
-    assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), names);
-    assert_eq!(found.remove(&name("n0.example")), Some(Err("no answer within 300ms".to_owned())));
-    assert!(found.into_values().all(|found| found == Ok(answer(&["192.0.2.1"], 60))));
-}
-
-#[tokio::test]
-async fn a_hosts_file_comes_first_and_is_read_again_for_every_round() {
+async fn a_hosts_file_comes_first_and_is_read_again_for_every_lookup() {
     let server = NameServer::start(|query, _| addresses(query, &[("192.0.2.1", 7), ("2001:db8::1", 7)])).await;
     let host = Host::with(&server);
     let lookup = async || host.lookup("node.example.com").await.unwrap();
@@ -150,24 +134,22 @@ async fn a_hosts_file_comes_first_and_is_read_again_for_every_round() {
 }
 
 #[tokio::test]
-async fn a_host_that_cannot_ask_says_why_for_every_name() {
+async fn a_host_that_cannot_ask_says_why() {
     let host = Host::new(9);
     host.write("hosts", "192.0.2.1 known.example\n");
     std::fs::remove_file(host.folder.path().join("resolv.conf")).unwrap();
-    let names = ["known.example", "other.example"].map(name);
     let resolver = host.resolver(ResolveLimits::default());
-    let found = resolver.lookup_all(BTreeSet::from(names.clone())).await;
-    assert_eq!(found[&names[0]], Ok(answer(&["192.0.2.1"], 60)));
-    let reason = found[&names[1]].clone().unwrap_err();
+    assert_eq!(resolver.lookup(&name("known.example")).await, Ok(answer(&["192.0.2.1"], 60)));
+    let reason = resolver.lookup(&name("other.example")).await.unwrap_err();
     assert!(reason.starts_with("no name server: read ") && reason.contains("resolv.conf: No such file"), "{reason}");
 
     host.write("resolv.conf", "options edns0\n");
-    let reason = resolver.lookup(&names[1]).await.unwrap_err();
+    let reason = resolver.lookup(&name("other.example")).await.unwrap_err();
     assert!(reason.contains("resolv.conf has no line `nameserver ADDRESS`"), "{reason}");
 
     std::fs::remove_file(host.folder.path().join("hosts")).unwrap();
     std::fs::create_dir(host.folder.path().join("hosts")).unwrap();
-    let reason = resolver.lookup_all(BTreeSet::from(names.clone())).await.remove(&names[0]).unwrap().unwrap_err();
+    let reason = resolver.lookup(&name("known.example")).await.unwrap_err();
     assert!(reason.contains("hosts: Is a directory"), "{reason}");
 }
 
