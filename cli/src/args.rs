@@ -2,7 +2,7 @@
 
 use crate::time::parse_duration;
 use clap::{Args, Parser, Subcommand};
-use picket_model::{NodeId, NodeRole};
+use picket_model::{Generation, NodeId, NodeRole, PrepId};
 use picket_pki::Fingerprint;
 use reqwest::Url;
 use std::{
@@ -23,7 +23,7 @@ Exit status:
   0  done; for `status`: all hosts are in force and there is no alarm
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
-     `revoke` is not yet in force on every host
+     `revoke` is not yet in force on every host, something is still held after `validators approve|release`
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
@@ -61,12 +61,8 @@ pub(crate) enum Verb {
     Status,
     /// All hosts: what each should hold and what it has read back
     Nodes,
-    /// The validator set in force
-    Validators {
-        /// Show the entries that were refused, and why
-        #[arg(long)]
-        refused: bool,
-    },
+    /// The validator set in force, how it came about, and orders about it
+    Validators(Validators),
     /// Join tokens
     #[command(subcommand)]
     Token(TokenVerb),
@@ -83,9 +79,60 @@ pub(crate) enum Verb {
         /// ADDR, ADDR:PORT, [V6]:PORT or V6; without a port, all guarded ports
         #[arg(value_name = "ADDR[:PORT]")]
         target: Target,
+        /// By this past generation: by the set, the policy and the refused entries of then
+        #[arg(long, value_name = "N", value_parser = parse_generation)]
+        generation: Option<Generation>,
     },
     /// The newest lines of the audit log, newest last
     Events,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Validators {
+    /// Show the entries that were refused, and why
+    #[arg(long, conflicts_with = "history")]
+    pub(crate) refused: bool,
+    /// Show how the set changed, newest last
+    #[arg(long)]
+    pub(crate) history: bool,
+    /// Only changes of this P-Rep
+    #[arg(long, value_name = "HX", requires = "history")]
+    pub(crate) prep: Option<PrepId>,
+    /// At most so many changes, 1 to 1000; 200 unless you say otherwise
+    #[arg(long, value_name = "N", requires = "history", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: Option<u16>,
+    #[command(subcommand)]
+    pub(crate) verb: Option<ValidatorsVerb>,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ValidatorsVerb {
+    /// How the sets of two generations differ
+    Diff {
+        /// From this generation
+        #[arg(value_parser = parse_generation)]
+        from: Generation,
+        /// To this one
+        #[arg(value_parser = parse_generation)]
+        to: Generation,
+    },
+    /// Let exactly the change through that is held back now
+    Approve {
+        /// Its digest, as `picket validators` names it
+        digest: String,
+    },
+    /// Freeze the set: nothing of the list changes it
+    Hold {
+        /// Why, in 1 to 200 characters: shown wherever the set is
+        #[arg(long, value_name = "TEXT")]
+        comment: String,
+        /// For how long, e.g. 6h; until it is released unless you say otherwise
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_ttl)]
+        time: Option<Duration>,
+    },
+    /// Let the list change the set again
+    Release,
 }
 
 #[derive(Debug, PartialEq, Eq, Subcommand)]
@@ -138,6 +185,10 @@ pub(crate) fn parse_url(text: &str) -> Result<Url, String> {
     if url.scheme() == "https" { Ok(url) } else { Err(format!("the scheme is not https; {example}")) }
 }
 
+fn parse_generation(text: &str) -> Result<Generation, String> {
+    text.parse().map(Generation).map_err(|_| "give a generation's number, as `picket status` shows it".to_owned())
+}
+
 fn parse_wait(text: &str) -> Result<Duration, String> {
     let wait = parse_duration(text)?;
     if wait <= LONGEST_WAIT { Ok(wait) } else { Err("the controller waits 30s at most".to_owned()) }
@@ -168,8 +219,20 @@ mod tests {
         let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
         check("status", Verb::Status);
         check("nodes --json", Verb::Nodes);
-        check("validators", Verb::Validators { refused: false });
-        check("validators --refused", Verb::Validators { refused: true });
+        let validators = |validators| Verb::Validators(validators);
+        check("validators", validators(Validators::default()));
+        check("validators --refused", validators(Validators { refused: true, ..Validators::default() }));
+        let prep = format!("hx{}", "1".repeat(40));
+        let history = Validators { history: true, prep: prep.parse().ok(), limit: Some(5), ..Validators::default() };
+        check(&format!("validators --history --prep {prep} --limit 5"), validators(history));
+        let order = |verb| Verb::Validators(Validators { verb: Some(verb), ..Validators::default() });
+        let diff = ValidatorsVerb::Diff { from: Generation(3), to: Generation(7) };
+        check("validators diff 3 7 --json", order(diff));
+        check("--json validators release", order(ValidatorsVerb::Release));
+        check("validators approve 0123456789ab", order(ValidatorsVerb::Approve { digest: "0123456789ab".to_owned() }));
+        let hold = |time| order(ValidatorsVerb::Hold { comment: "incident".to_owned(), time });
+        check("validators hold --comment incident", hold(None));
+        check("validators hold --comment incident --for 6h", hold(Some(Duration::from_secs(6 * 3600))));
         let create = |role, ttl, uses| Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses });
         check("token create --role sentry", create(NodeRole::Sentry, 3600, 1));
         check("token create --role prep --ttl 15m --uses 3", create(NodeRole::Prep, 900, 3));
@@ -177,7 +240,8 @@ mod tests {
         check("revoke sentry-1", revoke(2000));
         check("revoke sentry-1 --wait 500ms", revoke(500));
         let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
-        check("explain 192.0.2.1:7100", Verb::Explain { target });
+        check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
+        check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
         check("--json events", Verb::Events);
     }
 
@@ -198,6 +262,14 @@ mod tests {
         check("status --url controller", "https://host:port");
         check("status --ca abc", "64 lower-case hexadecimal digits");
         check("explain 192.0.2.1:0", "port 0");
+        check("explain 192.0.2.1 --generation last", "`picket status` shows it");
+        check("validators hold", "--comment");
+        check("validators hold --comment x --for 6", "has no unit");
+        check("validators --prep hx11", "hx11");
+        check("validators --limit 5", "--history");
+        check("validators --history --limit 0", "0 is not in");
+        check("validators --history --refused", "cannot be used with");
+        check("validators --refused release", "cannot be used with");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
-    args::{TokenVerb, Verb},
+    args::{TokenVerb, Validators, ValidatorsVerb, Verb},
     show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
     operator::{CreateToken, ExplainQuery, RevokeQuery},
+    validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
 use serde::Serialize;
@@ -35,12 +36,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             outcome(&view, json, code, show::status::page)
         }
         Verb::Nodes => outcome(&client.nodes().await?, json, 0, |view| show::nodes::page(view, now)),
-        Verb::Validators { refused } => {
-            let view = client.validators().await?;
-            outcome(&view, json, 0, |view| {
-                if *refused { show::validators::refused(view) } else { show::validators::page(view, now) }
-            })
-        }
+        Verb::Validators(arguments) => validators(client, arguments, json, now).await,
         Verb::Token(TokenVerb::Create { role, ttl, uses }) => {
             let request = CreateToken { role: *role, uses: *uses, ttl_seconds: ttl.as_secs() };
             let view = client.create_token(&request).await?;
@@ -53,13 +49,49 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if view.missing.is_empty() { 0 } else { ATTENTION };
             outcome(&view, json, code, show::revoke::page)
         }
-        Verb::Explain { target } => {
-            let query = ExplainQuery { address: target.address, port: target.port.map(Into::into), generation: None };
+        Verb::Explain { target, generation } => {
+            let (address, port) = (target.address, target.port.map(Into::into));
+            let query = ExplainQuery { address, port, generation: *generation };
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
         }
         Verb::Events => outcome(&client.events().await?, json, 0, |view| show::events::page(view)),
     }
+}
+
+async fn validators(
+    client: &OperatorClient,
+    arguments: &Validators,
+    json: bool,
+    now: Timestamp,
+) -> anyhow::Result<Outcome> {
+    match &arguments.verb {
+        None if arguments.history => {
+            let query = HistoryQuery { prep: arguments.prep, before: None, limit: arguments.limit.map(usize::from) };
+            outcome(&client.history(&query).await?, json, 0, |changes| show::changes::history(changes))
+        }
+        None => outcome(&client.validators().await?, json, 0, |view| match arguments.refused {
+            true => show::validators::refused(view),
+            false => show::validators::page(view, now),
+        }),
+        Some(ValidatorsVerb::Diff { from, to }) => {
+            let view = client.diff(&DiffQuery { from: *from, to: *to }).await?;
+            outcome(&view, json, 0, show::changes::diff)
+        }
+        Some(ValidatorsVerb::Approve { digest }) => {
+            receipt(&client.approve(&ApproveRequest { digest: digest.clone() }).await?, json)
+        }
+        Some(ValidatorsVerb::Hold { comment, time }) => {
+            let request = HoldRequest { comment: comment.clone(), seconds: time.map(|time| time.as_secs()) };
+            receipt(&client.hold(&request).await?, json)
+        }
+        Some(ValidatorsVerb::Release) => receipt(&client.release().await?, json),
+    }
+}
+
+fn receipt(view: &OrderReceipt, json: bool) -> anyhow::Result<Outcome> {
+    let code = if show::orders::is_done(view) { 0 } else { ATTENTION };
+    outcome(view, json, code, show::orders::page)
 }
 
 fn outcome<V: Serialize>(view: &V, json: bool, code: u8, page: impl FnOnce(&V) -> String) -> anyhow::Result<Outcome> {

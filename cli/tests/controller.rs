@@ -13,9 +13,12 @@ use axum::{
 use picket_api::{
     Problem, ProblemKind,
     operator::{CreateToken, EventView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    validators::{ApproveRequest, HeldView, HoldRequest, OrderReceipt},
 };
 use picket_http::{Connections, Limits, Server};
-use picket_model::{Generation, Node, NodeRole, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
+use picket_model::{
+    Generation, HoldOrder, Node, NodeRole, NodeState, Orders, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey,
+};
 use picket_pki::{Ca, Fingerprint, ServedCertificate, server_config};
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -58,6 +61,19 @@ async fn a_revoke_that_is_not_in_force_everywhere_asks_for_attention() {
     let missing = controller.picket(&["revoke", "sentry-1", "--wait", "30ms"]).await;
     assert_eq!(code(&missing), 2);
     assert!(text(&missing.stdout).contains("in force on 0 of 1 host\n"), "{missing:?}");
+}
+
+#[tokio::test]
+async fn an_order_after_which_something_is_still_held_asks_for_attention() {
+    let controller = Controller::start(status(0)).await;
+    let approved = controller.picket(&["validators", "approve", "0123456789ab"]).await;
+    assert_eq!(code(&approved), 2, "{approved:?}");
+    assert!(text(&approved.stdout).contains("! held back: too many leave"), "{approved:?}");
+    let frozen = controller.picket(&["validators", "hold", "--comment", "incident 7", "--for", "6h"]).await;
+    assert_eq!((code(&frozen), text(&frozen.stdout).contains("(incident 7)")), (0, true), "{frozen:?}");
+    let released = controller.picket(&["validators", "release", "--json"]).await;
+    assert_eq!(code(&released), 0);
+    assert_eq!(serde_json::from_slice::<OrderReceipt>(&released.stdout).unwrap(), receipt(None, None));
 }
 
 #[tokio::test]
@@ -160,10 +176,36 @@ fn router(status: StatusView) -> Router {
     };
     Router::new()
         .route("/v1/status", get(status))
+        .route(
+            "/v1/validators/approve",
+            post(async |Json(_): Json<ApproveRequest>| Json(receipt(Some("list-held"), None))),
+        )
+        .route("/v1/validators/hold", post(hold))
+        .route("/v1/validators/release", post(async || Json(receipt(None, None))))
         .route("/v1/tokens", post(async |Json(request): Json<CreateToken>| Json(created(&request))))
         .route("/v1/nodes/{node}/revoke", post(revoke))
         // More than a pipe holds, so that a reader who goes away is noticed while writing.
         .route("/v1/events", get(async || Json(vec![event(); 10_000])))
+}
+
+async fn hold(Json(HoldRequest { comment, seconds }): Json<HoldRequest>) -> Json<OrderReceipt> {
+    let (at, by) = (Timestamp::from_millis(0), "op-1".parse().unwrap());
+    assert_eq!(seconds, Some(6 * 3600));
+    Json(receipt(Some("held-by-operator"), Some(HoldOrder { comment, by, at, until: None })))
+}
+
+fn receipt(held: Option<&str>, hold: Option<HoldOrder>) -> OrderReceipt {
+    let view = |kind: &str| {
+        let (kind, text) = (kind.to_owned(), "too many leave".to_owned());
+        HeldView { kind, text, digest: None }
+    };
+    OrderReceipt {
+        generation: Generation(8),
+        validators: 99,
+        version: 2,
+        held: held.map(view),
+        orders: Orders { approved: None, hold },
+    }
 }
 
 async fn revoke(

@@ -71,7 +71,6 @@ impl Controller {
 
     /// Has the validator list judged anew, with the orders as they are stored by now; returns once a merge that began after
     /// the call is committed and planned, or after five seconds. Whether it is.
-    #[allow(dead_code, reason = "the calls by which people give orders wait for it")]
     pub(crate) async fn judge_anew(&self) -> bool {
         self.anew.ask().await
     }

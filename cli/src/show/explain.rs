@@ -1,7 +1,7 @@
 //! `picket explain`: the verdict of every host on one address, with every reason.
 
 use crate::table::Page;
-use picket_model::{Explanation, HostVerdict, PortVerdict, Purpose};
+use picket_model::{Denied, Explanation, HostVerdict, PolicyDeny, PortVerdict, Purpose};
 use std::num::NonZeroU16;
 
 /// The verdicts; `port` is the one that was asked about, if one was.
@@ -10,9 +10,14 @@ pub(crate) fn page(explanation: &Explanation, port: Option<NonZeroU16>) -> Strin
     if explanation.hosts.is_empty() {
         page.line("no host is enrolled yet");
     } else {
-        page.line(format_args!("packets from {}", explanation.address));
+        page.line(format_args!("packets from {}, by generation {}", explanation.address, explanation.generation));
         let rows = explanation.hosts.iter().flat_map(|host| rows(host, port));
         page.table(["host", "port", "for", "verdict", "because"], rows);
+    }
+    if !explanation.denied.is_empty() {
+        page.blank();
+        page.line("deny lines of the policy that keep validators there out");
+        page.rows(&explanation.denied.iter().map(denied).collect::<Vec<_>>());
     }
     if !explanation.refused.is_empty() {
         page.blank();
@@ -21,6 +26,15 @@ pub(crate) fn page(explanation: &Explanation, port: Option<NonZeroU16>) -> Strin
         page.rows(&explanation.refused.iter().map(row).collect::<Vec<_>>());
     }
     page.finish()
+}
+
+fn denied(line: &PolicyDeny) -> [String; 3] {
+    let whom = match line.whom {
+        Denied::Network(network) => network.to_string(),
+        Denied::Prep(prep) => prep.to_string(),
+    };
+    let until = line.until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
+    [format!("  {whom}"), line.comment.clone(), until]
 }
 
 fn rows(host: &HostVerdict, port: Option<NonZeroU16>) -> Vec<[String; 5]> {
@@ -50,8 +64,7 @@ fn verdict_rows(host: &HostVerdict, verdict: &PortVerdict) -> Vec<[String; 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::Generation;
-    use picket_model::{Grant, GuardedPort, NodeRole, Protocol, Reason, Refused};
+    use picket_model::{Generation, Grant, GuardedPort, NodeRole, Protocol, Reason, Refused, Timestamp};
 
     fn grant(purpose: Purpose, network: &str, reason: Reason) -> Grant {
         Grant { purpose, network: network.parse().unwrap(), reason }
@@ -105,17 +118,32 @@ mod tests {
                 host("sentry-1", vec![]),
             ],
             refused: vec![refused],
-            denied: vec![],
+            denied: vec![
+                PolicyDeny {
+                    whom: Denied::Network("192.0.2.0/30".parse().unwrap()),
+                    comment: "rogue\u{7}".to_owned(),
+                    until: None,
+                },
+                PolicyDeny {
+                    whom: Denied::Prep(format!("hx{}", "1".repeat(40)).parse().unwrap()),
+                    comment: "incident 7".to_owned(),
+                    until: Some(Timestamp::from_millis(1_700_000_000_000)),
+                },
+            ],
             generation: Generation(7),
         };
         insta::assert_snapshot!(page(&explanation, None), @r#"
-        packets from 192.0.2.1
+        packets from 192.0.2.1, by generation 7
         HOST      PORT      FOR  VERDICT                BECAUSE
         prep-1    tcp/7100  p2p  allowed                192.0.2.1/32 (p2p): P-Rep hx1111111111111111111111111111111111111111 at 192.0.2.1:7100, named by a.example, b.example since height 31000000
         prep-1    tcp/7100  p2p  allowed                192.0.2.0/24 (admin): policy: admin
         prep-1    tcp/9000  rpc  refused                nothing lets it in
         prep-1    tcp/9080  rpc  allowed in the tunnel  192.0.2.1/32 (overlay): mesh host sentry-1 (n-2)
         sentry-1  all       -    not guarded            Picket leaves it alone
+
+        deny lines of the policy that keep validators there out
+          192.0.2.0/30                                rogue\u{7}  for good
+          hx1111111111111111111111111111111111111111  incident 7  until 2023-11-14T22:13:20Z
 
         entries of the validator list that were refused
           hx2222222222222222222222222222222222222222  "192.0.2.1:7100\u{1b}[2K": two claim it
@@ -132,7 +160,7 @@ mod tests {
             generation: Generation(7),
         };
         insta::assert_snapshot!(page(&explanation, NonZeroU16::new(22)), @r#"
-        packets from 2001:db8::1
+        packets from 2001:db8::1, by generation 7
         HOST    PORT  FOR  VERDICT      BECAUSE
         prep-1  22    -    not guarded  Picket leaves it alone
         "#);

@@ -1,8 +1,10 @@
 //! What each answer looks like to people: from a view to text, without IO.
 
+pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod nodes;
+pub(crate) mod orders;
 pub(crate) mod revoke;
 pub(crate) mod status;
 pub(crate) mod token;

@@ -1,17 +1,23 @@
 //! `picket validators`: the set in force, and what was not taken into it.
 
 use crate::{
-    table::{Page, count},
+    table::{Page, count, visible},
     time::rough,
 };
 use picket_api::validators::ValidatorsView;
-use picket_model::{Timestamp, Validator};
+use picket_model::{HoldOrder, PolicyDeny, Timestamp, Validator};
+
+/// Characters of a name that are shown: it is whatever somebody registered.
+const LONGEST_NAME: usize = 24;
 
 /// The set. `now` is for ages.
 pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
     let mut page = Page::default();
     let height = view.height.map_or_else(String::new, |height| format!(" at height {height}"));
     page.line(format_args!("{}{height}", count(view.validators.len(), "validator")));
+    if let Some(hold) = &view.orders.hold {
+        page.line(format_args!("! {}", frozen(hold)));
+    }
     if let Some(held) = &view.held {
         page.line(format_args!("! held back: {}", held.text));
     }
@@ -20,10 +26,27 @@ pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
     }
     if !view.validators.is_empty() {
         page.blank();
-        let heading = ["p-rep", "grade", "endpoint", "addresses", "since height", "named by"];
-        page.table(heading, view.validators.iter().map(|validator| row(validator, now)));
+        let heading = ["p-rep", "name", "grade", "endpoint", "addresses", "since height", "named by"];
+        page.table(heading, view.validators.iter().map(|validator| row(validator, &view.denied, now)));
     }
     page.finish()
+}
+
+/// Who froze the set, until when, and how to end it.
+pub(super) fn frozen(hold: &HoldOrder) -> String {
+    let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
+    let HoldOrder { by, at, comment, .. } = hold;
+    format!("operator {by} froze the set at {at}{until} ({comment}); `picket validators release` ends it")
+}
+
+/// A registered name, escaped and shortened.
+pub(super) fn name(validator: &Validator) -> String {
+    let shown = visible(&validator.name);
+    let mut short: String = shown.chars().take(LONGEST_NAME).collect();
+    if short.len() < shown.len() {
+        short.push('…');
+    }
+    if short.is_empty() { "-".to_owned() } else { short }
 }
 
 /// The refused entries with their reasons.
@@ -40,12 +63,17 @@ pub(crate) fn refused(view: &ValidatorsView) -> String {
     page.finish()
 }
 
-fn row(validator: &Validator, now: Timestamp) -> [String; 6] {
-    let addresses: Vec<String> = validator.addresses.iter().map(ToString::to_string).collect();
+fn row(validator: &Validator, denied: &[PolicyDeny], now: Timestamp) -> [String; 7] {
+    let addresses = validator.addresses.iter().map(|address| {
+        let kept_out = denied.iter().any(|line| line.covers(validator, *address));
+        if kept_out { format!("{address} (denied)") } else { address.to_string() }
+    });
+    let addresses: Vec<String> = addresses.collect();
     let sources: Vec<&str> = validator.provenance.sources.iter().map(|source| source.as_str()).collect();
     let absent = validator.absent_since.map(|at| format!("; missing from the list for {}", rough(now.since(at))));
     [
         validator.prep.to_string(),
+        name(validator),
         validator.grade.to_string(),
         validator.endpoint.to_string(),
         if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") },
@@ -58,7 +86,7 @@ fn row(validator: &Validator, now: Timestamp) -> [String; 6] {
 mod tests {
     use super::*;
     use picket_api::validators::{HeldView, RefusedView};
-    use picket_model::{Grade, Orders, Provenance, Refused};
+    use picket_model::{Denied, Grade, Orders, Provenance, Refused};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000 + seconds * 1000)
@@ -74,7 +102,11 @@ mod tests {
         let address = format!("hx{}", digit.to_string().repeat(40));
         Validator {
             prep: address.parse().unwrap(),
-            name: String::new(),
+            name: match digit {
+                '1' => "Zürich Nodes".to_owned(),
+                '2' => "evil\u{1b}[2J and far longer than anybody wants to read".to_owned(),
+                _ => String::new(),
+            },
             node_address: address.parse().unwrap(),
             grade,
             endpoint: endpoint.parse().unwrap(),
@@ -106,13 +138,27 @@ mod tests {
                 ),
                 refused("entry 7\u{1b}[1A", "no address\r\nentry 8"),
             ],
+            denied: vec![PolicyDeny {
+                whom: Denied::Network("2001:db8::/64".parse().unwrap()),
+                comment: "rogue".to_owned(),
+                until: None,
+            }],
             held: Some(HeldView {
                 kind: "list-held".to_owned(),
-                text: "12 of 100 would leave at once, and 10 may".to_owned(),
+                text: "12 of 100 would leave at once, and 10 may; to let exactly this through: picket validators approve 0123456789ab"
+                    .to_owned(),
                 digest: Some("0123456789ab".to_owned()),
             }),
             version: 3,
-            orders: Orders::default(),
+            orders: Orders {
+                approved: None,
+                hold: Some(HoldOrder {
+                    comment: "incident 7\r\n".to_owned(),
+                    by: "op-1".parse().unwrap(),
+                    at: at(-3600),
+                    until: Some(at(3600)),
+                }),
+            },
             height: Some(31_234_567),
         }
     }
@@ -121,13 +167,14 @@ mod tests {
     fn the_set_is_shown_with_its_provenance() {
         insta::assert_snapshot!(page(&view(), at(0)), @r#"
         3 validators at height 31234567
-        ! held back: 12 of 100 would leave at once, and 10 may
+        ! operator op-1 froze the set at 2023-11-14T21:13:20Z until 2023-11-14T23:13:20Z (incident 7\r\n); `picket validators release` ends it
+        ! held back: 12 of 100 would leave at once, and 10 may; to let exactly this through: picket validators approve 0123456789ab
         2 refused: `picket validators --refused` says why
 
-        P-REP                                       GRADE  ENDPOINT               ADDRESSES               SINCE HEIGHT  NAMED BY
-        hx1111111111111111111111111111111111111111  main   192.0.2.1:7100         192.0.2.1               31000000      a.example, b.example
-        hx2222222222222222222222222222222222222222  sub    node.example.com:7100  192.0.2.2, 2001:db8::2  31000000      a.example, b.example; missing from the list for 2 min
-        hx3333333333333333333333333333333333333333  sub    gone.example.com:7100  none                    31000000      a.example, b.example
+        P-REP                                       NAME                       GRADE  ENDPOINT               ADDRESSES                        SINCE HEIGHT  NAMED BY
+        hx1111111111111111111111111111111111111111  Zürich Nodes               main   192.0.2.1:7100         192.0.2.1                        31000000      a.example, b.example
+        hx2222222222222222222222222222222222222222  evil\u{1b}[2J and far lo…  sub    node.example.com:7100  192.0.2.2, 2001:db8::2 (denied)  31000000      a.example, b.example; missing from the list for 2 min
+        hx3333333333333333333333333333333333333333  -                          sub    gone.example.com:7100  none                             31000000      a.example, b.example
         "#);
     }
 
@@ -146,6 +193,7 @@ mod tests {
             validators: Vec::new(),
             version: 0,
             refused: Vec::new(),
+            denied: Vec::new(),
             held: None,
             orders: Orders::default(),
             height: None,

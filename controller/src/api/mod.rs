@@ -3,6 +3,8 @@
 pub(crate) mod agents;
 mod auth;
 pub(crate) mod operators;
+mod orders;
+mod past;
 mod problem;
 mod views;
 

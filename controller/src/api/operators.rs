@@ -3,6 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Admin, Viewer},
+    orders, past,
     problem::{Asked, Body},
     views, with_fallbacks,
 };
@@ -20,7 +21,7 @@ use axum::{
 use picket_api::{
     ProblemKind,
     operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
-    validators::ValidatorsView,
+    validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
 use picket_model::{Explanation, IdError};
 use picket_pki::{JoinToken, TokenSecret, random};
@@ -40,6 +41,11 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/nodes", get(nodes))
         .route("/v1/validators", get(validators))
+        .route("/v1/validators/history", get(history))
+        .route("/v1/validators/diff", get(diff))
+        .route("/v1/validators/approve", post(orders::approve))
+        .route("/v1/validators/hold", post(orders::hold))
+        .route("/v1/validators/release", post(orders::release))
         .route("/v1/events", get(events))
         .route("/v1/explain", get(explain))
         .route("/v1/tokens", post(create_token))
@@ -47,8 +53,8 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
     with_fallbacks(routes).with_state(controller)
 }
 
-type Shared = State<Arc<Controller>>;
-type Answer<T> = Result<Json<T>, ApiProblem>;
+pub(super) type Shared = State<Arc<Controller>>;
+pub(super) type Answer<T> = Result<Json<T>, ApiProblem>;
 
 async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
     Ok(Json(views::status(&controller, now()).await?))
@@ -59,7 +65,19 @@ async fn nodes(State(controller): Shared, _: Viewer) -> Answer<Vec<NodeView>> {
 }
 
 async fn validators(State(controller): Shared, _: Viewer) -> Answer<ValidatorsView> {
-    Ok(Json(views::validators(&controller).await?))
+    Ok(Json(views::validators(&controller, now()).await?))
+}
+
+async fn history(
+    State(controller): Shared,
+    _: Viewer,
+    Asked(query): Asked<HistoryQuery>,
+) -> Answer<Vec<ValidatorChange>> {
+    Ok(Json(past::history(&controller, &query).await?))
+}
+
+async fn diff(State(controller): Shared, _: Viewer, Asked(query): Asked<DiffQuery>) -> Answer<ValidatorsDiff> {
+    Ok(Json(past::diff(&controller, query).await?))
 }
 
 async fn events(State(controller): Shared, _: Viewer) -> Answer<Vec<EventView>> {
@@ -67,7 +85,10 @@ async fn events(State(controller): Shared, _: Viewer) -> Answer<Vec<EventView>> 
 }
 
 async fn explain(State(controller): Shared, _: Viewer, Asked(query): Asked<ExplainQuery>) -> Answer<Explanation> {
-    Ok(Json(views::explain(&controller, &query).await?))
+    Ok(Json(match query.generation {
+        Some(generation) => past::explain(&controller, generation, query.address, query.port).await?,
+        None => views::explain(&controller, &query).await?,
+    }))
 }
 
 async fn create_token(

@@ -1,14 +1,20 @@
 //! What operators see, put together from store and memory. Reads only.
 
 use super::ApiProblem;
-use crate::{controller::Controller, lag::lag, now, store::MergeRow, wanted::HostWanted};
+use crate::{
+    controller::Controller,
+    lag::lag,
+    now,
+    tasks::alarms::{configured, in_force},
+    wanted::HostWanted,
+};
 use picket_api::{
     ProblemKind,
-    operator::{ExplainQuery, NodeView, SourceView, StatusView},
-    validators::{HeldView, ValidatorsView},
+    operator::{ExplainQuery, NodeView, StatusView},
+    validators::{HeldView, OrderReceipt, ValidatorsView},
 };
-use picket_model::{Explanation, Node, Timestamp};
-use picket_plan::{ExplainInput, Held, explain as explain_plan};
+use picket_model::{Explanation, Timestamp};
+use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::BTreeSet;
 
 /// Hosts not in force that the status names.
@@ -21,12 +27,9 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
         (configured(controller, &tx.sources().await?), tx.merged().await?, tx.nodes().await?);
     drop(tx);
     let target = controller.wanted.target();
-    let members: Vec<&Node> = nodes.values().filter(|node| node.is_active()).collect();
-    let lagging: Vec<String> = members
-        .iter()
-        .filter_map(|node| lag(controller, &node.id, now).map(|why| format!("host {} {why}", node.name)))
-        .collect();
-    let in_force = members.len() - lagging.len();
+    let members = nodes.values().filter(|node| node.is_active()).count();
+    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), now);
+    let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
     Ok(StatusView {
         mesh: controller.mesh.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -34,9 +37,9 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
         generation: target.as_ref().map(|target| target.plan.generation).unwrap_or_default(),
         planned_at: target.as_ref().map(|target| target.planned_at),
         validators: merged.as_ref().map_or(0, |merged| merged.set.len()),
-        nodes: members.len(),
-        in_force,
-        alarms: alarms(controller, &sources, merged.as_ref(), shortened(lagging)),
+        nodes: members,
+        in_force: members - lagging,
+        alarms: shortened(&findings),
         sources,
     })
 }
@@ -67,22 +70,38 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
 }
 
 /// The validator set and what was not taken into it.
-pub(super) async fn validators(controller: &Controller) -> Result<ValidatorsView, ApiProblem> {
+pub(super) async fn validators(controller: &Controller, now: Timestamp) -> Result<ValidatorsView, ApiProblem> {
     let mut tx = controller.store.read().await?;
-    let (merged, orders) = (tx.merged().await?, tx.orders().await?);
+    let (merged, mut orders) = (tx.merged().await?, tx.orders().await?);
+    orders.hold = orders.hold.filter(|hold| hold.is_active(now));
+    let denied = tx.policy().await?.unwrap_or_default().1.denies(now).cloned().collect();
     Ok(match merged {
-        None => {
-            ValidatorsView { validators: Vec::new(), version: 0, refused: Vec::new(), held: None, orders, height: None }
-        }
+        None => ValidatorsView {
+            validators: Vec::new(),
+            version: 0,
+            refused: Vec::new(),
+            denied,
+            held: None,
+            orders,
+            height: None,
+        },
         Some(merged) => ValidatorsView {
             validators: merged.set.0.into_values().collect(),
             version: merged.version,
             refused: merged.refused,
+            denied,
             held: merged.held.as_ref().map(held),
             orders,
             height: merged.height,
         },
     })
+}
+
+/// What an order came to.
+pub(super) async fn receipt(controller: &Controller, now: Timestamp) -> Result<OrderReceipt, ApiProblem> {
+    let generation = controller.store.read().await?.target_generation().await?;
+    let ValidatorsView { validators, version, held, orders, .. } = validators(controller, now).await?;
+    Ok(OrderReceipt { generation, validators: validators.len(), version, held, orders })
 }
 
 /// A hold as it is shown.
@@ -112,49 +131,17 @@ pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Re
     Ok(explain_plan(&known, query.address, query.port))
 }
 
-/// Sources in the configuration, whether or not they were asked yet; those of former ones are not shown.
-fn configured(controller: &Controller, kept: &[SourceView]) -> Vec<SourceView> {
-    let sources = controller.chain.sources.iter().map(|source| {
-        let known = kept.iter().find(|row| row.id == *source.0.id()).cloned();
-        let view = known.unwrap_or_else(|| SourceView {
-            id: source.0.id().clone(),
-            url: format!("{}://{}", source.0.url().scheme(), source.0.host()),
-            height: None,
-            seen_at: None,
-            entries: 0,
-            refused: 0,
-            error: None,
-            push: None,
-        });
-        SourceView { push: controller.push.state(source.0.id()), ..view }
-    });
-    sources.collect()
-}
-
-/// On one screen: the first of them, and how many more.
-fn shortened(mut lagging: Vec<String>) -> Vec<String> {
-    let more = lagging.len().saturating_sub(LAGGING_SHOWN);
-    if more > 0 {
-        lagging.truncate(LAGGING_SHOWN);
-        lagging.push(format!("and {more} more hosts are not in force"));
+/// On one screen: of the hosts the first, and how many more.
+fn shortened(findings: &[Finding]) -> Vec<String> {
+    let (hosts, others): (Vec<_>, Vec<_>) =
+        findings.iter().partition(|finding| finding.kind == FindingKind::HostLagging);
+    let text = |finding: &&Finding| match finding.severity {
+        Severity::Error => finding.to_string(),
+        Severity::Warning => finding.text.clone(),
+    };
+    let mut alarms: Vec<String> = others.iter().chain(hosts.iter().take(LAGGING_SHOWN)).map(text).collect();
+    if hosts.len() > LAGGING_SHOWN {
+        alarms.push(format!("and {} more hosts are not in force", hosts.len() - LAGGING_SHOWN));
     }
-    lagging
-}
-
-fn alarms(
-    controller: &Controller,
-    sources: &[SourceView],
-    merged: Option<&MergeRow>,
-    lagging: Vec<String>,
-) -> Vec<String> {
-    let held = merged.and_then(|row| row.held.as_ref()).map(|reason| format!("validator list held: {reason}"));
-    let failing =
-        sources.iter().filter_map(|source| source.error.as_ref().map(|e| format!("source {}: {e}", source.id)));
-    let doubts = merged.into_iter().flat_map(|row| row.findings.iter().map(ToString::to_string));
-    let findings: Vec<String> = controller.findings().iter().map(ToString::to_string).collect();
-    let mut alarms: Vec<String> =
-        held.into_iter().chain(failing).chain(doubts).chain(findings).chain(lagging).collect();
-    let mut shown = BTreeSet::new();
-    alarms.retain(|alarm| shown.insert(alarm.clone()));
     alarms
 }

@@ -10,7 +10,10 @@ use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::{Row as _, query};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 /// Sets that were read already: a plan's hosts share them in memory as they do in the database.
 pub(super) type Sets = BTreeMap<i64, AllowSet>;
@@ -45,14 +48,12 @@ impl Transaction {
             parts.add(&body, || text);
             let mut names = BTreeMap::new();
             for (purpose, set) in allow {
-                let place = Arc::as_ptr(&set.0).addr();
-                if !written.contains_key(&place) {
-                    written.insert(place, Parts::text(&set)?);
-                }
-                if let Some((digest, text)) = written.get(&place) {
-                    parts.add(digest, || text.clone());
-                    names.insert(purpose, digest.clone());
-                }
+                let (digest, text) = match written.entry(Arc::as_ptr(&set.0).addr()) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(Parts::text(&set)?),
+                };
+                parts.add(digest, || text.clone());
+                names.insert(purpose, digest.clone());
             }
             rows.push((*config, body, names));
         }

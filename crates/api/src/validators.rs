@@ -1,7 +1,7 @@
 //! The validator list on the wire: the set in force, what was refused or is held, its history, and a person's orders.
 //! `GET /v1/validators`, `GET /v1/validators/{history,diff}`, `POST /v1/validators/{approve,hold,release}`.
 
-use picket_model::{Generation, Orders, PrepId, Refused, SourceId, Timestamp, Validator};
+use picket_model::{Generation, Orders, PolicyDeny, PrepId, Refused, SourceId, Timestamp, Validator};
 use serde::{Deserialize, Serialize};
 
 /// The validator set and what was not taken into it.
@@ -13,6 +13,9 @@ pub struct ValidatorsView {
     pub version: u64,
     /// Entries refused, by source.
     pub refused: Vec<RefusedView>,
+    /// Deny lines of the policy that are in force: they keep validators out, whatever the set says.
+    #[serde(default)]
+    pub denied: Vec<PolicyDeny>,
     /// What is held back, and why; `None` when nothing.
     pub held: Option<HeldView>,
     /// What a person ordered.
@@ -123,7 +126,8 @@ pub struct ValidatorsDiff {
     pub from: SetAt,
     /// The other.
     pub to: SetAt,
-    /// P-Reps that differ, in order; `version`, `at` and `height` are those of the newest change of each up to `to`.
+    /// P-Reps that differ, in order; `version`, `at` and `height` are those of the newest change of each up to the
+    /// later of the two.
     pub changes: Vec<ValidatorChange>,
 }
 
