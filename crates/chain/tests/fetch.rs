@@ -141,6 +141,22 @@ async fn a_body_without_length_is_cut_off_at_the_limit() {
 }
 
 #[tokio::test]
+async fn a_block_full_of_transactions_leaves_room_for_the_list() {
+    let prep =
+        r#"{"address":"hx0b047c751658f7ce1b2595da34d57a0e7dad357d","p2pEndpoint":"192.0.2.1:7100","grade":"0x0"}"#;
+    // 1 MiB of transactions, every byte of them as two hexadecimal digits.
+    let data = "0".repeat(2 << 20);
+    let body = format!(
+        r#"[{{"result":{{"nid":"0x1"}},"id":1}},{{"result":{{"blockHeight":"0x10","preps":[{prep}]}},"id":2}},
+        {{"result":{{"height":16,"time_stamp":1714820999601591,"confirmed_transaction_list":[{{"data":"0x{data}"}}]}},"id":3}}]"#
+    );
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let address = serve(answer.into_bytes()).await;
+    let seen = observe(&format!("http://{address}")).await.unwrap();
+    assert_eq!((seen.entries.len(), seen.block_time), (1, Some(Timestamp::from_millis(1_714_820_999_601))));
+}
+
+#[tokio::test]
 async fn an_answer_that_stops_halfway_runs_out_of_time() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n[{".to_vec();
     let address = serve(answer).await;
