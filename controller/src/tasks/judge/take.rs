@@ -14,7 +14,7 @@ use crate::{
     },
 };
 use picket_model::{Observation, Orders, Policy, Timestamp, ValidatorSet};
-use picket_plan::{MergeInput, MergeMemory, merge, names_in};
+use picket_plan::{MergeInput, MergeMemory, merge};
 use std::sync::atomic::Ordering;
 
 /// Takes this round's answers, what hosts say now, what lookups gave since the last merge, and the orders. When the next
@@ -61,10 +61,7 @@ pub(super) async fn run_once(controller: &Controller, round: &Round) -> Result<O
     tx.put_merged(&row).await?;
     tx.commit().await?;
 
-    let mut wanted = names_in(&seen, &advertised, &policy);
-    // While too few sources answer, what is in use stays in use.
-    wanted.extend(row.memory.names.keys().cloned());
-    controller.names.taken(&lookups, &row.memory, wanted);
+    controller.names.taken(&lookups, &row.memory, merged.names.clone());
     controller.listed.store(!merged.set.is_empty(), Ordering::Relaxed);
     if let Planned::Committed(_) = plan::run_once(controller).await? {
         controller.counts.list_to_commit.observe(round.arrived.elapsed().as_secs_f64());

@@ -66,17 +66,6 @@ pub struct Merged {
     pub memory: MergeMemory,
 }
 
-/// The names of validators that are in use.
-pub fn names_in(seen: &[Observation], advertised: &[Advertised], policy: &Policy) -> BTreeSet<DnsName> {
-    let entries = seen.iter().flat_map(|observation| observation.entries.values());
-    let wanted: Vec<_> = entries.filter(|entry| policy.grades.contains(&entry.grade)).collect();
-    let nodes: BTreeSet<_> = wanted.iter().map(|entry| entry.node_address).collect();
-    let said = advertised.iter().filter(|_| policy.endpoints != EndpointSource::Chain);
-    let said = said.flat_map(|said| said.endpoints.iter()).filter(|(node, _)| nodes.contains(*node));
-    let registered = wanted.iter().map(|entry| &entry.endpoint);
-    registered.chain(said.flat_map(|(_, endpoints)| endpoints)).filter_map(|e| name_of(e).cloned()).collect()
-}
-
 /// Merges one round of answers into the set. A majority of the sources configured must agree on an entry, and as many
 /// that a validator is gone, unless the policy says otherwise.
 pub fn merge(input: &MergeInput<'_>) -> Merged {
