@@ -70,7 +70,8 @@ impl App {
         let listeners = Listeners::bind(&config.listen).await?;
         let ca = state.ca(new_mesh, at)?;
         let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
-        enter_policy(&store, config.policy, at).await?;
+        let first = config.first_policy();
+        enter_policy(&store, config.policy, first, at).await?;
         let url = format!("https://{}", listeners.operators_address()?);
         operators::enter_local(&state, &store, &url, ca.fingerprint(), at).await?;
 

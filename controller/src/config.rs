@@ -1,7 +1,7 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use picket_chain::{Network, ScoreAddress, Source, SourceError};
+use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
 use picket_model::Policy;
 use serde::Deserialize;
 use std::{
@@ -87,10 +87,12 @@ impl Default for Listen {
     }
 }
 
-/// The validator list.
+/// The validator list: ICON mainnet's where nothing is said.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(from = "ChainLines")]
 pub struct Chain {
+    /// The public network whose values stand where the file has none.
+    pub network: Preset,
     /// Network id that every answer must name: 1 is ICON mainnet.
     pub nid: u64,
     /// Seconds between polls.
@@ -105,6 +107,36 @@ pub struct Chain {
     pub score: ScoreAddress,
 }
 
+/// The validator list as it is written: a network by name, and what is otherwise than there.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ChainLines {
+    network: Option<Preset>,
+    nid: Option<u64>,
+    poll_seconds: Option<u64>,
+    sources: Option<Vec<SourceUrl>>,
+    push: Option<bool>,
+    channel: Option<String>,
+    score: Option<ScoreAddress>,
+}
+
+impl From<ChainLines> for Chain {
+    fn from(lines: ChainLines) -> Self {
+        let preset = lines.network.unwrap_or(Preset::Mainnet);
+        let known = || preset.sources().iter().filter_map(|url| SourceUrl::try_from((*url).to_owned()).ok()).collect();
+        let Network { nid, channel, score } = preset.network();
+        Self {
+            network: preset,
+            nid: lines.nid.unwrap_or(nid),
+            poll_seconds: lines.poll_seconds.unwrap_or(30),
+            sources: lines.sources.unwrap_or_else(known),
+            push: lines.push.unwrap_or(true),
+            channel: lines.channel.unwrap_or(channel),
+            score: lines.score.unwrap_or(score),
+        }
+    }
+}
+
 impl Chain {
     /// The chain as its sources are asked about it.
     pub fn network(&self) -> Network {
@@ -115,20 +147,19 @@ impl Chain {
     pub const fn poll(&self) -> Duration {
         Duration::from_secs(self.poll_seconds)
     }
+
+    /// Fewest validators of a believable list, where the operator does not say: test networks have few.
+    fn min_size(&self) -> usize {
+        match self.network {
+            Preset::Mainnet => Policy::default().brakes.min_size,
+            Preset::Lisbon | Preset::Berlin => 4,
+        }
+    }
 }
 
 impl Default for Chain {
-    /// ICON mainnet by three public endpoints, so that one of them may be away or wrong: the foundation's citizen nodes,
-    /// its P-Rep nodes (iconloop/icon_network_info), and the community's.
     fn default() -> Self {
-        const MAINNET: [&str; 3] = [
-            "https://ctz.solidwallet.io/api/v3",
-            "https://preps.net.solidwallet.io/api/v3",
-            "https://api.icon.community/api/v3",
-        ];
-        let sources = MAINNET.into_iter().filter_map(|url| SourceUrl::try_from(url.to_owned()).ok()).collect();
-        let Network { nid, channel, score } = Network::mainnet();
-        Self { nid, poll_seconds: 30, sources, push: true, channel, score }
+        ChainLines::default().into()
     }
 }
 
@@ -168,13 +199,25 @@ impl Config {
 
     /// Reads a file's text; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text).map_err(|error| {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
             let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-            let message = error.message().trim().replace('\n', ", ");
+            let message = with_hint(error.message().trim().replace('\n', ", "));
             ConfigError::Line { path: path.to_owned(), line, column, message }
         })?;
+        if let Some(policy) = &mut config.policy
+            && !says_min_size(text)
+        {
+            policy.brakes.min_size = config.chain.min_size();
+        }
         config.check().map_err(|message| ConfigError::Value { path: path.to_owned(), message })?;
         Ok(config)
+    }
+
+    /// The policy of a new mesh where the file has none.
+    pub fn first_policy(&self) -> Policy {
+        let mut policy = Policy::default();
+        policy.brakes.min_size = self.chain.min_size();
+        policy
     }
 
     fn check(&self) -> Result<(), String> {
@@ -204,6 +247,9 @@ impl Config {
         if self.overlay.v6.is_some_and(|net| net.prefix_len() > 64) {
             return Err("overlay.v6 is too narrow: give a /64 or wider".to_owned());
         }
+        if self.policy.as_ref().is_some_and(|policy| policy.names.shortest_seconds == 0) {
+            return Err("policy.names.shortest_seconds is 0: write at least 1".to_owned());
+        }
         if let Some(agree) = self.policy.as_ref().and_then(|policy| policy.agree)
             && !(1..=sources.len()).contains(&agree)
         {
@@ -211,6 +257,25 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether the file itself sets `policy.brakes.min_size`.
+fn says_min_size(text: &str) -> bool {
+    let file: Option<toml::Table> = text.parse().ok();
+    file.is_some_and(|file| file.get("policy").and_then(|p| p.get("brakes")?.get("min_size")).is_some())
+}
+
+/// What to write, where the type that was expected does not say it.
+fn with_hint(message: String) -> String {
+    if message.contains("DenyLine") || message.contains("PolicyDeny") {
+        let line = "{ network = \"192.0.2.0/24\", comment = \"why\" }";
+        return format!("a line of policy.deny is written {line}, or with prep = \"hx...\" in place of network");
+    }
+    if message.contains("PolicyAllow") {
+        let line = "{ purpose = \"p2p\", network = \"192.0.2.0/24\", comment = \"why\" }";
+        return format!("a line of policy.allow is written {line}");
+    }
+    message
 }
 
 /// Line and column of a byte, both from 1.
@@ -267,5 +332,56 @@ mod tests {
         let policy = Config::parse(text, Path::new("c.toml")).unwrap().policy.unwrap();
         assert_eq!((policy.brakes.min_size, policy.brakes.max_removed), (4, 10));
         assert_eq!(policy.grades, Policy::default().grades);
+    }
+
+    #[test]
+    fn a_network_is_named_and_any_of_it_may_be_set_beside() {
+        let chain = |text: &str| Config::parse(text, Path::new("c.toml")).unwrap().chain;
+        assert_eq!(chain(""), chain("[chain]\nnetwork = \"mainnet\""));
+        let lisbon = chain("[chain]\nnetwork = \"lisbon\"");
+        assert_eq!((lisbon.nid, lisbon.sources.len(), lisbon.poll_seconds), (2, 1, 30));
+        assert_eq!(lisbon.sources[0].0.id().as_str(), "lisbon.net.solidwallet.io");
+        let berlin = chain("[chain]\nnetwork = \"berlin\"\nsources = [\"http://a.example\"]\npush = false");
+        assert_eq!((berlin.nid, berlin.sources[0].0.id().as_str(), berlin.push), (7, "a.example", false));
+        let own = chain("[chain]\nnid = 0x53\nchannel = \"own\"\nsources = [\"http://a.example\"]");
+        assert_eq!((own.nid, own.channel.as_str(), own.score), (0x53, "own", ScoreAddress::CHAIN));
+        check(
+            "[chain]\nnetwork = \"lisboa\"\n",
+            "c.toml:2:11: \"lisboa\" is no network known by name: write one of mainnet",
+        );
+        check("[chain]\nnetwrk = \"lisbon\"\n", "c.toml:2:1: unknown field `netwrk`");
+    }
+
+    #[test]
+    fn a_short_list_is_believable_on_a_test_network() {
+        let check = |text: &str, first: usize, configured: Option<usize>| {
+            let config = Config::parse(text, Path::new("c.toml")).unwrap();
+            let said = config.policy.as_ref().map(|policy| policy.brakes.min_size);
+            assert_eq!((config.first_policy().brakes.min_size, said), (first, configured), "{text:?}");
+        };
+        check("", 20, None);
+        check("[policy]\nadmin = []", 20, Some(20));
+        check("[chain]\nnetwork = \"lisbon\"", 4, None);
+        check("[chain]\nnetwork = \"berlin\"\n[policy]\nadmin = []", 4, Some(4));
+        check("[chain]\nnetwork = \"berlin\"\n[policy.brakes]\nmax_removed = 1", 4, Some(4));
+        check("[chain]\nnetwork = \"berlin\"\n[policy.brakes]\nmin_size = 20", 4, Some(20));
+    }
+
+    #[test]
+    fn lines_of_the_policy_say_why_and_may_end() {
+        let deny =
+            "[policy]\ndeny = [{ network = \"192.0.2.0/24\", comment = \"abuse\", until = \"2026-12-24T18:00:00Z\" }]";
+        let policy = Config::parse(deny, Path::new("c.toml")).unwrap().policy.unwrap();
+        let end = "2026-12-24T18:00:00Z".parse().unwrap();
+        assert_eq!(policy.deny[0].until, Some(end));
+        assert_eq!(policy.next_end(end), None);
+        let old = "[policy]\ndeny = [\"192.0.2.0/24\"]";
+        check(old, "c.toml:2:9: a line of policy.deny is written { network = \"192.0.2.0/24\", comment = \"why\" }");
+        check("[policy]\nallow = [\"192.0.2.0/24\"]", "c.toml:2:10: a line of policy.allow is written { purpose = ");
+        check("[policy]\ndeny = [{ comment = \"whom?\" }]", "c.toml:2:8: a deny line names either network");
+        check("[policy]\ndeny = [{ network = \"192.0.2.0/24\" }]", "missing field `comment`");
+        let until = "[policy]\ndeny = [{ network = \"192.0.2.0/24\", comment = \"x\", until = \"tomorrow\" }]";
+        check(until, "\"tomorrow\" is no point in time: write it as in \"2026-12-24T18:00:00Z\"");
+        check("[policy.names]\nshortest_seconds = 0", "at least 1");
     }
 }

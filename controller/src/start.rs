@@ -77,12 +77,17 @@ pub(crate) async fn open_store(
 }
 
 /// Makes the configured policy the next version where it differs from the stored one; a file without a policy changes
-/// nothing.
-pub(crate) async fn enter_policy(store: &Store, configured: Option<Policy>, now: Timestamp) -> anyhow::Result<()> {
+/// nothing, and a new mesh gets the `first` one then.
+pub(crate) async fn enter_policy(
+    store: &Store,
+    configured: Option<Policy>,
+    first: Policy,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     let mut tx = store.write().await?;
     let stored = tx.policy().await?;
     let (version, policy) = match (stored, configured) {
-        (None, configured) => (1, configured.unwrap_or_default()),
+        (None, configured) => (1, configured.unwrap_or(first)),
         (Some((version, stored)), Some(configured)) if configured != stored => (version + 1, configured),
         _ => return Ok(()),
     };
