@@ -2,9 +2,11 @@
 
 use nix::{
     sched::{CloneFlags, unshare},
+    sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket},
     unistd::gettid,
 };
 use std::{
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     process::Command,
     sync::mpsc,
@@ -12,10 +14,11 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    net::UdpSocket,
     runtime::Builder,
     sync::mpsc::{UnboundedSender, unbounded_channel},
     task::{LocalSet, spawn_local},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 /// How long a test waits for what must come. Generous, since the machine may be busy.
@@ -113,6 +116,39 @@ impl Host {
             Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
         }
     }
+
+    /// Whether an ICMP echo with this many bytes is answered within a time; asks twice a second.
+    pub(crate) fn ping(&self, to: &str, bytes: usize, within: Duration) -> bool {
+        let to: IpAddr = to.parse().unwrap();
+        self.run(move || async move {
+            let socket = ping_socket(to).unwrap();
+            let request =
+                [&[if to.is_ipv4() { 8 } else { 128 }, 0, 0, 0, 0, 0, 0, 1], vec![0x5a; bytes].as_slice()].concat();
+            let deadline = Instant::now() + within;
+            let mut answer = vec![0; request.len() + 1];
+            while Instant::now() < deadline {
+                socket.send_to(&request, SocketAddr::new(to, 0)).await.unwrap();
+                let again = deadline.min(Instant::now() + Duration::from_millis(500));
+                if let Ok(received) = timeout_at(again, socket.recv(&mut answer)).await {
+                    return received.unwrap() == request.len() && answer[8..request.len()] == request[8..];
+                }
+            }
+            false
+        })
+    }
+}
+
+/// A socket for ICMP echoes in this thread's namespace. The kernel fills in identifier and checksum, and gives it answers
+/// to its own requests only.
+fn ping_socket(to: IpAddr) -> std::io::Result<UdpSocket> {
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647")?;
+    let (family, protocol) = match to {
+        IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+        IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+    };
+    let socket = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, protocol)?;
+    // A ping socket is a datagram socket, which is all that the type means.
+    UdpSocket::from_std(std::net::UdpSocket::from(socket))
 }
 
 impl Drop for Host {
