@@ -7,7 +7,7 @@ use picket_api::{
     validators::{DiffQuery, HistoryQuery},
 };
 use picket_model::{Explanation, Generation, NodeRole, Validator};
-use std::net::IpAddr;
+use std::{net::IpAddr, time::SystemTime};
 
 async fn explained(mesh: &Mesh, address: IpAddr, generation: Option<Generation>) -> Explanation {
     mesh.operator().explain(&ExplainQuery { address, port: Some(7100), generation }).await.unwrap()
@@ -98,6 +98,15 @@ async fn changes_and_differences_are_told_after_a_restart_too() {
     let returned = back.changes.iter().find(|change| change.prep == list[0]).unwrap();
     assert_eq!((&returned.before, &returned.after), (&None, &changed.before));
     assert_eq!(operator.diff(&DiffQuery { from: to, to }).await.unwrap().changes, []);
+
+    // What the source said is kept as well, as of then and as of now.
+    let store = mesh.store().await;
+    let mut tx = store.read().await.unwrap();
+    for (at, expect) in [(diff.from.planned_at, true), (SystemTime::now().into(), false)] {
+        let listed = tx.listed_at(at).await.unwrap();
+        let lists: Vec<bool> = listed.values().map(|entries| entries.contains_key(&list[0])).collect();
+        assert_eq!(lists, [expect], "at {at}");
+    }
 }
 
 #[tokio::test]

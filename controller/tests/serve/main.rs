@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod chain;
+mod documents;
+mod ends;
 mod enroll;
 mod fixture;
 mod history;
@@ -15,4 +17,5 @@ mod push;
 mod renew;
 mod restart;
 mod revoke;
+mod sources;
 mod start;

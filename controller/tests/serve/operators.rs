@@ -6,7 +6,7 @@ use picket_model::NodeRole;
 use picket_pki::client_config;
 
 /// A client without our types.
-fn http(mesh: &Mesh) -> reqwest::Client {
+pub(crate) fn http(mesh: &Mesh) -> reqwest::Client {
     let tls = client_config(mesh.ca(), None).unwrap();
     reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
 }

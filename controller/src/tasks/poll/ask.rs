@@ -1,6 +1,6 @@
 //! One round of questions: all sources at once, and those that are ahead once more where the lists differ. No judgement.
 
-use super::{Answer, common::common_height, needed};
+use super::{Answer, common::common_height, needed, rest::Rests};
 use crate::{config::Chain, now};
 use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, SourceKind, fetch::FetcherError};
 use picket_model::{Observation, Policy, SourceId};
@@ -12,8 +12,6 @@ use tokio::{task::JoinSet, time::timeout_at};
 
 /// How long the others wait for the last ones once enough have answered: a removal must not wait for a source that hangs.
 const LAST_CALL: Duration = Duration::from_secs(2);
-/// Longest rest a source may ask for by `Retry-After`.
-const LONGEST_REST: Duration = Duration::from_mins(10);
 /// How long all wait for the second answers, of which none is needed.
 const SECOND_CALL: Duration = Duration::from_secs(1);
 
@@ -22,7 +20,8 @@ pub(crate) struct Asker {
     fetcher: Fetcher,
     sources: Vec<Source>,
     network: Network,
-    resting: BTreeMap<SourceId, Instant>,
+    rests: Rests,
+    poll: Duration,
 }
 
 impl Asker {
@@ -32,38 +31,41 @@ impl Asker {
             fetcher: Fetcher::new(FetchLimits::default())?,
             sources: chain.sources.iter().map(|source| source.0.clone()).collect(),
             network: chain.network(),
-            resting: BTreeMap::new(),
+            rests: Rests::default(),
+            poll: chain.poll(),
         })
     }
 
     /// Asks every source once, and gives each one's answer or why there is none. Waits for all until as many as are
     /// `needed`, and a majority, have given a list.
     pub(super) async fn ask(&mut self, needed: usize) -> BTreeMap<SourceId, Answer> {
-        self.resting.retain(|_, until| *until > Instant::now());
         let mut answers: BTreeMap<SourceId, Answer> = BTreeMap::new();
         let mut asked = JoinSet::new();
         for source in &self.sources {
-            let missing = match self.resting.contains_key(source.id()) {
-                true => "it asked to be left alone for a while (Retry-After)".to_owned(),
-                false => format!("no answer within {LAST_CALL:?} after most others had answered"),
-            };
-            answers.insert(source.id().clone(), Err(missing));
-            if !self.resting.contains_key(source.id()) {
+            let resting = self.rests.of(source.id(), Instant::now());
+            if resting.is_none() {
                 asked.spawn(self.question(source, None));
             }
+            let silent = || format!("no answer within {LAST_CALL:?} after most others had answered");
+            answers.insert(source.id().clone(), Err(resting.unwrap_or_else(silent)));
         }
         let enough = needed.max(self.sources.len() / 2 + 1);
         let mut good = 0;
         let mut deadline = None;
+        let mut told: Vec<Told> = Vec::new();
         while let Some((id, answer)) = next(&mut asked, deadline).await {
             good += usize::from(answer.is_ok());
             if good >= enough && deadline.is_none() {
                 deadline = Some(Instant::now() + LAST_CALL);
             }
-            if let Some(rest) = answer.as_ref().err().and_then(FetchError::retry_after) {
-                self.resting.insert(id.clone(), Instant::now() + rest.min(LONGEST_REST));
+            answers.insert(id.clone(), answer.as_ref().map(Observation::clone).map_err(FetchError::to_string));
+            told.push((id, answer));
+        }
+        for (id, answer) in told {
+            match answer {
+                Ok(_) => self.rests.answered(&id),
+                Err(error) => self.rests.failed(&id, &error, good >= enough, self.poll, Instant::now()),
             }
-            answers.insert(id, answer.map_err(|error| error.to_string()));
         }
         answers
     }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod common;
+mod rest;
 
 pub(crate) use ask::Asker;
 
