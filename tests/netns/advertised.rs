@@ -1,6 +1,6 @@
 //! Addresses that validators advertise: our own node authenticated them, so they are let in from there; nobody else is.
 
-use crate::support::{DROPPED, GUARDED, dropped, open, small_mesh};
+use crate::support::{DROPPED, GUARDED, dropped, open, reconfigure, small_mesh};
 use picket_lab::{
     Connect,
     icon::{NodeState, Peer},
@@ -28,10 +28,7 @@ fn advertise(node: &mut NodeState, address: &str, id: &str) {
 
 fn with_policy(label: &str, line: &str) -> Mesh {
     let mut mesh = small_mesh(label);
-    mesh.controller.kill();
-    mesh.controller.configure(|text| text.replace("[policy]\n", &format!("[policy]\n{line}\n"))).unwrap();
-    mesh.controller.start().unwrap();
-    mesh.wait_in_force().unwrap();
+    reconfigure(&mut mesh, |text| text.replace("[policy]\n", &format!("[policy]\n{line}\n")));
     mesh
 }
 

@@ -1,9 +1,11 @@
-//! What the tests share: a small mesh, the ports, and how long to wait.
+//! What the tests share: a small mesh, the ports, how long to wait, what stays in force and what an operator is told.
 
 use picket_lab::{
     Connect, EchoServer, Host,
-    mesh::{Agent, Mesh, MeshSize},
+    mesh::{Agent, Mesh, MeshSize, SOON},
+    wait_until,
 };
+use picket_model::Validator;
 use std::{
     net::{Ipv6Addr, SocketAddr},
     time::Duration,
@@ -23,6 +25,27 @@ pub(crate) const QUIET: Duration = Duration::from_millis(400);
 /// One validator, one sentry: all roles there are.
 pub(crate) fn small_mesh(label: &str) -> Mesh {
     Mesh::started(label, MeshSize { preps: 1, sentries: 1 }).unwrap()
+}
+
+/// The controller with another configuration, started anew; waits until all is in force and all agents listen again.
+pub(crate) fn reconfigure(mesh: &mut Mesh, change: impl FnOnce(String) -> String) {
+    mesh.controller.kill();
+    mesh.controller.configure(change).unwrap();
+    mesh.controller.start().unwrap();
+    mesh.wait_in_force().unwrap();
+    wait_listening(mesh);
+}
+
+/// Waits until every agent waits for news: after a controller's restart each comes back in its own time.
+pub(crate) fn wait_listening(mesh: &Mesh) {
+    wait_until("the agents to listen", SOON, || {
+        let nodes = mesh.controller.nodes().map_err(|error| error.to_string())?;
+        match nodes.iter().find(|view| view.wanted.is_some() && !view.connected) {
+            Some(away) => Err(format!("{} does not", away.node.name)),
+            None => Ok(()),
+        }
+    })
+    .unwrap();
 }
 
 /// Something that answers on guarded ports and on one that is not guarded, in both families.
@@ -50,4 +73,64 @@ pub(crate) fn dropped(from: &Host, to: SocketAddr) {
 /// The table as the kernel has it, with handles, which show a rule that was replaced by its like; without counters.
 pub(crate) fn table(agent: &Agent) -> String {
     agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"]).unwrap()
+}
+
+/// What is in force at one moment: the validator set, and the rules of every host with their handles.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    validators: Vec<Validator>,
+    rules: Vec<String>,
+}
+
+impl InForce {
+    pub(crate) fn of(mesh: &Mesh) -> Self {
+        let validators = mesh.controller.validators().unwrap().validators;
+        Self { validators, rules: mesh.agents().map(table).collect() }
+    }
+
+    /// Validators in the set.
+    pub(crate) fn len(&self) -> usize {
+        self.validators.len()
+    }
+
+    /// Nothing moved: not the set, not one rule or element, and packets fare as before.
+    pub(crate) fn stands(&self, mesh: &Mesh, case: &str) {
+        let now = Self::of(mesh);
+        assert_eq!(now.validators, self.validators, "{case}");
+        assert_eq!(now.rules, self.rules, "{case}");
+        let to = mesh.preps[0].host.v4(GUARDED[0]).unwrap();
+        open(&mesh.validators[0].host, to);
+        dropped(&mesh.stranger, to);
+    }
+}
+
+/// Waits until the operator is told: a line of the status with this part, and an event and a metric of this kind.
+pub(crate) fn wait_told(mesh: &Mesh, kind: &str, part: &str) {
+    wait_until(&format!("status, event and metric to tell of {kind} with {part:?}"), SOON * 2, || {
+        let complaints = mesh.controller.complaints().map_err(|error| error.to_string())?;
+        if !complaints.iter().any(|line| line.contains(part)) {
+            return Err(format!("the status says {complaints:?}"));
+        }
+        let events = mesh.controller.events().map_err(|error| error.to_string())?;
+        if !events.iter().any(|event| event.action == "alarm.raised" && event.subject.starts_with(kind)) {
+            return Err(format!("the events are {events:?}"));
+        }
+        let metrics = mesh.controller.metrics().map_err(|error| error.to_string())?;
+        let wanted = format!("picket_alarms{{kind=\"{kind}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&wanted));
+        match value {
+            Some(value) if value != "0" => Ok(()),
+            other => Err(format!("the metric {wanted}is {other:?}")),
+        }
+    })
+    .unwrap();
+}
+
+/// Waits until nothing is wrong.
+pub(crate) fn wait_calm(mesh: &Mesh) {
+    wait_until("the status to be without complaints", SOON * 2, || {
+        let complaints = mesh.controller.complaints().map_err(|error| error.to_string())?;
+        if complaints.is_empty() { Ok(()) } else { Err(format!("{complaints:?}")) }
+    })
+    .unwrap();
 }

@@ -43,7 +43,7 @@ async fn a_signal_ends_it_in_good_order() {
         let mut child = child.spawn().unwrap();
         eventually("the operator's file", async || state.join("operator.toml").exists()).await;
         let asked = Instant::now();
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill {signal} {}", child.id())]).status().unwrap().success());
         assert!(child.wait().unwrap().success());
         assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
         std::fs::remove_file(state.join("operator.toml")).unwrap();

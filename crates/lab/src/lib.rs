@@ -28,6 +28,7 @@
 mod address;
 mod command;
 pub mod demo;
+mod dns;
 mod echo;
 mod error;
 mod host;
@@ -44,6 +45,7 @@ mod stream;
 mod wait;
 
 pub use command::Output;
+pub use dns::NameServer;
 pub use echo::EchoServer;
 pub use error::LabError;
 pub use host::{Host, HostBuilder};
