@@ -1,5 +1,5 @@
 //! The real programs in network namespaces, judged by packets. Needs root; without it every test says so and fails.
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod advertised;
 mod enrolment;

@@ -2,7 +2,7 @@
 
 use super::{
     report::{Report, Seen},
-    story::{DROPPED, GUARDED, must, rules, still_flowing, streams_to_all},
+    story::{DROPPED, GUARDED, last_packet, must, rules, still_flowing, streams_to_all},
 };
 use crate::{
     Connect, Host, LabError,
@@ -55,7 +55,7 @@ pub(super) fn an_endpoint_lies(mesh: &Mesh, report: &mut Report) -> Result<(), L
     Ok(())
 }
 
-/// Forty P-Reps leave the list at once, by every endpoint's word.
+/// Forty P-Reps leave the list at once, by every endpoint's word, and go once a person says so.
 pub(super) fn a_mass_removal_is_held(mesh: &Mesh, report: &mut Report) -> Result<(), LabError> {
     let [.., removed, staying] = mesh.validators.as_slice() else { return Err(LabError::Gone) };
     let before = rules(mesh)?;
@@ -89,6 +89,14 @@ pub(super) fn a_mass_removal_is_held(mesh: &Mesh, report: &mut Report) -> Result
     });
     report.check("a validator that would leave goes on, on every host", || still_flowing(&doomed));
     report.check("no rule and no element changed on any host", || unchanged(mesh, &before));
+    let started = Instant::now();
+    let approved = mesh.controller.picket(&["validators", "approve", digest.as_deref().unwrap_or_default()]);
+    report.check("a person approves it: every running TCP stream dies", || {
+        approved?.success()?;
+        let last = last_packet(&doomed)?;
+        let detail = format!("{} streams, from the start of the command to the last packet", doomed.len());
+        Ok(Seen::after(last.saturating_duration_since(started), detail))
+    });
     report.check("a validator that stays noticed nothing", || still_flowing(&others));
     Ok(())
 }
