@@ -36,7 +36,8 @@ impl fmt::Display for Grade {
 /// Who says so, and since which height. Stable while the facts are: a new height alone does not change it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Provenance {
-    /// The sources that name this validator with this endpoint.
+    /// The sources that have named this validator with this endpoint since it is there. One that says something else by
+    /// now is an alarm and still among them.
     pub sources: BTreeSet<SourceId>,
     /// Chain height at which this endpoint was first seen.
     pub since_height: u64,

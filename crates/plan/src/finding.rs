@@ -25,6 +25,8 @@ pub enum FindingKind {
     SourceWentBack,
     /// A source is at another height than the others.
     SourceAway,
+    /// A source says something else than those that agree.
+    SourceDissents,
     /// Too few sources answered.
     NoQuorum,
     /// A brake holds the list back.
@@ -33,8 +35,8 @@ pub enum FindingKind {
     HeldByOperator,
     /// Sources disagree about a P-Rep.
     EntryDisputed,
-    /// Too few sources list a P-Rep to let it in.
-    EntryMinority,
+    /// A P-Rep moves more often than is followed.
+    EntryMoving,
     /// A name does not resolve, or to nothing usable.
     NameUnresolved,
     /// A name gives more addresses than are taken.
@@ -51,16 +53,17 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
         Self::SourceAway,
+        Self::SourceDissents,
         Self::NoQuorum,
         Self::ListHeld,
         Self::HeldByOperator,
         Self::EntryDisputed,
-        Self::EntryMinority,
+        Self::EntryMoving,
         Self::NameUnresolved,
         Self::NameOverfull,
         Self::NameReaddressed,
@@ -76,11 +79,12 @@ impl FindingKind {
             Self::SourceClock => "source-clock",
             Self::SourceWentBack => "source-went-back",
             Self::SourceAway => "source-away",
+            Self::SourceDissents => "source-dissents",
             Self::NoQuorum => "no-quorum",
             Self::ListHeld => "list-held",
             Self::HeldByOperator => "held-by-operator",
             Self::EntryDisputed => "entry-disputed",
-            Self::EntryMinority => "entry-minority",
+            Self::EntryMoving => "entry-moving",
             Self::NameUnresolved => "name-unresolved",
             Self::NameOverfull => "name-overfull",
             Self::NameReaddressed => "name-readdressed",

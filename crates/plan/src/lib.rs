@@ -14,7 +14,8 @@ pub use explain::{ExplainInput, explain};
 pub use finding::{Finding, FindingKind, Severity};
 pub use lint::lint;
 pub use merge::{
-    Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, next_lookup,
+    Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, needed,
+    next_lookup,
 };
 pub use planner::{Basis, Plan, PlanInput, plan};
 

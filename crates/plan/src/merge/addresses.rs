@@ -55,7 +55,7 @@ pub(super) struct Found {
 }
 
 impl Lookup<'_> {
-    /// The addresses of a validator by the policy; where its name was not looked up yet, those from before.
+    /// The addresses of a validator by the policy; where its name was never answered yet, those from before.
     pub(super) fn find(
         &self,
         prep: &PrepId,
@@ -70,15 +70,14 @@ impl Lookup<'_> {
         if self.policy.endpoints != EndpointSource::Advertised || found.advertised.is_empty() {
             match self.usable(prep, endpoint, sources, &mut found.refused) {
                 Ok(usable) => found.addresses.extend(usable),
-                Err(problem) if self.is_known(endpoint) => {
+                Err(problem) if !self.is_awaited(endpoint) => {
                     let entry = Refused { entry: prep.to_string(), reason: problem.clone() };
                     found.refused.extend(sources.iter().map(|source| (source.clone(), entry.clone())));
                     found.problems.push(problem);
                 }
                 Err(problem) => {
                     found.problems.push(problem);
-                    let same = known.filter(|known| known.endpoint == *endpoint);
-                    let kept = same.into_iter().flat_map(|known| known.addresses.iter().copied());
+                    let kept = known.into_iter().flat_map(|known| known.addresses.iter().copied());
                     found.addresses.extend(kept.filter(|address| permitted(*address, self.policy).is_ok()));
                 }
             }
@@ -116,6 +115,8 @@ impl Lookup<'_> {
             Host::Address(address) => (endpoint.to_string(), BTreeSet::from([IpAddr::from(*address)])),
             Host::Name(name) => (name.to_string(), self.resolved(name)?),
         };
+        let unusable = name_of(endpoint).and_then(|name| self.memory.names.get(name));
+        let addresses = addresses.into_iter().chain(unusable.into_iter().flat_map(|record| &record.unusable).copied());
         let mut usable = BTreeSet::new();
         for address in addresses {
             match permitted(address, self.policy) {
@@ -129,9 +130,12 @@ impl Lookup<'_> {
         if usable.is_empty() { Err(format!("{named} gives no usable address")) } else { Ok(usable) }
     }
 
-    /// Whether there is nothing to wait for: how long a name's last answers stand is decided already.
-    fn is_known(&self, endpoint: &P2pEndpoint) -> bool {
-        name_of(endpoint).is_none_or(|name| self.memory.names.contains_key(name))
+    /// Whether a name's first answer may still come: where the P-Rep was before, it stays meanwhile.
+    fn is_awaited(&self, endpoint: &P2pEndpoint) -> bool {
+        let Some(name) = name_of(endpoint) else { return false };
+        let Some(record) = self.memory.names.get(name) else { return true };
+        let within = |since: Timestamp| self.now.since(since) < self.policy.names.grace();
+        record.answered_at.is_none() && record.failing.as_ref().is_none_or(|(since, _)| within(*since))
     }
 
     fn resolved(&self, name: &DnsName) -> Result<BTreeSet<IpAddr>, String> {
@@ -140,7 +144,7 @@ impl Lookup<'_> {
     }
 
     /// Keeps as many addresses as the policy allows: those known before first, so that a name whose answers change
-    /// does not move the firewall each time.
+    /// does not move the firewall each time; then registered ones before those that hosts of ours tell of.
     fn cap(&self, prep: &PrepId, known: Option<&Validator>, sources: &BTreeSet<SourceId>, found: &mut Found) {
         let most = self.policy.max_addresses_per_prep;
         let surplus = found.addresses.len().saturating_sub(most);
@@ -148,8 +152,9 @@ impl Lookup<'_> {
             return;
         }
         let before = |address: &IpAddr| known.is_some_and(|known| known.addresses.contains(address));
-        let (old, new): (Vec<IpAddr>, Vec<IpAddr>) = found.addresses.iter().partition(|address| before(address));
-        found.addresses = old.into_iter().chain(new).take(most).collect();
+        let mut in_order: Vec<IpAddr> = found.addresses.iter().copied().collect();
+        in_order.sort_by_key(|address| (!before(address), found.advertised.contains_key(address), *address));
+        found.addresses = in_order.into_iter().take(most).collect();
         found.advertised.retain(|address, _| found.addresses.contains(address));
         let reason = format!("{surplus} addresses more than max_addresses_per_prep {most}");
         let entry = Refused { entry: prep.to_string(), reason };

@@ -26,10 +26,25 @@ pub(super) struct Ballot<'a> {
 /// The sources that agree on one endpoint; at least one.
 pub(super) struct Votes<'a> {
     pub(super) sources: BTreeSet<SourceId>,
-    /// The entry of the source with the highest chain.
-    pub(super) newest: &'a ObservedValidator,
-    /// Height of that source.
+    /// Their entries.
+    pub(super) entries: Vec<&'a ObservedValidator>,
+    /// The greatest of their heights.
     pub(super) height: u64,
+}
+
+impl<'a> Votes<'a> {
+    /// What enough of them say beside the endpoint, as a name or a grade; else what was known, else what the first says.
+    pub(super) fn by_enough<T: Ord + Clone>(
+        &self,
+        of: impl Fn(&'a ObservedValidator) -> T,
+        needed: usize,
+        known: Option<T>,
+    ) -> Option<T> {
+        let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+        self.entries.iter().for_each(|entry| *counts.entry(of(entry)).or_default() += 1);
+        let enough = counts.into_iter().filter(|(_, count)| *count >= needed).max_by_key(|(_, count)| *count);
+        enough.map(|(value, _)| value).or(known).or_else(|| self.entries.first().map(|entry| of(entry)))
+    }
 }
 
 impl<'a> Ballot<'a> {
@@ -67,13 +82,12 @@ impl<'a> Ballot<'a> {
         let candidates = self.candidates.entry(entry.prep).or_default();
         let votes = candidates.entry((&entry.endpoint, entry.node_address)).or_insert_with(|| Votes {
             sources: BTreeSet::new(),
-            newest: entry,
+            entries: Vec::new(),
             height: observation.height,
         });
         votes.sources.insert(observation.source.clone());
-        if observation.height > votes.height {
-            (votes.newest, votes.height) = (entry, observation.height);
-        }
+        votes.entries.push(entry);
+        votes.height = votes.height.max(observation.height);
     }
 }
 

@@ -12,8 +12,11 @@ use std::{
 
 /// P-Reps that the text of a hold names for each kind of change; the rest is counted.
 const NAMED: usize = 10;
-/// Hexadecimal digits of a digest: enough to tell one change from another, short enough to type.
-const DIGEST_DIGITS: usize = 12;
+/// Hexadecimal digits of a digest: 128 bits, since who controls enough sources chooses the changes, and must not find two
+/// with the same.
+const DIGEST_DIGITS: usize = 32;
+/// Moves of one P-Rep that are followed within the window; beyond it, it waits.
+const MOST_MOVES: usize = 3;
 
 /// Why the last set stays, and what the list would have changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +124,7 @@ pub(super) fn brake(
     now: Timestamp,
     memory: &mut MergeMemory,
 ) -> Option<Held> {
-    memory.changes.retain(|change| now.since(change.at) < policy.brakes.window());
+    memory.changes.retain(|change| now.since(change.at) < change.counts_for(policy));
     let difference = Difference::between(previous, present);
     let hold = |kind, reason: String, digest, difference: Difference| {
         let reason = format!("{reason}: the last set of {} stays", previous.len());
@@ -205,7 +208,17 @@ fn too_far(
     }
 }
 
-/// Whether a validator is somewhere else. What a registered name resolves to may change freely.
+/// Whether a P-Rep has moved as often as is followed: anybody may register another endpoint with every block, and each is a
+/// plan for every host.
+pub(super) fn moves_too_often(prep: &PrepId, policy: &Policy, now: Timestamp, memory: &MergeMemory) -> bool {
+    let counts = |change: &&Change| {
+        change.prep == *prep && change.kind == ChangeKind::Moved && now.since(change.at) < policy.brakes.window()
+    };
+    memory.changes.iter().filter(counts).count() >= MOST_MOVES
+}
+
+/// Whether a validator is somewhere else. Other addresses of the same registered name are not that: they have a limit of
+/// their own ([`super::names`]).
 fn is_moved(old: &Validator, new: &Validator) -> bool {
     old.endpoint != new.endpoint || !old.provenance.advertised.keys().eq(new.provenance.advertised.keys())
 }

@@ -14,7 +14,6 @@ pub(super) fn comparable<'a>(
     now: Timestamp,
     memory: &mut MergeMemory,
 ) -> (Vec<&'a Observation>, Vec<Finding>) {
-    memory.heights.retain(|_, (_, at)| now.since(*at) < policy.brakes.window());
     let mut findings = Vec::new();
     let mut counted: Vec<&Observation> = seen.iter().collect();
     counted.sort_by(|a, b| a.source.cmp(&b.source));
@@ -25,6 +24,10 @@ pub(super) fn comparable<'a>(
             false
         }
     });
+    // Only a clock that some source confirms makes anything old.
+    if !counted.is_empty() {
+        memory.heights.retain(|_, (_, at)| now.since(*at) < policy.brakes.window());
+    }
     counted.retain(|observation| {
         let last = memory.heights.get(&observation.source).map_or(0, |(height, _)| *height);
         let back = last.saturating_sub(observation.height);

@@ -232,6 +232,100 @@ fn names_out_of_use_are_forgotten() {
 }
 
 #[test]
+fn an_address_lingers_from_the_first_answer_that_lacks_it() {
+    let mut rounds = Rounds::new(1);
+    let hour = Duration::from_hours(1);
+    let gives = |last| Lookups::from([(name(0), answer([Ipv4Addr::new(5, 9, 9, last)], 3600))]);
+    rounds.round(gives(1));
+    rounds.later(hour, gives(2));
+    assert_eq!(rounds.of(0), ["5.9.9.1", "5.9.9.2"]);
+    rounds.later(hour, gives(2));
+    assert_eq!(rounds.of(0), ["5.9.9.2"]);
+}
+
+#[test]
+fn who_registers_a_name_stays_where_it_was_until_the_name_resolves() {
+    let mut rounds = Rounds::new(0);
+    rounds.round(Lookups::new());
+    rounds.named = 1;
+    let moved = rounds.later(MINUTE, Lookups::new());
+    assert_eq!((rounds.of(0), kinds(&moved)), (vec!["5.0.0.0".to_owned()], vec![FindingKind::NameUnresolved]));
+    rounds.later(MINUTE, fails());
+    assert_eq!(rounds.of(0), ["5.0.0.0"]);
+    rounds.later(6 * DAY, fails());
+    assert_eq!(rounds.of(0), ["5.0.0.0"]);
+    let mut over = Rounds { set: rounds.set.clone(), memory: rounds.memory.clone(), ..Rounds::new(1) };
+    over.now = rounds.now;
+    over.later(2 * DAY, fails());
+    assert_eq!(over.of(0).len(), 0);
+    rounds.later(MINUTE, gives(&["5.9.9.9"]));
+    assert_eq!(rounds.of(0), ["5.9.9.9"]);
+}
+
+#[test]
+fn addresses_that_may_not_be_used_take_no_place() {
+    let mut rounds = Rounds::new(1);
+    rounds.policy.max_addresses_per_prep = 1;
+    let first = rounds.round(gives(&["5.9.9.9", "1.0.0.127", "10.0.0.1", "127.0.0.1"]));
+    assert_eq!(rounds.of(0), ["1.0.0.127"]);
+    let reasons: Vec<_> = first.refused.iter().map(|(_, entry)| entry.reason.as_str()).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    rounds.later(MINUTE, gives(&["10.0.0.1", "5.9.9.9"]));
+    rounds.later(Duration::from_hours(1), gives(&["10.0.0.1", "5.9.9.9"]));
+    assert_eq!(rounds.of(0), ["5.9.9.9"]);
+}
+
+#[test]
+fn a_clock_that_was_ahead_puts_off_no_lookup_and_keeps_no_address() {
+    let mut rounds = Rounds::new(1);
+    rounds.now = NOW.plus(365 * DAY);
+    rounds.round(gives(&["5.9.9.1"]));
+    rounds.now = NOW;
+    rounds.round(Lookups::new());
+    let wanted = BTreeSet::from([name(0)]);
+    assert_eq!(next_lookup(&rounds.memory, &wanted), Some(NOW.plus(Duration::from_hours(1))));
+    rounds.later(MINUTE, gives(&["5.9.9.2"]));
+    rounds.later(Duration::from_hours(1), gives(&["5.9.9.2"]));
+    assert_eq!(rounds.of(0), ["5.9.9.2"]);
+}
+
+#[test]
+fn names_that_flap_let_the_others_have_their_turn() {
+    let mut rounds = Rounds::new(6);
+    rounds.policy.names.linger_seconds = 0;
+    let give = |turn: u8, last: u8| -> Lookups {
+        let of = |number: u8| Ipv4Addr::new(5, 9, if number == 5 { last } else { turn }, number);
+        (0..6).map(|number| (name(number.into()), answer([of(number)], 60))).collect()
+    };
+    rounds.round(give(0, 0));
+    for turn in 1..60 {
+        rounds.later(MINUTE, give(turn, 1));
+    }
+    assert_eq!(rounds.of(5), ["5.9.0.5"], "five others took all places first");
+    for turn in 60..63 {
+        rounds.later(MINUTE, give(turn, 1));
+    }
+    assert_eq!(rounds.of(5), ["5.9.1.5"]);
+}
+
+#[test]
+fn a_name_that_comes_back_after_its_grace_counts_as_one_that_changed() {
+    let mut rounds = Rounds::new(9);
+    let all = |gives: bool| -> Lookups {
+        let of = |number: u8| if gives { answer([Ipv4Addr::new(5, 9, 1, number)], 60) } else { Err("gone".to_owned()) };
+        (0..9).map(|number| (name(number.into()), of(number))).collect()
+    };
+    rounds.round(all(true));
+    rounds.later(MINUTE, all(false));
+    for _ in 0..9 {
+        rounds.later(8 * DAY, all(false));
+    }
+    assert!((0..9).all(|number| rounds.of(number).is_empty()));
+    rounds.later(DAY, all(true));
+    assert_eq!((0..9).filter(|number| !rounds.of(*number).is_empty()).count(), 5);
+}
+
+#[test]
 fn all_names_together_have_a_limit() {
     let mut rounds = Rounds::new(1);
     rounds.round(gives(&["5.9.9.9"]));

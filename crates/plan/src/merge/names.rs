@@ -33,42 +33,54 @@ pub(super) fn take_lookups(memory: &mut MergeMemory, lookups: &Lookups, policy: 
     for (name, answer) in lookups {
         let record = memory.names.entry(name.clone()).or_default();
         match answer {
-            Ok(answer) => match unusable(answer, policy) {
-                None => record.answered(answer, policy, now),
-                Some(reason) => record.failed(&reason, &policy.names, now),
+            Ok(answer) => match usable(answer, policy) {
+                Ok((usable, unusable)) => record.answered(answer, &usable, unusable, policy, now),
+                Err(reason) => record.failed(&reason, &policy.names, now),
             },
             Err(error) => record.failed(error, &policy.names, now),
         }
     }
 }
 
-/// Why none of the addresses may be used, if so.
-fn unusable(answer: &NameAnswer, policy: &Policy) -> Option<String> {
-    let mut reason = "it gives no address".to_owned();
-    for address in &answer.addresses {
-        match permitted(*address, policy) {
-            Ok(()) => return None,
-            Err(refused) => reason = format!("it gives none that may be used: {refused}"),
-        }
+/// The addresses that may be used and those that may not, or why none may.
+fn usable(answer: &NameAnswer, policy: &Policy) -> Result<(BTreeSet<IpAddr>, BTreeSet<IpAddr>), String> {
+    let (usable, unusable): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+        answer.addresses.iter().partition(|address| permitted(**address, policy).is_ok());
+    if !usable.is_empty() {
+        return Ok((usable, unusable));
     }
-    Some(reason)
+    let refused = unusable.first().and_then(|address| permitted(*address, policy).err());
+    Err(refused
+        .map_or("it gives no address".to_owned(), |refused| format!("it gives none that may be used: {refused}")))
 }
 
 impl NameRecord {
-    fn answered(&mut self, answer: &NameAnswer, policy: &Policy, now: Timestamp) {
-        self.addresses.retain(|address, seen_at| {
-            answer.addresses.contains(address) || now.since(*seen_at) < policy.names.linger()
+    fn answered(
+        &mut self,
+        answer: &NameAnswer,
+        usable: &BTreeSet<IpAddr>,
+        unusable: BTreeSet<IpAddr>,
+        policy: &Policy,
+        now: Timestamp,
+    ) {
+        self.addresses.retain(|address, gone_since| {
+            if usable.contains(address) {
+                return true;
+            }
+            permitted(*address, policy).is_ok() && now.since(*gone_since.get_or_insert(now)) < policy.names.linger()
         });
         let mut left_out = 0;
-        for address in &answer.addresses {
+        for address in usable {
             // Those known before go first, so that a name whose answers change does not move the firewall each time.
             if self.addresses.contains_key(address) || self.addresses.len() < policy.max_addresses_per_prep {
-                self.addresses.insert(*address, now);
+                self.addresses.insert(*address, None);
             } else {
                 left_out += 1;
             }
         }
         self.surplus = left_out + answer.surplus;
+        self.unusable = unusable;
+        self.first_answered_at = self.first_answered_at.or(Some(now));
         self.answered_at = Some(now);
         self.failing = None;
         self.due_at = now.plus(policy.names.pause(answer.time_to_live));
@@ -121,7 +133,7 @@ pub(super) fn findings(
 }
 
 /// Holds other addresses of names where too many P-Reps have them within the window: who controls a name server does not
-/// move them all. Each P-Rep counts once, so that a name that flaps uses up nothing of the others.
+/// move them all. Those that changed last come last, so that names that flap do not keep the others waiting for ever.
 pub(super) fn hold_readdressed(
     previous: &ValidatorSet,
     set: &mut ValidatorSet,
@@ -129,16 +141,23 @@ pub(super) fn hold_readdressed(
     now: Timestamp,
     memory: &mut MergeMemory,
 ) -> Vec<Finding> {
-    let lately = memory.changes.iter().filter(|change| change.kind == ChangeKind::Readdressed);
-    let mut lately: BTreeSet<PrepId> = lately.map(|change| change.prep).collect();
+    let mut last: BTreeMap<PrepId, Timestamp> = BTreeMap::new();
+    for change in memory.changes.iter().filter(|change| change.kind == ChangeKind::Readdressed) {
+        last.insert(change.prep, change.at);
+    }
+    let counts = |at: &Timestamp| now.since(*at) < policy.brakes.window();
+    let mut lately: BTreeSet<PrepId> = last.iter().filter(|(_, at)| counts(at)).map(|(prep, _)| *prep).collect();
     let mut findings = Vec::new();
-    let readdressed: BTreeMap<PrepId, Validator> = previous
+    let mut readdressed: Vec<(PrepId, Validator)> = previous
         .iter()
-        .filter(|old| set.0.get(&old.prep).is_some_and(|new| is_readdressed(old, new)))
+        .filter(|old| set.0.get(&old.prep).is_some_and(|new| is_readdressed(old, new, memory, now)))
         .map(|old| (old.prep, old.clone()))
         .collect();
+    readdressed.sort_by_key(|(prep, _)| (last.get(prep).copied(), *prep));
     for (prep, old) in readdressed {
-        if lately.contains(&prep) || lately.len() < policy.names.max_readdressed {
+        if lately.contains(&prep) {
+            // It has its place already, until the window has passed since it took it.
+        } else if lately.len() < policy.names.max_readdressed {
             lately.insert(prep);
             memory.changes.push(Change { at: now, prep, kind: ChangeKind::Readdressed });
         } else if let Some(new) = set.0.get_mut(&prep) {
@@ -148,15 +167,18 @@ pub(super) fn hold_readdressed(
                 old.endpoint, policy.names.max_readdressed, policy.brakes.window_seconds
             );
             findings.push(Finding::warning(FindingKind::NameReaddressed, &prep, text));
-            new.addresses = old.addresses;
+            new.addresses = old.addresses.into_iter().filter(|address| permitted(*address, policy).is_ok()).collect();
             new.provenance.advertised = old.provenance.advertised;
         }
     }
     findings
 }
 
-/// Whether the same name gives other addresses than before. The first ones are no change.
-fn is_readdressed(old: &Validator, new: &Validator) -> bool {
-    let is_name = matches!(new.endpoint.host, Host::Name(_));
-    is_name && old.endpoint == new.endpoint && !old.addresses.is_empty() && old.addresses != new.addresses
+/// Whether the same name gives other addresses than before. The first ones are no change, unless it gave some long ago.
+fn is_readdressed(old: &Validator, new: &Validator, memory: &MergeMemory, now: Timestamp) -> bool {
+    let Host::Name(name) = &new.endpoint.host else { return false };
+    let record = memory.names.get(name);
+    let is_first = record.and_then(|record| record.first_answered_at).is_none_or(|first| first == now);
+    let had_some = !old.addresses.is_empty() || !is_first;
+    old.endpoint == new.endpoint && had_some && old.addresses != new.addresses
 }

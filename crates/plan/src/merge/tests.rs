@@ -145,6 +145,9 @@ fn one_liar_among_three_changes_nothing() {
     assert_eq!(next.set.0.keys().collect::<Vec<_>>(), validators(5).0.keys().collect::<Vec<_>>());
     assert!(next.set.at("6.6.6.6".parse().unwrap()).next().is_none());
     assert!(next.set.at("6.6.6.7".parse().unwrap()).next().is_none());
+    let [finding] = next.findings.as_slice() else { panic!("{:?}", next.findings) };
+    assert_eq!((finding.kind, finding.subject.as_str()), (FindingKind::SourceDissents, "s-1"));
+    assert!(finding.text.contains(&format!("{} at 6.6.6.7:7100", prep(0))), "{finding}");
 }
 
 #[test]
