@@ -102,6 +102,9 @@ pub(crate) struct Validators {
     /// At most so many changes, 1 to 1000; 200 unless you say otherwise
     #[arg(long, value_name = "N", requires = "history", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) limit: Option<u16>,
+    /// Only changes before this version of the set
+    #[arg(long, value_name = "VERSION", requires = "history")]
+    pub(crate) before: Option<u64>,
     #[command(subcommand)]
     pub(crate) verb: Option<ValidatorsVerb>,
 }
@@ -223,8 +226,14 @@ mod tests {
         check("validators", validators(Validators::default()));
         check("validators --refused", validators(Validators { refused: true, ..Validators::default() }));
         let prep = format!("hx{}", "1".repeat(40));
-        let history = Validators { history: true, prep: prep.parse().ok(), limit: Some(5), ..Validators::default() };
-        check(&format!("validators --history --prep {prep} --limit 5"), validators(history));
+        let history = Validators {
+            history: true,
+            prep: prep.parse().ok(),
+            limit: Some(5),
+            before: Some(9),
+            ..Validators::default()
+        };
+        check(&format!("validators --history --prep {prep} --limit 5 --before 9"), validators(history));
         let order = |verb| Verb::Validators(Validators { verb: Some(verb), ..Validators::default() });
         let diff = ValidatorsVerb::Diff { from: Generation(3), to: Generation(7) };
         check("validators diff 3 7 --json", order(diff));

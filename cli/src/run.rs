@@ -67,8 +67,12 @@ async fn validators(
 ) -> anyhow::Result<Outcome> {
     match &arguments.verb {
         None if arguments.history => {
-            let query = HistoryQuery { prep: arguments.prep, before: None, limit: arguments.limit.map(usize::from) };
-            outcome(&client.history(&query).await?, json, 0, |changes| show::changes::history(changes))
+            let query = HistoryQuery {
+                prep: arguments.prep,
+                before: arguments.before,
+                limit: arguments.limit.map(usize::from),
+            };
+            outcome(&client.history(&query).await?, json, 0, |changes| show::changes::history(changes, query.limit))
         }
         None => outcome(&client.validators().await?, json, 0, |view| match arguments.refused {
             true => show::validators::refused(view),

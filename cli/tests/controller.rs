@@ -204,6 +204,7 @@ fn receipt(held: Option<&str>, hold: Option<HoldOrder>) -> OrderReceipt {
         validators: 99,
         version: 2,
         held: held.map(view),
+        refused: Vec::new(),
         orders: Orders { approved: None, hold },
     }
 }

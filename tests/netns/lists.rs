@@ -28,6 +28,23 @@ fn no_bad_answer_moves_the_firewall() {
     check(&mesh, &Behaviour::EmptyPreps, "source-failing", "empty");
     check(&mesh, &Behaviour::Huge(10 * 1024 * 1024), "source-failing", "more than 4194304 bytes");
     check(&mesh, &Behaviour::HalfPreps, "list-held", "max_removed");
+    check(&mesh, &Behaviour::Icon1, "source-failing", "ICON 1.0");
+    check(&mesh, &Behaviour::Lie(many(&mesh, 10_000)), "source-failing", "10000");
+    check(&mesh, &Behaviour::Lie(many(&mesh, 700)), "list-held", "max_size");
+    for (field, value) in [("grade", "-0x1"), ("penalty", "0x1000000000000000000000000"), ("p2pEndpoint", "")] {
+        let mut odd = mesh.chain.state().prep(mesh.validators[0].prep).unwrap().clone();
+        odd.insert(field.to_owned(), value.into());
+        check(&mesh, &Behaviour::LieAbout(vec![odd.clone()]), "entry-disputed", field);
+        odd.remove(field);
+        check(&mesh, &Behaviour::LieAbout(vec![odd]), "entry-disputed", &format!("no {field}"));
+    }
+}
+
+/// The chain's list and others after it, so many in all.
+fn many(mesh: &Mesh, count: usize) -> Vec<Prep> {
+    let listed = mesh.chain.state().preps;
+    let others = (listed.len()..count).map(|n| registered(mesh, n, &format!("8.8.{}.{}", n / 250, n % 250)));
+    listed.iter().cloned().chain(others).collect()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Validators' names that give private, too many or ever other addresses: a real name server, the controller's own client.
 
 use crate::support::{
-    ANSWERED, DROPPED, GUARDED, InForce, dropped, open, reconfigure, serve_on, small_mesh, wait_told,
+    ANSWERED, DROPPED, GUARDED, InForce, dropped, open, reconfigure, serve_on, small_mesh, wait_calm, wait_told,
 };
 use picket_lab::{
     Connect, NameServer,
@@ -30,6 +30,8 @@ fn named(label: &str) -> (Mesh, NameServer, SocketAddr) {
         named.filter(|entry| !entry.addresses.is_empty()).map(drop).ok_or_else(|| "not yet".to_owned())
     })
     .unwrap();
+    // It was answered.
+    wait_calm(&mesh);
     mesh.wait_in_force().unwrap();
     (mesh, names, to)
 }

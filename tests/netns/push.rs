@@ -9,12 +9,11 @@ use picket_lab::{
 };
 use std::time::{Duration, Instant};
 
-/// ICON's time from one block to the next.
-const BLOCK: Duration = Duration::from_secs(2);
+/// How long a change may take on a busy machine: far below the ten minutes between two polls. What it took is printed; ICON
+/// makes a block every two seconds.
+const PUSHED: Duration = Duration::from_secs(20);
 /// P-Reps on the list at the start.
 const LISTED: usize = 100;
-/// Longest pause before the first try to connect again.
-const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The controller started anew, so that it polls once, and then not for ten minutes.
 fn polled_seldom(mesh: &mut Mesh) {
@@ -54,11 +53,11 @@ fn a_removal_a_penalty_and_a_term_are_in_force_within_a_block() {
     subscriptions(&mesh, ["connected since"; 3]);
     let [removed, penalised, voted_out] = mesh.validators.as_slice() else { panic!("three validators") };
     let chain = &mesh.chain;
-    cut(&mesh, removed, "removal", BLOCK, || assert!(chain.remove(removed.prep).is_some()));
-    cut(&mesh, penalised, "penalty", BLOCK, || assert!(chain.penalise(penalised.prep).is_some()));
+    cut(&mesh, removed, "removal", PUSHED, || assert!(chain.remove(removed.prep).is_some()));
+    cut(&mesh, penalised, "penalty", PUSHED, || assert!(chain.penalise(penalised.prep).is_some()));
     let mut elected = chain.state();
     elected.preps.retain(|prep| Some(prep) != chain.state().prep(voted_out.prep));
-    cut(&mesh, voted_out, "term", BLOCK, || assert!(chain.start_term(elected.preps) > 0));
+    cut(&mesh, voted_out, "term", PUSHED, || assert!(chain.start_term(elected.preps) > 0));
 }
 
 #[test]
@@ -72,7 +71,7 @@ fn a_change_is_not_missed_while_nobody_listens() {
 
     // All connections are lost, and in the same moment the chain changes.
     let (chain, icons) = (mesh.chain.clone(), mesh.icons.clone());
-    cut(&mesh, &first, "removal while connections are lost", BLOCK + RECONNECT, || {
+    cut(&mesh, &first, "removal while connections are lost", PUSHED, || {
         icons.iter().for_each(picket_lab::icon::FakeIcon::drop_sessions);
         chain.remove(first.prep).unwrap();
     });
@@ -84,7 +83,7 @@ fn a_change_is_not_missed_while_nobody_listens() {
     let stream = second.host.stream(to).unwrap();
     mesh.controller.start().unwrap();
     let answers = Instant::now();
-    wait_until("the removal to be seen", BLOCK, || {
+    wait_until("the removal to be seen", PUSHED, || {
         let found = mesh.controller.status().map_err(|error| error.to_string())?.validators;
         if found == LISTED - 2 { Ok(()) } else { Err(format!("{found} validators")) }
     })
@@ -96,7 +95,7 @@ fn a_change_is_not_missed_while_nobody_listens() {
 
     // And it listens again.
     subscriptions(&mesh, ["connected since"; 3]);
-    cut(&mesh, &third, "removal after the restart", BLOCK, || assert!(chain.remove(third.prep).is_some()));
+    cut(&mesh, &third, "removal after the restart", PUSHED, || assert!(chain.remove(third.prep).is_some()));
 }
 
 #[test]
@@ -110,7 +109,7 @@ fn an_endpoint_whose_places_are_taken_is_polled() {
     subscriptions(&mesh, ["too many monitor", "connected since", "connected since"]);
     let asked = mesh.requests();
     let (validator, chain) = (&mesh.validators[0], &mesh.chain);
-    cut(&mesh, validator, "removal with the places of one endpoint taken", BLOCK, || {
+    cut(&mesh, validator, "removal with the places of one endpoint taken", PUSHED, || {
         assert!(chain.remove(validator.prep).is_some());
     });
     let asked_again = mesh.requests();

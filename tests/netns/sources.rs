@@ -54,6 +54,9 @@ fn two_sources_each_half_wrong_move_nothing() {
     })
     .unwrap();
     before.stands(&mesh, "each entry has an honest majority");
+    let complaints = mesh.controller.complaints().unwrap();
+    let against = complaints.iter().filter(|line| line.contains("says otherwise than enough others of 50 P-Reps"));
+    assert_eq!(against.count(), 2, "{complaints:?}");
 
     // Without it none has.
     let alone = [wrong.as_slice(), &[(2, Behaviour::Status(502))]].concat();

@@ -1,5 +1,6 @@
 //! What the tests share: a small mesh, the ports, how long to wait, what stays in force and what an operator is told.
 
+use picket_api::operator::EventView;
 use picket_lab::{
     Connect, EchoServer, Host,
     mesh::{Agent, Mesh, MeshSize, SOON},
@@ -104,7 +105,8 @@ impl InForce {
     }
 }
 
-/// Waits until the operator is told: a line of the status with this part, and an event and a metric of this kind.
+/// Waits until the operator is told: a line of the status and an event with this part, but for its numbers, and a metric,
+/// both of this kind.
 pub(crate) fn wait_told(mesh: &Mesh, kind: &str, part: &str) {
     wait_until(&format!("status, event and metric to tell of {kind} with {part:?}"), SOON * 2, || {
         let complaints = mesh.controller.complaints().map_err(|error| error.to_string())?;
@@ -112,7 +114,9 @@ pub(crate) fn wait_told(mesh: &Mesh, kind: &str, part: &str) {
             return Err(format!("the status says {complaints:?}"));
         }
         let events = mesh.controller.events().map_err(|error| error.to_string())?;
-        if !events.iter().any(|event| event.action == "alarm.raised" && event.subject.starts_with(kind)) {
+        let raised = |event: &&EventView| ["alarm.raised", "alarm.changed"].contains(&event.action.as_str());
+        let mut of_kind = events.iter().filter(raised).filter(|event| event.subject.starts_with(kind));
+        if !of_kind.any(|event| words(&event.detail).contains(&words(part))) {
             return Err(format!("the events are {events:?}"));
         }
         let metrics = mesh.controller.metrics().map_err(|error| error.to_string())?;
@@ -124,6 +128,11 @@ pub(crate) fn wait_told(mesh: &Mesh, kind: &str, part: &str) {
         }
     })
     .unwrap();
+}
+
+/// A text without its numbers: where those alone change, an alarm is the same.
+fn words(text: &str) -> String {
+    text.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
 /// Waits until nothing is wrong.

@@ -6,8 +6,11 @@ use picket_api::validators::{SetAt, ValidatorChange, ValidatorsDiff};
 use picket_model::Validator;
 use std::collections::BTreeSet;
 
-/// Changes, newest last.
-pub(crate) fn history(changes: &[ValidatorChange]) -> String {
+/// Changes where no limit is asked for.
+const LIMIT: usize = 200;
+
+/// Changes, newest last, and how to see older ones.
+pub(crate) fn history(changes: &[ValidatorChange], limit: Option<usize>) -> String {
     let mut page = Page::default();
     if changes.is_empty() {
         page.line("no change is kept");
@@ -18,6 +21,15 @@ pub(crate) fn history(changes: &[ValidatorChange]) -> String {
         [change.version.to_string(), change.at.to_string(), height(change), prep, name, what]
     };
     page.table(["version", "at", "height", "p-rep", "name", "change"], changes.iter().map(row));
+    if let ([oldest, .., newest], true) = (changes, changes.len() >= limit.unwrap_or(LIMIT)) {
+        // The oldest version's changes may not all be there.
+        let more = match oldest.version < newest.version {
+            true => format!("--before {}", oldest.version + 1),
+            false => format!("--before {} --limit 1000", oldest.version + 1),
+        };
+        page.blank();
+        page.line(format_args!("older changes: picket validators --history {more}"));
+    }
     page.finish()
 }
 
@@ -148,7 +160,7 @@ mod tests {
 
     #[test]
     fn every_change_says_what_it_changed() {
-        insta::assert_snapshot!(history(&changes()), @r#"
+        insta::assert_snapshot!(history(&changes(), None), @r#"
         VERSION  AT                    HEIGHT    P-REP                                       NAME          CHANGE
         1        2023-11-14T22:13:21Z  -         hx1111111111111111111111111111111111111111  node 1\u{1b}  came, main at 192.0.2.1:7100, +192.0.2.1
         2        2023-11-14T22:13:22Z  31000002  hx1111111111111111111111111111111111111111  node 1\u{1b}  main -> sub, 192.0.2.1:7100 -> node.example.com:7100, +192.0.2.7, +2001:db8::7, -192.0.2.1
@@ -156,7 +168,13 @@ mod tests {
         4        2023-11-14T22:13:24Z  31000004  hx1111111111111111111111111111111111111111  node 1\u{1b}  named by a.example, b.example
         5        2023-11-14T22:13:25Z  31000005  hx1111111111111111111111111111111111111111  node 1\u{1b}  left, was sub at node.example.com:7100
         "#);
-        assert_eq!(history(&[]), "no change is kept\n");
+        assert_eq!(history(&[], None), "no change is kept\n");
+        let last_line =
+            |changes: &[ValidatorChange], limit| history(changes, Some(limit)).lines().last().unwrap().to_owned();
+        assert_eq!(last_line(&changes(), 5), "older changes: picket validators --history --before 2");
+        assert!(last_line(&changes(), 6).starts_with("5 "));
+        let one = vec![changes()[1].clone(); 2];
+        assert_eq!(last_line(&one, 2), "older changes: picket validators --history --before 3 --limit 1000");
     }
 
     #[test]

@@ -4,15 +4,16 @@ use super::validators::frozen;
 use crate::table::{Page, count};
 use picket_api::validators::OrderReceipt;
 
-/// Whether nothing is held but what the operator's own hold keeps.
+/// Whether the plan is in force and nothing is held but what the operator's own hold keeps.
 pub(crate) fn is_done(receipt: &OrderReceipt) -> bool {
-    receipt.held.as_ref().is_none_or(|held| receipt.orders.hold.is_some() && held.kind == "held-by-operator")
+    receipt.refused.is_empty()
+        && receipt.held.as_ref().is_none_or(|held| receipt.orders.hold.is_some() && held.kind == "held-by-operator")
 }
 
 /// The receipt.
 pub(crate) fn page(receipt: &OrderReceipt) -> String {
     let mut page = Page::default();
-    let OrderReceipt { generation, validators, version, held, orders } = receipt;
+    let OrderReceipt { generation, validators, version, held, refused, orders } = receipt;
     page.line(format_args!(
         "generation {generation}, {} (version {version} of the set)",
         count(*validators, "validator")
@@ -23,6 +24,9 @@ pub(crate) fn page(receipt: &OrderReceipt) -> String {
     match held {
         Some(held) => page.line(format_args!("! held back: {}", held.text)),
         None => page.line("nothing is held back"),
+    }
+    for reason in refused {
+        page.line(format_args!("! no host changes: the plan is refused: {reason}"));
     }
     page.finish()
 }
@@ -49,6 +53,7 @@ mod tests {
                 text: "the list removes 15 of 100 validators".to_owned(),
                 digest: None,
             }),
+            refused: Vec::new(),
             orders: Orders { approved: None, hold: is_frozen.then_some(hold) },
         }
     }

@@ -15,10 +15,10 @@ use picket_api::{
 };
 use picket_model::{Explanation, Timestamp};
 use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// Hosts not in force that the status names.
-const LAGGING_SHOWN: usize = 20;
+/// Alarms of one kind that the status shows.
+const SHOWN: usize = 20;
 
 /// The one-screen truth.
 pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<StatusView, ApiProblem> {
@@ -101,7 +101,10 @@ pub(super) async fn validators(controller: &Controller, now: Timestamp) -> Resul
 pub(super) async fn receipt(controller: &Controller, now: Timestamp) -> Result<OrderReceipt, ApiProblem> {
     let generation = controller.store.read().await?.target_generation().await?;
     let ValidatorsView { validators, version, held, orders, .. } = validators(controller, now).await?;
-    Ok(OrderReceipt { generation, validators: validators.len(), version, held, orders })
+    let findings = controller.findings();
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let refused = errors.map(|finding| finding.text.clone()).collect();
+    Ok(OrderReceipt { generation, validators: validators.len(), version, held, refused, orders })
 }
 
 /// A hold as it is shown.
@@ -131,17 +134,37 @@ pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Re
     Ok(explain_plan(&known, query.address, query.port))
 }
 
-/// On one screen: of the hosts the first, and how many more.
+/// On one screen: of each kind the first, and how many more.
 fn shortened(findings: &[Finding]) -> Vec<String> {
-    let (hosts, others): (Vec<_>, Vec<_>) =
-        findings.iter().partition(|finding| finding.kind == FindingKind::HostLagging);
-    let text = |finding: &&Finding| match finding.severity {
-        Severity::Error => finding.to_string(),
-        Severity::Warning => finding.text.clone(),
-    };
-    let mut alarms: Vec<String> = others.iter().chain(hosts.iter().take(LAGGING_SHOWN)).map(text).collect();
-    if hosts.len() > LAGGING_SHOWN {
-        alarms.push(format!("and {} more hosts are not in force", hosts.len() - LAGGING_SHOWN));
+    let mut counts: BTreeMap<FindingKind, usize> = BTreeMap::new();
+    let mut alarms = Vec::new();
+    for finding in findings {
+        let count = counts.entry(finding.kind).or_default();
+        *count += 1;
+        if *count <= SHOWN {
+            alarms.push(match finding.severity {
+                Severity::Error => finding.to_string(),
+                Severity::Warning => finding.text.clone(),
+            });
+        }
     }
+    let more = counts.into_iter().filter(|(_, count)| *count > SHOWN);
+    alarms.extend(more.map(|(kind, count)| format!("and {} more alarms of the kind {}", count - SHOWN, kind.as_str())));
     alarms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_one_screen() {
+        let of = |kind, count| (0..count).map(move |n| Finding::warning(kind, &n, format!("{kind:?} {n}")));
+        let mut findings: Vec<Finding> = of(FindingKind::HostLagging, 50).collect();
+        findings.extend(of(FindingKind::EntryDisputed, 20));
+        findings.extend(of(FindingKind::NoQuorum, 1));
+        let alarms = shortened(&findings);
+        assert_eq!((alarms.len(), alarms[19].as_str()), (42, "HostLagging 19"));
+        assert_eq!(alarms[40..], ["NoQuorum 0", "and 30 more alarms of the kind host-lagging"]);
+    }
 }

@@ -165,6 +165,27 @@ impl Transaction {
         Ok(())
     }
 
+    /// Ends what sources listed that are none any more. What was refused of it ends with [`put_merged`](Self::put_merged).
+    pub async fn end_observed_except<'a>(
+        &mut self,
+        sources: impl Iterator<Item = &'a SourceId>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let sources: Vec<&str> = sources.map(SourceId::as_str).collect();
+        query(
+            "UPDATE observations SET ended_at = $1 WHERE mesh = $2 AND kind = $3 AND ended_at IS NULL
+                 AND source NOT IN (SELECT value FROM json_each($4))",
+        )
+        .bind(at.as_millis())
+        .bind(self.mesh.as_str())
+        .bind(Kind::Listed.as_str())
+        .bind(to_json(&sources, "sources")?)
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("end what former sources said"))?;
+        Ok(())
+    }
+
     async fn end_said(&mut self, source: &SourceId, kind: Kind, entry: &str, at: Timestamp) -> Result<(), StoreError> {
         query(
             "UPDATE observations SET ended_at = $1

@@ -25,6 +25,11 @@ const SHORTEST_ROUND: Duration = Duration::from_secs(1);
 /// After each message we rest, so that a source which floods us costs little: 100 messages a second are read.
 const REST: Duration = Duration::from_millis(10);
 
+/// Wake-ups of one source in a row, and the time in which it gets another. Events are a few a day; a source that invents
+/// more gets the list polled by the clock, and does not make us ask the honest ones until they refuse us.
+const BURST: u32 = 10;
+const REFILL: Duration = Duration::from_secs(30);
+
 /// What the subscriptions share with the rest of the controller.
 #[derive(Debug, Default)]
 pub(crate) struct Push {
@@ -114,6 +119,7 @@ pub(crate) async fn run(controller: Arc<Controller>, dialer: Dialer) {
 async fn follow(controller: Arc<Controller>, dialer: Dialer, source: Source) {
     let (push, id) = (&controller.push, source.id());
     let mut subscription = Subscription::default();
+    let mut allowance = Allowance::new(Instant::now());
     while let Some(polled) = push.height(id).await {
         let height = subscription.begin(polled);
         let (error, lived) = match dialer.subscribe(&source, &controller.chain.network(), height).await {
@@ -122,17 +128,17 @@ async fn follow(controller: Arc<Controller>, dialer: Dialer, source: Source) {
                 let connected = Instant::now();
                 let again = matches!(push.states().insert(id.clone(), State::Connected(now())), Some(State::Failed(_)));
                 tracing::info!(source = %id, height, "source pushes its events");
-                if again {
+                if again && allowance.take(Instant::now()) {
                     // Whatever happened meanwhile is seen by this.
                     push.wake();
                 }
                 controller.counts.push_connected(id.as_str(), true);
-                (listen(&controller, id, &mut subscription, stream).await, connected.elapsed())
+                (listen(&controller, id, &mut subscription, &mut allowance, stream).await, connected.elapsed())
             }
         };
         controller.counts.push_connected(id.as_str(), false);
         let pause = subscription.end(error.end(lived), u16::from_be_bytes(picket_pki::random().unwrap_or([128; 2])));
-        if error.is_unknown_height() {
+        if error.is_unknown_height() && allowance.take(Instant::now()) {
             push.wake();
         }
         let before = push.states().insert(id.clone(), State::Failed(error.clone()));
@@ -144,11 +150,38 @@ async fn follow(controller: Arc<Controller>, dialer: Dialer, source: Source) {
     }
 }
 
+/// The wake-ups that a source has left.
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    since: Instant,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self { left: BURST, since: now }
+    }
+
+    /// Takes one, where there is one.
+    fn take(&mut self, now: Instant) -> bool {
+        let gained = now.saturating_duration_since(self.since).as_secs() / REFILL.as_secs();
+        let gained = u32::try_from(gained).unwrap_or(BURST);
+        if gained > 0 {
+            self.left = self.left.saturating_add(gained).min(BURST);
+            self.since = now;
+        }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+}
+
 /// Until the connection ends; gives the reason.
 async fn listen(
     controller: &Controller,
     source: &SourceId,
     subscription: &mut Subscription,
+    allowance: &mut Allowance,
     mut stream: Stream,
 ) -> PushError {
     loop {
@@ -158,10 +191,27 @@ async fn listen(
                 if subscription.hear(message) {
                     tracing::debug!(%source, ?message, "event");
                     controller.counts.pushed(source.as_str());
-                    controller.push.wake();
+                    if allowance.take(Instant::now()) {
+                        controller.push.wake();
+                    }
                 }
             }
         }
         sleep(REST).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_invents_events_wakes_the_poll_seldom() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(start);
+        let woken = (0..3600).filter(|second| allowance.take(start + Duration::from_secs(*second))).count();
+        assert!((120..=130).contains(&woken), "{woken}");
+        let rested = start + Duration::from_hours(2);
+        assert_eq!((0..100).filter(|_| allowance.take(rested)).count(), 10);
     }
 }

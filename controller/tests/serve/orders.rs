@@ -6,7 +6,8 @@ use picket_api::{
     validators::{ApproveRequest, HeldView, HistoryQuery, HoldRequest},
 };
 use picket_lab::icon::Behaviour;
-use picket_model::NodeRole;
+use picket_model::{NodeRole, Timestamp};
+use std::time::SystemTime;
 
 async fn held(mesh: &Mesh, kind: &str) -> HeldView {
     eventually(kind, async || mesh.operator().validators().await.unwrap().held.is_some_and(|held| held.kind == kind))
@@ -106,11 +107,12 @@ async fn a_frozen_set_stays_through_a_restart_until_it_is_released() {
 #[tokio::test]
 async fn a_hold_ends_by_its_time() {
     let mesh = Mesh::start().await;
-    mesh.operator().hold(&order("for a moment", Some(2))).await.unwrap();
-    mesh.icon.remove(preps(&mesh.icon)[0]).unwrap();
-    held(&mesh, "held-by-operator").await;
     let full = mesh.status().await.validators;
+    let receipt = mesh.operator().hold(&order("for a moment", Some(3))).await.unwrap();
+    let until = receipt.orders.hold.unwrap().until.unwrap();
+    mesh.icon.remove(preps(&mesh.icon)[0]).unwrap();
     eventually("its end", async || mesh.status().await.validators == full - 1).await;
+    assert!(Timestamp::from(SystemTime::now()) >= until);
     let view = mesh.operator().validators().await.unwrap();
     assert_eq!((view.held, view.orders.hold), (None, None));
 }

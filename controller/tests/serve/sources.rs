@@ -102,6 +102,9 @@ async fn all_sources_down_is_a_line_an_event_and_a_metric_and_the_set_stays() {
     assert!(metric(&mesh, &format!("picket_source_up{{source=\"{source}\"}} 1")).await);
     mesh.icon.set_behaviour(Behaviour::Status(500));
     eventually("the alarm again", async || metric(&mesh, "picket_alarms{kind=\"source-failing\"} 1").await).await;
+    // Two looks later a second line would be there.
+    let asked = mesh.icon.requests();
+    eventually("two more polls", async || mesh.icon.requests() >= asked + 2).await;
     let events = mesh.operator().events().await.unwrap();
     assert_eq!(events.iter().filter(|event| event.subject.starts_with("source-failing")).count(), 1, "{events:?}");
 }

@@ -22,7 +22,7 @@ use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
-use picket_pki::{Validity, validity_of};
+use picket_pki::{ClientCertificate, Validity, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use std::{collections::BTreeMap, time::Duration};
@@ -280,8 +280,13 @@ impl Agent {
 
     fn show(&mut self, renewed: &RenewResponse) -> Result<Validity> {
         let validity = validity_of(&renewed.certificate_pem)?;
-        save_certificate(&self.held.state, &renewed.certificate_pem)?;
-        self.controllers.show(&self.held.identity, &client_certificate(&self.held.state)?)?;
+        let key_pem = client_certificate(&self.held.state)?.key_pem;
+        let certificate = ClientCertificate { certificate_pem: renewed.certificate_pem.clone(), key_pem };
+        // Fails where the certificate is not for this host's key: the old one, and its file, are good still.
+        self.controllers.show(&self.held.identity, &certificate)?;
+        if let Err(error) = save_certificate(&self.held.state, &renewed.certificate_pem) {
+            warn!(%error, "the new certificate is shown and could not be written down: a restart begins with the old one");
+        }
         Ok(validity)
     }
 

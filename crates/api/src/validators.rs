@@ -75,6 +75,9 @@ pub struct OrderReceipt {
     pub version: u64,
     /// What is held back still.
     pub held: Option<HeldView>,
+    /// Why the plan that would bring the set to the hosts is not in force, if so.
+    #[serde(default)]
+    pub refused: Vec<String>,
     /// Orders in force.
     pub orders: Orders,
 }

@@ -7,7 +7,7 @@ use crate::{
     store::{MergeRow, SourceRow},
 };
 use picket_model::{Node, Timestamp};
-use picket_plan::{Finding, FindingKind};
+use picket_plan::{Finding, FindingKind, Held};
 use std::collections::BTreeSet;
 
 /// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
@@ -38,8 +38,7 @@ pub(crate) fn in_force<'a>(
     now: Timestamp,
 ) -> Vec<Finding> {
     let held = merged.and_then(|row| row.held.as_ref());
-    let mut findings: Vec<Finding> =
-        held.map(|held| Finding::warning(held.kind, "", format!("validator list held: {held}"))).into_iter().collect();
+    let mut findings: Vec<Finding> = held.map(of_hold).into_iter().collect();
     findings.extend(sources.iter().filter_map(failing));
     findings.extend(merged.into_iter().flat_map(|row| row.findings.iter().cloned()));
     findings.extend(controller.findings().iter().cloned());
@@ -52,6 +51,12 @@ pub(crate) fn in_force<'a>(
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.clone()));
     findings
+}
+
+/// What is held back; another change of the list is another alarm.
+fn of_hold(held: &Held) -> Finding {
+    let subject = held.digest.clone().unwrap_or_default();
+    Finding::warning(held.kind, &subject, format!("validator list held: {held}"))
 }
 
 /// A source that gave no list when it was asked last.

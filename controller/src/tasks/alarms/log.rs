@@ -1,27 +1,30 @@
-//! When an alarm is worth a line in the audit log: when it comes, and when it has been away for a while. Values in, values
-//! out; what is written is never deleted, so what flaps must not fill it.
+//! When an alarm is worth a line in the audit log: when it comes, when it says something else, and when it has been away for
+//! a while. Values in, values out; what is written is never deleted, so neither what flaps nor who lies may fill it.
 
 use picket_api::operator::EventView;
 use picket_model::Timestamp;
 use picket_plan::{Finding, FindingKind};
-use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// An alarm that comes back within this time was never gone.
 const AWAY: Duration = Duration::from_mins(10);
-/// How long a host may be behind: each change of the wanted state takes every host a moment.
-const HOST_PATIENCE: Duration = Duration::from_mins(1);
-/// Alarms of one kind that come at one look, each with a line of its own; beyond it they share one.
-const SPELLED_OUT: usize = 20;
+/// How long a host may be behind, and a source may say otherwise than the others: each change takes every host, and every
+/// source, a moment.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Lines about alarms of one kind in an hour; beyond it they share one.
+const MOST_LINES: usize = 50;
+const HOUR: Duration = Duration::from_hours(1);
 
 const RAISED: &str = "alarm.raised";
+const CHANGED: &str = "alarm.changed";
 const CLEARED: &str = "alarm.cleared";
 
 /// The alarms that were raised and are not cleared, and those about to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct AlarmLog(BTreeMap<Alarm, Standing>);
+pub(super) struct AlarmLog {
+    standing: BTreeMap<Alarm, Standing>,
+    hours: BTreeMap<FindingKind, Hour>,
+}
 
 /// The same thing at another time has the same kind and subject.
 type Alarm = (FindingKind, String);
@@ -30,10 +33,29 @@ type Alarm = (FindingKind, String);
 struct Standing {
     /// When it was first seen.
     since: Timestamp,
-    /// Whether there is a line that says so.
-    is_raised: bool,
+    told: Told,
     /// Since when it is not seen any more.
     away_since: Option<Timestamp>,
+}
+
+/// What the audit log has of an alarm.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Told {
+    #[default]
+    Nothing,
+    /// A line that said this.
+    Line(String),
+    /// It was among those that were too many for lines of their own.
+    Counted,
+}
+
+/// Lines written about one kind since a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Hour {
+    began: Timestamp,
+    written: usize,
+    /// Whether there is a line that says that there are more.
+    is_closed: bool,
 }
 
 /// A line for the audit log.
@@ -42,6 +64,14 @@ pub(super) struct Line {
     pub(super) action: &'static str,
     pub(super) subject: String,
     pub(super) detail: String,
+}
+
+impl Line {
+    fn of((kind, subject): &Alarm, action: &'static str, detail: &str) -> Self {
+        let subject =
+            if subject.is_empty() { kind.as_str().to_owned() } else { format!("{} {subject}", kind.as_str()) };
+        Self { action, subject, detail: detail.to_owned() }
+    }
 }
 
 impl AlarmLog {
@@ -53,8 +83,11 @@ impl AlarmLog {
             let Some(kind) = FindingKind::ALL.into_iter().find(|known| known.as_str() == kind) else { continue };
             let alarm = (kind, subject.to_owned());
             match event.action.as_str() {
-                RAISED => drop(log.0.insert(alarm, Standing { since: event.at, is_raised: true, away_since: None })),
-                CLEARED => drop(log.0.remove(&alarm)),
+                RAISED | CHANGED => {
+                    let told = Told::Line(words(&event.detail));
+                    log.standing.insert(alarm, Standing { since: event.at, told, away_since: None });
+                }
+                CLEARED => drop(log.standing.remove(&alarm)),
                 _ => {}
             }
         }
@@ -67,54 +100,66 @@ impl AlarmLog {
         for finding in findings {
             present.entry((finding.kind, finding.subject.clone())).or_insert(&finding.text);
         }
-        let (mut raised, mut cleared) = (Vec::new(), Vec::new());
+        self.hours.retain(|_, hour| now.since(hour.began) < HOUR);
+        let mut lines = Vec::new();
+        let mut more: BTreeMap<FindingKind, usize> = BTreeMap::new();
         for (alarm, text) in &present {
-            let standing = match self.0.entry(alarm.clone()) {
-                Entry::Vacant(new) => new.insert(Standing { since: now, ..Standing::default() }),
-                Entry::Occupied(known) => known.into_mut(),
-            };
+            let fresh = || Standing { since: now, ..Standing::default() };
+            let standing = self.standing.entry(alarm.clone()).or_insert_with(fresh);
             standing.away_since = None;
-            let patience = if alarm.0 == FindingKind::HostLagging { HOST_PATIENCE } else { Duration::ZERO };
-            if !standing.is_raised && now.since(standing.since) >= patience {
-                standing.is_raised = true;
-                raised.push((alarm.clone(), (*text).to_owned()));
+            let words = words(text);
+            let action = match &standing.told {
+                Told::Nothing if now.since(standing.since) < patience(alarm.0) => continue,
+                Told::Nothing => RAISED,
+                Told::Line(before) if *before != words => CHANGED,
+                Told::Line(_) | Told::Counted => continue,
+            };
+            let hour = self.hours.entry(alarm.0).or_insert(Hour { began: now, ..Hour::default() });
+            if hour.written < MOST_LINES {
+                hour.written += 1;
+                standing.told = Told::Line(words);
+                lines.push(Line::of(alarm, action, text));
+            } else if action == RAISED {
+                standing.told = Told::Counted;
+                *more.entry(alarm.0).or_default() += 1;
             }
         }
-        self.0.retain(|alarm, standing| {
+        for (kind, count) in more {
+            let hour = self.hours.entry(kind).or_default();
+            if !hour.is_closed {
+                hour.is_closed = true;
+                let detail =
+                    format!("and {count} more of this kind; others that come within the hour are not written down");
+                lines.push(Line::of(&(kind, "(more)".to_owned()), RAISED, &detail));
+            }
+        }
+        self.standing.retain(|alarm, standing| {
             if present.contains_key(alarm) {
                 return true;
             }
             let away_since = *standing.away_since.get_or_insert(now);
-            let is_over = standing.is_raised && now.since(away_since) >= AWAY;
+            // What has no line is not waited for: who chooses the subjects must not fill the memory.
+            let is_written = matches!(standing.told, Told::Line(_));
+            let is_over = is_written && now.since(away_since) >= AWAY;
             if is_over {
-                cleared.push((alarm.clone(), format!("away since {away_since}")));
+                lines.push(Line::of(alarm, CLEARED, &format!("away since {away_since}")));
             }
-            standing.is_raised && !is_over
+            is_written && !is_over
         });
-        let mut lines = shortened(RAISED, raised);
-        lines.extend(shortened(CLEARED, cleared));
         lines
     }
 }
 
-/// A line for each, and one for what is too much of a kind.
-fn shortened(action: &'static str, alarms: Vec<(Alarm, String)>) -> Vec<Line> {
-    let mut written: BTreeMap<FindingKind, usize> = BTreeMap::new();
-    let mut lines = Vec::new();
-    for ((kind, subject), detail) in alarms {
-        let number = written.entry(kind).or_default();
-        *number += 1;
-        if *number <= SPELLED_OUT {
-            let subject =
-                if subject.is_empty() { kind.as_str().to_owned() } else { format!("{} {subject}", kind.as_str()) };
-            lines.push(Line { action, subject, detail });
-        }
+fn patience(kind: FindingKind) -> Duration {
+    match kind {
+        FindingKind::HostLagging | FindingKind::SourceDissents => PATIENCE,
+        _ => Duration::ZERO,
     }
-    for (kind, number) in written.into_iter().filter(|(_, number)| *number > SPELLED_OUT) {
-        let detail = format!("and {} more of this kind", number - SPELLED_OUT);
-        lines.push(Line { action, subject: format!("{} (more)", kind.as_str()), detail });
-    }
-    lines
+}
+
+/// What an alarm says but for its numbers: where those alone change it is the same.
+fn words(text: &str) -> String {
+    text.chars().filter(|character| !character.is_ascii_digit()).collect()
 }
 
 #[cfg(test)]
@@ -132,7 +177,11 @@ mod tests {
     /// One look at a second; what is written as "+ subject" and "- subject".
     fn check(log: &mut AlarmLog, seconds: u64, findings: &[Finding], expect: &[&str]) {
         let lines = log.look(findings, at(seconds));
-        let sign = |line: &Line| if line.action == RAISED { "+" } else { "-" };
+        let sign = |line: &Line| match line.action {
+            RAISED => "+",
+            CHANGED => "~",
+            _ => "-",
+        };
         let lines: Vec<String> = lines.iter().map(|line| format!("{} {}", sign(line), line.subject)).collect();
         assert_eq!(lines, expect, "after {seconds} s");
     }
@@ -165,6 +214,9 @@ mod tests {
         check(log, 0, &[Finding::warning(FindingKind::NoQuorum, "", "1 of 3")], &["+ no-quorum"]);
         check(log, 1, &[Finding::warning(FindingKind::NoQuorum, "", "0 of 3")], &[]);
         check(log, 2, &[failing("a"), failing("b")], &["+ source-failing a", "+ source-failing b"]);
+        let other = Finding::warning(FindingKind::SourceFailing, "a", "source a: it is on chain 2");
+        check(log, 3, &[other.clone(), failing("b")], &["~ source-failing a"]);
+        check(log, 4, &[other, failing("b")], &[]);
     }
 
     #[test]
@@ -186,7 +238,7 @@ mod tests {
             actor: "controller".to_owned(),
             action: action.to_owned(),
             subject: subject.to_owned(),
-            detail: String::new(),
+            detail: format!("source {}: HTTP 500", subject.split(' ').next_back().unwrap_or_default()),
         };
         let events = [
             event(1, RAISED, "source-failing a"),
@@ -205,9 +257,31 @@ mod tests {
         let log = &mut AlarmLog::default();
         let wrong: Vec<Finding> = (0..500).map(|n| failing(&format!("{n:03}"))).collect();
         let lines = log.look(&wrong, at(0));
-        assert_eq!((lines.len(), lines[20].detail.as_str()), (21, "and 480 more of this kind"));
+        assert_eq!(lines.len(), 51);
+        assert!(lines[50].detail.starts_with("and 450 more of this kind"), "{:?}", lines[50]);
         assert_eq!(log.look(&wrong, at(1)), []);
         log.look(&[], at(2));
-        assert_eq!(log.look(&[], at(602)).len(), 21);
+        assert_eq!(log.look(&[], at(602)).len(), 50);
+    }
+
+    #[test]
+    fn who_chooses_the_subjects_fills_neither_the_log_nor_the_memory() {
+        let log = &mut AlarmLog::default();
+        let mut written = 0;
+        for round in 0..7200 {
+            let wrong: Vec<Finding> = (0..20).map(|n| failing(&format!("{round}-{n}"))).collect();
+            written += log.look(&wrong, at(round)).len();
+            assert!(log.standing.len() <= 120, "{}", log.standing.len());
+        }
+        assert!(written <= 2 * 2 * 51, "{written}");
+    }
+
+    #[test]
+    fn an_alarm_that_says_one_thing_and_another_is_not_written_each_time() {
+        let log = &mut AlarmLog::default();
+        let says = |what: &str| Finding::warning(FindingKind::SourceFailing, "a", what);
+        let written = (0..3600)
+            .map(|round| log.look(&[says(["busy", "timeout"][round % 2])], at(u64::try_from(round).unwrap())).len());
+        assert_eq!(written.sum::<usize>(), MOST_LINES);
     }
 }

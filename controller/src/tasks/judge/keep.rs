@@ -40,13 +40,22 @@ pub(super) async fn keep_sources(
     Ok(())
 }
 
-/// The merge as kept. What a source that did not answer refused or named before still stands.
-pub(super) fn row(merged: &Merged, before: Option<&MergeRow>, seen: &[Observation], at: Timestamp) -> MergeRow {
+/// The merge as kept. What a source that did not answer refused before still stands, while it is configured.
+pub(super) fn row(
+    merged: &Merged,
+    before: Option<&MergeRow>,
+    sources: &[SourceUrl],
+    seen: &[Observation],
+    at: Timestamp,
+) -> MergeRow {
     let now = merged.refused.iter().map(|(source, refused)| {
         let (source, refused) = (source.clone(), refused.clone());
         RefusedView { source, refused }
     });
-    let silent = |entry: &&RefusedView| !seen.iter().any(|observation| observation.source == entry.source);
+    let silent = |entry: &&RefusedView| {
+        sources.iter().any(|source| *source.0.id() == entry.source)
+            && !seen.iter().any(|observation| observation.source == entry.source)
+    };
     let former = before.into_iter().flat_map(|row| row.refused.iter()).filter(silent).cloned();
     MergeRow {
         set: merged.set.clone(),
@@ -60,7 +69,7 @@ pub(super) fn row(merged: &Merged, before: Option<&MergeRow>, seen: &[Observatio
     }
 }
 
-/// One line in the audit log for each change of the set, of a brake's hold, and of its end.
+/// One line in the audit log for each change of the set. What is held is an alarm, which has lines of its own.
 pub(super) async fn say_what_changed(
     tx: &mut Transaction,
     before: Option<&MergeRow>,
@@ -81,12 +90,10 @@ pub(super) async fn say_what_changed(
         tracing::info!(validators = merged.set.len(), changes = lines.len(), "validator set changed");
         tx.record(at, &Actor::Controller, "validators.changed", &subject, &summary(&lines)).await?;
     }
-    match (before.and_then(|row| row.held.as_ref()), &merged.held) {
-        (None, Some(held)) => {
-            tracing::error!(reason = %held, "validator set held");
-            tx.record(at, &Actor::Controller, "validators.held", &subject, &held.to_string()).await
-        }
-        (Some(_), None) => tx.record(at, &Actor::Controller, "validators.released", &subject, "").await,
-        _ => Ok(()),
+    if before.is_none_or(|row| row.held.is_none())
+        && let Some(held) = &merged.held
+    {
+        tracing::error!(reason = %held, "validator set held");
     }
+    Ok(())
 }

@@ -56,14 +56,18 @@ pub(super) async fn run_once(controller: &Controller, round: &Round) -> Result<O
         tx.record(at, &Actor::Controller, action, "validator list", detail).await?;
     }
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
-    let row = row(&merged, before.as_ref(), &seen, at);
+    let row = row(&merged, before.as_ref(), &controller.chain.sources, &seen, at);
     tx.put_observed(&seen, at).await?;
+    tx.end_observed_except(controller.chain.sources.iter().map(|source| source.0.id()), at).await?;
     tx.put_merged(&row).await?;
     tx.commit().await?;
 
     controller.names.taken(&lookups, &row.memory, merged.names.clone());
     controller.listed.store(!merged.set.is_empty(), Ordering::Relaxed);
-    if let Planned::Committed(_) = plan::run_once(controller).await? {
+    let is_first = !round.judged.swap(true, Ordering::Relaxed);
+    if let Planned::Committed(_) = plan::run_once(controller).await?
+        && is_first
+    {
         controller.counts.list_to_commit.observe(round.arrived.elapsed().as_secs_f64());
     }
     controller.anew.done(began);

@@ -1,9 +1,10 @@
 //! One round of questions: all sources at once, and those that are ahead once more where the lists differ. No judgement.
 
-use super::{Answer, common::common_height, needed, rest::Rests};
+use super::{Answer, common::common_height, rest::Rests};
 use crate::{config::Chain, now};
 use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, SourceKind, fetch::FetcherError};
 use picket_model::{Observation, Policy, SourceId};
+use picket_plan::needed;
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -36,12 +37,25 @@ impl Asker {
         })
     }
 
-    /// Asks every source once, and gives each one's answer or why there is none. Waits for all until as many as are
-    /// `needed`, and a majority, have given a list.
+    /// Asks every source once, and gives each one's answer or why there is none. Those that rest are asked too where the
+    /// others are too few.
     pub(super) async fn ask(&mut self, needed: usize) -> BTreeMap<SourceId, Answer> {
-        let mut answers: BTreeMap<SourceId, Answer> = BTreeMap::new();
+        let enough = needed.max(self.sources.len() / 2 + 1);
+        let mut answers = BTreeMap::new();
+        self.ask_those_awake(enough, &mut answers).await;
+        if answers.values().filter(|answer| answer.is_ok()).count() < enough && self.rests.relent(Instant::now()) {
+            self.ask_those_awake(enough, &mut answers).await;
+        }
+        answers
+    }
+
+    /// Asks the sources that have not answered and do not rest. Waits for all until `enough` have given a list.
+    async fn ask_those_awake(&mut self, enough: usize, answers: &mut BTreeMap<SourceId, Answer>) {
         let mut asked = JoinSet::new();
         for source in &self.sources {
+            if answers.get(source.id()).is_some_and(Result::is_ok) {
+                continue;
+            }
             let resting = self.rests.of(source.id(), Instant::now());
             if resting.is_none() {
                 asked.spawn(self.question(source, None));
@@ -49,25 +63,30 @@ impl Asker {
             let silent = || format!("no answer within {LAST_CALL:?} after most others had answered");
             answers.insert(source.id().clone(), Err(resting.unwrap_or_else(silent)));
         }
-        let enough = needed.max(self.sources.len() / 2 + 1);
-        let mut good = 0;
+        let mut good = answers.values().filter(|answer| answer.is_ok()).count();
         let mut deadline = None;
-        let mut told: Vec<Told> = Vec::new();
+        let mut failed = Vec::new();
         while let Some((id, answer)) = next(&mut asked, deadline).await {
-            good += usize::from(answer.is_ok());
+            let answer = match answer {
+                Ok(observation) => {
+                    good += 1;
+                    self.rests.answered(&id);
+                    Ok(observation)
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    failed.push((id.clone(), error));
+                    Err(text)
+                }
+            };
+            answers.insert(id, answer);
             if good >= enough && deadline.is_none() {
                 deadline = Some(Instant::now() + LAST_CALL);
             }
-            answers.insert(id.clone(), answer.as_ref().map(Observation::clone).map_err(FetchError::to_string));
-            told.push((id, answer));
         }
-        for (id, answer) in told {
-            match answer {
-                Ok(_) => self.rests.answered(&id),
-                Err(error) => self.rests.failed(&id, &error, good >= enough, self.poll, Instant::now()),
-            }
+        for (id, error) in failed {
+            self.rests.failed(&id, &error, good >= enough, self.poll, Instant::now());
         }
-        answers
     }
 
     /// Where the lists differ, asks the sources that are ahead for their lists at the height that enough have reached. An

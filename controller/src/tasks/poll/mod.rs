@@ -9,10 +9,11 @@ pub(crate) use ask::Asker;
 
 use super::report;
 use crate::{controller::Controller, store::StoreError};
-use picket_model::{Observation, Policy, SourceId};
+use picket_model::{Observation, SourceId};
+use picket_plan::needed;
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::sleep};
@@ -27,15 +28,12 @@ pub(crate) struct Round {
     pub(crate) answers: BTreeMap<SourceId, Answer>,
     /// When the last one came.
     pub(crate) arrived: Instant,
+    /// Whether they were judged already; an order or a lookup has them judged again.
+    pub(crate) judged: AtomicBool,
 }
 
 /// The last round; `None` before the first is over.
 pub(crate) type Rounds = watch::Sender<Option<Arc<Round>>>;
-
-/// How many sources must agree, as the merge counts them.
-fn needed(policy: &Policy, sources: usize) -> usize {
-    policy.agree.unwrap_or(sources / 2 + 1).max(1)
-}
 
 /// Polls at once, and then again and again.
 pub(crate) async fn run(controller: Arc<Controller>, mut asker: Asker) {
@@ -66,7 +64,11 @@ async fn run_once(controller: &Controller, asker: &mut Asker) -> Result<(), Stor
     let heights = answers.iter().filter_map(|(id, answer)| Some((id.clone(), answer.as_ref().ok()?.height)));
     controller.push.polled(heights);
     asker.ask_again(&mut answers, &policy).await;
-    controller.rounds.send_replace(Some(Arc::new(Round { answers, arrived: Instant::now() })));
+    controller.rounds.send_replace(Some(Arc::new(Round {
+        answers,
+        arrived: Instant::now(),
+        judged: AtomicBool::new(false),
+    })));
     Ok(())
 }
 

@@ -22,7 +22,10 @@ pub(super) struct Rests(BTreeMap<SourceId, Rest>);
 #[derive(Debug, Default)]
 struct Rest {
     failures: u32,
-    until: Option<Instant>,
+    /// Until when we leave it alone by ourselves.
+    own: Option<Instant>,
+    /// Until when it asked to be left alone.
+    asked: Option<Instant>,
     reason: String,
 }
 
@@ -30,13 +33,24 @@ impl Rests {
     /// Why a source is not asked now, if so.
     pub(super) fn of(&self, source: &SourceId, now: Instant) -> Option<String> {
         let rest = self.0.get(source)?;
-        let left = rest.until.filter(|until| *until > now)?.duration_since(now).as_secs();
+        let left = rest.own.max(rest.asked).filter(|until| *until > now)?.duration_since(now).as_secs();
         Some(format!("{} (left alone for {left} s more)", rest.reason))
     }
 
     /// A source gave a list.
     pub(super) fn answered(&mut self, source: &SourceId) {
         self.0.remove(source);
+    }
+
+    /// Too few others answered: those that rest without having asked for it are asked after all. Whether there are any.
+    pub(super) fn relent(&mut self, now: Instant) -> bool {
+        let rests = |until: Option<Instant>| until.is_some_and(|until| until > now);
+        let mut any = false;
+        for rest in self.0.values_mut().filter(|rest| rests(rest.own)) {
+            rest.own = None;
+            any |= !rests(rest.asked);
+        }
+        any
     }
 
     /// A source gave none. `enough`: others answered, so that nothing waits for this one; where they did not it is asked as
@@ -50,7 +64,7 @@ impl Rests {
         let rounds = 2u32.saturating_pow(doublings).min(LONGEST_ROUNDS);
         let own = if enough && doublings > 0 { poll * rounds } else { Duration::ZERO };
         let asked = error.retry_after().map_or(Duration::ZERO, |asked| asked.min(LONGEST_ASKED));
-        rest.until = now.checked_add(own.max(asked));
+        (rest.own, rest.asked) = (now.checked_add(own), now.checked_add(asked));
     }
 }
 
@@ -78,7 +92,8 @@ mod tests {
         let (mut rests, now) = (Rests::default(), Instant::now());
         let rested = errors.iter().map(|error| {
             rests.failed(&source(), error, enough, POLL, now);
-            rests.0[&source()].until.unwrap().duration_since(now).as_secs()
+            let rest = &rests.0[&source()];
+            rest.own.max(rest.asked).unwrap().duration_since(now).as_secs()
         });
         assert_eq!(rested.collect::<Vec<_>>(), expect, "{errors:?}");
     }
@@ -99,6 +114,18 @@ mod tests {
     fn a_source_that_names_a_time_gets_it_within_reason() {
         check(&[busy(Some(7)), busy(Some(7))], false, &[7, 7]);
         check(&[busy(Some(100)), busy(Some(1_000_000))], true, &[100, 600]);
+    }
+
+    #[test]
+    fn where_the_others_fail_too_it_is_asked_after_all_unless_it_named_a_time() {
+        let (mut rests, now) = (Rests::default(), Instant::now());
+        rests.failed(&source(), &busy(None), true, POLL, now);
+        assert!(rests.of(&source(), now).is_some());
+        assert!(rests.relent(now));
+        assert_eq!((rests.of(&source(), now), rests.relent(now)), (None, false));
+        rests.failed(&source(), &busy(Some(7)), true, POLL, now);
+        assert!(!rests.relent(now));
+        assert!(rests.of(&source(), now).unwrap().ends_with("(left alone for 7 s more)"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! }
 //! ```
 
+use crate::icon::answer::MOST_ENTRIES;
 use picket_model::{Grade, NodeAddress, Observation, ObservedValidator, PrepId, Refused, SourceId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
@@ -66,6 +67,12 @@ pub enum ListError {
     /// Not JSON, or of another shape.
     #[error("the list cannot be read: {0}")]
     Shape(String),
+    /// Far more than there can be.
+    #[error("the list has {found} entries, more than {MOST_ENTRIES}")]
+    TooMany {
+        /// How many.
+        found: usize,
+    },
     /// Nobody on it.
     #[error("the list names no validator")]
     Empty,
@@ -111,6 +118,9 @@ pub fn parse(
     let list: List = serde_json::from_slice(body).map_err(|error| ListError::Shape(shortened(&error.to_string())))?;
     if list.validators.is_empty() {
         return Err(ListError::Empty);
+    }
+    if list.validators.len() > MOST_ENTRIES {
+        return Err(ListError::TooMany { found: list.validators.len() });
     }
     let mut observation = Observation {
         source: source.clone(),
@@ -200,6 +210,7 @@ mod tests {
         assert!(error("<html>").contains("cannot be read"));
         assert!(error("{\"height\": 7}").contains("validators"));
         assert_eq!(error(&list("")), "the list names no validator");
+        assert_eq!(error(&list(&vec!["0"; 5001].join(","))), "the list has 5001 entries, more than 5000");
     }
 
     #[test]
