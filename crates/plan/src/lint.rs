@@ -4,7 +4,7 @@
 use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
 use picket_model::{
-    NodeConfig, NodeRole, Protocol, Purpose,
+    NodeConfig, NodeRole, Protocol, Purpose, Reason,
     limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
 use std::collections::BTreeMap;
@@ -103,11 +103,13 @@ fn check_peers(name: &str, config: &NodeConfig, plan: &Plan, findings: &mut Vec<
     }
 }
 
-/// Brakes hold a list that empties; should one get here all the same, it stops here.
+/// Brakes hold a list that empties; should one get here all the same, it stops here. Lines of the policy may end.
 fn check_emptied(name: &str, config: &NodeConfig, parent: Option<&Plan>, findings: &mut Vec<Finding>) {
     let Some(before) = parent.and_then(|parent| parent.nodes.get(&config.node)) else { return };
+    let by_line = |reason: &Reason| matches!(reason, Reason::Policy { .. });
     for purpose in [Purpose::P2p, Purpose::Rpc] {
-        if config.firewall.allowed(purpose).0.is_empty() && !before.firewall.allowed(purpose).0.is_empty() {
+        let mut reasons = before.firewall.allowed(purpose).0.values().flatten();
+        if config.firewall.allowed(purpose).0.is_empty() && !reasons.all(by_line) {
             findings.push(refused(name, format!("{name} would lose every address allowed for {purpose}")));
         }
     }
@@ -230,6 +232,16 @@ mod tests {
         case.parent = Some(case.planned(|_| ()).0);
         case.validators = ValidatorSet::default();
         case.check(|_| (), Severity::Error, "lose every address allowed for p2p");
+        // A line of the policy that was all there was may end.
+        let mut lines = Case::new();
+        lines.validators = ValidatorSet::default();
+        let network = "198.51.100.0/24".parse().unwrap();
+        lines.policy.allow.push(PolicyAllow { purpose: Purpose::P2p, network, comment: "x".into(), until: None });
+        lines.parent = Some(lines.planned(|_| ()).0);
+        lines.policy.allow.clear();
+        let (made, findings) = lines.planned(|_| ());
+        assert!(config(&mut made.clone(), "prep-1").firewall.allowed(Purpose::P2p).0.is_empty());
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
     }
 
     #[test]

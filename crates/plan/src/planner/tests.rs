@@ -44,6 +44,19 @@ fn validators_dial_all_sentries_and_sentries_wait() {
 }
 
 #[test]
+fn an_address_of_two_validators_is_in_once_with_both_reasons() {
+    let mut list = validators(3);
+    let shared = list.0[&prep(0)].addresses.clone();
+    list.0.get_mut(&prep(1)).unwrap().addresses = shared;
+    let plan = planned(&star(), &list, None);
+    let allowed = of(&plan, "prep-1").firewall.allowed(Purpose::P2p);
+    assert_eq!(allowed.0.len(), 2);
+    let reasons = &allowed.0[&"5.0.0.0/32".parse().unwrap()];
+    let named = |number: usize| reasons.iter().any(|reason| reason.to_string().contains(&prep(number).to_string()));
+    assert_eq!((reasons.len(), named(0), named(1)), (2, true, true));
+}
+
+#[test]
 fn the_same_input_makes_no_new_generation() {
     let first = planned(&star(), &validators(3), None);
     assert_eq!(first.generation, Generation(1));
