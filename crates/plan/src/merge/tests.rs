@@ -132,6 +132,17 @@ fn silence_holds_the_last_set() {
     let next = merged(&validators(5), &[], 1);
     assert_eq!(next.set, validators(5));
     assert!(next.held.unwrap().reason.contains("0 of 1 sources answered"));
+    // For days too: nobody's grace runs out while nobody answers.
+    let (mut policy, mut before) = (policy(), validators(5));
+    policy.brakes.grace_seconds = 60;
+    before.0.get_mut(&prep(4)).unwrap().absent_since = Some(NOW);
+    let (mut set, mut memory) = (before.clone(), MergeMemory::default());
+    for hour in 0..50 {
+        let now = NOW.plus(Duration::from_hours(hour));
+        let next = merge(&MergeInput { memory: &memory, now, ..input(&set, &[], &policy) });
+        (set, memory) = (next.set, next.memory);
+    }
+    assert_eq!(set, before);
 }
 
 #[test]
