@@ -1,7 +1,7 @@
 //! The client against a fake ICON endpoint over loopback, and against servers that break the rules of HTTP and TLS.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, icon::AnswerError};
+use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, fixed::Checksum, icon::AnswerError};
 use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
 use picket_model::{Observation, Timestamp};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -174,8 +174,8 @@ async fn json_rpc_refusals_are_read_out_of_a_400() {
     assert_eq!(error, FetchError::Answer { host: address.to_string(), reason });
 }
 
-#[tokio::test]
-async fn over_tls_only_a_trusted_endpoint_is_believed() {
+/// A server for `localhost` that answers so over TLS, and what trusts it.
+async fn trusted(answer: &str) -> (String, RootCertStore) {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -184,15 +184,18 @@ async fn over_tls_only_a_trusted_endpoint_is_believed() {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
-    let body = r#"[{"result":{"nid":"0x7"},"id":1}]"#;
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{answer}", answer.len());
     let address = serve_tls(Arc::new(config), answer.into_bytes()).await;
-    let host = format!("localhost:{}", address.port());
-    let url = format!("https://{host}");
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    (format!("localhost:{}", address.port()), roots)
+}
 
-    let mut trusted = RootCertStore::empty();
-    trusted.add(cert.der().clone()).unwrap();
-    let error = observe_with(FetchLimits::default(), trusted, &url).await.unwrap_err();
+#[tokio::test]
+async fn over_tls_only_a_trusted_endpoint_is_believed() {
+    let (host, roots) = trusted(r#"[{"result":{"nid":"0x7"},"id":1}]"#).await;
+    let url = format!("https://{host}");
+    let error = observe_with(FetchLimits::default(), roots, &url).await.unwrap_err();
     let reason = AnswerError::WrongChain { expected: 1, found: 7 };
     assert_eq!(error, FetchError::Answer { host: host.clone(), reason });
 
@@ -204,6 +207,20 @@ async fn over_tls_only_a_trusted_endpoint_is_believed() {
 
     let error = observe_with(FetchLimits::default(), RootCertStore::empty(), &url).await.unwrap_err();
     assert_eq!(error, FetchError::NoRoots { host });
+}
+
+#[tokio::test]
+async fn a_list_by_hand_comes_over_tls_and_only_with_its_checksum() {
+    let prep = "hx0b047c751658f7ce1b2595da34d57a0e7dad357d";
+    let list = format!(r#"{{"height":7,"validators":[{{"prep":"{prep}","endpoint":"8.8.8.8:7100","grade":"main"}}]}}"#);
+    let (host, roots) = trusted(&list).await;
+    let sum = Checksum::of(list.as_bytes());
+    let url = format!("https://{host}/list.json#sha256={sum}");
+    let seen = observe_with(FetchLimits::default(), roots.clone(), &url).await.unwrap();
+    assert_eq!((seen.height, seen.entries[&prep.parse().unwrap()].endpoint.to_string().as_str()), (7, "8.8.8.8:7100"));
+    let other = format!("https://{host}/list.json#sha256={}", Checksum::of(b"another list"));
+    let error = observe_with(FetchLimits::default(), roots, &other).await.unwrap_err();
+    assert!(error.to_string().contains(&format!("the list has checksum {sum}, not ")), "{error}");
 }
 
 #[tokio::test]

@@ -250,6 +250,20 @@ mod tests {
         check("drop;accept.example:7100", "name");
     }
 
+    /// What goloop 1.4.4 and iconservice 1.8.10 were seen to take or refuse, and what we make of each.
+    #[test]
+    fn whatever_nodes_let_somebody_register_is_judged() {
+        #[derive(serde::Deserialize)]
+        struct Case {
+            endpoint: String,
+            picket: String,
+        }
+        let cases = include_str!("../../../tests/fixtures/icon/endpoints.json");
+        let cases: Vec<Case> = serde_json::from_str(cases).unwrap();
+        assert_eq!(cases.len(), 39);
+        cases.iter().for_each(|case| check(&case.endpoint, &case.picket));
+    }
+
     #[test]
     fn endpoints_of_real_validators_are_taken() {
         check("210.180.69.101:7100", "210.180.69.101:7100");
