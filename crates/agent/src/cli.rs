@@ -1,6 +1,6 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, lockdown, run, status};
+use crate::{enroll::enroll, host, lockdown, proof::ProofOptions, run, status};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_chain::node::{self as goloop, Goloop};
@@ -67,7 +67,7 @@ pub struct Place {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Join a mesh with a join token.
+    /// Join a mesh, with a join token or a proof of identity.
     Enroll(EnrollOptions),
     /// Keep this host as the mesh wants it, until stopped.
     Run {
@@ -156,6 +156,9 @@ pub struct EnrollOptions {
     /// File that holds the join token.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// A proof of identity in place of a token.
+    #[command(flatten)]
+    pub proof: ProofOptions,
     /// Name of this host in the mesh [default: the host name].
     #[arg(long)]
     pub name: Option<NodeName>,
@@ -175,7 +178,10 @@ impl EnrollOptions {
                 Zeroizing::new(text.with_context(|| format!("read the join token from {}", file.display()))?)
             }
             (None, None) => Zeroizing::new(std::env::var(TOKEN_VARIABLE).with_context(|| {
-                format!("give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN")
+                format!(
+                    "give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN; or prove \
+                     who this host is with --proof KIND"
+                )
             })?),
         };
         text.parse().context("the join token cannot be read")

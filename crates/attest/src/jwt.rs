@@ -162,7 +162,8 @@ impl<'a> Unverified<'a> {
             Some(Value::String(found)) if found == audience => {}
             Some(Value::Array(found)) if found.len() == 1 && found[0] == audience => {}
             Some(found) => {
-                return Err(JwtError::Audience { found: shown(&found.to_string()), expected: audience.to_owned() });
+                let found = found.as_str().map_or_else(|| shown(&found.to_string()), shown);
+                return Err(JwtError::Audience { found, expected: audience.to_owned() });
             }
             None => return Err(JwtError::Claim("aud")),
         }
