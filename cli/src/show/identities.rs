@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn each_identity_has_its_host_and_what_was_refused() {
-        let at = |seconds| Some(Timestamp::from_millis(1_700_000_000_000 + seconds * 1000));
+        let at = |seconds: i64| Some(Timestamp::from_millis(1_700_000_000_000 + seconds * 1000));
         let copied =
             IdentityView { refused: 3, refused_at: at(60), ..view("aws/123456789012/i-0abcdef01", Some(true)) };
         let banned = IdentityView {
@@ -88,9 +88,9 @@ mod tests {
             ..view("oidc/https://i.example#a\u{1b}", None)
         };
         insta::assert_snapshot!(page(&[copied, view("gcp/p/17", Some(false)), banned]), @r"
-        IDENTITY                      HOST                SINCE
-        aws/123456789012/i-0abcdef01  sentry-1            2023-11-14T22:13:20Z  ! refused 3 times, last at 2023-11-14T22:14:20Z
-        gcp/p/17                      sentry-1 (revoked)  2023-11-14T22:13:20Z
+        IDENTITY                        HOST                SINCE
+        aws/123456789012/i-0abcdef01    sentry-1            2023-11-14T22:13:20Z  ! refused 3 times, last at 2023-11-14T22:14:20Z
+        gcp/p/17                        sentry-1 (revoked)  2023-11-14T22:13:20Z
         oidc/https://i.example#a\u{1b}  none                2023-11-14T22:13:20Z  forbidden, ! refused once, last at 2023-11-14T22:13:29Z
         ");
         assert_eq!(page(&[]), "no host has come in by a proof of identity\n");
