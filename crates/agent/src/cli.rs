@@ -68,7 +68,7 @@ pub struct Place {
 #[derive(Subcommand)]
 enum Command {
     /// Join a mesh, with a join token or a proof of identity.
-    Enroll(EnrollOptions),
+    Enroll(Box<EnrollOptions>),
     /// Keep this host as the mesh wants it, until stopped.
     Run {
         /// Which WireGuard carries the tunnels: auto, kernel or userspace.
