@@ -166,8 +166,8 @@ impl Known {
 
 fn bound(id: &IdentityId, holder: &NodeId) -> Worthless {
     let detail = format!(
-        "{id} came in before, as host {holder} with other keys: a copied proof, or an instance that lost its keys; if it is \
-         the latter, revoke that host and `picket identities forget {id}`"
+        "{id} came in before, as host {holder}: it is good for that host's keys alone, and not once that host was revoked; \
+         if the instance lost its keys, revoke that host and `picket identities forget {id}`"
     );
     no(ProblemKind::IdentityBound, detail)
 }

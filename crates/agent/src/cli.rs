@@ -230,6 +230,29 @@ mod tests {
     }
 
     #[test]
+    fn a_proof_takes_the_place_of_a_token() {
+        let parse = |more: &str| {
+            let line = format!("agent enroll --controller https://192.0.2.1:7443 {more}");
+            Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+        };
+        let ca = format!("--ca-fingerprint {}", "ab".repeat(32));
+        for good in ["--proof aws", "--proof gcp --metadata http://192.0.2.9", "--proof oidc --proof-file token"] {
+            let Command::Enroll(options) = parse(&format!("{ca} {good}")).unwrap().command else { panic!() };
+            assert!(options.proof.chosen().unwrap().is_some(), "{good}");
+        }
+        for (bad, expect) in [
+            ("--proof aws", "--ca-fingerprint <HEX>"),
+            ("--proof azure --ca-fingerprint ab", "aws-sts"),
+            (&format!("{ca} --proof aws --token x"), "cannot be used with"),
+            (&format!("{ca} --proof oidc --proof-file a --proof-command b"), "cannot be used with"),
+            (&format!("{ca} --proof-file a"), "--proof <KIND>"),
+        ] {
+            let error = parse(bad).err().unwrap();
+            assert!(error.contains(expect), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn a_wrong_token_is_never_quoted() {
         let arguments = ["agent", "enroll", "--controller", "https://192.0.2.1:7400", "--token", "hunter2"];
         let Command::Enroll(options) = Cli::try_parse_from(arguments).unwrap().command else { panic!() };

@@ -238,3 +238,17 @@ async fn a_mesh_without_rules_takes_no_proofs() {
         assert!(error.to_string().starts_with("no [[enroll]] rule of this mesh admits"), "{error}");
     }
 }
+
+#[test]
+fn nothing_of_a_proof_is_printed() {
+    let token = || "eyJhbGciOi".to_owned();
+    for proof in [
+        aws(&instance()),
+        Proof::AwsSts { token: token() },
+        Proof::Gcp { token: token() },
+        Proof::Oidc { token: token() },
+    ] {
+        let printed = format!("{proof:?}");
+        assert!(printed.ends_with("(hidden)") && printed.len() < 30, "{printed}");
+    }
+}
