@@ -74,6 +74,8 @@ pub(crate) enum Verb {
         #[arg(long, default_value = "2s", value_parser = parse_wait)]
         wait: Duration,
     },
+    /// Identities that clouds and token issuers vouched for, and orders about them
+    Identities(Identities),
     /// Would this address reach which guarded port on which host, and why
     Explain {
         /// ADDR, ADDR:PORT, [V6]:PORT or V6; without a port, all guarded ports
@@ -136,6 +138,31 @@ pub(crate) enum ValidatorsVerb {
     },
     /// Let the list change the set again
     Release,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Identities {
+    #[command(subcommand)]
+    pub(crate) verb: Option<IdentitiesVerb>,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum IdentitiesVerb {
+    /// Let it join anew, with other keys: an instance that lost its disk. Its old host stays until it is revoked
+    Forget {
+        /// As `picket identities` shows it
+        #[arg(value_name = "IDENTITY")]
+        id: String,
+        /// Even though it is forbidden
+        #[arg(long)]
+        forbidden: bool,
+    },
+    /// Never let it join, seen before or not. A host that came in with it stays until it is revoked
+    Forbid {
+        /// aws/ACCOUNT/INSTANCE, gcp/PROJECT/INSTANCE or oidc/ISSUER#SUBJECT
+        #[arg(value_name = "IDENTITY")]
+        id: String,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, Subcommand)]
@@ -252,6 +279,13 @@ mod tests {
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
         check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
         check("--json events", Verb::Events);
+        let identities = |verb| Verb::Identities(Identities { verb });
+        check("identities", identities(None));
+        let id = || "aws/1/i-1".to_owned();
+        check("identities forget aws/1/i-1", identities(Some(IdentitiesVerb::Forget { id: id(), forbidden: false })));
+        let forget = IdentitiesVerb::Forget { id: id(), forbidden: true };
+        check("identities forget --forbidden aws/1/i-1", identities(Some(forget)));
+        check("identities forbid aws/1/i-1", identities(Some(IdentitiesVerb::Forbid { id: id() })));
     }
 
     #[test]

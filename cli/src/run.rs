@@ -1,12 +1,13 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
-    args::{TokenVerb, Validators, ValidatorsVerb, Verb},
+    args::{IdentitiesVerb, TokenVerb, Validators, ValidatorsVerb, Verb},
     show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
+    identities::{ForbidIdentity, ForgetIdentity},
     operator::{CreateToken, ExplainQuery, RevokeQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
@@ -49,6 +50,17 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if view.missing.is_empty() { 0 } else { ATTENTION };
             outcome(&view, json, code, show::revoke::page)
         }
+        Verb::Identities(identities) => match &identities.verb {
+            None => outcome(&client.identities().await?, json, 0, |views| show::identities::page(views)),
+            Some(IdentitiesVerb::Forget { id, forbidden }) => {
+                let request = ForgetIdentity { identity: id.clone(), forbidden: *forbidden };
+                outcome(&client.forget_identity(&request).await?, json, 0, show::identities::forgotten)
+            }
+            Some(IdentitiesVerb::Forbid { id }) => {
+                let request = ForbidIdentity { identity: id.clone() };
+                outcome(&client.forbid_identity(&request).await?, json, 0, show::identities::forbidden)
+            }
+        },
         Verb::Explain { target, generation } => {
             let (address, port) = (target.address, target.port.map(Into::into));
             let query = ExplainQuery { address, port, generation: *generation };

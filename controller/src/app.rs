@@ -6,6 +6,7 @@ use crate::{
     controller::Controller,
     metrics::Counts,
     now, operators,
+    proofs::Proofs,
     reports::Reports,
     start::{enter_policy, new_mesh, open_store},
     state_dir::StateDir,
@@ -68,6 +69,7 @@ impl App {
         let state = StateDir::open(state_dir)?;
         // A port that is taken is found before anything is written.
         let listeners = Listeners::bind(&config.listen).await?;
+        let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
         let ca = state.ca(new_mesh, at)?;
         let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
         let first = config.first_policy();
@@ -80,7 +82,7 @@ impl App {
         let operators_tls = server_config(served.clone(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
-        let controller = Arc::new(restored(store, ca, overlay, config.chain, counts).await?);
+        let controller = Arc::new(restored(store, ca, proofs, overlay, config.chain, counts).await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -139,6 +141,7 @@ impl Running {
 async fn restored(
     store: Store,
     ca: Ca,
+    proofs: Proofs,
     overlay: OverlayPrefixes,
     chain: Chain,
     counts: Counts,
@@ -156,6 +159,7 @@ async fn restored(
         chain,
         store,
         ca,
+        proofs,
         wanted,
         reports: Reports::new(reports),
         connections: Connections::new(),

@@ -1,6 +1,8 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
+use crate::proofs::Attest;
 use ipnet::{Ipv4Net, Ipv6Net};
+use picket_attest::Rule;
 use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
 use picket_model::Policy;
 use serde::Deserialize;
@@ -62,6 +64,10 @@ pub struct Config {
     pub overlay: Overlay,
     /// The policy; absent, the stored one stays in force.
     pub policy: Option<Policy>,
+    /// Whose proofs of identity are believed.
+    pub attest: Attest,
+    /// Who may join by such a proof.
+    pub enroll: Vec<Rule>,
 }
 
 /// Where to listen.
@@ -255,7 +261,7 @@ impl Config {
         {
             return Err(format!("policy.agree is {agree}: write 1 to {}, the number of chain.sources", sources.len()));
         }
-        Ok(())
+        self.attest.check(&self.enroll)
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::{
     config::Chain,
     metrics::Counts,
+    proofs::Proofs,
     reports::Reports,
     store::Store,
     tasks::{judge::Anew, names::Desk, poll::Rounds, push::Push},
@@ -35,6 +36,8 @@ pub(crate) struct Controller {
     pub(crate) store: Store,
     /// Who is who.
     pub(crate) ca: Ca,
+    /// By which proofs hosts join that have no token.
+    pub(crate) proofs: Proofs,
     /// The wanted state.
     pub(crate) wanted: Wanted,
     /// What is in force.

@@ -1,16 +1,18 @@
-//! A host joins: token, keys and name are checked and entered in one transaction, the plan is committed and the other
-//! side woken, and only then is the host answered. Idempotent on token and keys.
+//! A host joins: credential, keys and name are checked and entered in one transaction, the plan is committed and the other
+//! side woken, and only then is the host answered. Idempotent on credential and keys. What a credential is worth is told in
+//! `proofs`.
 
 use crate::{
     api::ApiProblem,
     controller::Controller,
+    proofs::{Credential, Known, Worthless},
     start::new_id,
-    store::{Actor, Enrolled, StoreError, Token, Transaction},
+    store::{Actor, Enrolled, StoreError, Transaction},
     tasks::plan,
 };
-use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind, Proof};
-use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp, TokenId};
-use picket_pki::{CaError, JoinToken, SignedCertificate};
+use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind};
+use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp};
+use picket_pki::{CaError, SignedCertificate};
 use picket_plan::overlay;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -31,6 +33,15 @@ enum Refused {
     Ours(ApiProblem),
 }
 
+impl From<Worthless> for Refused {
+    fn from(error: Worthless) -> Self {
+        match error {
+            Worthless::Host(problem) => Self::Host(problem),
+            Worthless::Ours(error) => error.into(),
+        }
+    }
+}
+
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::Ours(error.into())
@@ -44,17 +55,23 @@ pub(crate) async fn enroll(
     from: IpAddr,
     now: Timestamp,
 ) -> Result<EnrollResponse, ApiProblem> {
-    let Proof::JoinToken { token } = &request.proof;
-    let token: JoinToken = token
-        .parse()
-        .map_err(|error: picket_pki::TokenError| ApiProblem::new(ProblemKind::BadRequest, error.to_string()))?;
-    let admitted = admit(controller, &request, &token, from, now).await;
+    let credential = match Credential::read(controller, &request, now).await {
+        Ok(credential) => credential,
+        // What cannot be read names nobody, and leaves no line behind.
+        Err(problem) if problem.kind == ProblemKind::BadRequest => return Err(problem.into()),
+        Err(problem) => {
+            controller.counts.enrolled(false);
+            note(controller, None, from, &problem, now).await?;
+            return Err(problem.into());
+        }
+    };
+    let admitted = admit(controller, &request, &credential, from, now).await;
     controller.counts.enrolled(admitted.is_ok());
     let (node, certificate) = match admitted {
         Ok(admitted) => admitted,
         Err(Refused::Ours(problem)) => return Err(problem),
         Err(Refused::Host(problem)) => {
-            note(controller, &token.id, from, &problem, now).await?;
+            note(controller, Some(&credential), from, &problem, now).await?;
             return Err(problem.into());
         }
     };
@@ -73,18 +90,14 @@ pub(crate) async fn enroll(
 async fn admit(
     controller: &Controller,
     request: &EnrollRequest,
-    token: &JoinToken,
+    credential: &Credential,
     from: IpAddr,
     now: Timestamp,
 ) -> Result<(Node, SignedCertificate), Refused> {
     // Strangers must not queue for the one place of a writer: they end here.
-    proven(&mut controller.store.read().await?, token).await?;
+    credential.known(&mut controller.store.read().await?, request.role).await?;
     let mut tx = controller.store.write().await?;
-    let known = proven(&mut tx, token).await?;
-    if known.role != request.role {
-        let detail = format!("this join token is for a {}, not for a {}", known.role, request.role);
-        return Err(no(ProblemKind::TokenRole, detail));
-    }
+    let known = credential.known(&mut tx, request.role).await?;
     let policy = tx.policy().await?.unwrap_or_default().1;
     check(request, &policy.ports)?;
     let id: NodeId =
@@ -99,13 +112,7 @@ async fn admit(
         let certificate = sign(controller, request, &node.id, now)?;
         return Ok((node, certificate));
     }
-    if now > known.expires_at {
-        return Err(no(ProblemKind::TokenExpired, format!("this join token's time was over at {}", known.expires_at)));
-    }
-    if !tx.use_token(&known.id).await? {
-        let detail = format!("this join token has been used {} times, as often as it may", known.uses);
-        return Err(no(ProblemKind::TokenUsed, detail));
-    }
+    let token = credential.spend(&known, &mut tx, controller, request, now).await?;
     if let Some(holder) = holders.first() {
         return Err(key_taken(&holder.node));
     }
@@ -125,21 +132,16 @@ async fn admit(
         enrolled_at: now,
         state: NodeState::Active,
     };
-    tx.insert_node(&node, &known.id).await?;
+    tx.insert_node(&node, &token).await?;
+    credential.bind(&mut tx, &node.id, now).await?;
     let detail = format!(
-        "{} {} from {from} with token {}, overlay {} and {}, certificate {}",
-        node.role, node.name, known.id, node.overlay.v4, node.overlay.v6, certificate.serial
+        "{} {} from {from} with {credential}, overlay {} and {}, certificate {}",
+        node.role, node.name, node.overlay.v4, node.overlay.v6, certificate.serial
     );
     tx.record(now, &Actor::Node(node.id.clone()), "node.enrolled", node.name.as_str(), &detail).await?;
     tx.commit().await?;
-    tracing::info!(node = %node.name, id = %node.id, role = %node.role, %from, token = %known.id, "host enrolled");
+    tracing::info!(node = %node.name, id = %node.id, role = %node.role, %from, by = %token, "host enrolled");
     Ok((node, certificate))
-}
-
-/// The token as kept, if whoever sent it knows its secret.
-async fn proven(tx: &mut Transaction, token: &JoinToken) -> Result<Token, Refused> {
-    let known = tx.token(&token.id).await?.filter(|known| known.secret_hash == token.secret_hash());
-    known.ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here"))
 }
 
 /// What can be wrong with a request whatever other hosts there are.
@@ -176,9 +178,9 @@ fn sign(
 
 /// Whether the request is one that was granted before and whose answer may have been lost. A second machine with a copy
 /// of the keys is not that.
-fn is_repeated(holder: &Enrolled, request: &EnrollRequest, token: &Token, tls_key_sha256: &str) -> bool {
+fn is_repeated(holder: &Enrolled, request: &EnrollRequest, known: &Known, tls_key_sha256: &str) -> bool {
     let node = &holder.node;
-    holder.token == token.id
+    known.let_in(holder)
         && node.is_active()
         && node.wireguard_key == request.wireguard_key
         && node.tls_key_sha256 == tls_key_sha256
@@ -227,10 +229,11 @@ fn seen(endpoint: Option<SocketAddr>, from: IpAddr) -> Option<SocketAddr> {
     Some(if endpoint.ip().is_unspecified() { SocketAddr::new(from, endpoint.port()) } else { endpoint })
 }
 
-/// Writes a refusal down: the token's id and never its secret, and not more of them than a log can bear.
+/// Writes a refusal down: what may be known of the credential and never its secret, and not more of them than a log can
+/// bear. An identity that is shown with other keys than it came in with, or though it is forbidden, has an action of its own.
 async fn note(
     controller: &Controller,
-    token: &TokenId,
+    credential: Option<&Credential>,
     from: IpAddr,
     problem: &Problem,
     now: Timestamp,
@@ -238,9 +241,17 @@ async fn note(
     if !controller.may_log_refusal(now) {
         return Ok(());
     }
-    tracing::warn!(%token, %from, reason = problem.detail, "a host was not let in");
+    let subject = credential.map_or("proof", Credential::subject);
+    tracing::warn!(credential = subject, %from, reason = problem.detail, "a host was not let in");
     let mut tx = controller.store.write().await?;
-    tx.record(now, &Actor::Stranger(from), "enroll.refused", token.as_str(), &problem.detail).await?;
+    let action = match (problem.kind, credential) {
+        (ProblemKind::IdentityBound | ProblemKind::IdentityForbidden, Some(credential)) => {
+            credential.count_refusal(&mut tx, now).await?;
+            "identity.refused"
+        }
+        _ => "enroll.refused",
+    };
+    tx.record(now, &Actor::Stranger(from), action, subject, &problem.detail).await?;
     tx.commit().await
 }
 

@@ -11,6 +11,7 @@ mod enroll;
 mod lag;
 mod metrics;
 mod operators;
+pub mod proofs;
 mod renew;
 mod reports;
 mod revoke;

@@ -15,7 +15,7 @@ use axum::{
     routing::{get, post, put},
 };
 use picket_api::{
-    EnrollRequest, EnrollResponse,
+    EnrollInfo, EnrollRequest, EnrollResponse,
     node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
 };
 use picket_http::Peer;
@@ -26,11 +26,16 @@ use tokio::time::sleep;
 /// The agents' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
     let routes = Router::new()
-        .route("/v1/enroll", post(join))
+        .route("/v1/enroll", post(join).get(enroll_info))
         .route("/v1/renew", post(next_certificate))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report));
     with_fallbacks(routes).with_state(controller)
+}
+
+/// For strangers too: a token that names the mesh can be asked for only by who knows its name.
+async fn enroll_info(State(controller): State<Arc<Controller>>) -> Json<EnrollInfo> {
+    Json(EnrollInfo { mesh: controller.mesh.clone() })
 }
 
 async fn join(

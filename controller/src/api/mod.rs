@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod identities;
 pub(crate) mod operators;
 mod orders;
 mod past;

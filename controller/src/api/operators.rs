@@ -3,7 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Admin, Viewer},
-    orders, past,
+    identities, orders, past,
     problem::{Asked, Body},
     views, with_fallbacks,
 };
@@ -49,6 +49,9 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/explain", get(explain))
         .route("/v1/tokens", post(create_token))
+        .route("/v1/identities", get(identities::list))
+        .route("/v1/identities/forget", post(identities::forget))
+        .route("/v1/identities/forbid", post(identities::forbid))
         .route("/v1/nodes/{node}/revoke", post(cut));
     with_fallbacks(routes).with_state(controller)
 }

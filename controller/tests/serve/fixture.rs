@@ -4,6 +4,7 @@ use picket_api::{
     AgentClient, ApiError, ConfigAnswer, EnrollRequest, EnrollResponse, OperatorClient, Proof,
     operator::{CreateToken, StatusView},
 };
+use picket_attest::{audience, keys_digest};
 use picket_controller::{App, Config, Running, store::Store};
 use picket_lab::icon::{ChainState, FakeIcon};
 use picket_model::{
@@ -165,9 +166,18 @@ impl Host {
     }
 
     pub(crate) async fn enroll(&self, mesh: &Mesh, token: &str) -> Result<EnrollResponse, ApiError> {
+        self.prove(mesh, Proof::JoinToken { token: token.to_owned() }).await
+    }
+
+    /// The audience that tokens for its keys have.
+    pub(crate) async fn audience(&self, mesh: &Mesh) -> String {
+        let digest = keys_digest(&self.request.wireguard_key, &self.tls.public_key_sha256()).unwrap();
+        audience(&mesh.status().await.mesh, &digest)
+    }
+
+    pub(crate) async fn prove(&self, mesh: &Mesh, proof: Proof) -> Result<EnrollResponse, ApiError> {
         let tls = client_config(mesh.ca(), None).unwrap();
         let client = AgentClient::new(mesh.agents_url(), tls).unwrap();
-        let proof = Proof::JoinToken { token: token.to_owned() };
         client.enroll(&EnrollRequest { proof, ..self.request.clone() }).await
     }
 

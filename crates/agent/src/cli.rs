@@ -1,6 +1,6 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, lockdown, run, status};
+use crate::{enroll::enroll, host, lockdown, proof::ProofOptions, run, status};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_chain::node::{self as goloop, Goloop};
@@ -67,8 +67,8 @@ pub struct Place {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Join a mesh with a join token.
-    Enroll(EnrollOptions),
+    /// Join a mesh, with a join token or a proof of identity.
+    Enroll(Box<EnrollOptions>),
     /// Keep this host as the mesh wants it, until stopped.
     Run {
         /// Which WireGuard carries the tunnels: auto, kernel or userspace.
@@ -156,6 +156,9 @@ pub struct EnrollOptions {
     /// File that holds the join token.
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+    /// A proof of identity in place of a token.
+    #[command(flatten)]
+    pub proof: ProofOptions,
     /// Name of this host in the mesh [default: the host name].
     #[arg(long)]
     pub name: Option<NodeName>,
@@ -175,7 +178,10 @@ impl EnrollOptions {
                 Zeroizing::new(text.with_context(|| format!("read the join token from {}", file.display()))?)
             }
             (None, None) => Zeroizing::new(std::env::var(TOKEN_VARIABLE).with_context(|| {
-                format!("give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN")
+                format!(
+                    "give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN; or prove \
+                     who this host is with --proof KIND"
+                )
             })?),
         };
         text.parse().context("the join token cannot be read")
@@ -221,6 +227,29 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_proof_takes_the_place_of_a_token() {
+        let parse = |more: &str| {
+            let line = format!("agent enroll --controller https://192.0.2.1:7443 {more}");
+            Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.to_string())
+        };
+        let ca = format!("--ca-fingerprint {}", "ab".repeat(32));
+        for good in ["--proof aws", "--proof gcp --metadata http://192.0.2.9", "--proof oidc --proof-file token"] {
+            let Command::Enroll(options) = parse(&format!("{ca} {good}")).unwrap().command else { panic!() };
+            assert!(options.proof.chosen().unwrap().is_some(), "{good}");
+        }
+        for (bad, expect) in [
+            ("--proof aws", "--ca-fingerprint <HEX>"),
+            ("--proof azure --ca-fingerprint ab", "aws-sts"),
+            (&format!("{ca} --proof aws --token x"), "cannot be used with"),
+            (&format!("{ca} --proof oidc --proof-file a --proof-command b"), "cannot be used with"),
+            (&format!("{ca} --proof-file a"), "--proof <KIND>"),
+        ] {
+            let error = parse(bad).err().unwrap();
+            assert!(error.contains(expect), "{bad}: {error}");
+        }
     }
 
     #[test]

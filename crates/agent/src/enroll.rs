@@ -1,16 +1,20 @@
-//! Joining a mesh: keys made and on disk first, then one request over TLS that is pinned by the token's fingerprint.
+//! Joining a mesh: keys made and on disk first, then one request over TLS that is pinned by the CA's fingerprint. A proof of
+//! identity is asked for with these keys in its audience.
 
 use crate::{
     cli::{EnrollOptions, Place},
     host,
     identity::{Identity, Keys},
     ledger::{Ledger, Standing},
+    proof::ProofKind,
     state::StateDir,
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use picket_api::{AgentClient, ApiError, EnrollRequest, EnrollResponse, ProblemKind, Proof};
+use picket_api::{AgentClient, ApiError, EnrollRequest, ProblemKind, Proof};
+use picket_attest::{audience, keys_digest};
 use picket_model::{NodeName, NodeRole};
-use picket_pki::{JoinToken, client_config};
+use picket_pki::{Fingerprint, JoinToken, client_config};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,9 +22,32 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// sees it, on WireGuard's usual port.
 const SENTRY_ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 51820);
 
-/// Joins the mesh the token is of, and says what came of it. Nothing but keys is written unless the controller says yes.
+/// What the host shows, and the CA it trusts.
+enum Credential {
+    Token(JoinToken),
+    Proof(ProofKind, Fingerprint),
+}
+
+impl Credential {
+    fn of(options: &EnrollOptions) -> Result<Self> {
+        Ok(match options.proof.chosen()? {
+            Some((kind, ca)) => Self::Proof(kind, ca),
+            None => Self::Token(options.token()?),
+        })
+    }
+
+    const fn ca(&self) -> Fingerprint {
+        match self {
+            Self::Token(token) => token.ca,
+            Self::Proof(_, ca) => *ca,
+        }
+    }
+}
+
+/// Joins the mesh the token or the CA's fingerprint is of, and says what came of it. Nothing but keys is written unless the
+/// controller says yes.
 pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> Result<String> {
-    let token = options.token()?;
+    let credential = Credential::of(options)?;
     for url in &options.controllers {
         ensure!(url.starts_with("https://"), "{url:?} is not a controller's URL: https://HOST:PORT");
     }
@@ -32,13 +59,26 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
     let lock = state.lock();
     if let Some(identity) = Identity::load(&state)? {
         // Nothing is written, so the running agent may keep its lock.
-        return already(&state, &identity, &token, &name, role);
+        return already(&state, &identity, credential.ca(), &name, role);
     }
     let _lock = lock?;
 
     let keys = Keys::load_or_make(&state)?;
+    let tls = client_config(credential.ca(), None)?;
+    let proof = match &credential {
+        Credential::Token(token) => Proof::JoinToken { token: token.to_secret_string().expose_secret().to_owned() },
+        Credential::Proof(kind, ca) => {
+            let info = first(&options.controllers, &tls, async |client| client.enroll_info().await).await?;
+            let digest = keys_digest(&keys.wireguard.public(), &keys.tls.public_key_sha256());
+            let audience = audience(&info.mesh, &digest.context("name this host's keys")?);
+            if options.proof.print_audience {
+                return Ok(audience);
+            }
+            options.proof.collect(*kind, *ca, &audience).await?
+        }
+    };
     let request = EnrollRequest {
-        proof: Proof::JoinToken { token: token.to_secret_string().expose_secret().to_owned() },
+        proof,
         role,
         name,
         wireguard_key: keys.wireguard.public(),
@@ -46,14 +86,14 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         endpoint: options.endpoint.or((role == NodeRole::Sentry).then_some(SENTRY_ENDPOINT)),
         machine_id: host::machine_id(),
     };
-    let response = ask(&options.controllers, &token, &request).await?;
+    let response = first(&options.controllers, &tls, async |client| client.enroll(&request).await).await?;
     let identity = Identity {
         mesh: response.mesh,
         node: response.node,
         name: request.name,
         role,
         controllers: options.controllers.clone(),
-        ca_fingerprint: token.ca,
+        ca_fingerprint: credential.ca(),
         overlay: response.overlay,
         machine_id: request.machine_id,
     };
@@ -66,20 +106,23 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
 }
 
 /// The first controller that answers decides.
-async fn ask(controllers: &[String], token: &JoinToken, request: &EnrollRequest) -> Result<EnrollResponse> {
-    let tls = client_config(token.ca, None)?;
+async fn first<T>(
+    controllers: &[String],
+    tls: &ClientConfig,
+    call: impl AsyncFn(AgentClient) -> Result<T, ApiError>,
+) -> Result<T> {
     let mut silent = Vec::new();
     for url in controllers {
         let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
-        match AgentClient::new(base, tls.clone())?.enroll(request).await {
-            Ok(response) => return Ok(response),
+        match call(AgentClient::new(base, tls.clone())?).await {
+            Ok(answer) => return Ok(answer),
             Err(ApiError::Problem(problem)) => {
                 bail!("the controller refused: {}{}", problem.detail, remedy(problem.kind))
             }
             Err(error) => silent.push(error.to_string()),
         }
     }
-    bail!("no controller with the CA fingerprint of the join token answered: {}", silent.join("; "))
+    bail!("no controller with the CA fingerprint that this host was given answered: {}", silent.join("; "))
 }
 
 /// What the operator does about a refusal, where that is the same every time.
@@ -93,19 +136,13 @@ fn remedy(kind: ProblemKind) -> &'static str {
 }
 
 /// A repeat of what was done is done; anything else would take the host out of its mesh.
-fn already(
-    state: &StateDir,
-    identity: &Identity,
-    token: &JoinToken,
-    name: &NodeName,
-    role: NodeRole,
-) -> Result<String> {
+fn already(state: &StateDir, identity: &Identity, ca: Fingerprint, name: &NodeName, role: NodeRole) -> Result<String> {
     let Identity { mesh, node, .. } = identity;
     let again = format!("stop its agent, remove {}, and enrol", state.path().display());
     if Ledger::load_of(state, identity)?.standing == Standing::Revoked {
         bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
     }
-    let same = identity.ca_fingerprint == token.ca && identity.name == *name && identity.role == role;
+    let same = identity.ca_fingerprint == ca && identity.name == *name && identity.role == role;
     if !same {
         bail!(
             "this host is enrolled already: {} {} ({node}) in mesh {mesh}; to change that: {again}",

@@ -12,6 +12,7 @@ use picket_agent::{
     enroll::enroll,
     identity::{Identity, client_certificate},
     ledger::{Ledger, Standing},
+    proof::ProofOptions,
     state::StateDir,
 };
 use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind};
@@ -94,6 +95,7 @@ fn join(folder: &Path, url: &str, token: &str, name: &str, role: NodeRole) -> Re
         controllers: vec![url.to_owned()],
         token: Some(token.to_owned()),
         token_file: None,
+        proof: ProofOptions::default(),
         name: Some(name.parse().unwrap()),
         endpoint: None,
     };

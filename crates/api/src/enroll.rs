@@ -13,14 +13,47 @@ pub enum Proof {
         /// The whole token, secret included.
         token: String,
     },
+    /// The AWS instance identity document, which names no keys: the first to show it has it.
+    AwsDocument {
+        /// The document, byte for byte.
+        document: String,
+        /// Base64 on one line, of `/signature` beside it.
+        signature: String,
+    },
+    /// A token of `sts:GetWebIdentityToken`, for the audience that names this mesh and the host's keys.
+    AwsSts {
+        /// JWT.
+        token: String,
+    },
+    /// The identity token of GCP's metadata server in full format, for that audience.
+    Gcp {
+        /// JWT.
+        token: String,
+    },
+    /// A token of another OIDC issuer, for that audience.
+    Oidc {
+        /// JWT.
+        token: String,
+    },
 }
 
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::JoinToken { .. } => f.write_str("JoinToken(secret)"),
+            Self::AwsDocument { .. } => f.write_str("AwsDocument(hidden)"),
+            Self::AwsSts { .. } => f.write_str("AwsSts(hidden)"),
+            Self::Gcp { .. } => f.write_str("Gcp(hidden)"),
+            Self::Oidc { .. } => f.write_str("Oidc(hidden)"),
         }
     }
+}
+
+/// Answer of `GET /v1/enroll`: what a host must know before it can ask for a token that names the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollInfo {
+    /// The mesh.
+    pub mesh: MeshId,
 }
 
 /// A host asks to join. Idempotent on proof and keys: a repeated request gets the same node back.

@@ -3,12 +3,13 @@
 
 pub mod client;
 pub mod enroll;
+pub mod identities;
 pub mod node;
 pub mod operator;
 pub mod problem;
 pub mod validators;
 
 pub use client::{AgentClient, ApiError, OperatorClient};
-pub use enroll::{EnrollRequest, EnrollResponse, Proof};
+pub use enroll::{EnrollInfo, EnrollRequest, EnrollResponse, Proof};
 pub use node::ConfigAnswer;
 pub use problem::{Problem, ProblemKind};

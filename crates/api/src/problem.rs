@@ -26,6 +26,14 @@ pub enum ProblemKind {
     TokenUsed,
     /// The join token is for the other role.
     TokenRole,
+    /// The proof of identity is not good: signature, keys, issuer, audience or time.
+    ProofRefused,
+    /// The proof is good, and no rule of this mesh admits it.
+    ProofDenied,
+    /// The identity came in before, with other keys.
+    IdentityBound,
+    /// The identity may not join this mesh.
+    IdentityForbidden,
     /// Another host has this key.
     KeyTaken,
     /// Another host has this name.
@@ -49,8 +57,11 @@ impl ProblemKind {
         match self {
             Self::BadRequest => 400,
             Self::Unauthorized | Self::TokenUnknown | Self::TokenExpired | Self::TokenUsed => 401,
+            Self::ProofRefused => 401,
+            Self::ProofDenied | Self::IdentityForbidden => 403,
             Self::Forbidden | Self::TokenRole => 403,
             Self::NotFound => 404,
+            Self::IdentityBound => 409,
             Self::KeyTaken | Self::NameTaken | Self::Conflict => 409,
             Self::NodeRevoked => 410,
             Self::Unavailable => 503,

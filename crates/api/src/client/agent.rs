@@ -2,7 +2,7 @@
 
 use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
-    ConfigAnswer, EnrollRequest, EnrollResponse,
+    ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
     node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
 };
 use picket_model::{Generation, NodeReport};
@@ -23,6 +23,13 @@ impl AgentClient {
     /// A client for `base` (`https://host:port`) with TLS as given: the pinned CA, and the node's certificate once it has one.
     pub fn new(base: Url, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
         Ok(Self { http: build(&base, tls)?, base })
+    }
+
+    /// What mesh this is, before joining it.
+    pub async fn enroll_info(&self) -> Result<EnrollInfo, ApiError> {
+        let url = join(&self.base, "/v1/enroll")?;
+        let sent = self.http.get(url.clone()).timeout(CALL_TIMEOUT).send().await;
+        json(sent.map_err(unreachable(&url))?).await
     }
 
     /// Joins the mesh.

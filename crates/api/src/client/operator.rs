@@ -2,6 +2,7 @@
 
 use super::{ApiError, build, join, json, unreachable};
 use crate::{
+    identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
@@ -95,6 +96,21 @@ impl OperatorClient {
     pub async fn revoke(&self, node: &str, query: &RevokeQuery) -> Result<RevokeReceipt, ApiError> {
         let (url, call) = self.call(Method::POST, &format!("/v1/nodes/{node}/revoke"))?;
         json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    /// Identities that were vouched for.
+    pub async fn identities(&self) -> Result<Vec<IdentityView>, ApiError> {
+        self.get("/v1/identities", &()).await
+    }
+
+    /// Lets an identity join anew, with other keys.
+    pub async fn forget_identity(&self, request: &ForgetIdentity) -> Result<IdentityView, ApiError> {
+        self.post("/v1/identities/forget", request).await
+    }
+
+    /// Keeps an identity out for good.
+    pub async fn forbid_identity(&self, request: &ForbidIdentity) -> Result<IdentityView, ApiError> {
+        self.post("/v1/identities/forbid", request).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {

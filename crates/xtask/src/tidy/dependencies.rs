@@ -7,7 +7,7 @@ use super::graph::Graph;
 const LAYERS: [(&str, &[&str]); 7] = [
     ("model", &["picket-model"]),
     ("pure", &["picket-plan"]),
-    ("edges", &["picket-chain", "picket-firewall", "picket-wireguard", "picket-pki", "picket-api"]),
+    ("edges", &["picket-chain", "picket-firewall", "picket-wireguard", "picket-pki", "picket-api", "picket-attest"]),
     ("runtime", &["picket-http", "picket-telemetry"]),
     ("features", &["picket-agent"]),
     ("binaries", &["picket-controller", "picket-sentry-agent", "picket-prep-agent", "picket"]),

@@ -1,0 +1,177 @@
+//! What a host shows for itself, a join token or a proof of identity, and what that is worth by the database.
+
+use crate::{
+    controller::Controller,
+    store::{Enrolled, KnownIdentity, StoreError, Token, Transaction},
+};
+use picket_api::{EnrollRequest, Problem, ProblemKind, Proof};
+use picket_attest::{Asked, Identity, IdentityId, audience, keys_digest};
+use picket_model::{NodeId, NodeRole, Timestamp, TokenId};
+use picket_pki::{JoinToken, request_key_sha256};
+use std::fmt;
+
+/// A credential as far as it can be judged without the database. A token's secret is not checked yet; a proof is verified.
+pub(crate) enum Credential {
+    /// A join token.
+    Token(JoinToken),
+    /// A proof of identity.
+    Identity(IdentityId, Box<Identity>),
+}
+
+/// A credential as the database knows it.
+pub(crate) enum Known {
+    /// A join token whose secret is right.
+    Token(Token),
+    /// An identity that is not forbidden, and the host that came in with it.
+    Identity(Option<KnownIdentity>),
+}
+
+/// Why a credential does not count.
+pub(crate) enum Worthless {
+    /// The host's own affair.
+    Host(Problem),
+    /// Ours.
+    Ours(StoreError),
+}
+
+impl From<StoreError> for Worthless {
+    fn from(error: StoreError) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl fmt::Display for Credential {
+    /// What may be logged of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(token) => write!(f, "token {}", token.id),
+            Self::Identity(id, identity) => write!(f, "{} proof of {id}", identity.kind),
+        }
+    }
+}
+
+impl Credential {
+    /// Reads a join token, or verifies a proof against the keys that the request is for.
+    pub(crate) async fn read(
+        controller: &Controller,
+        request: &EnrollRequest,
+        now: Timestamp,
+    ) -> Result<Self, Problem> {
+        let unreadable = |error: String| Problem::new(ProblemKind::BadRequest, error);
+        if let Proof::JoinToken { token } = &request.proof {
+            let token = token.parse().map_err(|error: picket_pki::TokenError| unreadable(error.to_string()))?;
+            return Ok(Self::Token(token));
+        }
+        let tls = request_key_sha256(&request.csr_pem).map_err(|error| unreadable(error.to_string()))?;
+        let digest = keys_digest(&request.wireguard_key, &tls);
+        let digest = digest.ok_or_else(|| unreadable("the keys of the request cannot be named".to_owned()))?;
+        let audience = audience(&controller.mesh, &digest);
+        let identity = controller.proofs.verify(&request.proof, &audience, now).await?;
+        let id = identity.id().map_err(|error| Problem::new(ProblemKind::ProofRefused, error.to_string()))?;
+        Ok(Self::Identity(id, Box::new(identity)))
+    }
+
+    /// What it is called in the audit log.
+    pub(crate) fn subject(&self) -> &str {
+        match self {
+            Self::Token(token) => token.id.as_str(),
+            Self::Identity(id, _) => id.as_str(),
+        }
+    }
+
+    /// Whether the database knows it as good. Changes nothing.
+    pub(crate) async fn known(&self, tx: &mut Transaction, role: NodeRole) -> Result<Known, Worthless> {
+        match self {
+            Self::Token(token) => {
+                let known = tx.token(&token.id).await?.filter(|known| known.secret_hash == token.secret_hash());
+                let known = known
+                    .ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here".to_owned()))?;
+                if known.role != role {
+                    let detail = format!("this join token is for a {}, not for a {role}", known.role);
+                    return Err(no(ProblemKind::TokenRole, detail));
+                }
+                Ok(Known::Token(known))
+            }
+            Self::Identity(id, _) => {
+                let known = tx.identity(id).await?;
+                if known.as_ref().is_some_and(|known| known.forbidden_at.is_some()) {
+                    return Err(no(ProblemKind::IdentityForbidden, format!("{id} is forbidden to join this mesh")));
+                }
+                Ok(Known::Identity(known))
+            }
+        }
+    }
+
+    /// Uses it for a host that is not here yet: a token once more, an identity once. What the host is entered under.
+    pub(crate) async fn spend(
+        &self,
+        known: &Known,
+        tx: &mut Transaction,
+        controller: &Controller,
+        request: &EnrollRequest,
+        now: Timestamp,
+    ) -> Result<TokenId, Worthless> {
+        match (self, known) {
+            (Self::Identity(id, identity), Known::Identity(known)) => {
+                if let Some(holder) = known.as_ref().and_then(|known| known.node.as_ref()) {
+                    return Err(bound(id, holder));
+                }
+                let asked = Asked { role: request.role, name: &request.name };
+                let counts = tx.members_by_token().await?;
+                controller.proofs.admit(identity, asked, &counts, now).map_err(Worthless::Host)
+            }
+            (_, Known::Token(known)) => {
+                if now > known.expires_at {
+                    let detail = format!("this join token's time was over at {}", known.expires_at);
+                    return Err(no(ProblemKind::TokenExpired, detail));
+                }
+                if !tx.use_token(&known.id).await? {
+                    let detail = format!("this join token has been used {} times, as often as it may", known.uses);
+                    return Err(no(ProblemKind::TokenUsed, detail));
+                }
+                Ok(known.id.clone())
+            }
+            (Self::Token(_), Known::Identity(_)) => {
+                Err(no(ProblemKind::TokenUnknown, "this join token is not known here".to_owned()))
+            }
+        }
+    }
+
+    /// Ties it to the host that came in with it.
+    pub(crate) async fn bind(&self, tx: &mut Transaction, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
+        match self {
+            Self::Token(_) => Ok(()),
+            Self::Identity(id, _) => tx.bind_identity(id, node, now).await,
+        }
+    }
+
+    /// Writes down that it was shown and refused, where it is an identity that is known.
+    pub(crate) async fn count_refusal(&self, tx: &mut Transaction, now: Timestamp) -> Result<(), StoreError> {
+        match self {
+            Self::Token(_) => Ok(()),
+            Self::Identity(id, _) => tx.count_refused_identity(id, now).await,
+        }
+    }
+}
+
+impl Known {
+    /// Whether this host came in with it.
+    pub(crate) fn let_in(&self, holder: &Enrolled) -> bool {
+        match self {
+            Self::Token(token) => holder.token == token.id,
+            Self::Identity(known) => known.as_ref().and_then(|known| known.node.as_ref()) == Some(&holder.node.id),
+        }
+    }
+}
+
+fn bound(id: &IdentityId, holder: &NodeId) -> Worthless {
+    let detail = format!(
+        "{id} came in before, as host {holder}: it is good for that host's keys alone, and not once that host was revoked; \
+         if the instance lost its keys, revoke that host and `picket identities forget {id}`"
+    );
+    no(ProblemKind::IdentityBound, detail)
+}
+
+fn no(kind: ProblemKind, detail: String) -> Worthless {
+    Worthless::Host(Problem::new(kind, detail))
+}
