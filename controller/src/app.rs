@@ -4,6 +4,7 @@ use crate::{
     Config, api,
     config::{Chain, Listen},
     controller::Controller,
+    leases::Leases,
     metrics::Counts,
     now, operators,
     reports::Reports,
@@ -80,7 +81,8 @@ impl App {
         let operators_tls = server_config(served.clone(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
-        let controller = Arc::new(restored(store, ca, overlay, config.chain, counts).await?);
+        let controller =
+            Arc::new(restored(store, ca, overlay, config.chain, Leases::new(config.leases), counts).await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -141,6 +143,7 @@ async fn restored(
     ca: Ca,
     overlay: OverlayPrefixes,
     chain: Chain,
+    leases: Leases,
     counts: Counts,
 ) -> Result<Controller, StoreError> {
     let mut tx = store.read().await?;
@@ -163,6 +166,7 @@ async fn restored(
         rounds: tasks::poll::Rounds::default(),
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
+        leases,
         counts,
         planning: tokio::sync::Mutex::default(),
         stopping: watch::Sender::new(false),

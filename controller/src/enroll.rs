@@ -126,6 +126,7 @@ async fn admit(
         state: NodeState::Active,
     };
     tx.insert_node(&node, &known.id).await?;
+    tx.grant_lease(&node.id, &controller.leases.granted(&node, None, now), from).await?;
     let detail = format!(
         "{} {} from {from} with token {}, overlay {} and {}, certificate {}",
         node.role, node.name, known.id, node.overlay.v4, node.overlay.v6, certificate.serial

@@ -9,6 +9,7 @@ pub mod config;
 mod controller;
 mod enroll;
 mod lag;
+mod leases;
 mod metrics;
 mod operators;
 mod renew;

@@ -6,7 +6,7 @@ use super::{
     problem::{Asked, Body},
     with_fallbacks,
 };
-use crate::{controller::Controller, enroll, now, renew, wanted::News};
+use crate::{controller::Controller, enroll, leases, now, renew, wanted::News};
 use axum::{
     Json, Router,
     extract::State,
@@ -28,6 +28,7 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
     let routes = Router::new()
         .route("/v1/enroll", post(join))
         .route("/v1/renew", post(next_certificate))
+        .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report));
     with_fallbacks(routes).with_state(controller)
@@ -74,6 +75,16 @@ async fn config(
             () = &mut end => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
     }
+}
+
+/// The host goes for good, by its own word.
+async fn leave(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    peer: Peer,
+) -> Result<StatusCode, ApiProblem> {
+    leases::leave(&controller, &node, canonical(peer.address.ip())).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn report(

@@ -1,14 +1,14 @@
 //! Who asks: a member of the mesh by its certificate, an operator by a token. Looked up for every request.
 
 use super::ApiProblem;
-use crate::{controller::Controller, store::Operator};
+use crate::{controller::Controller, leases, now, store::Operator};
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
 };
 use picket_api::ProblemKind;
 use picket_http::Peer;
-use picket_model::Node;
+use picket_model::{Node, network::canonical};
 use picket_pki::{OperatorRole, OperatorToken};
 use std::sync::Arc;
 
@@ -21,13 +21,15 @@ impl FromRequestParts<Arc<Controller>> for Member {
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
         let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
         let peer = parts.extensions.get::<Peer>();
-        let identity = peer
-            .and_then(Peer::node)
+        let (peer, identity) = peer
+            .and_then(|peer| Some((peer, peer.node()?)))
             .ok_or_else(|| refused("show the certificate that this host got when it enrolled"))?;
         if identity.mesh != controller.mesh {
             return Err(refused("the certificate is of another mesh"));
         }
-        let node = controller.store.read().await?.node(&identity.node).await?;
+        let mut tx = controller.store.read().await?;
+        let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
+        drop(tx);
         let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
         if !node.is_active() {
             return Err(revoked(&node));
@@ -35,6 +37,8 @@ impl FromRequestParts<Arc<Controller>> for Member {
         if node.tls_key_sha256 != identity.key_sha256 {
             return Err(refused("the certificate is not for the key this host has now"));
         }
+        let from = canonical(peer.address.ip());
+        leases::heard(controller, &node, &lease, from, now()).await?;
         Ok(Self(node))
     }
 }

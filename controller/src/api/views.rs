@@ -46,7 +46,9 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
 
 /// All hosts, revoked ones too, in order of name.
 pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec<NodeView>, ApiProblem> {
-    let nodes = controller.store.read().await?.nodes().await?;
+    let mut tx = controller.store.read().await?;
+    let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
+    drop(tx);
     let mut views: Vec<NodeView> = nodes
         .into_values()
         .map(|node| {
@@ -61,6 +63,7 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
                 connected: controller.wanted.is_followed(&node.id),
                 reported_at: received.as_ref().map(|received| received.stored.received_at),
                 report: received.map(|received| received.stored.report),
+                lease: leases.get(&node.id).copied().unwrap_or_default(),
                 node,
             }
         })

@@ -5,6 +5,7 @@ mod contents;
 mod error;
 mod events;
 mod history;
+mod leases;
 mod meshes;
 mod nodes;
 mod observations;
@@ -21,6 +22,7 @@ mod validators;
 pub use error::StoreError;
 pub use events::Actor;
 pub use history::{KeptVersions, RETENTION};
+pub use leases::{Ended, RoleCount};
 pub use nodes::Enrolled;
 pub use observations::SourceRow;
 pub use observed::MOST_ROWS_A_DAY;
@@ -40,10 +42,11 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
+    (5, "leases", include_str!("../../migrations/sqlite/0005_leases.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

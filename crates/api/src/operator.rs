@@ -1,7 +1,7 @@
 //! What operators ask: `GET /v1/{status,nodes,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`. The
 //! validator list has its own file, [`validators`](crate::validators).
 
-use picket_model::{Generation, MeshId, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId};
+use picket_model::{Generation, Lease, MeshId, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -67,6 +67,9 @@ pub struct NodeView {
     pub in_force: bool,
     /// Whether it waits for news on an open connection now.
     pub connected: bool,
+    /// How long it is a member without being heard.
+    #[serde(default)]
+    pub lease: Lease,
 }
 
 /// A new join token.
