@@ -2,7 +2,9 @@
 //! side woken, and only then is the host answered. Idempotent on token and keys.
 
 use crate::{
+    admission,
     api::ApiProblem,
+    clones,
     controller::Controller,
     start::new_id,
     store::{Actor, Enrolled, StoreError, Token, Transaction},
@@ -49,15 +51,19 @@ pub(crate) async fn enroll(
         .parse()
         .map_err(|error: picket_pki::TokenError| ApiProblem::new(ProblemKind::BadRequest, error.to_string()))?;
     let admitted = admit(controller, &request, &token, from, now).await;
-    controller.counts.enrolled(admitted.is_ok());
     let (node, certificate) = match admitted {
         Ok(admitted) => admitted,
-        Err(Refused::Ours(problem)) => return Err(problem),
+        Err(Refused::Ours(problem)) => {
+            controller.counts.enrolled(Some(problem.0.kind));
+            return Err(problem);
+        }
         Err(Refused::Host(problem)) => {
+            controller.counts.enrolled(Some(problem.kind));
             note(controller, &token.id, from, &problem, now).await?;
             return Err(problem.into());
         }
     };
+    controller.counts.enrolled(None);
     // A plan that is stopped shows as an alarm; the host is a member and waits for its first content.
     plan::run_once(controller).await?;
     Ok(EnrollResponse {
@@ -81,16 +87,18 @@ async fn admit(
     proven(&mut controller.store.read().await?, token).await?;
     let mut tx = controller.store.write().await?;
     let known = proven(&mut tx, token).await?;
-    if known.role != request.role {
-        let detail = format!("this join token is for a {}, not for a {}", known.role, request.role);
-        return Err(no(ProblemKind::TokenRole, detail));
-    }
+    admission::check(&known, request, from).map_err(Refused::Host)?;
     let policy = tx.policy().await?.unwrap_or_default().1;
     check(request, &policy.ports)?;
     let id: NodeId =
         new_id().parse().map_err(|error: IdError| Refused::Ours(ApiProblem::internal("make a node id", &error)))?;
     let certificate = sign(controller, request, &id, now)?;
     let holders = tx.nodes_with_key(&request.wireguard_key, &certificate.key_sha256).await?;
+    if let Some(clone) = clones::of(controller, &mut tx, &holders, request, from, now).await? {
+        let problem = clones::flag(&mut tx, &clone).await?;
+        tx.commit().await?;
+        return Err(Refused::Host(problem));
+    }
     if let [holder] = holders.as_slice()
         && is_repeated(holder, request, &known, &certificate.key_sha256)
     {
@@ -99,9 +107,7 @@ async fn admit(
         let certificate = sign(controller, request, &node.id, now)?;
         return Ok((node, certificate));
     }
-    if now > known.expires_at {
-        return Err(no(ProblemKind::TokenExpired, format!("this join token's time was over at {}", known.expires_at)));
-    }
+    admission::is_in_time(&known, now).map_err(Refused::Host)?;
     if !tx.use_token(&known.id).await? {
         let detail = format!("this join token has been used {} times, as often as it may", known.uses);
         return Err(no(ProblemKind::TokenUsed, detail));
@@ -126,7 +132,7 @@ async fn admit(
         state: NodeState::Active,
     };
     tx.insert_node(&node, &known.id).await?;
-    tx.grant_lease(&node.id, &controller.leases.granted(&node, None, now), from).await?;
+    tx.grant_lease(&node.id, &controller.leases.granted(&node, known.terms.lease, now), from).await?;
     let detail = format!(
         "{} {} from {from} with token {}, overlay {} and {}, certificate {}",
         node.role, node.name, known.id, node.overlay.v4, node.overlay.v6, certificate.serial

@@ -1,10 +1,12 @@
 //! The controller as a value that starts and stops: observes the validator list and the policy, plans, tells the
 //! hosts, shows what is in force. What is decided is decided in `picket-plan`; this is the rim around it.
 
+mod admission;
 mod advertised;
 mod api;
 pub mod app;
 pub mod cli;
+mod clones;
 pub mod config;
 mod controller;
 mod enroll;
@@ -12,6 +14,7 @@ mod lag;
 mod leases;
 mod metrics;
 mod operators;
+mod origin;
 mod renew;
 mod reports;
 mod revoke;

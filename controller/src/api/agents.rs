@@ -4,13 +4,14 @@ use super::{
     ApiProblem,
     auth::{Member, revoked},
     problem::{Asked, Body},
-    with_fallbacks,
+    rate, with_fallbacks,
 };
-use crate::{controller::Controller, enroll, leases, now, renew, wanted::News};
+use crate::{controller::Controller, enroll, leases, now, origin, renew, wanted::News};
 use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -31,7 +32,10 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report));
-    with_fallbacks(routes).with_state(controller)
+    with_fallbacks(routes)
+        .with_state(controller)
+        .layer(from_fn(origin::known))
+        .layer(from_fn_with_state(rate::Rate::strangers(), rate::limit_strangers))
 }
 
 async fn join(

@@ -51,6 +51,12 @@ pub(super) fn revoked(node: &Node) -> ApiProblem {
 /// An operator who may look.
 pub(super) struct Viewer;
 
+/// An operator of whatever role.
+pub(super) struct Anybody;
+
+/// An operator who may make join tokens.
+pub(super) struct TokenMaker(pub(super) Operator);
+
 /// An operator who may change things.
 pub(super) struct Admin(pub(super) Operator);
 
@@ -59,6 +65,27 @@ impl FromRequestParts<Arc<Controller>> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
         operator(parts, controller, OperatorRole::Viewer).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Controller>> for Anybody {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        operator(parts, controller, OperatorRole::Enroller).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Controller>> for TokenMaker {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        let operator = operator(parts, controller, OperatorRole::Enroller).await?;
+        if operator.role == OperatorRole::Viewer {
+            let detail = format!("operator {} is a viewer and this needs an enroller or an admin", operator.id);
+            return Err(ApiProblem::new(ProblemKind::Forbidden, detail));
+        }
+        Ok(Self(operator))
     }
 }
 
@@ -79,6 +106,10 @@ async fn operator(parts: &Parts, controller: &Controller, needed: OperatorRole) 
     let token: OperatorToken = bearer.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
     let known = controller.store.read().await?.operator(&token.id).await?;
     match known.filter(|known| known.secret_hash == token.secret_hash()) {
+        Some(operator) if !operator.is_good(now()) => {
+            let detail = format!("the token of operator {} was revoked, or its time is over", operator.id);
+            Err(refused(&detail))
+        }
         None => {
             tracing::warn!(token = %token.id, "an operator's token was refused");
             Err(refused("this operator's token is not known here"))

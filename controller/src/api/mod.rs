@@ -5,7 +5,10 @@ mod auth;
 pub(crate) mod operators;
 mod orders;
 mod past;
+mod people;
 mod problem;
+mod rate;
+mod tokens;
 mod views;
 
 pub(crate) use problem::ApiProblem;

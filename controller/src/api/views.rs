@@ -25,10 +25,11 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     let mut tx = controller.store.read().await?;
     let (sources, merged, nodes) =
         (configured(controller, &tx.sources().await?), tx.merged().await?, tx.nodes().await?);
+    let clones = tx.clones().await?;
     drop(tx);
     let target = controller.wanted.target();
     let members = nodes.values().filter(|node| node.is_active()).count();
-    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), now);
+    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
     Ok(StatusView {
         mesh: controller.mesh.clone(),

@@ -1,11 +1,13 @@
 //! What must survive a restart: one database, one file per noun. SQL that also suits PostgreSQL; no decisions.
 //! A row that cannot be read is an error that names it, never an empty default.
 
+mod clones;
 mod contents;
 mod error;
 mod events;
 mod history;
 mod leases;
+mod log;
 mod meshes;
 mod nodes;
 mod observations;
@@ -19,6 +21,7 @@ mod row;
 mod tokens;
 mod validators;
 
+pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
 pub use history::{KeptVersions, RETENTION};
@@ -29,7 +32,7 @@ pub use observed::MOST_ROWS_A_DAY;
 pub use operators::Operator;
 pub use plans::{Cut, Target};
 pub use reports::StoredReport;
-pub use tokens::Token;
+pub use tokens::{Token, TokenTerms};
 pub use validators::MergeRow;
 
 use error::sql;
@@ -80,7 +83,9 @@ impl Store {
         });
         let migrated = Migrator::with_migrations(steps.collect()).run(&pool).await;
         migrated.map_err(|cause| StoreError::migration(path, cause))?;
-        Ok(Self { pool, mesh })
+        let store = Self { pool, mesh };
+        store.chain_old_events().await?;
+        Ok(store)
     }
 
     /// A consistent view of everything.

@@ -17,7 +17,7 @@ async fn silent(mesh: &Mesh, agent: &Agent, length: Option<Duration>) {
     let then = Timestamp::from_millis(now().as_millis() - 2 * 3_600_000);
     let store = mesh.store().await;
     let mut tx = store.write().await.unwrap();
-    tx.grant_lease(&agent.node, &Lease::granted(length, then), "192.0.2.1".parse().unwrap()).await.unwrap();
+    tx.grant_lease(&agent.node, &Lease::granted(length, then), "127.0.0.1".parse().unwrap()).await.unwrap();
     tx.commit().await.unwrap();
 }
 

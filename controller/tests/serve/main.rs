@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod audit;
 mod chain;
 mod documents;
 mod ends;
@@ -20,3 +21,4 @@ mod restart;
 mod revoke;
 mod sources;
 mod start;
+mod tokens;

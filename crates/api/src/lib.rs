@@ -5,6 +5,7 @@ pub mod client;
 pub mod enroll;
 pub mod node;
 pub mod operator;
+pub mod operators;
 pub mod problem;
 pub mod validators;
 

@@ -187,6 +187,7 @@ mod tests {
             action: action.to_owned(),
             subject: subject.to_owned(),
             detail: String::new(),
+            ..EventView::default()
         };
         let events = [
             event(1, RAISED, "source-failing a"),
