@@ -2,8 +2,9 @@
 
 use crate::time::parse_duration;
 use clap::{Args, Parser, Subcommand};
-use picket_model::{Generation, NodeId, NodeRole, PrepId};
-use picket_pki::Fingerprint;
+use ipnet::IpNet;
+use picket_model::{Generation, NamePattern, NodeId, NodeRole, PrepId, TokenId};
+use picket_pki::{Fingerprint, OperatorRole};
 use reqwest::Url;
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -34,6 +35,9 @@ first start. --url and --ca go before what the file says, as does the token in P
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
+    /// Why, in one line: for the audit log, with whatever changes something
+    #[arg(long, global = true, value_name = "TEXT", value_parser = parse_reason)]
+    pub(crate) reason: Option<String>,
     /// Print the controller's answer as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -60,7 +64,7 @@ pub(crate) enum Verb {
     /// The one-screen truth: what is wanted, what is in force, what is wrong
     Status,
     /// All hosts: what each should hold and what it has read back
-    Nodes,
+    Nodes(Nodes),
     /// The validator set in force, how it came about, and orders about it
     Validators(Validators),
     /// Join tokens
@@ -86,7 +90,61 @@ pub(crate) enum Verb {
         generation: Option<Generation>,
     },
     /// The newest lines of the audit log, newest last
-    Events,
+    Events(Events),
+    /// Who may ask: people and programs
+    #[command(subcommand)]
+    Operator(OperatorVerb),
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Nodes {
+    #[command(subcommand)]
+    pub(crate) verb: Option<NodesVerb>,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum NodesVerb {
+    /// Say that you have looked at a host of which a copy came to join: its alarm ends
+    Clear {
+        /// Its name or id
+        node: NodeId,
+    },
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Events {
+    /// At most so many lines, 1 to 1000; 200 unless you say otherwise
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) limit: Option<u16>,
+    /// Only lines before this number, as the oldest line of a page has it
+    #[arg(long, value_name = "ID")]
+    pub(crate) before: Option<i64>,
+    /// Check that no line of the whole log was changed, dropped or put in; prints its head, which is worth keeping elsewhere
+    #[arg(long, conflicts_with_all = ["limit", "before"])]
+    pub(crate) verify: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum OperatorVerb {
+    /// Make an operator's token: a context file on stdout, shown once
+    Create {
+        /// enroller (join tokens of its own, and the hosts), viewer (everything, no change) or admin
+        #[arg(long)]
+        role: OperatorRole,
+        /// How long it is good for, e.g. 90d; until it is revoked unless you say otherwise
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        expires: Option<Duration>,
+        /// Whose it is, for people
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// All operators, without their secrets
+    List,
+    /// Make an operator's token useless, at once
+    Revoke {
+        /// Its id, as `picket operator list` names it
+        id: TokenId,
+    },
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]
@@ -173,11 +231,31 @@ pub(crate) enum TokenVerb {
         #[arg(long)]
         role: NodeRole,
         /// How long it is good for, e.g. 90s, 15m, 1h30m
-        #[arg(long, default_value = "1h", value_parser = parse_ttl)]
+        #[arg(long, visible_alias = "expires", default_value = "1h", value_parser = parse_ttl)]
         ttl: Duration,
         /// How many hosts may enrol with it
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
+        /// Which names they may have, * standing for anything, e.g. 'sentry-*'
+        #[arg(long, value_name = "PATTERN")]
+        name: Option<NamePattern>,
+        /// Network in which they must be seen; may be given several times
+        #[arg(long, value_name = "NETWORK")]
+        from: Vec<IpNet>,
+        /// How long they are members without being heard, e.g. 10m, or `none` for ever; their role's own unless you say
+        /// otherwise
+        #[arg(long, value_name = "TIME", value_parser = parse_lease)]
+        lease: Option<Duration>,
+        /// What it is for, for people
+        #[arg(long, default_value = "")]
+        comment: String,
+    },
+    /// Join tokens as they are kept, oldest first
+    List,
+    /// Make a join token useless; hosts that joined by it stay
+    Revoke {
+        /// Its id, as `picket token list` names it
+        id: TokenId,
     },
 }
 
@@ -224,6 +302,15 @@ fn parse_wait(text: &str) -> Result<Duration, String> {
     if wait <= LONGEST_WAIT { Ok(wait) } else { Err("the controller waits 30s at most".to_owned()) }
 }
 
+fn parse_reason(text: &str) -> Result<String, String> {
+    let fits = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("give one line of 1 to 200 characters".to_owned()) }
+}
+
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    if text == "none" { Ok(Duration::ZERO) } else { parse_ttl(text) }
+}
+
 fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = parse_duration(text)?;
     if ttl >= Duration::from_secs(1) { Ok(ttl) } else { Err("give 1s or more".to_owned()) }
@@ -248,7 +335,9 @@ mod tests {
     fn every_verb_is_understood() {
         let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
         check("status", Verb::Status);
-        check("nodes --json", Verb::Nodes);
+        check("nodes --json", Verb::Nodes(Nodes::default()));
+        let clear = NodesVerb::Clear { node: "sentry-1".parse().unwrap() };
+        check("nodes clear sentry-1 --reason looked", Verb::Nodes(Nodes { verb: Some(clear) }));
         let validators = |validators| Verb::Validators(validators);
         check("validators", validators(Validators::default()));
         check("validators --refused", validators(Validators { refused: true, ..Validators::default() }));
@@ -269,7 +358,24 @@ mod tests {
         let hold = |time| order(ValidatorsVerb::Hold { comment: "incident".to_owned(), time });
         check("validators hold --comment incident", hold(None));
         check("validators hold --comment incident --for 6h", hold(Some(Duration::from_secs(6 * 3600))));
-        let create = |role, ttl, uses| Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses });
+        let create = |role, ttl, uses| {
+            let (name, from, lease, comment) = (None, Vec::new(), None, String::new());
+            Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses, name, from, lease, comment })
+        };
+        let narrow = TokenVerb::Create {
+            role: NodeRole::Sentry,
+            ttl: Duration::from_secs(3600),
+            uses: 20,
+            name: Some("sentry-*".parse().unwrap()),
+            from: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+            lease: Some(Duration::from_secs(600)),
+            comment: "eu".to_owned(),
+        };
+        let line = "token create --role sentry --uses 20 --expires 1h --name sentry-* --from 203.0.113.0/24 \
+                    --from 2001:db8::/32 --lease 10m --comment eu";
+        check(line, Verb::Token(narrow));
+        check("token list", Verb::Token(TokenVerb::List));
+        check("token revoke t-1", Verb::Token(TokenVerb::Revoke { id: "t-1".parse().unwrap() }));
         check("token create --role sentry", create(NodeRole::Sentry, 3600, 1));
         check("token create --role prep --ttl 15m --uses 3", create(NodeRole::Prep, 900, 3));
         let revoke = |wait| Verb::Revoke { node: "sentry-1".parse().unwrap(), wait: Duration::from_millis(wait) };
@@ -278,7 +384,6 @@ mod tests {
         let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
         check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
-        check("--json events", Verb::Events);
         let identities = |verb| Verb::Identities(Identities { verb });
         check("identities", identities(None));
         let id = || "aws/1/i-1".to_owned();
@@ -286,6 +391,13 @@ mod tests {
         let forget = IdentitiesVerb::Forget { id: id(), forbidden: true };
         check("identities forget --forbidden aws/1/i-1", identities(Some(forget)));
         check("identities forbid aws/1/i-1", identities(Some(IdentitiesVerb::Forbid { id: id() })));
+        check("--json events", Verb::Events(Events::default()));
+        check("events --limit 5 --before 9", Verb::Events(Events { limit: Some(5), before: Some(9), verify: false }));
+        check("events --verify", Verb::Events(Events { verify: true, ..Events::default() }));
+        let ninety = Some(Duration::from_secs(90 * 24 * 3600));
+        let operator = OperatorVerb::Create { role: OperatorRole::Enroller, expires: ninety, comment: "ci".to_owned() };
+        check("operator create --role enroller --expires 90d --comment ci", Verb::Operator(operator));
+        check("operator revoke op-1", Verb::Operator(OperatorVerb::Revoke { id: "op-1".parse().unwrap() }));
     }
 
     #[test]
@@ -299,6 +411,11 @@ mod tests {
         check("token create --role prep --ttl 90", "has no unit");
         check("token create --role prep --ttl 10ms", "1s or more");
         check("token create --role prep --uses 0", "0 is not in");
+        check("token create --role sentry --lease 10", "has no unit");
+        check("token create --role sentry --name Sentry", "name pattern");
+        check("events --verify --limit 3", "cannot be used with");
+        check("operator create", "--role");
+        check("status --reason \u{1}", "one line");
         check("revoke ../tokens", "is not 1 to 64 characters");
         check("revoke sentry-1 --wait 31s", "30s at most");
         check("status --url http://controller:8443", "not https");

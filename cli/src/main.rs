@@ -45,6 +45,7 @@ async fn main() -> ExitCode {
 
 async fn ask(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
+    let client = client.because(arguments.reason.clone());
     run::run(&client, &arguments.verb, arguments.json, SystemTime::now().into()).await
 }
 

@@ -1,14 +1,15 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
-    args::{IdentitiesVerb, TokenVerb, Validators, ValidatorsVerb, Verb},
+    args::{Events, IdentitiesVerb, Nodes, NodesVerb, OperatorVerb, TokenVerb, Validators, ValidatorsVerb, Verb},
     show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
     identities::{ForbidIdentity, ForgetIdentity},
-    operator::{CreateToken, ExplainQuery, RevokeQuery},
+    operator::{CreateToken, ExplainQuery, ListQuery, RevokeQuery},
+    operators::{CreateOperator, EventsQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
@@ -16,6 +17,9 @@ use serde::Serialize;
 
 /// Exit status of a verb that was carried out and found something that wants attention.
 const ATTENTION: u8 = 2;
+
+/// Entries of a list that are asked for at once.
+const PAGE: usize = 1000;
 
 /// What to do when there is no answer.
 const REACH: &str = "see whether picket-controller runs there, and whether the URL and the CA fingerprint are its own";
@@ -36,14 +40,16 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::status::page)
         }
-        Verb::Nodes => outcome(&client.nodes().await?, json, 0, |view| show::nodes::page(view, now)),
-        Verb::Validators(arguments) => validators(client, arguments, json, now).await,
-        Verb::Token(TokenVerb::Create { role, ttl, uses }) => {
-            let request = CreateToken { role: *role, uses: *uses, ttl_seconds: ttl.as_secs() };
-            let view = client.create_token(&request).await?;
-            let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
-            Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
+        Verb::Nodes(Nodes { verb: None }) => {
+            outcome(&client.nodes().await?, json, 0, |view| show::nodes::page(view, now))
         }
+        Verb::Nodes(Nodes { verb: Some(NodesVerb::Clear { node }) }) => {
+            let view = client.clear_node(node.as_str()).await?;
+            outcome(&view, json, 0, |node| format!("{} is flagged no more\n", node.name))
+        }
+        Verb::Validators(arguments) => validators(client, arguments, json, now).await,
+        Verb::Token(verb) => token(client, verb, json, now).await,
+        Verb::Operator(verb) => operator(client, verb, json, now).await,
         Verb::Revoke { node, wait } => {
             let query = RevokeQuery { wait_ms: u64::try_from(wait.as_millis()).ok() };
             let view = client.revoke(node.as_str(), &query).await?;
@@ -67,7 +73,66 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
         }
-        Verb::Events => outcome(&client.events().await?, json, 0, |view| show::events::page(view)),
+        Verb::Events(Events { verify: true, .. }) => {
+            let view = client.verify_events().await?;
+            let code = if view.broken.is_none() { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::events::verified)
+        }
+        Verb::Events(Events { limit, before, .. }) => {
+            let query = EventsQuery { before: *before, limit: limit.map(usize::from) };
+            outcome(&client.events_page(&query).await?, json, 0, |view| show::events::page(view))
+        }
+    }
+}
+
+async fn token(client: &OperatorClient, verb: &TokenVerb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
+    match verb {
+        TokenVerb::Create { role, ttl, uses, name, from, lease, comment } => {
+            let request = CreateToken {
+                role: *role,
+                uses: *uses,
+                ttl_seconds: ttl.as_secs(),
+                lease_seconds: lease.map(|lease| lease.as_secs()),
+                name: name.clone(),
+                from: from.clone(),
+                comment: comment.clone(),
+            };
+            let view = client.create_token(&request).await?;
+            let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
+            Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
+        }
+        TokenVerb::List => {
+            let mut all = client.tokens(&ListQuery { after: None, limit: Some(PAGE) }).await?;
+            while let Some(last) = all.last().filter(|_| all.len() % PAGE == 0).map(|token| token.id.clone()) {
+                let next = client.tokens(&ListQuery { after: Some(last), limit: Some(PAGE) }).await?;
+                if next.is_empty() {
+                    break;
+                }
+                all.extend(next);
+            }
+            outcome(&all, json, 0, |tokens| show::token::list(tokens, now))
+        }
+        TokenVerb::Revoke { id } => {
+            let view = client.revoke_token(id).await?;
+            outcome(&view, json, 0, |view| format!("{} lets nobody in any more\n", view.id))
+        }
+    }
+}
+
+async fn operator(client: &OperatorClient, verb: &OperatorVerb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
+    match verb {
+        OperatorVerb::Create { role, expires, comment } => {
+            let (expires_seconds, comment) = (expires.map(|time| time.as_secs()), comment.clone());
+            let view = client.create_operator(&CreateOperator { role: *role, expires_seconds, comment }).await?;
+            outcome(&view, json, 0, |view| show::operators::context(view, client.base()))
+        }
+        OperatorVerb::List => {
+            outcome(&client.operators().await?, json, 0, |operators| show::operators::list(operators, now))
+        }
+        OperatorVerb::Revoke { id } => {
+            let view = client.revoke_operator(id).await?;
+            outcome(&view, json, 0, |view| format!("{} may ask nothing any more\n", view.id))
+        }
     }
 }
 

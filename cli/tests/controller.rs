@@ -233,7 +233,7 @@ async fn revoke(
 }
 
 fn created(request: &CreateToken) -> TokenCreated {
-    let CreateToken { role, uses, ttl_seconds } = *request;
+    let CreateToken { role, uses, ttl_seconds, .. } = *request;
     let id: TokenId = "t-1".parse().unwrap();
     let expires_at = Timestamp::from_millis(i64::try_from(ttl_seconds * 1000).unwrap());
     TokenCreated { id, token: JOIN_TOKEN.to_owned(), role, uses, expires_at }
@@ -241,7 +241,7 @@ fn created(request: &CreateToken) -> TokenCreated {
 
 fn event() -> EventView {
     let word = || "word".to_owned();
-    EventView { id: 1, at: Timestamp::from_millis(0), actor: word(), action: word(), subject: word(), detail: word() }
+    EventView { id: 1, actor: word(), action: word(), subject: word(), detail: word(), ..EventView::default() }
 }
 
 fn status(alarms: usize) -> StatusView {

@@ -4,6 +4,7 @@ use crate::{
     Config, api,
     config::{Chain, Listen},
     controller::Controller,
+    leases::Leases,
     metrics::Counts,
     now, operators,
     proofs::Proofs,
@@ -82,7 +83,8 @@ impl App {
         let operators_tls = server_config(served.clone(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
-        let controller = Arc::new(restored(store, ca, proofs, overlay, config.chain, counts).await?);
+        let leases = Leases::new(config.leases);
+        let controller = Arc::new(restored(store, ca, proofs, overlay, config.chain, leases, counts).await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -144,6 +146,7 @@ async fn restored(
     proofs: Proofs,
     overlay: OverlayPrefixes,
     chain: Chain,
+    leases: Leases,
     counts: Counts,
 ) -> Result<Controller, StoreError> {
     let mut tx = store.read().await?;
@@ -167,6 +170,7 @@ async fn restored(
         rounds: tasks::poll::Rounds::default(),
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
+        leases,
         counts,
         planning: tokio::sync::Mutex::default(),
         stopping: watch::Sender::new(false),

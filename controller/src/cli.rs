@@ -40,9 +40,14 @@ enum Command {
     },
     /// Add an operator, and print the file by which `picket --context FILE` asks in their name. Shown once.
     AddOperator {
-        /// `viewer` may look, `admin` may change things too.
+        /// `enroller` may make join tokens, `viewer` may look, `admin` may change things too.
         #[arg(long)]
         role: OperatorRole,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Check that no line of the audit log was changed, dropped or put in; prints the log's head. The controller may run.
+    VerifyLog {
         #[command(flatten)]
         state: State,
     },
@@ -71,6 +76,10 @@ pub fn run() -> anyhow::Result<()> {
         Command::AddOperator { role, state } => {
             let context = runtime()?.block_on(operators::add(&state.dir, role, now()))?;
             print!("{}", context.expose_secret());
+            Ok(())
+        }
+        Command::VerifyLog { state } => {
+            println!("{}", runtime()?.block_on(operators::verify_log(&state.dir))?);
             Ok(())
         }
         Command::Fingerprint { state } => {

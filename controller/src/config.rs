@@ -5,6 +5,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use picket_attest::Rule;
 use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
 use picket_model::Policy;
+use picket_plan::LeaseRules;
 use serde::Deserialize;
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -62,6 +63,8 @@ pub struct Config {
     pub chain: Chain,
     /// Ranges of addresses inside the mesh; those chosen at first start where absent.
     pub overlay: Overlay,
+    /// How long hosts are members without being heard.
+    pub leases: LeaseRules,
     /// The policy; absent, the stored one stays in force.
     pub policy: Option<Policy>,
     /// Whose proofs of identity are believed.

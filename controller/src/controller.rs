@@ -3,6 +3,7 @@
 
 use crate::{
     config::Chain,
+    leases::Leases,
     metrics::Counts,
     proofs::Proofs,
     reports::Reports,
@@ -52,6 +53,8 @@ pub(crate) struct Controller {
     pub(crate) names: Desk,
     /// Who wants the list judged anew.
     pub(crate) anew: Anew,
+    /// How long hosts are members without being heard.
+    pub(crate) leases: Leases,
     /// What is counted.
     pub(crate) counts: Counts,
     /// One plan at a time: who comes second finds what it wanted already planned.

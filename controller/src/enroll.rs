@@ -4,6 +4,7 @@
 
 use crate::{
     api::ApiProblem,
+    clones,
     controller::Controller,
     proofs::{Credential, Known, Worthless},
     start::new_id,
@@ -60,21 +61,25 @@ pub(crate) async fn enroll(
         // What cannot be read names nobody, and leaves no line behind.
         Err(problem) if problem.kind == ProblemKind::BadRequest => return Err(problem.into()),
         Err(problem) => {
-            controller.counts.enrolled(false);
+            controller.counts.enrolled(Some(problem.kind));
             note(controller, None, from, &problem, now).await?;
             return Err(problem.into());
         }
     };
     let admitted = admit(controller, &request, &credential, from, now).await;
-    controller.counts.enrolled(admitted.is_ok());
     let (node, certificate) = match admitted {
         Ok(admitted) => admitted,
-        Err(Refused::Ours(problem)) => return Err(problem),
+        Err(Refused::Ours(problem)) => {
+            controller.counts.enrolled(Some(problem.0.kind));
+            return Err(problem);
+        }
         Err(Refused::Host(problem)) => {
+            controller.counts.enrolled(Some(problem.kind));
             note(controller, Some(&credential), from, &problem, now).await?;
             return Err(problem.into());
         }
     };
+    controller.counts.enrolled(None);
     // A plan that is stopped shows as an alarm; the host is a member and waits for its first content.
     plan::run_once(controller).await?;
     Ok(EnrollResponse {
@@ -95,15 +100,20 @@ async fn admit(
     now: Timestamp,
 ) -> Result<(Node, SignedCertificate), Refused> {
     // Strangers must not queue for the one place of a writer: they end here.
-    credential.known(&mut controller.store.read().await?, request.role).await?;
+    credential.known(&mut controller.store.read().await?, request, from).await?;
     let mut tx = controller.store.write().await?;
-    let known = credential.known(&mut tx, request.role).await?;
+    let known = credential.known(&mut tx, request, from).await?;
     let policy = tx.policy().await?.unwrap_or_default().1;
     check(request, &policy.ports)?;
     let id: NodeId =
         new_id().parse().map_err(|error: IdError| Refused::Ours(ApiProblem::internal("make a node id", &error)))?;
     let certificate = sign(controller, request, &id, now)?;
     let holders = tx.nodes_with_key(&request.wireguard_key, &certificate.key_sha256).await?;
+    if let Some(clone) = clones::of(controller, &mut tx, &holders, request, from, now).await? {
+        let problem = clones::flag(&mut tx, &clone).await?;
+        tx.commit().await?;
+        return Err(Refused::Host(problem));
+    }
     if let [holder] = holders.as_slice()
         && is_repeated(holder, request, &known, &certificate.key_sha256)
     {
@@ -134,6 +144,7 @@ async fn admit(
     };
     tx.insert_node(&node, &token).await?;
     credential.bind(&mut tx, &node.id, now).await?;
+    tx.grant_lease(&node.id, &controller.leases.granted(&node, known.lease(), now), from).await?;
     let detail = format!(
         "{} {} from {from} with {credential}, overlay {} and {}, certificate {}",
         node.role, node.name, node.overlay.v4, node.overlay.v6, certificate.serial

@@ -1,16 +1,20 @@
 //! The controller as a value that starts and stops: observes the validator list and the policy, plans, tells the
 //! hosts, shows what is in force. What is decided is decided in `picket-plan`; this is the rim around it.
 
+mod admission;
 mod advertised;
 mod api;
 pub mod app;
 pub mod cli;
+mod clones;
 pub mod config;
 mod controller;
 mod enroll;
 mod lag;
+mod leases;
 mod metrics;
 mod operators;
+mod origin;
 pub mod proofs;
 mod renew;
 mod reports;

@@ -1,5 +1,6 @@
 //! What the controller counts.
 
+use picket_api::ProblemKind;
 use picket_model::Timestamp;
 use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
@@ -38,6 +39,7 @@ pub(crate) struct Counts {
     nodes: Family<Labels, Gauge>,
     polls: Family<Labels, Counter>,
     enrolments: Family<Labels, Counter>,
+    refusals: Family<Labels, Counter>,
     push_events: Family<Labels, Counter>,
     push_connected: Family<Labels, Gauge>,
     alarms: Family<Labels, Gauge>,
@@ -79,6 +81,11 @@ impl Counts {
             nodes: metrics.register("hosts", "Enrolled hosts by state", Family::default()),
             polls: metrics.register("polls", "Polls of validator-list sources by result", Family::default()),
             enrolments: metrics.register("enrolments", "Requests to join by result", Family::default()),
+            refusals: metrics.register(
+                "enrolments_refused",
+                "Requests to join that were refused, by reason",
+                Family::default(),
+            ),
             push_events: metrics.register("push_events", "Events that sources pushed", Family::default()),
             push_connected: metrics.register("push_connected", "Whether a source pushes events", Family::default()),
             alarms: metrics.register("alarms", "Alarms in force by kind", Family::default()),
@@ -139,9 +146,12 @@ impl Counts {
         }
     }
 
-    /// Counts one request to join.
-    pub(crate) fn enrolled(&self, good: bool) {
-        let result = if good { "ok" } else { "refused" };
+    /// Counts one request to join, and why it was refused where it was.
+    pub(crate) fn enrolled(&self, refused: Option<ProblemKind>) {
+        let result = if refused.is_none() { "ok" } else { "refused" };
         self.enrolments.get_or_create(&vec![("result", result.to_owned())]).inc();
+        if let Some(kind) = refused {
+            self.refusals.get_or_create(&vec![("reason", kind.as_str().to_owned())]).inc();
+        }
     }
 }

@@ -23,12 +23,15 @@ pub(crate) async fn enter_local(
     let mut tx = store.write().await?;
     let kept = state.context()?.map(|context| context.token.parse::<OperatorToken>()).transpose()?;
     let known = match &kept {
-        Some(token) => tx.operator(&token.id).await?.is_some_and(|known| known.secret_hash == token.secret_hash()),
+        Some(token) => tx
+            .operator(&token.id)
+            .await?
+            .is_some_and(|known| known.secret_hash == token.secret_hash() && known.is_good(now)),
         None => false,
     };
     let token = match kept {
         Some(token) if known => token,
-        _ => make(&mut tx, OperatorRole::Admin, now).await?,
+        _ => enter(&mut tx, OperatorRole::Admin, now).await?,
     };
     state.write_context(&context(url, ca, &token, OperatorRole::Admin))?;
     tx.commit().await?;
@@ -43,17 +46,49 @@ pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) ->
     };
     let store = Store::open(&StateDir::database_in(state_dir), ca.mesh().clone()).await?;
     let mut tx = store.write().await?;
-    let token = make(&mut tx, role, now).await?;
+    let token = enter(&mut tx, role, now).await?;
     tx.commit().await?;
     store.close().await;
     Ok(context(&local.url, ca.fingerprint(), &token, role))
 }
 
-async fn make(tx: &mut Transaction, role: OperatorRole, now: Timestamp) -> anyhow::Result<OperatorToken> {
+/// What the audit log in a state folder looks like, as one line; an error where a line is not as it was written.
+pub(crate) async fn verify_log(state_dir: &Path) -> anyhow::Result<String> {
+    let ca = StateDir::existing_ca(state_dir)?;
+    let store = Store::open(&StateDir::database_in(state_dir), ca.mesh().clone()).await?;
+    let verdict = store.read().await?.verify_log().await?;
+    store.close().await;
+    if let Some(broken) = verdict.broken {
+        bail!(
+            "line {} of the audit log: {}; the {} lines before are as they were written",
+            broken.line,
+            broken.text,
+            verdict.lines
+        );
+    }
+    Ok(format!("{} lines, each as it was written; head {} {}", verdict.lines, verdict.last, verdict.head))
+}
+
+/// A new token and what is kept of it.
+pub(crate) fn make(role: OperatorRole, now: Timestamp) -> anyhow::Result<(OperatorToken, Operator)> {
     let id = format!("op-{}", hex(random::<4>()?)).parse::<TokenId>().context("make a token id")?;
     let token = OperatorToken { id, secret: TokenSecret::from_bytes(random()?) };
-    let operator = Operator { id: token.id.clone(), secret_hash: token.secret_hash(), role };
-    tx.insert_operator(&operator, now).await?;
+    let operator = Operator {
+        id: token.id.clone(),
+        secret_hash: token.secret_hash(),
+        role,
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+        made_by: None,
+        comment: String::new(),
+    };
+    Ok((token, operator))
+}
+
+async fn enter(tx: &mut Transaction, role: OperatorRole, now: Timestamp) -> anyhow::Result<OperatorToken> {
+    let (token, operator) = make(role, now)?;
+    tx.insert_operator(&operator).await?;
     tx.record(now, &Actor::Controller, "operator.created", token.id.as_str(), &role.to_string()).await?;
     Ok(token)
 }

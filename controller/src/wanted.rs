@@ -5,7 +5,7 @@ use crate::store::Target;
 use picket_api::ConfigAnswer;
 use picket_model::{Digest, Generation, NodeId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
@@ -104,6 +104,12 @@ impl Wanted {
         self.lock().hosts.get(node).is_some_and(|host| host.receiver_count() > 0)
     }
 
+    /// Hosts of which a poll waits.
+    pub(crate) fn followed(&self) -> BTreeSet<NodeId> {
+        let board = self.lock();
+        board.hosts.iter().filter(|(_, host)| host.receiver_count() > 0).map(|(id, _)| id.clone()).collect()
+    }
+
     /// What there is to tell a host that holds the revision `after`. A member that is in no plan waits.
     pub(crate) fn news(&self, node: &NodeId, after: Generation) -> News {
         let (target, wanted) = {
@@ -135,7 +141,6 @@ mod tests {
     use super::*;
     use picket_model::{FirewallPolicy, NodeConfig, NodeRole, Timestamp, WireGuardConfig};
     use picket_plan::{Basis, Plan};
-    use std::collections::BTreeSet;
 
     fn target(generation: u64, hosts: &[&str]) -> Target {
         let generation = Generation(generation);

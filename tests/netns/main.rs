@@ -9,5 +9,6 @@ mod names;
 mod outages;
 mod push;
 mod revocation;
+mod scaling;
 mod sources;
 mod support;

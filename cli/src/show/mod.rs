@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod identities;
 pub(crate) mod nodes;
+pub(crate) mod operators;
 pub(crate) mod orders;
 pub(crate) mod revoke;
 pub(crate) mod status;

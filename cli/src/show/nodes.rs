@@ -18,13 +18,13 @@ pub(crate) fn page(nodes: &[NodeView], now: Timestamp) -> String {
     if nodes.is_empty() {
         page.line("no host is enrolled yet; `picket token create --role sentry` is the first step");
     } else {
-        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "chain", "heard", "state"];
+        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "chain", "heard", "lease", "state"];
         page.table(heading, nodes.iter().map(|view| row(view, now)));
     }
     page.finish()
 }
 
-fn row(view: &NodeView, now: Timestamp) -> [String; 8] {
+fn row(view: &NodeView, now: Timestamp) -> [String; 9] {
     let node = &view.node;
     let tunnels = match (&view.report, view.reported_at) {
         (Some(report), Some(at)) if node.is_active() => tunnels(report, at),
@@ -38,8 +38,19 @@ fn row(view: &NodeView, now: Timestamp) -> [String; 8] {
         tunnels,
         chain(view),
         if view.connected { "connected".to_owned() } else { ago(view.reported_at, now) },
+        lease(view, now),
         state(view, now),
     ]
+}
+
+/// How long the host is a member yet if it is not heard.
+fn lease(view: &NodeView, now: Timestamp) -> String {
+    match view.lease.until {
+        _ if !view.node.is_active() => "-".to_owned(),
+        None => "pinned".to_owned(),
+        Some(until) if until <= now => format!("over {}", ago(Some(until), now)),
+        Some(until) => format!("{} left", rough(until.since(now))),
+    }
 }
 
 /// Tunnels that were alive at the time of the report, of all.
@@ -102,7 +113,7 @@ fn standing(view: &NodeView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use picket_model::{
-        ChainHealth, Generation, KernelView, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus,
+        ChainHealth, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus,
         WireGuardPublicKey,
     };
     use std::net::{Ipv4Addr, Ipv6Addr};
@@ -145,6 +156,10 @@ mod tests {
             reported_at: Some(at(-9)),
             in_force: true,
             connected: true,
+            lease: match name.starts_with("prep") {
+                true => Lease::granted(None, at(-60)),
+                false => Lease::granted(Some(Duration::from_secs(1800)), at(-60 - 600 * i64::from(number - 2))),
+            },
         }
     }
 
@@ -176,16 +191,16 @@ mod tests {
         let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd].into_iter().chain(chains);
         let nodes: Vec<NodeView> = nodes.collect();
         insta::assert_snapshot!(page(&nodes, at(0)), @r#"
-        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      STATE
-        prep-1    prep    10.77.0.1  dials only         1 of 3   -         connected  in force
-        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  in force
-        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   -         9 s ago    not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
-        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      not in force: enrolled 66 min ago, has not reported yet
-        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    revoked 10 min ago
-        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  not in force: what it reads back is not what is wanted
-        prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  in force
-        prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
-        prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
+        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      LEASE            STATE
+        prep-1    prep    10.77.0.1  dials only         1 of 3   -         connected  pinned           in force
+        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      in force
+        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   -         9 s ago    19 min left      not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
+        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      9 min left       not in force: enrolled 66 min ago, has not reported yet
+        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    -                revoked 10 min ago
+        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  over 11 min ago  not in force: what it reads back is not what is wanted
+        prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  pinned           in force
+        prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
+        prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
         "#);
     }
 

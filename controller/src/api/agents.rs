@@ -4,13 +4,14 @@ use super::{
     ApiProblem,
     auth::{Member, revoked},
     problem::{Asked, Body},
-    with_fallbacks,
+    rate, with_fallbacks,
 };
-use crate::{controller::Controller, enroll, now, renew, wanted::News};
+use crate::{controller::Controller, enroll, leases, now, origin, renew, wanted::News};
 use axum::{
     Json, Router,
     extract::State,
     http::StatusCode,
+    middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
@@ -28,9 +29,13 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
     let routes = Router::new()
         .route("/v1/enroll", post(join).get(enroll_info))
         .route("/v1/renew", post(next_certificate))
+        .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report));
-    with_fallbacks(routes).with_state(controller)
+    with_fallbacks(routes)
+        .with_state(controller)
+        .layer(from_fn(origin::known))
+        .layer(from_fn_with_state(rate::Rate::strangers(), rate::limit_strangers))
 }
 
 /// For strangers too: a token that names the mesh can be asked for only by who knows its name.
@@ -79,6 +84,16 @@ async fn config(
             () = &mut end => return Ok(StatusCode::NO_CONTENT.into_response()),
         }
     }
+}
+
+/// The host goes for good, by its own word.
+async fn leave(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    peer: Peer,
+) -> Result<StatusCode, ApiProblem> {
+    leases::leave(&controller, &node, canonical(peer.address.ip())).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn report(

@@ -1,14 +1,14 @@
 //! Who asks: a member of the mesh by its certificate, an operator by a token. Looked up for every request.
 
 use super::ApiProblem;
-use crate::{controller::Controller, store::Operator};
+use crate::{controller::Controller, leases, now, store::Operator};
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
 };
 use picket_api::ProblemKind;
 use picket_http::Peer;
-use picket_model::Node;
+use picket_model::{Node, network::canonical};
 use picket_pki::{OperatorRole, OperatorToken};
 use std::sync::Arc;
 
@@ -21,13 +21,15 @@ impl FromRequestParts<Arc<Controller>> for Member {
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
         let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
         let peer = parts.extensions.get::<Peer>();
-        let identity = peer
-            .and_then(Peer::node)
+        let (peer, identity) = peer
+            .and_then(|peer| Some((peer, peer.node()?)))
             .ok_or_else(|| refused("show the certificate that this host got when it enrolled"))?;
         if identity.mesh != controller.mesh {
             return Err(refused("the certificate is of another mesh"));
         }
-        let node = controller.store.read().await?.node(&identity.node).await?;
+        let mut tx = controller.store.read().await?;
+        let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
+        drop(tx);
         let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
         if !node.is_active() {
             return Err(revoked(&node));
@@ -35,6 +37,8 @@ impl FromRequestParts<Arc<Controller>> for Member {
         if node.tls_key_sha256 != identity.key_sha256 {
             return Err(refused("the certificate is not for the key this host has now"));
         }
+        let from = canonical(peer.address.ip());
+        leases::heard(controller, &node, &lease, from, now()).await?;
         Ok(Self(node))
     }
 }
@@ -47,6 +51,12 @@ pub(super) fn revoked(node: &Node) -> ApiProblem {
 /// An operator who may look.
 pub(super) struct Viewer;
 
+/// An operator of whatever role.
+pub(super) struct Anybody;
+
+/// An operator who may make join tokens.
+pub(super) struct TokenMaker(pub(super) Operator);
+
 /// An operator who may change things.
 pub(super) struct Admin(pub(super) Operator);
 
@@ -55,6 +65,27 @@ impl FromRequestParts<Arc<Controller>> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
         operator(parts, controller, OperatorRole::Viewer).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Controller>> for Anybody {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        operator(parts, controller, OperatorRole::Enroller).await.map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Controller>> for TokenMaker {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        let operator = operator(parts, controller, OperatorRole::Enroller).await?;
+        if operator.role == OperatorRole::Viewer {
+            let detail = format!("operator {} is a viewer and this needs an enroller or an admin", operator.id);
+            return Err(ApiProblem::new(ProblemKind::Forbidden, detail));
+        }
+        Ok(Self(operator))
     }
 }
 
@@ -75,6 +106,10 @@ async fn operator(parts: &Parts, controller: &Controller, needed: OperatorRole) 
     let token: OperatorToken = bearer.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
     let known = controller.store.read().await?.operator(&token.id).await?;
     match known.filter(|known| known.secret_hash == token.secret_hash()) {
+        Some(operator) if !operator.is_good(now()) => {
+            let detail = format!("the token of operator {} was revoked, or its time is over", operator.id);
+            Err(refused(&detail))
+        }
         None => {
             tracing::warn!(token = %token.id, "an operator's token was refused");
             Err(refused("this operator's token is not known here"))

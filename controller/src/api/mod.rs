@@ -6,7 +6,10 @@ mod identities;
 pub(crate) mod operators;
 mod orders;
 mod past;
+mod people;
 mod problem;
+mod rate;
+mod tokens;
 mod views;
 
 pub(crate) use problem::ApiProblem;

@@ -2,36 +2,26 @@
 
 use super::{
     ApiProblem,
-    auth::{Admin, Viewer},
-    identities, orders, past,
-    problem::{Asked, Body},
-    views, with_fallbacks,
+    auth::{Admin, Anybody, Viewer},
+    identities, orders, past, people,
+    problem::Asked,
+    rate, tokens, views, with_fallbacks,
 };
-use crate::{
-    controller::Controller,
-    now, revoke,
-    start::hex,
-    store::{Actor, Token},
-};
+use crate::{clones, controller::Controller, now, origin, revoke, store::Actor};
 use axum::{
     Json, Router,
     extract::{Path, State},
+    middleware::{from_fn, from_fn_with_state},
     routing::{get, post},
 };
 use picket_api::{
-    ProblemKind,
-    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operator::{EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView},
+    operators::{EventsQuery, LogVerdict},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
-use picket_model::{Explanation, IdError};
-use picket_pki::{JoinToken, TokenSecret, random};
-use secrecy::ExposeSecret as _;
-use std::{error::Error, sync::Arc, time::Duration};
+use picket_model::{Explanation, Node};
+use std::{sync::Arc, time::Duration};
 
-/// Lines of the audit log in one answer.
-const EVENTS: usize = 200;
-/// Longest life of a join token: whoever finds it later shall not get in.
-const LONGEST_TOKEN: Duration = Duration::from_hours(365 * 24);
 /// How long a revoke waits for its hosts, unless told otherwise, and at most.
 const REVOKE_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
@@ -47,13 +37,21 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/validators/hold", post(orders::hold))
         .route("/v1/validators/release", post(orders::release))
         .route("/v1/events", get(events))
+        .route("/v1/events/verify", get(verify))
+        .route("/v1/operators", get(people::list).post(people::create))
+        .route("/v1/operators/{operator}/revoke", post(people::revoke))
         .route("/v1/explain", get(explain))
-        .route("/v1/tokens", post(create_token))
         .route("/v1/identities", get(identities::list))
         .route("/v1/identities/forget", post(identities::forget))
         .route("/v1/identities/forbid", post(identities::forbid))
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{token}/revoke", post(tokens::revoke))
+        .route("/v1/nodes/{node}/clear", post(clear))
         .route("/v1/nodes/{node}/revoke", post(cut));
-    with_fallbacks(routes).with_state(controller)
+    with_fallbacks(routes)
+        .with_state(controller)
+        .layer(from_fn(origin::known))
+        .layer(from_fn_with_state(rate::Rate::wrong_tokens(), rate::limit_guesses))
 }
 
 pub(super) type Shared = State<Arc<Controller>>;
@@ -63,7 +61,7 @@ async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
     Ok(Json(views::status(&controller, now()).await?))
 }
 
-async fn nodes(State(controller): Shared, _: Viewer) -> Answer<Vec<NodeView>> {
+async fn nodes(State(controller): Shared, _: Anybody) -> Answer<Vec<NodeView>> {
     Ok(Json(views::nodes(&controller, now()).await?))
 }
 
@@ -83,54 +81,19 @@ async fn diff(State(controller): Shared, _: Viewer, Asked(query): Asked<DiffQuer
     Ok(Json(past::diff(&controller, query).await?))
 }
 
-async fn events(State(controller): Shared, _: Viewer) -> Answer<Vec<EventView>> {
-    Ok(Json(controller.store.read().await?.events(EVENTS).await?))
+async fn events(State(controller): Shared, _: Viewer, Asked(query): Asked<EventsQuery>) -> Answer<Vec<EventView>> {
+    let most = tokens::page(query.limit)?;
+    Ok(Json(controller.store.read().await?.events_before(query.before, most).await?))
+}
+
+async fn verify(State(controller): Shared, _: Viewer) -> Answer<LogVerdict> {
+    Ok(Json(controller.store.read().await?.verify_log().await?))
 }
 
 async fn explain(State(controller): Shared, _: Viewer, Asked(query): Asked<ExplainQuery>) -> Answer<Explanation> {
     Ok(Json(match query.generation {
         Some(generation) => past::explain(&controller, generation, query.address, query.port).await?,
         None => views::explain(&controller, &query).await?,
-    }))
-}
-
-async fn create_token(
-    State(controller): Shared,
-    Admin(operator): Admin,
-    Body(request): Body<CreateToken>,
-) -> Answer<TokenCreated> {
-    let refused = |detail: String| ApiProblem::new(ProblemKind::BadRequest, detail);
-    if request.uses == 0 {
-        return Err(refused("a token that may be used 0 times is of no use: give 1 or more".to_owned()));
-    }
-    if !(1..=LONGEST_TOKEN.as_secs()).contains(&request.ttl_seconds) {
-        return Err(refused(format!("a token's life is 1 to {} seconds", LONGEST_TOKEN.as_secs())));
-    }
-    let internal = |error: &(dyn Error + 'static)| ApiProblem::internal("make a join token", error);
-    let id = random::<5>().map_err(|error| internal(&error))?;
-    let id = format!("t-{}", hex(id)).parse().map_err(|error: IdError| internal(&error))?;
-    let secret = TokenSecret::from_bytes(random().map_err(|error| internal(&error))?);
-    let token = JoinToken { ca: controller.ca.fingerprint(), id, secret };
-    let now = now();
-    let row = Token {
-        id: token.id.clone(),
-        secret_hash: token.secret_hash(),
-        role: request.role,
-        uses: request.uses,
-        used: 0,
-        expires_at: now.plus(Duration::from_secs(request.ttl_seconds)),
-    };
-    let mut tx = controller.store.write().await?;
-    tx.insert_token(&row, now).await?;
-    let detail = format!("role {}, {} uses, until {}", row.role, row.uses, row.expires_at);
-    tx.record(now, &Actor::Operator(operator.id), "token.created", row.id.as_str(), &detail).await?;
-    tx.commit().await?;
-    Ok(Json(TokenCreated {
-        id: row.id,
-        token: token.to_secret_string().expose_secret().to_owned(),
-        role: row.role,
-        uses: row.uses,
-        expires_at: row.expires_at,
     }))
 }
 
@@ -142,4 +105,8 @@ async fn cut(
 ) -> Answer<RevokeReceipt> {
     let wait = query.wait_ms.map_or(REVOKE_WAIT.0, Duration::from_millis).min(REVOKE_WAIT.1);
     Ok(Json(revoke::revoke(&controller, &Actor::Operator(operator.id), &node, wait).await?))
+}
+
+async fn clear(State(controller): Shared, Admin(operator): Admin, Path(node): Path<String>) -> Answer<Node> {
+    Ok(Json(clones::clear(&controller, &Actor::Operator(operator.id), &node).await?))
 }

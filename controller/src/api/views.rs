@@ -25,10 +25,11 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     let mut tx = controller.store.read().await?;
     let (sources, merged, nodes) =
         (configured(controller, &tx.sources().await?), tx.merged().await?, tx.nodes().await?);
+    let clones = tx.clones().await?;
     drop(tx);
     let target = controller.wanted.target();
     let members = nodes.values().filter(|node| node.is_active()).count();
-    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), now);
+    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
     Ok(StatusView {
         mesh: controller.mesh.clone(),
@@ -46,7 +47,9 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
 
 /// All hosts, revoked ones too, in order of name.
 pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec<NodeView>, ApiProblem> {
-    let nodes = controller.store.read().await?.nodes().await?;
+    let mut tx = controller.store.read().await?;
+    let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
+    drop(tx);
     let mut views: Vec<NodeView> = nodes
         .into_values()
         .map(|node| {
@@ -61,6 +64,7 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
                 connected: controller.wanted.is_followed(&node.id),
                 reported_at: received.as_ref().map(|received| received.stored.received_at),
                 report: received.map(|received| received.stored.report),
+                lease: leases.get(&node.id).copied().unwrap_or_default(),
                 node,
             }
         })

@@ -1,14 +1,15 @@
 //! What a host shows for itself, a join token or a proof of identity, and what that is worth by the database.
 
 use crate::{
+    admission,
     controller::Controller,
     store::{Enrolled, KnownIdentity, StoreError, Token, Transaction},
 };
 use picket_api::{EnrollRequest, Problem, ProblemKind, Proof};
 use picket_attest::{Asked, Identity, IdentityId, audience, keys_digest};
-use picket_model::{NodeId, NodeRole, Timestamp, TokenId};
+use picket_model::{NodeId, Timestamp, TokenId};
 use picket_pki::{JoinToken, request_key_sha256};
-use std::fmt;
+use std::{fmt, net::IpAddr, time::Duration};
 
 /// A credential as far as it can be judged without the database. A token's secret is not checked yet; a proof is verified.
 pub(crate) enum Credential {
@@ -80,16 +81,18 @@ impl Credential {
     }
 
     /// Whether the database knows it as good. Changes nothing.
-    pub(crate) async fn known(&self, tx: &mut Transaction, role: NodeRole) -> Result<Known, Worthless> {
+    pub(crate) async fn known(
+        &self,
+        tx: &mut Transaction,
+        request: &EnrollRequest,
+        from: IpAddr,
+    ) -> Result<Known, Worthless> {
         match self {
             Self::Token(token) => {
                 let known = tx.token(&token.id).await?.filter(|known| known.secret_hash == token.secret_hash());
                 let known = known
                     .ok_or_else(|| no(ProblemKind::TokenUnknown, "this join token is not known here".to_owned()))?;
-                if known.role != role {
-                    let detail = format!("this join token is for a {}, not for a {role}", known.role);
-                    return Err(no(ProblemKind::TokenRole, detail));
-                }
+                admission::check(&known, request, from).map_err(Worthless::Host)?;
                 Ok(Known::Token(known))
             }
             Self::Identity(id, _) => {
@@ -121,10 +124,7 @@ impl Credential {
                 controller.proofs.admit(identity, asked, &counts, now).map_err(Worthless::Host)
             }
             (_, Known::Token(known)) => {
-                if now > known.expires_at {
-                    let detail = format!("this join token's time was over at {}", known.expires_at);
-                    return Err(no(ProblemKind::TokenExpired, detail));
-                }
+                admission::is_in_time(known, now).map_err(Worthless::Host)?;
                 if !tx.use_token(&known.id).await? {
                     let detail = format!("this join token has been used {} times, as often as it may", known.uses);
                     return Err(no(ProblemKind::TokenUsed, detail));
@@ -155,6 +155,14 @@ impl Credential {
 }
 
 impl Known {
+    /// How long its hosts are members without being heard, where it says.
+    pub(crate) fn lease(&self) -> Option<Duration> {
+        match self {
+            Self::Token(token) => token.terms.lease,
+            Self::Identity(_) => None,
+        }
+    }
+
     /// Whether this host came in with it.
     pub(crate) fn let_in(&self, holder: &Enrolled) -> bool {
         match self {

@@ -3,11 +3,13 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{integer, number, plain, time},
+    log::link,
+    row::{integer, number, plain, plain_or_none, text_or_none, time},
 };
+use crate::origin::Origin;
 use picket_api::operator::EventView;
 use picket_model::{NodeId, Timestamp, TokenId};
-use sqlx::query;
+use sqlx::{query, sqlite::SqliteRow};
 use std::{fmt, net::IpAddr};
 
 /// Who did it.
@@ -44,39 +46,68 @@ impl Transaction {
         subject: &str,
         detail: &str,
     ) -> Result<(), StoreError> {
-        query("INSERT INTO events (mesh, at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5, $6)")
-            .bind(self.mesh.as_str())
-            .bind(now.as_millis())
-            .bind(actor.to_string())
-            .bind(action)
-            .bind(subject)
-            .bind(detail)
-            .execute(&mut *self.sql)
-            .await
-            .map_err(sql("write the audit log"))?;
+        let (last, before) = self.log_head().await?;
+        let Origin { address, reason } = Origin::current();
+        let mut line = EventView {
+            id: last + 1,
+            at: now,
+            actor: actor.to_string(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            detail: detail.to_owned(),
+            address,
+            reason,
+            hash: String::new(),
+        };
+        line.hash = link(&before, self.mesh.as_str(), &line);
+        query(
+            "INSERT INTO events (id, mesh, at, actor, action, subject, detail, address, reason, hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(line.id)
+        .bind(self.mesh.as_str())
+        .bind(now.as_millis())
+        .bind(line.actor.as_str())
+        .bind(action)
+        .bind(subject)
+        .bind(detail)
+        .bind(line.address.map(|address| address.to_string()))
+        .bind(line.reason.as_deref())
+        .bind(line.hash.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("write the audit log"))?;
         Ok(())
     }
 
     /// The newest lines, newest last.
     pub async fn events(&mut self, most: usize) -> Result<Vec<EventView>, StoreError> {
-        let rows = query("SELECT * FROM events WHERE mesh = $1 ORDER BY id DESC LIMIT $2")
+        self.events_before(None, most).await
+    }
+
+    /// The newest lines before one, newest last.
+    pub async fn events_before(&mut self, before: Option<i64>, most: usize) -> Result<Vec<EventView>, StoreError> {
+        let rows = query("SELECT * FROM events WHERE mesh = $1 AND id < $2 ORDER BY id DESC LIMIT $3")
             .bind(self.mesh.as_str())
+            .bind(before.unwrap_or(i64::MAX))
             .bind(integer(most))
             .fetch_all(&mut *self.sql)
             .await
             .map_err(sql("read the audit log"))?;
-        rows.iter()
-            .rev()
-            .map(|row| {
-                Ok(EventView {
-                    id: number(row, "id")?,
-                    at: time(row, "at")?,
-                    actor: plain(row, "actor")?,
-                    action: plain(row, "action")?,
-                    subject: plain(row, "subject")?,
-                    detail: plain(row, "detail")?,
-                })
-            })
-            .collect()
+        rows.iter().rev().map(event).collect()
     }
+}
+
+pub(super) fn event(row: &SqliteRow) -> Result<EventView, StoreError> {
+    Ok(EventView {
+        id: number(row, "id")?,
+        at: time(row, "at")?,
+        actor: plain(row, "actor")?,
+        action: plain(row, "action")?,
+        subject: plain(row, "subject")?,
+        detail: plain(row, "detail")?,
+        address: text_or_none(row, "address")?,
+        reason: plain_or_none(row, "reason")?,
+        hash: plain(row, "hash")?,
+    })
 }

@@ -1,11 +1,14 @@
 //! What must survive a restart: one database, one file per noun. SQL that also suits PostgreSQL; no decisions.
 //! A row that cannot be read is an error that names it, never an empty default.
 
+mod clones;
 mod contents;
 mod error;
 mod events;
 mod history;
 mod identities;
+mod leases;
+mod log;
 mod meshes;
 mod nodes;
 mod observations;
@@ -19,17 +22,19 @@ mod row;
 mod tokens;
 mod validators;
 
+pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
 pub use history::{KeptVersions, RETENTION};
 pub use identities::KnownIdentity;
+pub use leases::{Ended, RoleCount};
 pub use nodes::Enrolled;
 pub use observations::SourceRow;
 pub use observed::MOST_ROWS_A_DAY;
 pub use operators::Operator;
 pub use plans::{Cut, Target};
 pub use reports::StoredReport;
-pub use tokens::Token;
+pub use tokens::{Token, TokenTerms};
 pub use validators::MergeRow;
 
 use error::sql;
@@ -42,11 +47,12 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
     (4, "attested", include_str!("../../migrations/sqlite/0004_attested.sql")),
+    (5, "leases", include_str!("../../migrations/sqlite/0005_leases.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;
@@ -80,7 +86,9 @@ impl Store {
         });
         let migrated = Migrator::with_migrations(steps.collect()).run(&pool).await;
         migrated.map_err(|cause| StoreError::migration(path, cause))?;
-        Ok(Self { pool, mesh })
+        let store = Self { pool, mesh };
+        store.chain_old_events().await?;
+        Ok(store)
     }
 
     /// A consistent view of everything.

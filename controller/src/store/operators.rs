@@ -1,9 +1,13 @@
 //! Operators' tokens. Only the hash of the secret is kept.
 
-use super::{StoreError, Transaction, error::sql, row::text};
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{plain, text, text_or_none, time, time_or_none},
+};
 use picket_model::{Timestamp, TokenId};
 use picket_pki::{OperatorRole, SecretHash};
-use sqlx::query;
+use sqlx::{query, sqlite::SqliteRow};
 
 /// An operator as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +18,23 @@ pub struct Operator {
     pub secret_hash: SecretHash,
     /// What they may do.
     pub role: OperatorRole,
+    /// When the token was made.
+    pub created_at: Timestamp,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// The operator who made it; `None` for one made on the controller's host.
+    pub made_by: Option<TokenId>,
+    /// Whose it is, for people.
+    pub comment: String,
+}
+
+impl Operator {
+    /// Whether the token is good.
+    pub fn is_good(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
 }
 
 impl Transaction {
@@ -25,23 +46,61 @@ impl Transaction {
             .fetch_optional(&mut *self.sql)
             .await
             .map_err(sql("read an operator"))?;
-        row.map(|row| {
-            Ok(Operator { id: text(&row, "id")?, secret_hash: text(&row, "secret_hash")?, role: text(&row, "role")? })
-        })
-        .transpose()
+        row.as_ref().map(operator).transpose()
+    }
+
+    /// All operators, in order of their making.
+    pub async fn operators(&mut self) -> Result<Vec<Operator>, StoreError> {
+        let rows = query("SELECT * FROM operators WHERE mesh = $1 ORDER BY created_at, id")
+            .bind(self.mesh.as_str())
+            .fetch_all(&mut *self.sql)
+            .await
+            .map_err(sql("read the operators"))?;
+        rows.iter().map(operator).collect()
     }
 
     /// Enters an operator.
-    pub async fn insert_operator(&mut self, operator: &Operator, now: Timestamp) -> Result<(), StoreError> {
-        query("INSERT INTO operators (mesh, id, secret_hash, role, created_at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(self.mesh.as_str())
-            .bind(operator.id.as_str())
-            .bind(operator.secret_hash.to_string())
-            .bind(operator.role.to_string())
-            .bind(now.as_millis())
-            .execute(&mut *self.sql)
-            .await
-            .map_err(sql("enter an operator"))?;
+    pub async fn insert_operator(&mut self, operator: &Operator) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO operators (mesh, id, secret_hash, role, created_at, expires_at, made_by, comment)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(self.mesh.as_str())
+        .bind(operator.id.as_str())
+        .bind(operator.secret_hash.to_string())
+        .bind(operator.role.to_string())
+        .bind(operator.created_at.as_millis())
+        .bind(operator.expires_at.map(Timestamp::as_millis))
+        .bind(operator.made_by.as_ref().map(TokenId::as_str))
+        .bind(operator.comment.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("enter an operator"))?;
         Ok(())
     }
+
+    /// Revokes an operator's token; false where it was so before.
+    pub async fn revoke_operator(&mut self, id: &TokenId, at: Timestamp) -> Result<bool, StoreError> {
+        let done = query("UPDATE operators SET revoked_at = $1 WHERE mesh = $2 AND id = $3 AND revoked_at IS NULL")
+            .bind(at.as_millis())
+            .bind(self.mesh.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("revoke an operator"))?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+fn operator(row: &SqliteRow) -> Result<Operator, StoreError> {
+    Ok(Operator {
+        id: text(row, "id")?,
+        secret_hash: text(row, "secret_hash")?,
+        role: text(row, "role")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time_or_none(row, "expires_at")?,
+        revoked_at: time_or_none(row, "revoked_at")?,
+        made_by: text_or_none(row, "made_by")?,
+        comment: plain(row, "comment")?,
+    })
 }

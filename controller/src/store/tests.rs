@@ -2,6 +2,7 @@
 
 mod contents;
 mod history;
+mod log;
 mod observed;
 
 use super::*;

@@ -3,11 +3,27 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{number, text, time},
+    leases::length_or_none,
+    row::{integer, json, number, plain, text, text_or_none, time, time_or_none, to_json},
 };
-use picket_model::{NodeRole, Timestamp, TokenId};
+use ipnet::IpNet;
+use picket_model::{NamePattern, NodeRole, Timestamp, TokenId};
 use picket_pki::SecretHash;
-use sqlx::query;
+use sqlx::{query, sqlite::SqliteRow};
+use std::time::Duration;
+
+/// What a token grants, and to which hosts beyond their role.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenTerms {
+    /// Lease of those who join by it: the role's own where `None`, none at all where zero.
+    pub lease: Option<Duration>,
+    /// Which names they may have; any where `None`.
+    pub name: Option<NamePattern>,
+    /// Where they may be seen; anywhere where empty.
+    pub from: Vec<IpNet>,
+    /// What it is for, for people.
+    pub comment: String,
+}
 
 /// A join token as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +38,16 @@ pub struct Token {
     pub uses: u32,
     /// How often it was.
     pub used: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
     /// When its time is over.
     pub expires_at: Timestamp,
+    /// What it grants, and to whom.
+    pub terms: TokenTerms,
+    /// The operator who made it; `None` for one from before that was kept.
+    pub made_by: Option<TokenId>,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
 }
 
 impl Transaction {
@@ -35,24 +59,50 @@ impl Transaction {
             .fetch_optional(&mut *self.sql)
             .await
             .map_err(sql("read a join token"))?;
-        row.map(|row| {
-            Ok(Token {
-                id: text(&row, "id")?,
-                secret_hash: text(&row, "secret_hash")?,
-                role: text(&row, "role")?,
-                uses: number(&row, "uses")?,
-                used: number(&row, "used")?,
-                expires_at: time(&row, "expires_at")?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(token).transpose()
+    }
+
+    /// Tokens in order of their making, those after `after`; of one operator, or of all.
+    pub async fn tokens(
+        &mut self,
+        made_by: Option<&TokenId>,
+        after: Option<&TokenId>,
+        most: usize,
+    ) -> Result<Vec<Token>, StoreError> {
+        let rows = query(
+            "SELECT * FROM tokens WHERE mesh = $1 AND ($2 IS NULL OR made_by = $2)
+                AND ($3 IS NULL OR (created_at, id) > (SELECT created_at, id FROM tokens WHERE mesh = $1 AND id = $3))
+             ORDER BY created_at, id LIMIT $4",
+        )
+        .bind(self.mesh.as_str())
+        .bind(made_by.map(TokenId::as_str))
+        .bind(after.map(TokenId::as_str))
+        .bind(integer(most))
+        .fetch_all(&mut *self.sql)
+        .await
+        .map_err(sql("read the join tokens"))?;
+        rows.iter().map(token).collect()
+    }
+
+    /// Revokes a token; false where it was so before.
+    pub async fn revoke_token(&mut self, id: &TokenId, at: Timestamp) -> Result<bool, StoreError> {
+        let done = query("UPDATE tokens SET revoked_at = $1 WHERE mesh = $2 AND id = $3 AND revoked_at IS NULL")
+            .bind(at.as_millis())
+            .bind(self.mesh.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("revoke a join token"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Enters a new token.
-    pub async fn insert_token(&mut self, token: &Token, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_token(&mut self, token: &Token) -> Result<(), StoreError> {
+        let terms = &token.terms;
         query(
-            "INSERT INTO tokens (mesh, id, secret_hash, role, uses, used, created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "INSERT INTO tokens (mesh, id, secret_hash, role, uses, used, created_at, expires_at, lease_ms, name_pattern,
+                sources, comment, made_by)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         )
         .bind(self.mesh.as_str())
         .bind(token.id.as_str())
@@ -60,8 +110,13 @@ impl Transaction {
         .bind(token.role.to_string())
         .bind(i64::from(token.uses))
         .bind(i64::from(token.used))
-        .bind(now.as_millis())
+        .bind(token.created_at.as_millis())
         .bind(token.expires_at.as_millis())
+        .bind(terms.lease.map(|lease| integer(lease.as_millis())))
+        .bind(terms.name.as_ref().map(NamePattern::as_str))
+        .bind(to_json(&terms.from, "sources")?)
+        .bind(terms.comment.as_str())
+        .bind(token.made_by.as_ref().map(TokenId::as_str))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a join token"))?;
@@ -89,4 +144,24 @@ impl Transaction {
             .map_err(sql("delete old join tokens"))?;
         rows.iter().map(|row| text(row, "id")).collect()
     }
+}
+
+fn token(row: &SqliteRow) -> Result<Token, StoreError> {
+    Ok(Token {
+        id: text(row, "id")?,
+        secret_hash: text(row, "secret_hash")?,
+        role: text(row, "role")?,
+        uses: number(row, "uses")?,
+        used: number(row, "used")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        terms: TokenTerms {
+            lease: length_or_none(row)?,
+            name: text_or_none(row, "name_pattern")?,
+            from: json(row, "sources")?,
+            comment: plain(row, "comment")?,
+        },
+        made_by: text_or_none(row, "made_by")?,
+        revoked_at: time_or_none(row, "revoked_at")?,
+    })
 }

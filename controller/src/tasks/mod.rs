@@ -5,6 +5,7 @@ pub(crate) mod alarms;
 pub(crate) mod certificate;
 pub(crate) mod expire;
 pub(crate) mod judge;
+pub(crate) mod leases;
 pub(crate) mod names;
 pub(crate) mod plan;
 pub(crate) mod poll;
@@ -30,6 +31,7 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertific
     tasks.spawn(until_stopped(controller.clone(), alarms::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), leases::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));
     Ok(tasks)
 }

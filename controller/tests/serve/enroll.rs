@@ -2,7 +2,7 @@
 
 use crate::fixture::{Host, Mesh, forged};
 use picket_api::ProblemKind;
-use picket_controller::store::Token;
+use picket_controller::store::{Token, TokenTerms};
 use picket_model::{NodeRole, Timestamp};
 use picket_pki::JoinToken;
 use std::{collections::BTreeSet, time::SystemTime};
@@ -58,9 +58,13 @@ async fn a_token_that_is_not_good_lets_nobody_in() {
         role: SENTRY,
         uses: 1,
         used: 0,
+        created_at: now,
         expires_at: Timestamp::from_millis(now.as_millis() - 1),
+        terms: TokenTerms::default(),
+        made_by: None,
+        revoked_at: None,
     };
-    tx.insert_token(&row, now).await.unwrap();
+    tx.insert_token(&row).await.unwrap();
     tx.commit().await.unwrap();
     check(&good.replace(parsed.id.as_str(), "t-old"), SENTRY, ProblemKind::TokenExpired).await;
 
@@ -88,7 +92,7 @@ async fn a_lost_answer_costs_neither_the_node_nor_the_token() {
     assert_eq!(mesh.operator().nodes().await.unwrap()[0].node.name.as_str(), "sentry-one");
     // A clone of the machine has the keys and the token too.
     host.request.machine_id = Some("another".into());
-    assert_eq!(host.enroll(&mesh, &token).await.unwrap_err().kind(), Some(ProblemKind::TokenUsed));
+    assert_eq!(host.enroll(&mesh, &token).await.unwrap_err().kind(), Some(ProblemKind::KeyTaken));
     assert_eq!(host.enroll(&mesh, &other).await.unwrap_err().kind(), Some(ProblemKind::KeyTaken));
 }
 

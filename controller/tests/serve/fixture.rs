@@ -126,7 +126,7 @@ impl Mesh {
     }
 
     pub(crate) async fn token(&self, role: NodeRole, uses: u32) -> String {
-        let request = CreateToken { role, uses, ttl_seconds: 600 };
+        let request = CreateToken::new(role, uses, 600);
         self.operator().create_token(&request).await.unwrap().token
     }
 

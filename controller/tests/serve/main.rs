@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod attest;
+mod audit;
 mod chain;
 mod documents;
 mod ends;
 mod enroll;
 mod fixture;
 mod history;
+mod leases;
 mod operators;
 mod orders;
 mod poll;
@@ -20,3 +22,4 @@ mod restart;
 mod revoke;
 mod sources;
 mod start;
+mod tokens;

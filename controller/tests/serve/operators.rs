@@ -20,7 +20,7 @@ async fn a_viewer_sees_everything_and_changes_nothing() {
     assert_eq!(viewer.nodes().await.unwrap().len(), 1);
     viewer.validators().await.unwrap();
     viewer.events().await.unwrap();
-    let request = CreateToken { role: NodeRole::Prep, uses: 1, ttl_seconds: 60 };
+    let request = CreateToken::new(NodeRole::Prep, 1, 60);
     assert_eq!(viewer.create_token(&request).await.unwrap_err().kind(), Some(ProblemKind::Forbidden));
     let error = viewer.revoke("prep-1", &Default::default()).await.unwrap_err();
     assert_eq!(error.kind(), Some(ProblemKind::Forbidden));
@@ -42,7 +42,7 @@ async fn a_token_that_is_not_known_opens_nothing() {
 async fn a_token_for_nothing_or_for_ever_is_not_made() {
     let mesh = Mesh::start().await;
     for (uses, ttl_seconds) in [(0, 60), (1, 0), (1, u64::MAX)] {
-        let request = CreateToken { role: NodeRole::Prep, uses, ttl_seconds };
+        let request = CreateToken::new(NodeRole::Prep, uses, ttl_seconds);
         let error = mesh.operator().create_token(&request).await.unwrap_err();
         assert_eq!(error.kind(), Some(ProblemKind::BadRequest));
     }

@@ -1,6 +1,6 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, lockdown, proof::ProofOptions, run, status};
+use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, run, status};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_chain::node::{self as goloop, Goloop};
@@ -28,7 +28,7 @@ pub fn main(role: NodeRole) -> ExitCode {
         Err(error) => error.exit(),
     };
     match carry_out(cli, role, program) {
-        Ok(run::End::Stopped) => ExitCode::SUCCESS,
+        Ok(run::End::Stopped | run::End::Left) => ExitCode::SUCCESS,
         Ok(run::End::Revoked) => {
             eprintln!(
                 "{program}: this host was revoked: its tunnels are gone and guarded ports are closed; it stays so until it is enrolled anew"
@@ -74,9 +74,14 @@ enum Command {
         /// Which WireGuard carries the tunnels: auto, kernel or userspace.
         #[arg(long, value_name = "ENGINE", default_value = "auto")]
         wireguard: Preference,
+        /// On SIGTERM or SIGINT leave the mesh for good: for hosts that an autoscaling group ends.
+        #[arg(long, env = "PICKET_LEAVE_ON_STOP")]
+        leave_on_stop: bool,
         #[command(flatten)]
         goloop: GoloopOptions,
     },
+    /// Leave the mesh for good: its tunnels end everywhere, and its name is free again. Guarded ports close.
+    Leave,
     /// Close guarded ports before the network is up: the last known firewall, or all closed.
     Lockdown,
     /// The firewall this host is to have.
@@ -206,9 +211,11 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard, goloop } => {
-                return run::run(&place, wireguard, goloop.beside(role)?, role).await;
+            Command::Run { wireguard, leave_on_stop, goloop } => {
+                let leaving = leave::Leaving::when(leave_on_stop);
+                return run::run(&place, wireguard, goloop.beside(role)?, role, leaving).await;
             }
+            Command::Leave => println!("{}", leave::leave(&place).await?),
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,
             Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,

@@ -8,6 +8,7 @@ pub mod enroll;
 pub mod guard;
 pub mod host;
 pub mod identity;
+pub mod leave;
 pub mod ledger;
 pub mod lockdown;
 pub mod proof;

@@ -8,6 +8,7 @@ use crate::{
     guard::{Guard, GuardRules},
     host,
     identity::{Identity, Keys, client_certificate, save_certificate},
+    leave::{self, Leaving},
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
@@ -48,6 +49,8 @@ pub enum End {
     Stopped,
     /// The host was cut from the mesh.
     Revoked,
+    /// The host left the mesh by its own word.
+    Left,
 }
 
 /// Everything that can wake the agent.
@@ -64,7 +67,13 @@ enum Event {
 }
 
 /// Runs until it is told to stop or the host is revoked. `goloop` is the validator's own node, where there is one to ask.
-pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, role: NodeRole) -> Result<End> {
+pub async fn run(
+    place: &Place,
+    preference: Preference,
+    goloop: Option<Goloop>,
+    role: NodeRole,
+    leaving: Leaving,
+) -> Result<End> {
     let state = StateDir::new(&place.state_dir);
     let Some(identity) = Identity::load(&state).transpose() else {
         bail!(
@@ -101,7 +110,7 @@ pub async fn run(place: &Place, preference: Preference, goloop: Option<Goloop>, 
     let chain = ChainWatch::start(goloop, identity.node.clone());
     let held = Held { identity, guard, ledger, state, _lock: lock };
     let agent = Agent::new(held, tunnels, filter, controllers, renewals, chain);
-    agent.work(Signals::new()?).await
+    agent.work(Signals::new()?, leaving).await
 }
 
 /// What is on disk.
@@ -168,7 +177,7 @@ impl Agent {
         }
     }
 
-    async fn work(mut self, mut signals: Signals) -> Result<End> {
+    async fn work(mut self, mut signals: Signals, leaving: Leaving) -> Result<End> {
         self.bring_into_force().await;
         self.dial_soon();
         notify(NotifyState::Ready);
@@ -189,6 +198,11 @@ impl Agent {
             match event {
                 Event::Stop(name) => {
                     notify(NotifyState::Stopping);
+                    if leaving == Leaving::OnStop && leave::said(self.controllers.client()).await {
+                        let Held { state, ledger, guard, _lock, .. } = self.held;
+                        cut_off(&state, ledger, &guard, self.tunnels, self.filter).await?;
+                        return leave::forget(&state).map(|()| End::Left);
+                    }
                     info!(signal = name, "stopped; the firewall stays in force");
                     return Ok(End::Stopped);
                 }
@@ -397,7 +411,7 @@ impl Agent {
 }
 
 /// Leaves the mesh: written down first, so that a restart stays closed; then tunnels, then the firewall.
-async fn cut_off(
+pub(crate) async fn cut_off(
     state: &StateDir,
     mut ledger: Ledger,
     guard: &Guard,

@@ -160,6 +160,26 @@ impl StateDir {
         renamed.map_err(io_error("rename", &path))
     }
 
+    /// Removes the file, and returns when that is on the disk; nothing where there is no such file.
+    pub fn remove(&self, name: &str) -> Result<(), StateError> {
+        let path = self.0.join(name);
+        let removed = match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            removed => removed.and_then(|()| File::open(&self.0)?.sync_all()),
+        };
+        removed.map_err(io_error("remove", &path))
+    }
+
+    /// Names of the files that hold keys.
+    pub fn keys(&self) -> Result<Vec<String>, StateError> {
+        let names = || -> io::Result<Vec<String>> {
+            let entries =
+                std::fs::read_dir(&self.0)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            entries.filter(|name| name.as_ref().map_or(true, |name| name.ends_with(".key"))).collect()
+        };
+        names().map_err(io_error("list folder", &self.0))
+    }
+
     /// The content of a JSON file; `None` where there is no such file.
     pub fn read_json<T: DeserializeOwned>(&self, kind: Kind) -> Result<Option<T>, StateError> {
         let Some(bytes) = self.read(kind.name)? else { return Ok(None) };

@@ -6,6 +6,7 @@ pub mod enroll;
 pub mod identities;
 pub mod node;
 pub mod operator;
+pub mod operators;
 pub mod problem;
 pub mod validators;
 

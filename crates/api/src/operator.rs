@@ -1,7 +1,10 @@
 //! What operators ask: `GET /v1/{status,nodes,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`. The
 //! validator list has its own file, [`validators`](crate::validators).
 
-use picket_model::{Generation, MeshId, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId};
+use ipnet::IpNet;
+use picket_model::{
+    Generation, Lease, MeshId, NamePattern, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -67,10 +70,13 @@ pub struct NodeView {
     pub in_force: bool,
     /// Whether it waits for news on an open connection now.
     pub connected: bool,
+    /// How long it is a member without being heard.
+    #[serde(default)]
+    pub lease: Lease,
 }
 
 /// A new join token.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// The only role it admits.
@@ -79,6 +85,64 @@ pub struct CreateToken {
     pub uses: u32,
     /// How long it is good for, in seconds.
     pub ttl_seconds: u64,
+    /// How long those who join by it are members without being heard, in seconds: 0 for ever, absent as their role has it.
+    #[serde(default)]
+    pub lease_seconds: Option<u64>,
+    /// Which names they may have, `*` standing for anything; any where absent.
+    #[serde(default)]
+    pub name: Option<NamePattern>,
+    /// Networks in which they must be seen; anywhere where empty.
+    #[serde(default)]
+    pub from: Vec<IpNet>,
+    /// What it is for, for people.
+    #[serde(default)]
+    pub comment: String,
+}
+
+impl CreateToken {
+    /// A token for hosts of any name, from anywhere, with their role's lease.
+    pub fn new(role: NodeRole, uses: u32, ttl_seconds: u64) -> Self {
+        let (lease_seconds, name, from, comment) = (None, None, Vec::new(), String::new());
+        Self { role, uses, ttl_seconds, lease_seconds, name, from, comment }
+    }
+}
+
+/// A join token as it is kept, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Its id.
+    pub id: TokenId,
+    /// Role it admits.
+    pub role: NodeRole,
+    /// How often it may be used.
+    pub uses: u32,
+    /// How often it was.
+    pub used: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its time is over.
+    pub expires_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// As in [`CreateToken`].
+    pub lease_seconds: Option<u64>,
+    /// As in [`CreateToken`].
+    pub name: Option<NamePattern>,
+    /// As in [`CreateToken`].
+    pub from: Vec<IpNet>,
+    /// As in [`CreateToken`].
+    pub comment: String,
+    /// The operator who made it.
+    pub made_by: Option<TokenId>,
+}
+
+/// Query of `GET /v1/tokens` and `GET /v1/operators`: in order of their making.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Only those after this one, which was the last of the page before.
+    pub after: Option<TokenId>,
+    /// At most so many, 1 to 1000; 200 where absent.
+    pub limit: Option<usize>,
 }
 
 /// A join token, shown once.
@@ -144,7 +208,7 @@ pub struct ExplainQuery {
 }
 
 /// One line of the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventView {
     /// Its number.
     pub id: i64,
@@ -158,4 +222,13 @@ pub struct EventView {
     pub subject: String,
     /// More, for people.
     pub detail: String,
+    /// From where it was asked for, where somebody asked.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
+    /// Why, where somebody said.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// SHA-256 over the line before and this one, lower-case hexadecimal.
+    #[serde(default)]
+    pub hash: String,
 }

@@ -34,8 +34,18 @@ pub enum ProblemKind {
     IdentityBound,
     /// The identity may not join this mesh.
     IdentityForbidden,
+    /// The join token was revoked.
+    TokenRevoked,
+    /// The join token is for hosts of other names.
+    TokenName,
+    /// The join token is for hosts elsewhere.
+    TokenSource,
     /// Another host has this key.
     KeyTaken,
+    /// A member elsewhere has this machine id: a cloned image.
+    MachineTaken,
+    /// Too many requests from one source; try again later.
+    TooManyRequests,
     /// Another host has this name.
     NameTaken,
     /// This host has been revoked.
@@ -52,18 +62,48 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// As on the wire, and in labels of metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad-request",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::TokenUnknown => "token-unknown",
+            Self::TokenExpired => "token-expired",
+            Self::TokenUsed => "token-used",
+            Self::TokenRole => "token-role",
+            Self::ProofRefused => "proof-refused",
+            Self::ProofDenied => "proof-denied",
+            Self::IdentityBound => "identity-bound",
+            Self::IdentityForbidden => "identity-forbidden",
+            Self::TokenRevoked => "token-revoked",
+            Self::TokenName => "token-name",
+            Self::TokenSource => "token-source",
+            Self::KeyTaken => "key-taken",
+            Self::MachineTaken => "machine-taken",
+            Self::TooManyRequests => "too-many-requests",
+            Self::NameTaken => "name-taken",
+            Self::NodeRevoked => "node-revoked",
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Internal => "internal",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// The HTTP status that goes with it.
     pub const fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
-            Self::Unauthorized | Self::TokenUnknown | Self::TokenExpired | Self::TokenUsed => 401,
+            Self::Unauthorized | Self::TokenUnknown | Self::TokenExpired | Self::TokenUsed | Self::TokenRevoked => 401,
             Self::ProofRefused => 401,
             Self::ProofDenied | Self::IdentityForbidden => 403,
-            Self::Forbidden | Self::TokenRole => 403,
+            Self::Forbidden | Self::TokenRole | Self::TokenName | Self::TokenSource => 403,
             Self::NotFound => 404,
-            Self::IdentityBound => 409,
-            Self::KeyTaken | Self::NameTaken | Self::Conflict => 409,
+            Self::IdentityBound | Self::KeyTaken | Self::MachineTaken | Self::NameTaken | Self::Conflict => 409,
             Self::NodeRevoked => 410,
+            Self::TooManyRequests => 429,
             Self::Unavailable => 503,
             Self::Internal | Self::Unknown => 500,
         }

@@ -191,10 +191,12 @@ impl FromStr for OperatorToken {
     }
 }
 
-/// What an operator may do; each role includes those before it.
+/// What an operator may do. A viewer sees what an enroller sees and more, an admin may do everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OperatorRole {
+    /// Make join tokens, see and revoke those it made, and see the hosts: for programs.
+    Enroller,
     /// Read.
     Viewer,
     /// Read and change.
@@ -204,6 +206,7 @@ pub enum OperatorRole {
 impl fmt::Display for OperatorRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Enroller => "enroller",
             Self::Viewer => "viewer",
             Self::Admin => "admin",
         })
@@ -215,9 +218,10 @@ impl FromStr for OperatorRole {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "enroller" => Ok(Self::Enroller),
             "viewer" => Ok(Self::Viewer),
             "admin" => Ok(Self::Admin),
-            _ => Err(format!("{text:?} is not an operator's role: viewer or admin")),
+            _ => Err(format!("{text:?} is not an operator's role: enroller, viewer or admin")),
         }
     }
 }

@@ -49,11 +49,15 @@ pub enum FindingKind {
     PlanAdvice,
     /// A host is not in force.
     HostLagging,
+    /// A brake keeps a host whose lease is over.
+    LeaseHeld,
+    /// A copy of a host came to join.
+    HostCloned,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -70,6 +74,8 @@ impl FindingKind {
         Self::PlanRefused,
         Self::PlanAdvice,
         Self::HostLagging,
+        Self::LeaseHeld,
+        Self::HostCloned,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -91,6 +97,8 @@ impl FindingKind {
             Self::PlanRefused => "plan-refused",
             Self::PlanAdvice => "plan-advice",
             Self::HostLagging => "host-lagging",
+            Self::LeaseHeld => "lease-held",
+            Self::HostCloned => "host-cloned",
         }
     }
 }

@@ -4,6 +4,7 @@
 mod changes;
 mod explain;
 mod finding;
+mod lease;
 mod lint;
 mod merge;
 pub mod overlay;
@@ -12,6 +13,7 @@ mod planner;
 pub use changes::changes;
 pub use explain::{ExplainInput, explain};
 pub use finding::{Finding, FindingKind, Severity};
+pub use lease::{LeaseFacts, LeaseRules, Patience, leases_to_end};
 pub use lint::lint;
 pub use merge::{
     Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, needed,

@@ -2,9 +2,10 @@
 //! status, metrics and the audit log.
 
 use crate::{
+    clones,
     controller::Controller,
     lag::lag,
-    store::{MergeRow, SourceRow},
+    store::{ClonedHost, MergeRow, SourceRow},
 };
 use picket_model::{Node, Timestamp};
 use picket_plan::{Finding, FindingKind, Held};
@@ -35,6 +36,7 @@ pub(crate) fn in_force<'a>(
     sources: &[SourceRow],
     merged: Option<&MergeRow>,
     nodes: impl Iterator<Item = &'a Node>,
+    clones: &[ClonedHost],
     now: Timestamp,
 ) -> Vec<Finding> {
     let held = merged.and_then(|row| row.held.as_ref());
@@ -42,6 +44,8 @@ pub(crate) fn in_force<'a>(
     findings.extend(sources.iter().filter_map(failing));
     findings.extend(merged.into_iter().flat_map(|row| row.findings.iter().cloned()));
     findings.extend(controller.findings().iter().cloned());
+    findings.extend(clones::findings(clones));
+    findings.extend(controller.leases.held().iter().cloned());
     let mut members: Vec<&Node> = nodes.filter(|node| node.is_active()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.into_iter().filter_map(|node| {

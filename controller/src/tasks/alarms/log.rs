@@ -239,6 +239,7 @@ mod tests {
             action: action.to_owned(),
             subject: subject.to_owned(),
             detail: format!("source {}: HTTP 500", subject.split(' ').next_back().unwrap_or_default()),
+            ..EventView::default()
         };
         let events = [
             event(1, RAISED, "source-failing a"),

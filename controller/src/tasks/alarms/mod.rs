@@ -43,13 +43,13 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 async fn run_once(controller: &Controller, known: &mut Option<AlarmLog>, now: Timestamp) -> Result<(), StoreError> {
     let mut tx = controller.store.read().await?;
     let sources = configured(controller, &tx.sources().await?);
-    let (merged, nodes) = (tx.merged().await?, tx.nodes().await?);
+    let (merged, nodes, clones) = (tx.merged().await?, tx.nodes().await?, tx.clones().await?);
     let mut log = match known.take() {
         Some(log) => log,
         None => AlarmLog::restored(&tx.events(REMEMBERED).await?),
     };
     drop(tx);
-    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), now);
+    let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     controller.counts.alarms(&findings);
     count(controller, &sources, merged.as_ref());
 

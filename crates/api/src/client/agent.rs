@@ -46,6 +46,13 @@ impl AgentClient {
         json(sent.map_err(unreachable(&url))?).await
     }
 
+    /// Takes the host out of the mesh for good.
+    pub async fn leave(&self) -> Result<(), ApiError> {
+        let url = join(&self.base, "/v1/leave")?;
+        let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).send().await;
+        body(sent.map_err(unreachable(&url))?).await.map(drop)
+    }
+
     /// Waits for a wanted state newer than `after`; `None` where there was none for the longest poll.
     pub async fn config(&self, after: Generation) -> Result<Option<ConfigAnswer>, ApiError> {
         let url = join(&self.base, "/v1/node/config")?;

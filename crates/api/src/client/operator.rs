@@ -3,13 +3,17 @@
 use super::{ApiError, build, join, json, unreachable};
 use crate::{
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
-    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operator::{
+        CreateToken, EventView, ExplainQuery, ListQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView,
+        TokenCreated, TokenView,
+    },
+    operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView, REASON},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
         ValidatorsView,
     },
 };
-use picket_model::Explanation;
+use picket_model::{Explanation, Node, TokenId};
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, time::Duration};
@@ -23,6 +27,7 @@ pub struct OperatorClient {
     http: reqwest::Client,
     base: Url,
     token: String,
+    reason: Option<String>,
 }
 
 impl fmt::Debug for OperatorClient {
@@ -34,7 +39,7 @@ impl fmt::Debug for OperatorClient {
 impl OperatorClient {
     /// A client for `base` (`https://host:port`) with TLS pinned to the mesh CA.
     pub fn new(base: Url, token: String, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
-        Ok(Self { http: build(&base, tls)?, base, token })
+        Ok(Self { http: build(&base, tls)?, base, token, reason: None })
     }
 
     /// The one-screen truth.
@@ -82,6 +87,42 @@ impl OperatorClient {
         self.get("/v1/events", &()).await
     }
 
+    /// Lines of the audit log, newest last.
+    pub async fn events_page(&self, query: &EventsQuery) -> Result<Vec<EventView>, ApiError> {
+        self.get("/v1/events", query).await
+    }
+
+    /// Whether the whole audit log is as it was written.
+    pub async fn verify_events(&self) -> Result<LogVerdict, ApiError> {
+        self.get("/v1/events/verify", &()).await
+    }
+
+    /// All operators, without their secrets.
+    pub async fn operators(&self) -> Result<Vec<OperatorView>, ApiError> {
+        self.get("/v1/operators", &()).await
+    }
+
+    /// Makes an operator's token.
+    pub async fn create_operator(&self, request: &CreateOperator) -> Result<OperatorCreated, ApiError> {
+        self.post("/v1/operators", request).await
+    }
+
+    /// Makes an operator's token useless.
+    pub async fn revoke_operator(&self, id: &TokenId) -> Result<OperatorView, ApiError> {
+        self.post(&format!("/v1/operators/{id}/revoke"), &()).await
+    }
+
+    /// Where the controller is asked.
+    pub fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// Gives a reason with every call from now on, for the audit log.
+    #[must_use]
+    pub fn because(self, reason: Option<String>) -> Self {
+        Self { reason, ..self }
+    }
+
     /// Would this address reach which port on which host, and why.
     pub async fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ApiError> {
         self.get("/v1/explain", query).await
@@ -90,6 +131,21 @@ impl OperatorClient {
     /// Makes a join token.
     pub async fn create_token(&self, request: &CreateToken) -> Result<TokenCreated, ApiError> {
         self.post("/v1/tokens", request).await
+    }
+
+    /// Join tokens, oldest first.
+    pub async fn tokens(&self, query: &ListQuery) -> Result<Vec<TokenView>, ApiError> {
+        self.get("/v1/tokens", query).await
+    }
+
+    /// Makes a join token useless; hosts that joined by it stay.
+    pub async fn revoke_token(&self, token: &TokenId) -> Result<TokenView, ApiError> {
+        self.post(&format!("/v1/tokens/{token}/revoke"), &()).await
+    }
+
+    /// Takes the flag from a host of which a copy came to join.
+    pub async fn clear_node(&self, node: &str) -> Result<Node, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/clear"), &()).await
     }
 
     /// Cuts a host, named by id or name, from the mesh and waits for its peers to say that it is cut.
@@ -126,6 +182,10 @@ impl OperatorClient {
     fn call(&self, method: Method, path: &str) -> Result<(Url, RequestBuilder), ApiError> {
         let url = join(&self.base, path)?;
         let call = self.http.request(method, url.clone()).bearer_auth(&self.token).timeout(CALL_TIMEOUT);
+        let call = match &self.reason {
+            Some(reason) => call.header(REASON, reason.as_bytes()),
+            None => call,
+        };
         Ok((url, call))
     }
 }
