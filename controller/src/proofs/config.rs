@@ -103,6 +103,15 @@ impl Attest {
                         "[[enroll]]: rule {name} needs attest.aws_certificates = {{ REGION = \"FILE\" }}"
                     ));
                 }
+                Kind::AwsDocument => {
+                    // A zone, eu-central-1a, begins as its region.
+                    let known = |place: &&String| self.aws_certificates.keys().any(|region| place.starts_with(region));
+                    if let Some(place) = rule.regions.iter().find(|place| !known(place)) {
+                        return Err(format!(
+                            "[[enroll]]: rule {name} names {place}, for which attest.aws_certificates has no certificate"
+                        ));
+                    }
+                }
                 Kind::AwsSts if !issued(|issuer, account| issuer.account.as_deref() == Some(account)) => {
                     return Err(format!(
                         "[[enroll]]: rule {name} needs an aws-sts issuer of account {account} in attest.issuers"
@@ -156,6 +165,12 @@ mod tests {
             assert!(error.contains(expect), "{error}");
         };
         check("", "proof = \"aws-document\"\naccount = \"123456789012\"", "needs attest.aws_certificates");
+        let regions = |place: &str| {
+            let rule = format!("proof = \"aws-document\"\naccount = \"123456789012\"\nregions = [\"{place}\"]\n");
+            parse("", &format!("{rule}[attest]\naws_certificates = {{ eu-central-1 = \"/c\" }}"))
+        };
+        assert!(regions("eu-central-1").is_ok() && regions("eu-central-1b").is_ok());
+        assert!(regions("us-east-1").unwrap_err().contains("names us-east-1, for which"));
         check("", "proof = \"aws-sts\"\naccount = \"123456789012\"", "needs an aws-sts issuer of account 123456789012");
         check(STS, "proof = \"aws-sts\"\naccount = \"999999999999\"", "of account 999999999999");
         check(STS, "proof = \"oidc\"\naccount = \"https://a.example\"", "needs issuer https://a.example");
