@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod once;
 pub(crate) mod operators;
 mod orders;
 mod past;

@@ -3,7 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Admin, Anybody, Viewer},
-    orders, past, people,
+    once, orders, past, people,
     problem::Asked,
     rate, tokens, views, with_fallbacks,
 };
@@ -46,9 +46,10 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/nodes/{node}/clear", post(clear))
         .route("/v1/nodes/{node}/revoke", post(cut));
     with_fallbacks(routes)
-        .with_state(controller)
+        .with_state(controller.clone())
         .layer(from_fn(origin::known))
-        .layer(from_fn_with_state(rate::Rate::wrong_tokens(), rate::limit_guesses))
+        .layer(from_fn_with_state(controller, once::once))
+        .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
 }
 
 pub(super) type Shared = State<Arc<Controller>>;

@@ -58,7 +58,11 @@ impl Asker {
             if good >= enough && deadline.is_none() {
                 deadline = Some(Instant::now() + LAST_CALL);
             }
-            answers.insert(id.clone(), answer.as_ref().map(Observation::clone).map_err(FetchError::to_string));
+            let said = match &answer {
+                Ok(observation) => Ok(observation.clone()),
+                Err(error) => Err(error.to_string()),
+            };
+            answers.insert(id.clone(), said);
             told.push((id, answer));
         }
         for (id, answer) in told {
