@@ -35,7 +35,7 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
     with_fallbacks(routes)
         .with_state(controller)
         .layer(from_fn(origin::known))
-        .layer(from_fn_with_state(rate::Rate::strangers(), rate::limit_strangers))
+        .layer(from_fn_with_state(rate::Rate::of_strangers(), rate::limit))
 }
 
 /// For strangers too: a token that names the mesh can be asked for only by who knows its name.

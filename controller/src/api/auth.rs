@@ -97,7 +97,12 @@ impl FromRequestParts<Arc<Controller>> for Admin {
     }
 }
 
-async fn operator(parts: &Parts, controller: &Controller, needed: OperatorRole) -> Result<Operator, ApiProblem> {
+/// Whoever asks, if their token is known and of this role or a greater one.
+pub(super) async fn operator(
+    parts: &Parts,
+    controller: &Controller,
+    needed: OperatorRole,
+) -> Result<Operator, ApiProblem> {
     let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
     let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = given

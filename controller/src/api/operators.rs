@@ -3,7 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Admin, Anybody, Viewer},
-    identities, orders, past, people,
+    identities, once, orders, past, people,
     problem::Asked,
     rate, tokens, views, with_fallbacks,
 };
@@ -49,9 +49,10 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/nodes/{node}/clear", post(clear))
         .route("/v1/nodes/{node}/revoke", post(cut));
     with_fallbacks(routes)
-        .with_state(controller)
+        .with_state(controller.clone())
         .layer(from_fn(origin::known))
-        .layer(from_fn_with_state(rate::Rate::wrong_tokens(), rate::limit_guesses))
+        .layer(from_fn_with_state(controller, once::once))
+        .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
 }
 
 pub(super) type Shared = State<Arc<Controller>>;

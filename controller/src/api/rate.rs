@@ -1,4 +1,4 @@
-//! How often one source may ask without having shown who it is. A leaky bucket for each source, counted in time: no timers.
+//! How often one source may be refused that has not shown who it is. A leaky bucket for each source, counted in time: no timers.
 //! How many connections and bytes it may have is `picket-http`'s to say.
 
 use super::ApiProblem;
@@ -28,24 +28,26 @@ pub(crate) struct Rate {
     each: Duration,
     /// Requests at once.
     burst: u32,
+    /// Which answers count.
+    counts: fn(StatusCode) -> bool,
     started: Instant,
     /// When each source's bucket is empty, since the start; empty ones are forgotten.
     empty_at: Mutex<BTreeMap<IpAddr, Duration>>,
 }
 
 impl Rate {
-    /// For hosts that join or renew without a certificate: a hundred behind one address translation join at once.
-    pub(crate) fn strangers() -> Arc<Self> {
-        Self::new(Duration::from_millis(100), 100)
+    /// For hosts that show no certificate: whatever is refused.
+    pub(crate) fn of_strangers() -> Arc<Self> {
+        Self::new(Duration::from_millis(100), 100, |status| status.is_client_error())
     }
 
-    /// For operators' tokens that are not known.
-    pub(crate) fn wrong_tokens() -> Arc<Self> {
-        Self::new(Duration::from_secs(1), 60)
+    /// For operators: tokens that are not known.
+    pub(crate) fn of_operators() -> Arc<Self> {
+        Self::new(Duration::from_secs(1), 60, |status| status == StatusCode::UNAUTHORIZED)
     }
 
-    fn new(each: Duration, burst: u32) -> Arc<Self> {
-        Arc::new(Self { each, burst, started: Instant::now(), empty_at: Mutex::default() })
+    fn new(each: Duration, burst: u32, counts: fn(StatusCode) -> bool) -> Arc<Self> {
+        Arc::new(Self { each, burst, counts, started: Instant::now(), empty_at: Mutex::default() })
     }
 
     /// How long the source has to wait; `None` where it may ask now.
@@ -71,29 +73,16 @@ impl Rate {
     }
 }
 
-/// Counts every request of a client that shows no certificate.
-pub(crate) async fn limit_strangers(State(rate): State<Arc<Rate>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    if let Some(source) = peer.filter(|peer| peer.node().is_none()).map(|peer| source(peer.address.ip())) {
-        let now = rate.started.elapsed();
-        if let Some(wait) = rate.wait(source, now) {
-            return too_many(wait);
-        }
-        rate.count(source, now);
-    }
-    next.run(request).await
-}
-
-/// Counts every request whose token is not known: who shows a good one is not counted.
-pub(crate) async fn limit_guesses(State(rate): State<Arc<Rate>>, request: Request, next: Next) -> Response {
-    let Some(source) = request.extensions().get::<Peer>().map(|peer| source(peer.address.ip())) else {
-        return next.run(request).await;
-    };
+/// Answers a source that was refused too often with 429, and counts what is refused. Whoever is let in is not counted, so
+/// that hosts behind one address translation join together, however many they are.
+pub(crate) async fn limit(State(rate): State<Arc<Rate>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().filter(|peer| peer.node().is_none());
+    let Some(source) = peer.map(|peer| source(peer.address.ip())) else { return next.run(request).await };
     if let Some(wait) = rate.wait(source, rate.started.elapsed()) {
         return too_many(wait);
     }
     let response = next.run(request).await;
-    if response.status() == StatusCode::UNAUTHORIZED {
+    if (rate.counts)(response.status()) {
         rate.count(source, rate.started.elapsed());
     }
     response
@@ -124,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_source_has_its_burst_and_then_its_pace() {
-        let rate = Rate::new(Duration::from_secs(1), 3);
+        let rate = Rate::new(Duration::from_secs(1), 3, |_| true);
         let [one, two] = ["192.0.2.1", "192.0.2.2"].map(|address| address.parse().unwrap());
         let ask = |source, seconds| {
             let now = Duration::from_secs(seconds);
@@ -143,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_sources_takes_no_more_memory_and_shuts_nobody_out() {
-        let rate = Rate::new(Duration::from_secs(1), 1);
+        let rate = Rate::new(Duration::from_secs(1), 1, |_| true);
         let address = |number: u32| IpAddr::from(std::net::Ipv4Addr::from_bits(number));
         (0..100_010).for_each(|number| rate.count(address(number), Duration::ZERO));
         assert_eq!(rate.empty_at.lock().unwrap().len(), MOST_SOURCES);

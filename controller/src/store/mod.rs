@@ -1,6 +1,7 @@
 //! What must survive a restart: one database, one file per noun. SQL that also suits PostgreSQL; no decisions.
 //! A row that cannot be read is an error that names it, never an empty default.
 
+mod answers;
 mod clones;
 mod contents;
 mod error;
@@ -22,6 +23,7 @@ mod row;
 mod tokens;
 mod validators;
 
+pub use answers::Answer;
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;

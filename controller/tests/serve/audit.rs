@@ -123,7 +123,7 @@ async fn a_token_whose_time_is_over_opens_nothing() {
 }
 
 #[tokio::test]
-async fn strangers_may_ask_so_often_and_members_are_not_counted() {
+async fn strangers_may_be_refused_so_often_and_members_are_not_counted() {
     let mesh = Mesh::start().await;
     let member = mesh.join(NodeRole::Prep, "prep-1").await;
     let http = http(&mesh);

@@ -12,6 +12,7 @@ mod enroll;
 mod fixture;
 mod history;
 mod leases;
+mod once;
 mod operators;
 mod orders;
 mod poll;

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 /// Header in which a request that changes something says why, in UTF-8, one line of at most 200 characters.
 pub const REASON: &str = "picket-reason";
 
+/// Header that names a request, chosen by whoever asks: repeated under the same name within a day, a request that changes something
+/// is carried out once and gets the same answer. 1 to 64 letters, digits, '-', '_', '.'.
+pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Makes an operator's token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

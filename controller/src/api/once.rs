@@ -1,0 +1,205 @@
+//! A request with an idempotency key is carried out once: repeated within a day it gets the same answer. Answers hold secrets that
+//! are shown once, so they are kept sealed with the operator's own token, which the database does not know.
+
+use super::{ApiProblem, auth::operator};
+use crate::{controller::Controller, now, store::StoreError};
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use picket_api::{ProblemKind, operators::IDEMPOTENCY_KEY};
+use picket_model::{Timestamp, TokenId};
+use picket_pki::{OperatorRole, random};
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use sha2::{Digest as _, Sha256};
+use std::{sync::Arc, time::Duration};
+
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_hours(24);
+/// After so long a request that has no answer yet was cut off, by a crash of the controller: longer than any may take.
+const CUT_OFF: Duration = Duration::from_mins(5);
+/// Largest body of a request or an answer that is kept.
+const LARGEST: usize = 1 << 20;
+/// Longest key, in characters.
+const LONGEST_KEY: usize = 64;
+
+/// Says that an answer is an earlier one.
+const REPLAYED: &str = "idempotency-replayed";
+
+/// Carries a request out, or gives the answer that it had.
+pub(crate) async fn once(State(controller): State<Arc<Controller>>, request: Request, next: Next) -> Response {
+    let key = match key(request.headers()) {
+        Ok(Some(key)) if !matches!(*request.method(), Method::GET | Method::HEAD) => key,
+        Ok(_) => return next.run(request).await,
+        Err(detail) => return ApiProblem::new(ProblemKind::BadRequest, detail).into_response(),
+    };
+    let (parts, body) = request.into_parts();
+    // Strangers write nothing: the route tells them so.
+    let Ok(operator) = operator(&parts, &controller, OperatorRole::Enroller).await else {
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let Ok(body) = to_bytes(body, LARGEST).await else {
+        return ApiProblem::new(ProblemKind::BadRequest, "the request's body is too large").into_response();
+    };
+    let asked = asked(&parts, &body);
+    let seal = Seal::new(&parts.headers, &key);
+    match claim(&controller, &operator.id, &key, &asked, now()).await {
+        Err(error) => return ApiProblem::from(error).into_response(),
+        Ok(Some(kept)) if kept.request != asked => {
+            let detail = format!("idempotency key {key} was used for another request: give each its own");
+            return ApiProblem::new(ProblemKind::BadRequest, detail).into_response();
+        }
+        Ok(Some(kept)) => return replayed(kept.sealed.as_deref(), &seal, &key),
+        Ok(None) => {}
+    }
+    // Whoever asked may be gone before the end: what was begun is carried out all the same, and its answer kept.
+    let work = tokio::spawn(async move {
+        let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+        keep(&controller, &operator.id, &key, &seal, response).await
+    });
+    work.await.unwrap_or_else(|error| ApiProblem::internal("carry the request out", &error).into_response())
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, String> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let text = value.to_str().ok().filter(|text| (1..=LONGEST_KEY).contains(&text.len()) && text.chars().all(is_plain));
+    text.map(|text| Some(text.to_owned()))
+        .ok_or_else(|| format!("{IDEMPOTENCY_KEY} is not 1 to {LONGEST_KEY} letters, digits, '-', '_', '.'"))
+}
+
+/// What tells one request from another.
+fn asked(parts: &Parts, body: &Bytes) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{} {} ", parts.method, parts.uri));
+    hash.update(body);
+    hex::encode(hash.finalize())
+}
+
+async fn claim(
+    controller: &Controller,
+    operator: &TokenId,
+    key: &str,
+    asked: &str,
+    now: Timestamp,
+) -> Result<Option<crate::store::Answer>, StoreError> {
+    let ago = |time: Duration| {
+        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(now.as_millis().saturating_sub(millis))
+    };
+    let mut tx = controller.store.write().await?;
+    tx.forget_answers(ago(KEPT), ago(CUT_OFF)).await?;
+    let kept = tx.claim_answer(operator, key, asked, now).await?;
+    tx.commit().await?;
+    Ok(kept)
+}
+
+/// Keeps what was answered. A fault of ours is none: the request may be tried again.
+async fn keep(controller: &Controller, operator: &TokenId, key: &str, seal: &Seal, response: Response) -> Response {
+    let (head, body) = response.into_parts();
+    let body = match to_bytes(body, LARGEST).await {
+        Ok(body) => body,
+        Err(error) => return ApiProblem::internal("read its own answer", &error).into_response(),
+    };
+    let sealed = (!head.status.is_server_error()).then(|| seal.close(head.status, &body)).flatten();
+    let written = async {
+        let mut tx = controller.store.write().await?;
+        match &sealed {
+            Some(sealed) => tx.put_answer(operator, key, sealed).await?,
+            None => tx.free_answer(operator, key).await?,
+        }
+        tx.commit().await
+    };
+    if let Err(error) = written.await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept for its idempotency key");
+    }
+    Response::from_parts(head, Body::from(body))
+}
+
+fn replayed(sealed: Option<&str>, seal: &Seal, key: &str) -> Response {
+    let Some(sealed) = sealed else {
+        let detail = format!("the request with idempotency key {key} is still under way: ask again");
+        return ApiProblem::new(ProblemKind::Conflict, detail).into_response();
+    };
+    let Some((status, body)) = seal.open(sealed) else {
+        let detail = format!("the answer kept for idempotency key {key} cannot be read: use a new key");
+        return ApiProblem::new(ProblemKind::Conflict, detail).into_response();
+    };
+    let media = if status.is_success() { "application/json" } else { picket_api::problem::CONTENT_TYPE };
+    let head = [(header::CONTENT_TYPE.as_str(), media), (REPLAYED, "true")];
+    let head = head.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    (status, head, body).into_response()
+}
+
+/// Closes and opens answers with a key that is made of the operator's token.
+struct Seal(Option<LessSafeKey>);
+
+impl Seal {
+    fn new(headers: &HeaderMap, key: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(b"picket answers 1 ");
+        hash.update(headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes));
+        hash.update(format!(" {key}"));
+        Self(UnboundKey::new(&CHACHA20_POLY1305, &hash.finalize()).ok().map(LessSafeKey::new))
+    }
+
+    fn close(&self, status: StatusCode, body: &[u8]) -> Option<String> {
+        let nonce: [u8; NONCE_LEN] = random().ok()?;
+        let mut text = [&status.as_u16().to_be_bytes()[..], body].concat();
+        let nonce_used = Nonce::assume_unique_for_key(nonce);
+        self.0.as_ref()?.seal_in_place_append_tag(nonce_used, Aad::empty(), &mut text).ok()?;
+        Some(hex::encode([&nonce[..], &text].concat()))
+    }
+
+    fn open(&self, sealed: &str) -> Option<(StatusCode, Vec<u8>)> {
+        let mut bytes = hex::decode(sealed).ok()?;
+        let (nonce, text) = bytes.split_at_mut_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let text = self.0.as_ref()?.open_in_place(nonce, Aad::empty(), text).ok()?;
+        let (status, body) = text.split_first_chunk::<2>()?;
+        Some((StatusCode::from_u16(u16::from_be_bytes(*status)).ok()?, body.to_vec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal(token: &str, key: &str) -> Seal {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        Seal::new(&HeaderMap::from_iter([(header::AUTHORIZATION, value)]), key)
+    }
+
+    #[test]
+    fn only_the_asker_reads_the_answer_that_is_kept() {
+        let sealed = seal("one", "k-1").close(StatusCode::CREATED, b"picket1.secret").unwrap();
+        assert!(!sealed.contains(&hex::encode("secret")));
+        assert_eq!(seal("one", "k-1").open(&sealed), Some((StatusCode::CREATED, b"picket1.secret".to_vec())));
+        for (token, key) in [("two", "k-1"), ("one", "k-2"), ("", "")] {
+            assert_eq!(seal(token, key).open(&sealed), None);
+        }
+        let turned = if sealed.ends_with('0') { '1' } else { '0' };
+        let (last, own) = (sealed.len() - 1, seal("one", "k-1"));
+        for damaged in [format!("{}{turned}", &sealed[..last]), sealed[..20].to_owned(), String::new(), "x".to_owned()]
+        {
+            assert_eq!(own.open(&damaged), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_nothing_to_escape() {
+        let check = |text: &str, good: bool| {
+            let headers =
+                HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().unwrap(), HeaderValue::from_str(text).unwrap())]);
+            assert_eq!(key(&headers).is_ok(), good, "{text:?}");
+        };
+        check("0190-abc_DEF.1", true);
+        for bad in ["", "a b", "a/b", "a\"", &"a".repeat(65)] {
+            check(bad, false);
+        }
+        assert_eq!(key(&HeaderMap::new()), Ok(None));
+    }
+}
