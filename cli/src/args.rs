@@ -23,7 +23,7 @@ Exit status:
   0  done; for `status`: all hosts are in force and there is no alarm
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
-     `revoke` is not yet in force on every host, something is still held after `validators approve|release`
+     `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
@@ -73,6 +73,25 @@ pub(crate) enum Verb {
         /// How long to wait for the peers, e.g. 500ms; at most 30s
         #[arg(long, default_value = "2s", value_parser = parse_wait)]
         wait: Duration,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Take a host's tunnels and grants and wait until its peers say so; it stays a member and goes on reporting
+    Quarantine {
+        /// Its name or id
+        node: NodeId,
+        /// How long to wait for the peers, e.g. 500ms; at most 30s
+        #[arg(long, default_value = "2s", value_parser = parse_wait)]
+        wait: Duration,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// End a host's quarantine: it gets its tunnels and grants back
+    Readmit {
+        /// Its name or id
+        node: NodeId,
     },
     /// Would this address reach which guarded port on which host, and why
     Explain {
@@ -236,9 +255,15 @@ mod tests {
         let create = |role, ttl, uses| Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses });
         check("token create --role sentry", create(NodeRole::Sentry, 3600, 1));
         check("token create --role prep --ttl 15m --uses 3", create(NodeRole::Prep, 900, 3));
-        let revoke = |wait| Verb::Revoke { node: "sentry-1".parse().unwrap(), wait: Duration::from_millis(wait) };
-        check("revoke sentry-1", revoke(2000));
-        check("revoke sentry-1 --wait 500ms", revoke(500));
+        let (node, two) = (|| "sentry-1".parse().unwrap(), Duration::from_secs(2));
+        let why = || Some("key lost".to_owned());
+        check("revoke sentry-1", Verb::Revoke { node: node(), wait: two, reason: None });
+        let soon = Verb::Revoke { node: node(), wait: two / 4, reason: Some("x".to_owned()) };
+        check("revoke sentry-1 --wait 500ms --reason x", soon);
+        let quarantine = Verb::Quarantine { node: node(), wait: two, reason: why() };
+        let words = ["picket", "quarantine", "sentry-1", "--reason", "key lost"];
+        assert_eq!(Arguments::try_parse_from(words).unwrap().verb, quarantine);
+        check("readmit sentry-1", Verb::Readmit { node: node() });
         let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
         check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });

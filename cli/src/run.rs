@@ -2,12 +2,13 @@
 
 use crate::{
     args::{TokenVerb, Validators, ValidatorsVerb, Verb},
-    show,
+    cut, show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
-    operator::{CreateToken, ExplainQuery, RevokeQuery},
+    client::Lines,
+    operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
@@ -43,11 +44,16 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
             Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
         }
-        Verb::Revoke { node, wait } => {
-            let query = RevokeQuery { wait_ms: u64::try_from(wait.as_millis()).ok() };
-            let view = client.revoke(node.as_str(), &query).await?;
-            let code = if view.missing.is_empty() { 0 } else { ATTENTION };
-            outcome(&view, json, code, show::revoke::page)
+        Verb::Revoke { node, wait, reason } => {
+            let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?), reason: reason.clone() };
+            cut_off(client.revoke_in_steps(node.as_str(), &query).await?, json).await
+        }
+        Verb::Quarantine { node, wait, reason } => {
+            let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?), reason: reason.clone() };
+            cut_off(client.quarantine(node.as_str(), &query).await?, json).await
+        }
+        Verb::Readmit { node } => {
+            outcome(&client.readmit(node.as_str()).await?, json, 0, |node| show::revoke::readmitted(node))
         }
         Verb::Explain { target, generation } => {
             let (address, port) = (target.address, target.port.map(Into::into));
@@ -57,6 +63,17 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
         }
         Verb::Events => outcome(&client.events().await?, json, 0, |view| show::events::page(view)),
     }
+}
+
+async fn cut_off(steps: Lines<CutStep>, json: bool) -> anyhow::Result<Outcome> {
+    let view = cut::follow(steps, |line| {
+        if !json {
+            cut::tell(line)
+        }
+    })
+    .await?;
+    let code = if view.missing.is_empty() { 0 } else { ATTENTION };
+    outcome(&view, json, code, show::revoke::page)
 }
 
 async fn validators(

@@ -3,6 +3,7 @@
 
 use crate::{
     config::Chain,
+    knocks::Knocks,
     metrics::Counts,
     reports::Reports,
     store::Store,
@@ -49,6 +50,8 @@ pub(crate) struct Controller {
     pub(crate) names: Desk,
     /// Who wants the list judged anew.
     pub(crate) anew: Anew,
+    /// Revoked hosts that came back.
+    pub(crate) knocks: Knocks,
     /// What is counted.
     pub(crate) counts: Counts,
     /// One plan at a time: who comes second finds what it wanted already planned.

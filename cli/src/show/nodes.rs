@@ -62,11 +62,15 @@ fn chain(view: &NodeView) -> String {
 
 /// How the host stands, and the chain beside it where that is not well.
 fn state(view: &NodeView, now: Timestamp) -> String {
-    if let NodeState::Revoked { at } = view.node.state {
-        return format!("revoked {}", ago(Some(at), now));
-    }
+    let quarantine = match view.node.state {
+        NodeState::Revoked { at } => return format!("revoked {}", ago(Some(at), now)),
+        NodeState::Quarantined { since } => format!("quarantined {}: ", ago(Some(since), now)),
+        NodeState::Active => String::new(),
+    };
     let chain = view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|chain| !chain.is_good());
-    chain.into_iter().fold(standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
+    chain
+        .into_iter()
+        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
 }
 
 /// Whether the host is in force; where it is not, everything that is known about why.
@@ -164,6 +168,8 @@ mod tests {
         (revoked.in_force, revoked.connected, revoked.wanted) = (false, false, None);
         let mut odd = host("sentry-5", 6);
         odd.in_force = false;
+        let mut aside = host("sentry-6", 2);
+        aside.node.state = NodeState::Quarantined { since: at(-120) };
         let beside = |number: u8, chain: ChainHealth| {
             let mut host = host(&format!("prep-{number}"), number);
             host.report.as_mut().unwrap().chain = Some(chain);
@@ -173,7 +179,8 @@ mod tests {
         let full = ChainHealth { state: "stopped".into(), height: Some(9), error: Some("no space\u{1b}[31m".into()) };
         let down = beside(8, ChainHealth::unknown("goloop at /cli.sock cannot be reached: no such file".into()));
         let chains = [well, beside(9, full), down];
-        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd].into_iter().chain(chains);
+        let nodes =
+            [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd, aside].into_iter().chain(chains);
         let nodes: Vec<NodeView> = nodes.collect();
         insta::assert_snapshot!(page(&nodes, at(0)), @r#"
         NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      STATE
@@ -183,6 +190,7 @@ mod tests {
         sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      not in force: enrolled 66 min ago, has not reported yet
         sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    revoked 10 min ago
         sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  not in force: what it reads back is not what is wanted
+        sentry-6  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  quarantined 2 min ago: in force
         prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  in force
         prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
         prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file

@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod nodes;
 pub(crate) mod operators;
 mod orders;
 mod past;

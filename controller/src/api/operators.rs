@@ -3,24 +3,24 @@
 use super::{
     ApiProblem,
     auth::{Admin, Viewer},
-    orders, past,
+    nodes as hosts, orders, past,
     problem::{Asked, Body},
     views, with_fallbacks,
 };
 use crate::{
     controller::Controller,
-    now, revoke,
+    now,
     start::hex,
     store::{Actor, Token},
 };
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     routing::{get, post},
 };
 use picket_api::{
     ProblemKind,
-    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operator::{CreateToken, EventView, ExplainQuery, NodeView, StatusView, TokenCreated},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
 use picket_model::{Explanation, IdError};
@@ -32,8 +32,6 @@ use std::{error::Error, sync::Arc, time::Duration};
 const EVENTS: usize = 200;
 /// Longest life of a join token: whoever finds it later shall not get in.
 const LONGEST_TOKEN: Duration = Duration::from_hours(365 * 24);
-/// How long a revoke waits for its hosts, unless told otherwise, and at most.
-const REVOKE_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 
 /// The operators' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
@@ -49,7 +47,9 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/explain", get(explain))
         .route("/v1/tokens", post(create_token))
-        .route("/v1/nodes/{node}/revoke", post(cut));
+        .route("/v1/nodes/{node}/revoke", post(hosts::revoke))
+        .route("/v1/nodes/{node}/quarantine", post(hosts::quarantine))
+        .route("/v1/nodes/{node}/readmit", post(hosts::release));
     with_fallbacks(routes).with_state(controller)
 }
 
@@ -129,14 +129,4 @@ async fn create_token(
         uses: row.uses,
         expires_at: row.expires_at,
     }))
-}
-
-async fn cut(
-    State(controller): Shared,
-    Admin(operator): Admin,
-    Path(node): Path<String>,
-    Asked(query): Asked<RevokeQuery>,
-) -> Answer<RevokeReceipt> {
-    let wait = query.wait_ms.map_or(REVOKE_WAIT.0, Duration::from_millis).min(REVOKE_WAIT.1);
-    Ok(Json(revoke::revoke(&controller, &Actor::Operator(operator.id), &node, wait).await?))
 }

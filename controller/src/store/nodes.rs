@@ -131,6 +131,21 @@ impl Transaction {
             .map_err(sql("revoke a host"))?;
         Ok(done.rows_affected() == 1)
     }
+
+    /// Puts a member into quarantine from this moment on, or takes it out; false where it is revoked or was so before.
+    pub async fn quarantine_node(&mut self, id: &NodeId, since: Option<Timestamp>) -> Result<bool, StoreError> {
+        let done = query(
+            "UPDATE nodes SET quarantined_at = $1
+             WHERE mesh = $2 AND id = $3 AND revoked_at IS NULL AND (quarantined_at IS NULL) <> ($1 IS NULL)",
+        )
+        .bind(since.map(Timestamp::as_millis))
+        .bind(self.mesh.as_str())
+        .bind(id.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("quarantine a host"))?;
+        Ok(done.rows_affected() == 1)
+    }
 }
 
 fn node(row: &SqliteRow) -> Result<Node, StoreError> {
@@ -142,7 +157,11 @@ fn node(row: &SqliteRow) -> Result<Node, StoreError> {
 }
 
 fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
-    let revoked_at = time_or_none(row, "revoked_at")?;
+    let state = match (time_or_none(row, "revoked_at")?, time_or_none(row, "quarantined_at")?) {
+        (Some(at), _) => NodeState::Revoked { at },
+        (None, Some(since)) => NodeState::Quarantined { since },
+        (None, None) => NodeState::Active,
+    };
     Ok(Node {
         id,
         name: text(row, "name")?,
@@ -153,6 +172,6 @@ fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
         endpoint: text_or_none(row, "endpoint")?,
         machine_id: plain_or_none(row, "machine_id")?,
         enrolled_at: time(row, "enrolled_at")?,
-        state: revoked_at.map_or(NodeState::Active, |at| NodeState::Revoked { at }),
+        state,
     })
 }

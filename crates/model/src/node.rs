@@ -46,6 +46,11 @@ impl FromStr for NodeRole {
 pub enum NodeState {
     /// A member.
     Active,
+    /// A member without tunnels and grants, which still hears from the controller and reports.
+    Quarantined {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Cut from the mesh for good.
     Revoked {
         /// When.
@@ -100,13 +105,18 @@ pub struct Node {
     pub machine_id: Option<String>,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
-    /// Member or revoked.
+    /// Member, quarantined or revoked.
     pub state: NodeState,
 }
 
 impl Node {
-    /// Whether it is a member of the mesh.
+    /// Whether it is a member of the mesh, quarantined or not.
     pub fn is_active(&self) -> bool {
+        !matches!(self.state, NodeState::Revoked { .. })
+    }
+
+    /// Whether other hosts may have tunnels and grants for it.
+    pub fn is_meshed(&self) -> bool {
         self.state == NodeState::Active
     }
 }

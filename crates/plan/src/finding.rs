@@ -47,11 +47,13 @@ pub enum FindingKind {
     PlanAdvice,
     /// A host is not in force.
     HostLagging,
+    /// A revoked host came back.
+    RevokedReturned,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -67,6 +69,7 @@ impl FindingKind {
         Self::PlanRefused,
         Self::PlanAdvice,
         Self::HostLagging,
+        Self::RevokedReturned,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -87,6 +90,7 @@ impl FindingKind {
             Self::PlanRefused => "plan-refused",
             Self::PlanAdvice => "plan-advice",
             Self::HostLagging => "host-lagging",
+            Self::RevokedReturned => "revoked-returned",
         }
     }
 }

@@ -71,7 +71,9 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let active = || input.nodes.values().filter(|node| node.is_active());
     let mut nodes = BTreeMap::new();
     for node in active() {
-        let others: Vec<&Node> = active().filter(|other| other.role != node.role).collect();
+        // A quarantined host has no tunnel to anybody, nor anybody to it.
+        let meshed = |other: &&Node| other.role != node.role && other.is_meshed() && node.is_meshed();
+        let others: Vec<&Node> = active().filter(meshed).collect();
         let config = NodeConfig {
             mesh: input.mesh.clone(),
             node: node.id.clone(),

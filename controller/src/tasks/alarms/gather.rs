@@ -43,7 +43,9 @@ pub(crate) fn in_force<'a>(
     findings.extend(sources.iter().filter_map(failing));
     findings.extend(merged.into_iter().flat_map(|row| row.findings.iter().cloned()));
     findings.extend(controller.findings().iter().cloned());
-    let mut members: Vec<&Node> = nodes.filter(|node| node.is_active()).collect();
+    let nodes: Vec<&Node> = nodes.collect();
+    findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
+    let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.is_active()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;

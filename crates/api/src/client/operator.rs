@@ -1,15 +1,18 @@
 //! An operator's calls, with a bearer token over TLS pinned to the mesh CA.
 
-use super::{ApiError, build, join, json, unreachable};
+use super::{ApiError, build, join, json, lines::Lines, unreachable};
 use crate::{
-    operator::{CreateToken, EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operator::{
+        CreateToken, CutStep, EventView, ExplainQuery, LINES, NodeView, RevokeQuery, RevokeReceipt, StatusView,
+        TokenCreated,
+    },
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
         ValidatorsView,
     },
 };
-use picket_model::Explanation;
-use reqwest::{Method, RequestBuilder, Url};
+use picket_model::{Explanation, Node};
+use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, time::Duration};
 
@@ -95,6 +98,27 @@ impl OperatorClient {
     pub async fn revoke(&self, node: &str, query: &RevokeQuery) -> Result<RevokeReceipt, ApiError> {
         let (url, call) = self.call(Method::POST, &format!("/v1/nodes/{node}/revoke"))?;
         json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    /// As [`revoke`](Self::revoke), and hears of each host as it confirms.
+    pub async fn revoke_in_steps(&self, node: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        self.in_steps(&format!("/v1/nodes/{node}/revoke"), query).await
+    }
+
+    /// Takes tunnels and grants from a host, which stays a member and goes on reporting; hears of each host as it confirms.
+    pub async fn quarantine(&self, node: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        self.in_steps(&format!("/v1/nodes/{node}/quarantine"), query).await
+    }
+
+    /// Ends a host's quarantine.
+    pub async fn readmit(&self, node: &str) -> Result<Node, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/readmit"), &()).await
+    }
+
+    async fn in_steps(&self, path: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        let (url, call) = self.call(Method::POST, path)?;
+        let response = call.query(query).header(ACCEPT, LINES).send().await.map_err(unreachable(&url))?;
+        Lines::of(response).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {
