@@ -18,7 +18,7 @@ pub(crate) async fn follow(mut steps: Lines<CutStep>, mut tell: impl FnMut(&str)
                 confirmed += 1;
                 tell(&show::revoke::progress(confirmed, of, &host));
             }
-            CutStep::Done { receipt } => return Ok(receipt),
+            CutStep::Done { receipt } => return Ok(*receipt),
         }
     }
     bail!("the controller ended its answer before the receipt: repeat the command, which asks again")

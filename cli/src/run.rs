@@ -52,9 +52,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?), reason: reason.clone() };
             cut_off(client.quarantine(node.as_str(), &query).await?, json).await
         }
-        Verb::Readmit { node } => {
-            outcome(&client.readmit(node.as_str()).await?, json, 0, |node| show::revoke::readmitted(node))
-        }
+        Verb::Readmit { node } => outcome(&client.readmit(node.as_str()).await?, json, 0, show::revoke::readmitted),
         Verb::Explain { target, generation } => {
             let (address, port) = (target.address, target.port.map(Into::into));
             let query = ExplainQuery { address, port, generation: *generation };
@@ -68,7 +66,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
 async fn cut_off(steps: Lines<CutStep>, json: bool) -> anyhow::Result<Outcome> {
     let view = cut::follow(steps, |line| {
         if !json {
-            cut::tell(line)
+            cut::tell(line);
         }
     })
     .await?;

@@ -238,7 +238,7 @@ async fn revoke(
     let steps = [
         CutStep::Planned { hosts: names.collect() },
         CutStep::Confirmed { host },
-        CutStep::Done { receipt: RevokeReceipt { node, generation: Generation(8), in_force, missing } },
+        CutStep::Done { receipt: Box::new(RevokeReceipt { node, generation: Generation(8), in_force, missing }) },
     ];
     let mut lines = String::new();
     steps.iter().for_each(|step| lines.push_str(&(serde_json::to_string(step).unwrap() + "\n")));

@@ -200,7 +200,7 @@ impl Following {
 
     fn end(&mut self) {
         self.is_over = true;
-        self.steps.push_back(CutStep::Done { receipt: self.so_far() });
+        self.steps.push_back(CutStep::Done { receipt: Box::new(self.so_far()) });
     }
 
     fn so_far(&self) -> RevokeReceipt {

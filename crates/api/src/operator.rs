@@ -132,7 +132,7 @@ pub enum CutStep {
     /// All have, or the wait is over: the last line.
     Done {
         /// How far the cut is in force.
-        receipt: RevokeReceipt,
+        receipt: Box<RevokeReceipt>,
     },
 }
 

@@ -26,6 +26,7 @@
 //! ```
 
 mod address;
+pub mod bench;
 mod command;
 pub mod demo;
 mod dns;
