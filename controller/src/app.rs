@@ -2,7 +2,7 @@
 
 use crate::{
     Config, api,
-    config::{Chain, Listen},
+    config::{Chain, Keys, Listen},
     controller::Controller,
     knocks::Knocks,
     metrics::Counts,
@@ -81,7 +81,7 @@ impl App {
         let operators_tls = server_config(served.clone(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
-        let controller = Arc::new(restored(store, ca, overlay, config.chain, counts).await?);
+        let controller = Arc::new(restored(store, ca, overlay, (config.chain, config.keys), counts).await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -141,7 +141,7 @@ async fn restored(
     store: Store,
     ca: Ca,
     overlay: OverlayPrefixes,
-    chain: Chain,
+    (chain, keys): (Chain, Keys),
     counts: Counts,
 ) -> Result<Controller, StoreError> {
     let mut tx = store.read().await?;
@@ -155,6 +155,7 @@ async fn restored(
         mesh: ca.mesh().clone(),
         overlay,
         chain,
+        keys,
         store,
         ca,
         wanted,

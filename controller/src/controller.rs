@@ -2,7 +2,7 @@
 //! their own beyond reading them.
 
 use crate::{
-    config::Chain,
+    config::{Chain, Keys},
     knocks::Knocks,
     metrics::Counts,
     reports::Reports,
@@ -32,6 +32,8 @@ pub(crate) struct Controller {
     pub(crate) overlay: OverlayPrefixes,
     /// The validator list.
     pub(crate) chain: Chain,
+    /// How long preshared keys and certificates last.
+    pub(crate) keys: Keys,
     /// What survives a restart.
     pub(crate) store: Store,
     /// Who is who.
@@ -86,6 +88,11 @@ impl Controller {
         }
         refusals.1 = refusals.1.saturating_add(1);
         refusals.1 <= REFUSALS_LOGGED_A_MINUTE
+    }
+
+    /// The epoch of preshared keys at this moment.
+    pub(crate) fn epoch(&self, now: Timestamp) -> u64 {
+        u64::try_from(now.as_millis() / 1000).unwrap_or_default() / self.keys.preshared_seconds
     }
 
     /// Whether the controller can do its work.

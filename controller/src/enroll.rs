@@ -12,14 +12,8 @@ use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind, Proof};
 use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp, TokenId};
 use picket_pki::{CaError, JoinToken, SignedCertificate};
 use picket_plan::overlay;
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
-/// Life of a host's certificate; hosts renew it from its half on. The tunnel does not end with it, and what cuts a host is
-/// the revoke, which every request asks for.
-pub(crate) const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(8);
 /// Longest machine id taken, in characters; systemd's has 32.
 const LONGEST_MACHINE_ID: usize = 128;
 
@@ -118,6 +112,7 @@ async fn admit(
         name: request.name.clone(),
         role: request.role,
         wireguard_key: request.wireguard_key,
+        identity_key: request.identity_key,
         tls_key_sha256: certificate.key_sha256.clone(),
         overlay,
         endpoint: seen(request.endpoint, from),
@@ -168,7 +163,7 @@ fn sign(
     node: &NodeId,
     now: Timestamp,
 ) -> Result<SignedCertificate, Refused> {
-    controller.ca.sign_node(&request.csr_pem, node, now, CERTIFICATE_LIFETIME).map_err(|error| match error {
+    controller.ca.sign_node(&request.csr_pem, node, now, controller.keys.certificate()).map_err(|error| match error {
         CaError::Request(error) => no(ProblemKind::BadRequest, error.to_string()),
         error => Refused::Ours(ApiProblem::internal("sign a host's certificate", &error)),
     })
@@ -181,6 +176,7 @@ fn is_repeated(holder: &Enrolled, request: &EnrollRequest, token: &Token, tls_ke
     holder.token == token.id
         && node.is_active()
         && node.wireguard_key == request.wireguard_key
+        && node.identity_key == request.identity_key
         && node.tls_key_sha256 == tls_key_sha256
         && node.machine_id == request.machine_id
 }

@@ -97,6 +97,7 @@ mod tests {
             tls_key_sha256: String::new(),
             overlay: OverlayAddresses { v4: [192, 0, 2, 1].into(), v6: [0; 16].into() },
             endpoint: None,
+            identity_key: None,
             machine_id: None,
             enrolled_at: at(0),
             state,

@@ -1,6 +1,6 @@
 //! A new certificate for a host that is a member, on proof that it holds the key it enrolled with.
 
-use crate::{api::ApiProblem, controller::Controller, enroll::CERTIFICATE_LIFETIME};
+use crate::{api::ApiProblem, controller::Controller};
 use picket_api::{
     ProblemKind,
     node::{RenewRequest, RenewResponse},
@@ -32,7 +32,7 @@ pub(crate) async fn renew(
     if !node.is_active() {
         return Ok(Renewed::Revoked(Box::new(node)));
     }
-    let signed = controller.ca.sign_node(&request.csr_pem, &node.id, now, CERTIFICATE_LIFETIME);
+    let signed = controller.ca.sign_node(&request.csr_pem, &node.id, now, controller.keys.certificate());
     let certificate = signed.map_err(|error| ApiProblem::internal("sign a host's certificate", &error))?;
     tracing::info!(node = %node.name, serial = certificate.serial, until = %certificate.not_after, "certificate renewed");
     let (certificate_pem, not_after) = (certificate.pem, certificate.not_after);

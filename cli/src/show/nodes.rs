@@ -128,6 +128,7 @@ mod tests {
                 tls_key_sha256: String::new(),
                 overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
                 endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
+                identity_key: None,
                 machine_id: None,
                 enrolled_at: at(-4000),
                 state: NodeState::Active,

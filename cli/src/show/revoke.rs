@@ -58,6 +58,7 @@ mod tests {
                 tls_key_sha256: String::new(),
                 overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
                 endpoint: None,
+                identity_key: None,
                 machine_id: None,
                 enrolled_at: Timestamp::from_millis(0),
                 state: NodeState::Revoked { at: Timestamp::from_millis(1) },

@@ -86,8 +86,8 @@ impl Transaction {
     pub async fn insert_node(&mut self, node: &Node, token: &TokenId) -> Result<(), StoreError> {
         query(
             "INSERT INTO nodes (mesh, id, name, role, wireguard_key, tls_key_sha256, overlay_v4, overlay_v6, endpoint,
-                machine_id, token, enrolled_at, revoked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL)",
+                machine_id, token, enrolled_at, identity_key, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL)",
         )
         .bind(self.mesh.as_str())
         .bind(node.id.as_str())
@@ -101,6 +101,7 @@ impl Transaction {
         .bind(node.machine_id.as_deref())
         .bind(token.as_str())
         .bind(node.enrolled_at.as_millis())
+        .bind(node.identity_key.map(|key| key.to_string()))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a host"))?;
@@ -167,6 +168,7 @@ fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
         name: text(row, "name")?,
         role: text(row, "role")?,
         wireguard_key: text(row, "wireguard_key")?,
+        identity_key: text_or_none(row, "identity_key")?,
         tls_key_sha256: plain(row, "tls_key_sha256")?,
         overlay: OverlayAddresses { v4: text(row, "overlay_v4")?, v6: text(row, "overlay_v6")? },
         endpoint: text_or_none(row, "endpoint")?,

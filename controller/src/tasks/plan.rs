@@ -2,11 +2,12 @@
 
 use crate::{
     controller::Controller,
+    lag::lag,
     now,
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Finding, Plan, PlanInput, Severity, changes, lint, plan};
+use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -35,6 +36,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
         let nodes = tx.nodes().await?;
         drop(tx);
+        let at = now();
+        let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
         let input = PlanInput {
             mesh: &controller.mesh,
             policy: &policy,
@@ -43,7 +46,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             validators_version,
             nodes: &nodes,
             parent: parent.as_ref().map(|target| &target.plan),
-            now: now(),
+            now: at,
+            epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
         };
         let next = plan(&input);
         let findings = lint(&next, &input);

@@ -10,6 +10,7 @@ pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod lockdown;
+pub mod pairing;
 pub mod reconcile;
 pub mod renewal;
 pub mod report;

@@ -1,6 +1,6 @@
 //! Enrolled hosts and the overlay addresses they hold.
 
-use crate::{NodeId, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{IdentityKey, NodeId, NodeName, Timestamp, WireGuardPublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -95,6 +95,9 @@ pub struct Node {
     pub role: NodeRole,
     /// The key of its tunnels; made on the host.
     pub wireguard_key: WireGuardPublicKey,
+    /// The key from which the secrets of its tunnels are derived; made on the host, `None` for those from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_key: Option<IdentityKey>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) in its certificate, lower-case hexadecimal.
     pub tls_key_sha256: String,
     /// Its addresses inside the mesh.

@@ -7,6 +7,7 @@ mod finding;
 mod lint;
 mod merge;
 pub mod overlay;
+mod pairing;
 mod planner;
 
 pub use changes::changes;
@@ -16,6 +17,7 @@ pub use lint::lint;
 pub use merge::{
     Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, next_lookup,
 };
+pub use pairing::Epochs;
 pub use planner::{Basis, Plan, PlanInput, plan};
 
 #[cfg(test)]

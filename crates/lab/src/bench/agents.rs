@@ -133,7 +133,7 @@ impl Crowd {
         &self,
         work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let work = self.runtime.spawn(tokio::time::timeout(PATIENCE * 3, work));
+        let work = self.runtime.spawn(async move { tokio::time::timeout(PATIENCE * 3, work).await });
         self.runtime.block_on(work)?.context("the controller took too long")?
     }
 }
@@ -145,6 +145,7 @@ async fn enrol(ca: Fingerprint, token: &str, role: NodeRole, name: &str) -> anyh
         role,
         name: name.parse()?,
         wireguard_key: WireGuardPublicKey::new(random()?)?,
+        identity_key: None,
         csr_pem: tls.csr_pem()?,
         endpoint: (role == NodeRole::Sentry).then_some(SocketAddr::from(([203, 0, 113, 20], 51820))),
         machine_id: None,

@@ -100,10 +100,7 @@ fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// One median as a multiple of another.
+/// One median as a multiple of another, which counts as one millisecond where it is below what can be measured.
 fn ratio(ours: &Figures, theirs: &Figures) -> Value {
-    match theirs.median() {
-        0.0 => Value::Null,
-        median => json!(figures::rounded(ours.median() / median)),
-    }
+    json!(figures::rounded(ours.median() / theirs.median().max(1.0)))
 }
