@@ -2,7 +2,7 @@
 
 use crate::time::parse_duration;
 use clap::{Args, Parser, Subcommand};
-use picket_model::{Generation, NodeId, NodeRole, PrepId};
+use picket_model::{Generation, NodeId, NodeName, NodeRole, PrepId};
 use picket_pki::Fingerprint;
 use reqwest::Url;
 use std::{
@@ -66,6 +66,9 @@ pub(crate) enum Verb {
     /// Join tokens
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Keys for machines that run no agent
+    #[command(subcommand)]
+    Keys(KeysVerb),
     /// Cut a host from the mesh for good and wait until its peers say so
     Revoke {
         /// Its name or id
@@ -170,6 +173,22 @@ pub(crate) enum TokenVerb {
     },
 }
 
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Make a key here, enter its public half, and print a wg-quick configuration: the private key is in it and nowhere else
+    Issue {
+        /// What the machine is called
+        #[arg(long)]
+        name: NodeName,
+        /// Its part: sentry or prep
+        #[arg(long)]
+        role: NodeRole,
+        /// Where it is dialled, IP:PORT; needed for a sentry
+        #[arg(long, value_name = "IP:PORT")]
+        endpoint: Option<SocketAddr>,
+    },
+}
+
 /// Whom `explain` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -268,6 +287,8 @@ mod tests {
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
         check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
         check("--json events", Verb::Events);
+        let issue = KeysVerb::Issue { name: "laptop".parse().unwrap(), role: NodeRole::Prep, endpoint: None };
+        check("keys issue --name laptop --role prep", Verb::Keys(issue));
     }
 
     #[test]

@@ -1,17 +1,19 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
-    args::{TokenVerb, Validators, ValidatorsVerb, Verb},
+    args::{KeysVerb, TokenVerb, Validators, ValidatorsVerb, Verb},
     cut, show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
     client::Lines,
+    keys::IssueKey,
     operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
+use picket_wireguard::PrivateKey;
 use serde::Serialize;
 
 /// Exit status of a verb that was carried out and found something that wants attention.
@@ -43,6 +45,17 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let view = client.create_token(&request).await?;
             let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
             Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
+        }
+        Verb::Keys(KeysVerb::Issue { name, role, endpoint }) => {
+            let private = PrivateKey::from_random(picket_pki::random().context("make a key")?);
+            let (name, role, endpoint) = (name.clone(), *role, *endpoint);
+            let request = IssueKey { name, role, wireguard_key: private.public(), endpoint };
+            let view = client.issue_key(&request).await?;
+            let text = show::keys::wg_quick(&view, &private);
+            let stderr = show::keys::explanation(&view);
+            // As JSON too the private key is only in the configuration, which is shown once.
+            let stdout = if json { show::keys::json(&view, &text)? } else { text.to_string() };
+            Ok(Outcome { stdout, stderr, code: 0 })
         }
         Verb::Revoke { node, wait, reason } => {
             let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?), reason: reason.clone() };

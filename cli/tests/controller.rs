@@ -229,6 +229,7 @@ async fn revoke(
         overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
         endpoint: None,
         identity_key: None,
+        issued: false,
         machine_id: None,
         enrolled_at: Timestamp::from_millis(0),
         state: NodeState::Revoked { at: Timestamp::from_millis(1) },

@@ -116,6 +116,7 @@ async fn admit(
         tls_key_sha256: certificate.key_sha256.clone(),
         overlay,
         endpoint: seen(request.endpoint, from),
+        issued: false,
         machine_id: request.machine_id.clone(),
         enrolled_at: now,
         state: NodeState::Active,
@@ -139,9 +140,20 @@ async fn proven(tx: &mut Transaction, token: &JoinToken) -> Result<Token, Refuse
 
 /// What can be wrong with a request whatever other hosts there are.
 fn check(request: &EnrollRequest, guarded: &Ports) -> Result<(), Refused> {
-    if let Some(port) = request.endpoint.map(|endpoint| endpoint.port()) {
+    check_endpoint(request.endpoint, guarded).map_err(Refused::Host)?;
+    if request.machine_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > LONGEST_MACHINE_ID) {
+        return Err(no(ProblemKind::BadRequest, format!("the machine id is not 1 to {LONGEST_MACHINE_ID} characters")));
+    }
+    Ok(())
+}
+
+/// A tunnel must listen on a port, and on none that the firewall would close.
+pub(crate) fn check_endpoint(endpoint: Option<SocketAddr>, guarded: &Ports) -> Result<(), Problem> {
+    let no = |kind, detail: String| Problem::new(kind, detail);
+    if let Some(port) = endpoint.map(|endpoint| endpoint.port()) {
         if port == 0 {
-            return Err(no(ProblemKind::BadRequest, "the endpoint has port 0: name the port the tunnel listens on"));
+            let detail = "the endpoint has port 0: name the port the tunnel listens on".to_owned();
+            return Err(no(ProblemKind::BadRequest, detail));
         }
         if guarded.p2p.iter().chain(&guarded.rpc).any(|guarded| guarded.get() == port) {
             let detail = format!(
@@ -150,9 +162,6 @@ fn check(request: &EnrollRequest, guarded: &Ports) -> Result<(), Refused> {
             );
             return Err(no(ProblemKind::BadRequest, detail));
         }
-    }
-    if request.machine_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > LONGEST_MACHINE_ID) {
-        return Err(no(ProblemKind::BadRequest, format!("the machine id is not 1 to {LONGEST_MACHINE_ID} characters")));
     }
     Ok(())
 }

@@ -98,6 +98,7 @@ mod tests {
             overlay: OverlayAddresses { v4: [192, 0, 2, 1].into(), v6: [0; 16].into() },
             endpoint: None,
             identity_key: None,
+            issued: false,
             machine_id: None,
             enrolled_at: at(0),
             state,

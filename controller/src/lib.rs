@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod controller;
 mod enroll;
+mod issue;
 mod knocks;
 mod lag;
 mod metrics;

@@ -60,7 +60,7 @@ pub(crate) async fn cut(
     let node = nodes.get(&id).cloned().ok_or_else(|| not_found(id_or_name))?;
     // A host that was in no plan had no peers.
     let cut = cut.unwrap_or(Cut { generation: target, hosts: Vec::new() });
-    let hosts = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.is_active()).cloned();
+    let hosts = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.reports()).cloned();
     Ok(Following::new(controller.clone(), node, cut.generation, hosts.collect(), started, wait))
 }
 

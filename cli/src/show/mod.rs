@@ -3,6 +3,7 @@
 pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod keys;
 pub(crate) mod nodes;
 pub(crate) mod orders;
 pub(crate) mod revoke;

@@ -75,6 +75,9 @@ fn state(view: &NodeView, now: Timestamp) -> String {
 
 /// Whether the host is in force; where it is not, everything that is known about why.
 fn standing(view: &NodeView, now: Timestamp) -> String {
+    if view.node.issued {
+        return "issued key, no agent".to_owned();
+    }
     if view.in_force {
         return "in force".to_owned();
     }
@@ -129,6 +132,7 @@ mod tests {
                 overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
                 endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
                 identity_key: None,
+                issued: false,
                 machine_id: None,
                 enrolled_at: at(-4000),
                 state: NodeState::Active,
@@ -169,6 +173,9 @@ mod tests {
         (revoked.in_force, revoked.connected, revoked.wanted) = (false, false, None);
         let mut odd = host("sentry-5", 6);
         odd.in_force = false;
+        let mut laptop = host("prep-x", 2);
+        (laptop.node.issued, laptop.in_force, laptop.connected) = (true, false, false);
+        (laptop.report, laptop.reported_at, laptop.wanted) = (None, None, Some(Generation(7)));
         let mut aside = host("sentry-6", 2);
         aside.node.state = NodeState::Quarantined { since: at(-120) };
         let beside = |number: u8, chain: ChainHealth| {
@@ -180,8 +187,9 @@ mod tests {
         let full = ChainHealth { state: "stopped".into(), height: Some(9), error: Some("no space\u{1b}[31m".into()) };
         let down = beside(8, ChainHealth::unknown("goloop at /cli.sock cannot be reached: no such file".into()));
         let chains = [well, beside(9, full), down];
-        let nodes =
-            [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd, aside].into_iter().chain(chains);
+        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd, aside, laptop]
+            .into_iter()
+            .chain(chains);
         let nodes: Vec<NodeView> = nodes.collect();
         insta::assert_snapshot!(page(&nodes, at(0)), @r#"
         NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      STATE
@@ -192,6 +200,7 @@ mod tests {
         sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    revoked 10 min ago
         sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  not in force: what it reads back is not what is wanted
         sentry-6  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  quarantined 2 min ago: in force
+        prep-x    prep    10.77.0.2  dials only         -        -         never      issued key, no agent
         prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  in force
         prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
         prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file

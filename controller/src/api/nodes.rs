@@ -1,12 +1,13 @@
-//! What operators do to one host: revoke it, put it into quarantine, readmit it.
+//! What operators do to one host: revoke it, put it into quarantine, readmit it; and enter one that has no agent.
 
 use super::{
     ApiProblem,
     auth::Admin,
     operators::{Answer, Shared},
-    problem::Asked,
+    problem::{Asked, Body as JsonBody},
 };
 use crate::{
+    issue::issue,
     revoke::{Following, Kind, cut, readmit},
     store::{Actor, Operator},
 };
@@ -20,6 +21,7 @@ use axum::{
 use futures_util::stream;
 use picket_api::{
     ProblemKind,
+    keys::{IssueKey, KeyIssued},
     operator::{CutStep, LINES, RevokeQuery},
 };
 use picket_model::Node;
@@ -48,6 +50,14 @@ pub(super) async fn quarantine(
     query: Asked<RevokeQuery>,
 ) -> Result<Response, ApiProblem> {
     cut_off(controller, operator, path, &headers, query, Kind::Quarantine).await
+}
+
+pub(super) async fn issue_key(
+    State(controller): Shared,
+    Admin(operator): Admin,
+    JsonBody(request): JsonBody<IssueKey>,
+) -> Answer<KeyIssued> {
+    Ok(Json(issue(&controller, &Actor::Operator(operator.id.clone()), &operator.id, request).await?))
 }
 
 pub(super) async fn release(

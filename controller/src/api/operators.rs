@@ -47,6 +47,7 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/explain", get(explain))
         .route("/v1/tokens", post(create_token))
+        .route("/v1/keys", post(hosts::issue_key))
         .route("/v1/nodes/{node}/revoke", post(hosts::revoke))
         .route("/v1/nodes/{node}/quarantine", post(hosts::quarantine))
         .route("/v1/nodes/{node}/readmit", post(hosts::release));

@@ -3,7 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{plain, plain_or_none, text, text_or_none, time, time_or_none},
+    row::{number, plain, plain_or_none, text, text_or_none, time, time_or_none},
 };
 use picket_model::{Node, NodeId, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
 use sqlx::{query, sqlite::SqliteRow};
@@ -86,8 +86,8 @@ impl Transaction {
     pub async fn insert_node(&mut self, node: &Node, token: &TokenId) -> Result<(), StoreError> {
         query(
             "INSERT INTO nodes (mesh, id, name, role, wireguard_key, tls_key_sha256, overlay_v4, overlay_v6, endpoint,
-                machine_id, token, enrolled_at, identity_key, revoked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, NULL)",
+                machine_id, token, enrolled_at, identity_key, issued, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, NULL)",
         )
         .bind(self.mesh.as_str())
         .bind(node.id.as_str())
@@ -102,6 +102,7 @@ impl Transaction {
         .bind(token.as_str())
         .bind(node.enrolled_at.as_millis())
         .bind(node.identity_key.map(|key| key.to_string()))
+        .bind(i64::from(node.issued))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a host"))?;
@@ -173,6 +174,7 @@ fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
         overlay: OverlayAddresses { v4: text(row, "overlay_v4")?, v6: text(row, "overlay_v6")? },
         endpoint: text_or_none(row, "endpoint")?,
         machine_id: plain_or_none(row, "machine_id")?,
+        issued: number::<u8>(row, "issued")? != 0,
         enrolled_at: time(row, "enrolled_at")?,
         state,
     })

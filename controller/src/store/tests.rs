@@ -35,6 +35,7 @@ fn node(name: &str, role: NodeRole, number: u8) -> Node {
         overlay: OverlayAddresses { v4: [10, 86, 0, number].into(), v6: format!("fd01::{number:x}").parse().unwrap() },
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         identity_key: Some(IdentityKey(WireGuardPublicKey::new([number + 100; 32]).unwrap())),
+        issued: false,
         machine_id: Some("abc".into()),
         enrolled_at: NOW,
         state: NodeState::Active,

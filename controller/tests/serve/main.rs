@@ -9,6 +9,7 @@ mod ends;
 mod enroll;
 mod fixture;
 mod history;
+mod keys;
 mod operators;
 mod orders;
 mod poll;

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod enroll;
+pub mod keys;
 pub mod node;
 pub mod operator;
 pub mod problem;

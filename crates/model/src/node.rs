@@ -106,6 +106,9 @@ pub struct Node {
     pub endpoint: Option<SocketAddr>,
     /// Machine id it enrolled from, to notice cloned images.
     pub machine_id: Option<String>,
+    /// Whether its key was issued to a machine that runs no agent: it never reports, and nobody waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub issued: bool,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
     /// Member, quarantined or revoked.
@@ -116,6 +119,11 @@ impl Node {
     /// Whether it is a member of the mesh, quarantined or not.
     pub fn is_active(&self) -> bool {
         !matches!(self.state, NodeState::Revoked { .. })
+    }
+
+    /// Whether it is a member that reads back what is wanted of it and says so.
+    pub fn reports(&self) -> bool {
+        self.is_active() && !self.issued
     }
 
     /// Whether other hosts may have tunnels and grants for it.

@@ -45,7 +45,7 @@ pub(crate) fn in_force<'a>(
     findings.extend(controller.findings().iter().cloned());
     let nodes: Vec<&Node> = nodes.collect();
     findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
-    let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.is_active()).collect();
+    let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;

@@ -2,6 +2,7 @@
 
 use super::{ApiError, build, join, json, lines::Lines, unreachable};
 use crate::{
+    keys::{IssueKey, KeyIssued},
     operator::{
         CreateToken, CutStep, EventView, ExplainQuery, LINES, NodeView, RevokeQuery, RevokeReceipt, StatusView,
         TokenCreated,
@@ -87,6 +88,11 @@ impl OperatorClient {
     /// Would this address reach which port on which host, and why.
     pub async fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ApiError> {
         self.get("/v1/explain", query).await
+    }
+
+    /// Enters a machine that runs no agent.
+    pub async fn issue_key(&self, request: &IssueKey) -> Result<KeyIssued, ApiError> {
+        self.post("/v1/keys", request).await
     }
 
     /// Makes a join token.

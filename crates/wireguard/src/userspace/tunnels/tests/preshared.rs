@@ -30,16 +30,16 @@ fn another_preshared_key_loses_no_packet_whoever_has_it_first() {
             flows(round, round + 3, &mut dialler, &mut waiter);
             let now = moment((round + 3) * 1_000);
             if dialler_first {
-                reshare(&mut dialler, &waiter, now, byte)
+                reshare(&mut dialler, &waiter, now, byte);
             } else {
-                reshare(&mut waiter, &dialler, now, byte)
+                reshare(&mut waiter, &dialler, now, byte);
             }
             flows(round + 3, round + 30, &mut dialler, &mut waiter);
             let now = moment((round + 30) * 1_000);
             if dialler_first {
-                reshare(&mut waiter, &dialler, now, byte)
+                reshare(&mut waiter, &dialler, now, byte);
             } else {
-                reshare(&mut dialler, &waiter, now, byte)
+                reshare(&mut dialler, &waiter, now, byte);
             }
             flows(round + 30, round + 200, &mut dialler, &mut waiter);
         }
