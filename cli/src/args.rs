@@ -3,7 +3,7 @@
 use crate::time::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use picket_model::{Generation, NamePattern, NodeId, NodeRole, PrepId, TokenId};
+use picket_model::{Generation, NamePattern, NodeId, NodeName, NodeRole, PrepId, TokenId};
 use picket_pki::{Fingerprint, OperatorRole};
 use reqwest::Url;
 use std::{
@@ -24,7 +24,7 @@ Exit status:
   0  done; for `status`: all hosts are in force and there is no alarm
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
-     `revoke` is not yet in force on every host, something is still held after `validators approve|release`
+     `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
@@ -70,6 +70,9 @@ pub(crate) enum Verb {
     /// Join tokens
     #[command(subcommand)]
     Token(TokenVerb),
+    /// Keys for machines that run no agent
+    #[command(subcommand)]
+    Keys(KeysVerb),
     /// Cut a host from the mesh for good and wait until its peers say so
     Revoke {
         /// Its name or id
@@ -77,6 +80,19 @@ pub(crate) enum Verb {
         /// How long to wait for the peers, e.g. 500ms; at most 30s
         #[arg(long, default_value = "2s", value_parser = parse_wait)]
         wait: Duration,
+    },
+    /// Take a host's tunnels and grants and wait until its peers say so; it stays a member and goes on reporting
+    Quarantine {
+        /// Its name or id
+        node: NodeId,
+        /// How long to wait for the peers, e.g. 500ms; at most 30s
+        #[arg(long, default_value = "2s", value_parser = parse_wait)]
+        wait: Duration,
+    },
+    /// End a host's quarantine: it gets its tunnels and grants back
+    Readmit {
+        /// Its name or id
+        node: NodeId,
     },
     /// Identities that clouds and token issuers vouched for, and orders about them
     Identities(Identities),
@@ -259,6 +275,22 @@ pub(crate) enum TokenVerb {
     },
 }
 
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum KeysVerb {
+    /// Make a key here, enter its public half, and print a wg-quick configuration: the private key is in it and nowhere else
+    Issue {
+        /// What the machine is called
+        #[arg(long)]
+        name: NodeName,
+        /// Its part: sentry or prep
+        #[arg(long)]
+        role: NodeRole,
+        /// Where it is dialled, IP:PORT; needed for a sentry
+        #[arg(long, value_name = "IP:PORT")]
+        endpoint: Option<SocketAddr>,
+    },
+}
+
 /// Whom `explain` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -378,9 +410,11 @@ mod tests {
         check("token revoke t-1", Verb::Token(TokenVerb::Revoke { id: "t-1".parse().unwrap() }));
         check("token create --role sentry", create(NodeRole::Sentry, 3600, 1));
         check("token create --role prep --ttl 15m --uses 3", create(NodeRole::Prep, 900, 3));
-        let revoke = |wait| Verb::Revoke { node: "sentry-1".parse().unwrap(), wait: Duration::from_millis(wait) };
-        check("revoke sentry-1", revoke(2000));
-        check("revoke sentry-1 --wait 500ms", revoke(500));
+        let (node, two) = (|| "sentry-1".parse().unwrap(), Duration::from_secs(2));
+        check("revoke sentry-1", Verb::Revoke { node: node(), wait: two });
+        check("revoke sentry-1 --wait 500ms --reason x", Verb::Revoke { node: node(), wait: two / 4 });
+        check("quarantine sentry-1", Verb::Quarantine { node: node(), wait: two });
+        check("readmit sentry-1", Verb::Readmit { node: node() });
         let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
         check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
@@ -398,6 +432,8 @@ mod tests {
         let operator = OperatorVerb::Create { role: OperatorRole::Enroller, expires: ninety, comment: "ci".to_owned() };
         check("operator create --role enroller --expires 90d --comment ci", Verb::Operator(operator));
         check("operator revoke op-1", Verb::Operator(OperatorVerb::Revoke { id: "op-1".parse().unwrap() }));
+        let issue = KeysVerb::Issue { name: "laptop".parse().unwrap(), role: NodeRole::Prep, endpoint: None };
+        check("keys issue --name laptop --role prep", Verb::Keys(issue));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod args;
 mod context;
+mod cut;
 mod run;
 mod show;
 mod table;

@@ -1,18 +1,23 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
-    args::{Events, IdentitiesVerb, Nodes, NodesVerb, OperatorVerb, TokenVerb, Validators, ValidatorsVerb, Verb},
-    show,
+    args::{
+        Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, TokenVerb, Validators, ValidatorsVerb, Verb,
+    },
+    cut, show,
 };
 use anyhow::Context as _;
 use picket_api::{
     ApiError, OperatorClient,
+    client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
-    operator::{CreateToken, ExplainQuery, ListQuery, RevokeQuery},
+    keys::IssueKey,
+    operator::{CreateToken, CutStep, ExplainQuery, ListQuery, RevokeQuery},
     operators::{CreateOperator, EventsQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
+use picket_wireguard::PrivateKey;
 use serde::Serialize;
 
 /// Exit status of a verb that was carried out and found something that wants attention.
@@ -50,12 +55,6 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
         Verb::Validators(arguments) => validators(client, arguments, json, now).await,
         Verb::Token(verb) => token(client, verb, json, now).await,
         Verb::Operator(verb) => operator(client, verb, json, now).await,
-        Verb::Revoke { node, wait } => {
-            let query = RevokeQuery { wait_ms: u64::try_from(wait.as_millis()).ok() };
-            let view = client.revoke(node.as_str(), &query).await?;
-            let code = if view.missing.is_empty() { 0 } else { ATTENTION };
-            outcome(&view, json, code, show::revoke::page)
-        }
         Verb::Identities(identities) => match &identities.verb {
             None => outcome(&client.identities().await?, json, 0, |views| show::identities::page(views)),
             Some(IdentitiesVerb::Forget { id, forbidden }) => {
@@ -67,6 +66,26 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
                 outcome(&client.forbid_identity(&request).await?, json, 0, show::identities::forbidden)
             }
         },
+        Verb::Keys(KeysVerb::Issue { name, role, endpoint }) => {
+            let private = PrivateKey::from_random(picket_pki::random().context("make a key")?);
+            let (name, role, endpoint) = (name.clone(), *role, *endpoint);
+            let request = IssueKey { name, role, wireguard_key: private.public(), endpoint };
+            let view = client.issue_key(&request).await?;
+            let text = show::keys::wg_quick(&view, &private);
+            let stderr = show::keys::explanation(&view);
+            // As JSON too the private key is only in the configuration, which is shown once.
+            let stdout = if json { show::keys::json(&view, &text)? } else { text.to_string() };
+            Ok(Outcome { stdout, stderr, code: 0 })
+        }
+        Verb::Revoke { node, wait } => {
+            let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?) };
+            cut_off(client.revoke_in_steps(node.as_str(), &query).await?, json).await
+        }
+        Verb::Quarantine { node, wait } => {
+            let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?) };
+            cut_off(client.quarantine(node.as_str(), &query).await?, json).await
+        }
+        Verb::Readmit { node } => outcome(&client.readmit(node.as_str()).await?, json, 0, show::revoke::readmitted),
         Verb::Explain { target, generation } => {
             let (address, port) = (target.address, target.port.map(Into::into));
             let query = ExplainQuery { address, port, generation: *generation };
@@ -134,6 +153,17 @@ async fn operator(client: &OperatorClient, verb: &OperatorVerb, json: bool, now:
             outcome(&view, json, 0, |view| format!("{} may ask nothing any more\n", view.id))
         }
     }
+}
+
+async fn cut_off(steps: Lines<CutStep>, json: bool) -> anyhow::Result<Outcome> {
+    let view = cut::follow(steps, |line| {
+        if !json {
+            cut::tell(line);
+        }
+    })
+    .await?;
+    let code = if view.missing.is_empty() { 0 } else { ATTENTION };
+    outcome(&view, json, code, show::revoke::page)
 }
 
 async fn validators(

@@ -12,7 +12,8 @@ use axum::{
 };
 use picket_api::{
     Problem, ProblemKind,
-    operator::{CreateToken, EventView, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operator::{CreateToken, CutStep, EventView, HostReceipt, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
+    operators::REASON,
     validators::{ApproveRequest, HeldView, HoldRequest, OrderReceipt},
 };
 use picket_http::{Connections, Limits, Server};
@@ -58,9 +59,13 @@ async fn a_revoke_that_is_not_in_force_everywhere_asks_for_attention() {
     let controller = Controller::start(status(0)).await;
     let done = controller.picket(&["revoke", "sentry-1"]).await;
     assert_eq!(code(&done), 0, "{done:?}");
+    // Progress is for people and apart from the receipt, which is the answer.
+    assert!(text(&done.stderr).contains("1 of 1: prep-2 after 9 ms"), "{done:?}");
+    let broken = controller.picket(&["revoke", "sentry-1", "--reason", "broken"]).await;
+    assert_eq!((code(&broken), broken.stdout.len()), (1, 0), "{broken:?}");
     let missing = controller.picket(&["revoke", "sentry-1", "--wait", "30ms"]).await;
     assert_eq!(code(&missing), 2);
-    assert!(text(&missing.stdout).contains("in force on 0 of 1 host\n"), "{missing:?}");
+    assert!(text(&missing.stdout).contains("in force on 1 of 2 hosts, "), "{missing:?}");
 }
 
 #[tokio::test]
@@ -212,7 +217,9 @@ fn receipt(held: Option<&str>, hold: Option<HoldOrder>) -> OrderReceipt {
 async fn revoke(
     axum::extract::Path(node): axum::extract::Path<String>,
     axum::extract::Query(query): axum::extract::Query<RevokeQuery>,
+    headers: HeaderMap,
 ) -> Response {
+    let reason = headers.get(REASON).and_then(|reason| reason.to_str().ok());
     if node != "sentry-1" {
         return problem(ProblemKind::NotFound, &format!("no host is called {node}"));
     }
@@ -225,11 +232,27 @@ async fn revoke(
         tls_key_sha256: String::new(),
         overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
         endpoint: None,
+        identity_key: None,
+        issued: false,
         machine_id: None,
         enrolled_at: Timestamp::from_millis(0),
         state: NodeState::Revoked { at: Timestamp::from_millis(1) },
     };
-    Json(RevokeReceipt { node, generation: Generation(8), in_force: Vec::new(), missing }).into_response()
+    let host = HostReceipt { name: "prep-2".parse().unwrap(), after_ms: 9 };
+    let in_force = vec![host.clone()];
+    let names = missing.iter().cloned().chain([host.name.clone()]);
+    let steps = [
+        CutStep::Planned { hosts: names.collect() },
+        CutStep::Confirmed { host },
+        CutStep::Done { receipt: Box::new(RevokeReceipt { node, generation: Generation(8), in_force, missing }) },
+    ];
+    let mut lines = String::new();
+    steps.iter().for_each(|step| lines.push_str(&(serde_json::to_string(step).unwrap() + "\n")));
+    // An answer that breaks off is no receipt.
+    if reason == Some("broken") {
+        lines.truncate(lines.len() - 2);
+    }
+    lines.into_response()
 }
 
 fn created(request: &CreateToken) -> TokenCreated {

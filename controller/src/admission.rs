@@ -65,6 +65,7 @@ mod tests {
             role,
             name: name.parse().unwrap(),
             wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
+            identity_key: None,
             csr_pem: String::new(),
             endpoint: None,
             machine_id: None,

@@ -47,6 +47,8 @@ mod tests {
             tls_key_sha256: String::new(),
             overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, 1), v6: Ipv6Addr::LOCALHOST },
             endpoint: None,
+            identity_key: None,
+            issued: false,
             machine_id: None,
             enrolled_at: NOW,
             state: NodeState::Active,

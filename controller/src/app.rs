@@ -2,8 +2,9 @@
 
 use crate::{
     Config, api,
-    config::{Chain, Listen},
+    config::{Chain, Keys, Listen},
     controller::Controller,
+    knocks::Knocks,
     leases::Leases,
     metrics::Counts,
     now, operators,
@@ -84,7 +85,8 @@ impl App {
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
         let leases = Leases::new(config.leases);
-        let controller = Arc::new(restored(store, ca, proofs, overlay, config.chain, leases, counts).await?);
+        let restored = restored(store, ca, proofs, overlay, (config.chain, config.keys), leases, counts);
+        let controller = Arc::new(restored.await?);
         tasks::plan::run_once(&controller).await?;
 
         let mut running = Running {
@@ -145,7 +147,7 @@ async fn restored(
     ca: Ca,
     proofs: Proofs,
     overlay: OverlayPrefixes,
-    chain: Chain,
+    (chain, keys): (Chain, Keys),
     leases: Leases,
     counts: Counts,
 ) -> Result<Controller, StoreError> {
@@ -160,6 +162,7 @@ async fn restored(
         mesh: ca.mesh().clone(),
         overlay,
         chain,
+        keys,
         store,
         ca,
         proofs,
@@ -171,6 +174,7 @@ async fn restored(
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
         leases,
+        knocks: Knocks::default(),
         counts,
         planning: tokio::sync::Mutex::default(),
         stopping: watch::Sender::new(false),

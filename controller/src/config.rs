@@ -65,6 +65,8 @@ pub struct Config {
     pub overlay: Overlay,
     /// How long hosts are members without being heard.
     pub leases: LeaseRules,
+    /// How long preshared keys and certificates last.
+    pub keys: Keys,
     /// The policy; absent, the stored one stays in force.
     pub policy: Option<Policy>,
     /// Whose proofs of identity are believed.
@@ -195,6 +197,44 @@ pub struct Overlay {
     pub v6: Option<Ipv6Net>,
 }
 
+/// How long what hosts are given lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Seconds after which tunnels get another preshared key.
+    pub preshared_seconds: u64,
+    /// Seconds for which a host's certificate is good; it is renewed from the half on.
+    pub certificate_seconds: u64,
+}
+
+impl Keys {
+    /// Life of a certificate. The tunnel does not end with it, and what cuts a host is the revoke, which every request asks
+    /// for.
+    pub(crate) const fn certificate(&self) -> Duration {
+        Duration::from_secs(self.certificate_seconds)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.preshared_seconds == 0 {
+            return Err("keys.preshared_seconds is 0: write at least 1".to_owned());
+        }
+        // A certificate that ends before a host has its next one would keep it from the controller; one that lasts for
+        // months is what short lives are against.
+        if !(2..=90 * 24 * 3600).contains(&self.certificate_seconds) {
+            let found = self.certificate_seconds;
+            return Err(format!("keys.certificate_seconds is {found}: write 2 to 7776000, which is 90 days"));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Keys {
+    /// A day, and eight hours.
+    fn default() -> Self {
+        Self { preshared_seconds: 24 * 3600, certificate_seconds: 8 * 3600 }
+    }
+}
+
 impl Config {
     /// Reads the file named, else the default one if it exists, else none.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
@@ -264,6 +304,7 @@ impl Config {
         {
             return Err(format!("policy.agree is {agree}: write 1 to {}, the number of chain.sources", sources.len()));
         }
+        self.keys.check()?;
         self.attest.check(&self.enroll)
     }
 }
@@ -333,6 +374,9 @@ mod tests {
         check("[chain]\nchannel = \"a/b\"", "such as \"icon_dex\"");
         check("[policy]\nagree = 4", "1 to 3");
         check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
+        check("[keys]\npreshared_seconds = 0", "at least 1");
+        check("[keys]\ncertificate_seconds = 1", "write 2 to 7776000");
+        check("[keys]\ncertificate_seconds = 7776001", "write 2 to 7776000");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! their own beyond reading them.
 
 use crate::{
-    config::Chain,
+    config::{Chain, Keys},
+    knocks::Knocks,
     leases::Leases,
     metrics::Counts,
     proofs::Proofs,
@@ -33,6 +34,8 @@ pub(crate) struct Controller {
     pub(crate) overlay: OverlayPrefixes,
     /// The validator list.
     pub(crate) chain: Chain,
+    /// How long preshared keys and certificates last.
+    pub(crate) keys: Keys,
     /// What survives a restart.
     pub(crate) store: Store,
     /// Who is who.
@@ -55,6 +58,8 @@ pub(crate) struct Controller {
     pub(crate) anew: Anew,
     /// How long hosts are members without being heard.
     pub(crate) leases: Leases,
+    /// Revoked hosts that came back.
+    pub(crate) knocks: Knocks,
     /// What is counted.
     pub(crate) counts: Counts,
     /// One plan at a time: who comes second finds what it wanted already planned.
@@ -89,6 +94,11 @@ impl Controller {
         }
         refusals.1 = refusals.1.saturating_add(1);
         refusals.1 <= REFUSALS_LOGGED_A_MINUTE
+    }
+
+    /// The epoch of preshared keys at this moment.
+    pub(crate) fn epoch(&self, now: Timestamp) -> u64 {
+        u64::try_from(now.as_millis() / 1000).unwrap_or_default() / self.keys.preshared_seconds
     }
 
     /// Whether the controller can do its work.

@@ -15,14 +15,8 @@ use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind};
 use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp};
 use picket_pki::{CaError, SignedCertificate};
 use picket_plan::overlay;
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
 
-/// Life of a host's certificate; hosts renew it from its half on. The tunnel does not end with it, and what cuts a host is
-/// the revoke, which every request asks for.
-pub(crate) const CERTIFICATE_LIFETIME: Duration = Duration::from_hours(8);
 /// Longest machine id taken, in characters; systemd's has 32.
 const LONGEST_MACHINE_ID: usize = 128;
 
@@ -135,9 +129,11 @@ async fn admit(
         name: request.name.clone(),
         role: request.role,
         wireguard_key: request.wireguard_key,
+        identity_key: request.identity_key,
         tls_key_sha256: certificate.key_sha256.clone(),
         overlay,
         endpoint: seen(request.endpoint, from),
+        issued: false,
         machine_id: request.machine_id.clone(),
         enrolled_at: now,
         state: NodeState::Active,
@@ -157,9 +153,20 @@ async fn admit(
 
 /// What can be wrong with a request whatever other hosts there are.
 fn check(request: &EnrollRequest, guarded: &Ports) -> Result<(), Refused> {
-    if let Some(port) = request.endpoint.map(|endpoint| endpoint.port()) {
+    check_endpoint(request.endpoint, guarded).map_err(Refused::Host)?;
+    if request.machine_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > LONGEST_MACHINE_ID) {
+        return Err(no(ProblemKind::BadRequest, format!("the machine id is not 1 to {LONGEST_MACHINE_ID} characters")));
+    }
+    Ok(())
+}
+
+/// A tunnel must listen on a port, and on none that the firewall would close.
+pub(crate) fn check_endpoint(endpoint: Option<SocketAddr>, guarded: &Ports) -> Result<(), Problem> {
+    let no = |kind, detail: String| Problem::new(kind, detail);
+    if let Some(port) = endpoint.map(|endpoint| endpoint.port()) {
         if port == 0 {
-            return Err(no(ProblemKind::BadRequest, "the endpoint has port 0: name the port the tunnel listens on"));
+            let detail = "the endpoint has port 0: name the port the tunnel listens on".to_owned();
+            return Err(no(ProblemKind::BadRequest, detail));
         }
         if guarded.p2p.iter().chain(&guarded.rpc).any(|guarded| guarded.get() == port) {
             let detail = format!(
@@ -168,9 +175,6 @@ fn check(request: &EnrollRequest, guarded: &Ports) -> Result<(), Refused> {
             );
             return Err(no(ProblemKind::BadRequest, detail));
         }
-    }
-    if request.machine_id.as_ref().is_some_and(|id| id.is_empty() || id.chars().count() > LONGEST_MACHINE_ID) {
-        return Err(no(ProblemKind::BadRequest, format!("the machine id is not 1 to {LONGEST_MACHINE_ID} characters")));
     }
     Ok(())
 }
@@ -181,7 +185,7 @@ fn sign(
     node: &NodeId,
     now: Timestamp,
 ) -> Result<SignedCertificate, Refused> {
-    controller.ca.sign_node(&request.csr_pem, node, now, CERTIFICATE_LIFETIME).map_err(|error| match error {
+    controller.ca.sign_node(&request.csr_pem, node, now, controller.keys.certificate()).map_err(|error| match error {
         CaError::Request(error) => no(ProblemKind::BadRequest, error.to_string()),
         error => Refused::Ours(ApiProblem::internal("sign a host's certificate", &error)),
     })
@@ -194,6 +198,7 @@ fn is_repeated(holder: &Enrolled, request: &EnrollRequest, known: &Known, tls_ke
     known.let_in(holder)
         && node.is_active()
         && node.wireguard_key == request.wireguard_key
+        && node.identity_key == request.identity_key
         && node.tls_key_sha256 == tls_key_sha256
         && node.machine_id == request.machine_id
 }

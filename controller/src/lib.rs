@@ -10,6 +10,8 @@ mod clones;
 pub mod config;
 mod controller;
 mod enroll;
+mod issue;
+mod knocks;
 mod lag;
 mod leases;
 mod metrics;

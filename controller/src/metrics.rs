@@ -46,6 +46,8 @@ pub(crate) struct Counts {
     source_up: Family<Labels, Gauge>,
     source_height: Family<Labels, Gauge>,
     source_answered: Family<Labels, Gauge>,
+    /// Requests of revoked hosts that came back.
+    pub(crate) revoked_refused: Counter,
 }
 
 impl Counts {
@@ -95,6 +97,11 @@ impl Counts {
                 "source_answered_timestamp_seconds",
                 "When a source last gave a list, in seconds since the Unix epoch",
                 Family::default(),
+            ),
+            revoked_refused: metrics.register(
+                "revoked_refused",
+                "Requests of revoked hosts that came back",
+                Counter::default(),
             ),
         }
     }

@@ -1,19 +1,27 @@
 //! A new certificate for a host that is a member, on proof that it holds the key it enrolled with.
 
-use crate::{api::ApiProblem, controller::Controller, enroll::CERTIFICATE_LIFETIME};
+use crate::{api::ApiProblem, controller::Controller};
 use picket_api::{
     ProblemKind,
     node::{RenewRequest, RenewResponse},
 };
-use picket_model::Timestamp;
+use picket_model::{Node, Timestamp};
 use picket_pki::{RequestError, request_key_sha256};
+
+/// What becomes of a request by whoever holds a host's key.
+pub(crate) enum Renewed {
+    /// The next certificate.
+    Certificate(RenewResponse),
+    /// Nothing: the host has been revoked.
+    Revoked(Box<Node>),
+}
 
 /// Signs a host's next certificate, or says why not. Whoever does not hold the host's key learns nothing about it.
 pub(crate) async fn renew(
     controller: &Controller,
     request: RenewRequest,
     now: Timestamp,
-) -> Result<RenewResponse, ApiProblem> {
+) -> Result<Renewed, ApiProblem> {
     let unreadable = |error: RequestError| ApiProblem::new(ProblemKind::BadRequest, error.to_string());
     let key = request_key_sha256(&request.csr_pem).map_err(unreadable)?;
     let node = controller.store.read().await?.node(&request.node).await?;
@@ -22,10 +30,11 @@ pub(crate) async fn renew(
         return Err(ApiProblem::new(ProblemKind::Unauthorized, detail));
     };
     if !node.is_active() {
-        return Err(ApiProblem::new(ProblemKind::NodeRevoked, format!("host {} has been revoked", node.name)));
+        return Ok(Renewed::Revoked(Box::new(node)));
     }
-    let signed = controller.ca.sign_node(&request.csr_pem, &node.id, now, CERTIFICATE_LIFETIME);
+    let signed = controller.ca.sign_node(&request.csr_pem, &node.id, now, controller.keys.certificate());
     let certificate = signed.map_err(|error| ApiProblem::internal("sign a host's certificate", &error))?;
     tracing::info!(node = %node.name, serial = certificate.serial, until = %certificate.not_after, "certificate renewed");
-    Ok(RenewResponse { certificate_pem: certificate.pem, not_after: certificate.not_after })
+    let (certificate_pem, not_after) = (certificate.pem, certificate.not_after);
+    Ok(Renewed::Certificate(RenewResponse { certificate_pem, not_after }))
 }

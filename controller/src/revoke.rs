@@ -1,5 +1,5 @@
-//! A host is cut: marked in the store, planned away, its peers woken, its own requests answered and its connections
-//! closed. Done when every host that knew it has read back that it does not.
+//! A host is cut, for good or into quarantine: marked in the store, planned away, its peers woken; a revoked one's own
+//! requests are answered and its connections closed. Done when every host that knew it has read back that it does not.
 
 use crate::{
     api::ApiProblem,
@@ -11,36 +11,47 @@ use crate::{
 };
 use picket_api::{
     ProblemKind,
-    operator::{HostReceipt, RevokeReceipt},
+    operator::{CutStep, HostReceipt, RevokeReceipt},
 };
-use picket_model::{Node, NodeId, NodeName};
+use picket_model::{Generation, Node, NodeId, NodeName, Timestamp};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep_until};
 
-/// Revokes a host, named by id or name, and waits for those it had to do with. Repeated, it waits again.
-pub(crate) async fn revoke(
-    controller: &Controller,
+/// How a host is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// For good.
+    Revoke,
+    /// Until it is readmitted; it stays a member and goes on reporting.
+    Quarantine,
+}
+
+/// Cuts a host, named by id or name, and follows those it had to do with for as long as `wait`. Repeated, it waits again.
+pub(crate) async fn cut(
+    controller: &Arc<Controller>,
     actor: &Actor,
     id_or_name: &str,
+    kind: Kind,
     wait: Duration,
-) -> Result<RevokeReceipt, ApiProblem> {
+) -> Result<Following, ApiProblem> {
     let started = Instant::now();
-    let id = mark(controller, actor, id_or_name).await?;
-    // Its peers first, then the host itself: from the mark on, every new request of its is refused anyway.
+    let id = mark(controller, actor, id_or_name, kind).await?;
+    // Its peers first, then the host itself: from the mark on, every new request of a revoked host is refused anyway.
     let planned = plan::run_once(controller).await;
-    controller.wanted.revoke(&id);
-    let closed = controller.connections.close_node(&id);
-    tracing::info!(node = %id, closed, "host revoked");
-    if let Planned::Stopped(errors) = planned? {
-        let detail = format!(
-            "host {id} is revoked and gets no answers any more, but the plan that takes it from its peers was stopped: {}",
-            errors.join("; ")
-        );
-        return Err(ApiProblem::new(ProblemKind::Unavailable, detail));
+    if kind == Kind::Revoke {
+        controller.wanted.revoke(&id);
+        let closed = controller.connections.close_node(&id);
+        tracing::info!(node = %id, closed, "host revoked");
     }
+    let what = match kind {
+        Kind::Revoke => "revoked and gets no answers any more",
+        Kind::Quarantine => "marked as quarantined",
+    };
+    planned_or_stopped(planned?, &id, what, "takes it from its peers")?;
     let mut tx = controller.store.read().await?;
     let (cut, nodes) = (tx.cut(&id).await?, tx.nodes().await?);
     let target = tx.target_generation().await?;
@@ -48,21 +59,48 @@ pub(crate) async fn revoke(
     let node = nodes.get(&id).cloned().ok_or_else(|| not_found(id_or_name))?;
     // A host that was in no plan had no peers.
     let cut = cut.unwrap_or(Cut { generation: target, hosts: Vec::new() });
-    let hosts: Vec<&Node> = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.is_active()).collect();
-    let (in_force, missing) = confirmed(controller, &hosts, started, wait).await;
-    Ok(RevokeReceipt { node, generation: cut.generation, in_force, missing })
+    let hosts = cut.hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.reports()).cloned();
+    Ok(Following::new(controller.clone(), node, cut.generation, hosts.collect(), started, wait))
 }
 
-async fn mark(controller: &Controller, actor: &Actor, id_or_name: &str) -> Result<NodeId, ApiProblem> {
+/// Ends a host's quarantine; its peers hear of it with the plan that is made here.
+pub(crate) async fn readmit(controller: &Controller, actor: &Actor, id_or_name: &str) -> Result<Node, ApiProblem> {
     let at = now();
     let mut tx = controller.store.write().await?;
     let node = tx.node_called(id_or_name).await?.ok_or_else(|| not_found(id_or_name))?;
-    if tx.revoke_node(&node.id, at).await? {
+    if !node.is_active() {
+        return Err(revoked(&node));
+    }
+    if tx.quarantine_node(&node.id, None).await? {
+        tx.record(at, actor, "node.readmitted", node.name.as_str(), &format!("{} {}", node.role, node.id)).await?;
+    }
+    let node = tx.node(&node.id).await?.ok_or_else(|| not_found(id_or_name))?;
+    tx.commit().await?;
+    planned_or_stopped(plan::run_once(controller).await?, &node.id, "readmitted", "gives it its peers back")?;
+    Ok(node)
+}
+
+async fn mark(controller: &Controller, actor: &Actor, id_or_name: &str, kind: Kind) -> Result<NodeId, ApiProblem> {
+    let at = now();
+    let mut tx = controller.store.write().await?;
+    let node = tx.node_called(id_or_name).await?.ok_or_else(|| not_found(id_or_name))?;
+    let (action, changed) = match kind {
+        Kind::Revoke => ("node.revoked", tx.revoke_node(&node.id, at).await?),
+        Kind::Quarantine if !node.is_active() => return Err(revoked(&node)),
+        Kind::Quarantine => ("node.quarantined", node.is_meshed() && tx.quarantine_node(&node.id, Some(at)).await?),
+    };
+    if changed {
         let detail = format!("{} {}", node.role, node.id);
-        tx.record(at, actor, "node.revoked", node.name.as_str(), &detail).await?;
+        tx.record(at, actor, action, node.name.as_str(), &detail).await?;
     }
     tx.commit().await?;
     Ok(node.id)
+}
+
+fn planned_or_stopped(planned: Planned, id: &NodeId, what: &str, does: &str) -> Result<(), ApiProblem> {
+    let Planned::Stopped(errors) = planned else { return Ok(()) };
+    let detail = format!("host {id} is {what}, but the plan that {does} was stopped: {}", errors.join("; "));
+    Err(ApiProblem::new(ProblemKind::Unavailable, detail))
 }
 
 fn not_found(id_or_name: &str) -> ApiProblem {
@@ -70,41 +108,100 @@ fn not_found(id_or_name: &str) -> ApiProblem {
     ApiProblem::new(ProblemKind::NotFound, detail)
 }
 
-/// Which of these hosts read back exactly what is wanted of them since the cut, and which have not within the time. A
-/// number alone proves nothing: hosts may hold a plan that a restored database has never seen.
-async fn confirmed(
-    controller: &Controller,
-    hosts: &[&Node],
+fn revoked(node: &Node) -> ApiProblem {
+    let detail = format!("host {} is revoked, and stays so: enrol it anew", node.name);
+    ApiProblem::new(ProblemKind::Conflict, detail)
+}
+
+/// A cut on its way into force: one step after the other, the receipt last.
+pub(crate) struct Following {
+    controller: Arc<Controller>,
+    node: Node,
+    generation: Generation,
+    hosts: Vec<Node>,
     started: Instant,
-    wait: Duration,
-) -> (Vec<HostReceipt>, Vec<NodeName>) {
-    let mut arrivals = controller.reports.arrivals();
-    let mut end = std::pin::pin!(async {
-        tokio::select! {
-            () = sleep(wait) => {}
-            () = controller.stopped() => {}
-        }
-    });
-    let mut receipts: BTreeMap<NodeName, HostReceipt> = BTreeMap::new();
-    loop {
-        for host in hosts {
-            let report = controller.reports.get(&host.id).filter(|_| lag(controller, &host.id, now()).is_none());
-            if let Some(report) = report {
-                let after = report.at.saturating_duration_since(started).as_millis();
-                let after_ms = u64::try_from(after).unwrap_or(u64::MAX);
-                let receipt = HostReceipt { name: host.name.clone(), after_ms };
-                receipts.entry(host.name.clone()).or_insert(receipt);
-            }
-        }
-        if receipts.len() == hosts.len() {
-            break;
-        }
-        tokio::select! {
-            _ = arrivals.changed() => {}
-            () = &mut end => break,
+    until: tokio::time::Instant,
+    arrivals: watch::Receiver<()>,
+    receipts: BTreeMap<NodeName, HostReceipt>,
+    steps: VecDeque<CutStep>,
+    is_over: bool,
+}
+
+impl Following {
+    fn new(
+        controller: Arc<Controller>,
+        node: Node,
+        generation: Generation,
+        hosts: Vec<Node>,
+        started: Instant,
+        wait: Duration,
+    ) -> Self {
+        let planned = CutStep::Planned { hosts: hosts.iter().map(|host| host.name.clone()).collect() };
+        Self {
+            arrivals: controller.reports.arrivals(),
+            controller,
+            node,
+            generation,
+            hosts,
+            started,
+            until: tokio::time::Instant::now() + wait,
+            receipts: BTreeMap::new(),
+            steps: VecDeque::from([planned]),
+            is_over: false,
         }
     }
-    let missing = hosts.iter().map(|host| host.name.clone()).filter(|name| !receipts.contains_key(name));
-    let missing = missing.collect();
-    (receipts.into_values().collect(), missing)
+
+    /// The next step; `None` after the receipt.
+    pub(crate) async fn next(&mut self) -> Option<CutStep> {
+        while self.steps.is_empty() && !self.is_over {
+            self.look(now());
+            if self.receipts.len() == self.hosts.len() {
+                self.end();
+            } else if self.steps.is_empty() {
+                tokio::select! {
+                    _ = self.arrivals.changed() => {}
+                    () = sleep_until(self.until) => self.end(),
+                    () = self.controller.stopped() => self.end(),
+                }
+            }
+        }
+        self.steps.pop_front()
+    }
+
+    /// The receipt, once all hosts have confirmed or the wait is over.
+    pub(crate) async fn receipt(mut self) -> RevokeReceipt {
+        while self.next().await.is_some() {}
+        self.so_far()
+    }
+
+    /// Which hosts read back exactly what is wanted of them since the cut. A number alone proves nothing: hosts may hold a
+    /// plan that a restored database has never seen.
+    fn look(&mut self, now: Timestamp) {
+        for host in &self.hosts {
+            if self.receipts.contains_key(&host.name) || lag(&self.controller, &host.id, now).is_some() {
+                continue;
+            }
+            let Some(report) = self.controller.reports.get(&host.id) else { continue };
+            let after = report.at.saturating_duration_since(self.started).as_millis();
+            let after_ms = u64::try_from(after).unwrap_or(u64::MAX);
+            let receipt = HostReceipt { name: host.name.clone(), after_ms };
+            self.steps.push_back(CutStep::Confirmed { host: receipt.clone() });
+            self.receipts.insert(host.name.clone(), receipt);
+        }
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
+        self.steps.push_back(CutStep::Done { receipt: Box::new(self.so_far()) });
+    }
+
+    fn so_far(&self) -> RevokeReceipt {
+        let names = self.hosts.iter().map(|host| host.name.clone());
+        RevokeReceipt {
+            node: self.node.clone(),
+            generation: self.generation,
+            in_force: self.receipts.values().cloned().collect(),
+            missing: names.filter(|name| !self.receipts.contains_key(name)).collect(),
+        }
+    }
 }

@@ -347,6 +347,7 @@ impl Mesh {
             nodes: &self.nodes,
             parent: self.plan.as_ref(),
             now: self.now(),
+            epochs: picket_plan::Epochs::default(),
         };
         let next = plan(&input);
         let errors: Vec<_> = lint(&next, &input).into_iter().filter(|f| f.severity == Severity::Error).collect();
@@ -372,6 +373,8 @@ impl Mesh {
             tls_key_sha256: format!("{number:064x}"),
             overlay,
             endpoint: (role == NodeRole::Sentry).then(|| format!("198.51.100.{number}:51820").parse().unwrap()),
+            identity_key: None,
+            issued: false,
             machine_id: None,
             enrolled_at: Timestamp::from_millis(0),
             state: NodeState::Active,

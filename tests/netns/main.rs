@@ -4,6 +4,7 @@
 mod advertised;
 mod enrolment;
 mod firewall;
+mod keys;
 mod lists;
 mod names;
 mod outages;

@@ -6,6 +6,7 @@ use picket_lab::{
     mesh::{Mesh, MeshSize, SOON},
     wait_until,
 };
+use picket_model::NodeState;
 
 #[test]
 fn a_revoked_sentry_loses_its_tunnels_everywhere_and_no_other_does() {
@@ -57,4 +58,45 @@ fn a_peer_that_does_not_answer_is_named_and_cut_when_it_returns() {
         if prep.in_force && report.kernel.peers == 0 { Ok(()) } else { Err(format!("{report:?}")) }
     })
     .unwrap();
+}
+
+#[test]
+fn a_quarantined_sentry_reports_and_reaches_nobody_until_it_is_readmitted() {
+    let mesh = Mesh::started("quarantine", MeshSize { preps: 2, sentries: 2 }).unwrap();
+    let [aside, kept] = [&mesh.sentries[0], &mesh.sentries[1]];
+    let _servers = [serve_on(aside), serve_on(kept), serve_on(&mesh.preps[0])];
+    let port = |agent: &picket_lab::mesh::Agent| agent.overlay_ports(GUARDED[0]).unwrap()[1];
+    let doomed: Vec<_> = mesh.preps.iter().map(|prep| prep.host.stream(port(aside)).unwrap()).collect();
+    let back = aside.host.stream(port(&mesh.preps[0])).unwrap();
+    let others: Vec<_> = mesh.preps.iter().map(|prep| prep.host.stream(port(kept)).unwrap()).collect();
+
+    let receipt: RevokeReceipt = mesh.controller.json(&["quarantine", "sentry-1", "--reason", "odd traffic"]).unwrap();
+    assert_eq!((receipt.in_force.len(), receipt.missing.len()), (2, 0), "{receipt:?}");
+    for stream in doomed.into_iter().chain([back]) {
+        stream.wait_dead(QUIET, SOON).unwrap();
+    }
+    for stream in others {
+        stream.wait_flowing(SOON).unwrap();
+        assert!(stream.longest_silence() < QUIET, "{:?}", stream.longest_silence());
+    }
+    // It runs, hears, and reads back that it has no tunnel; strangers are kept out of it as ever.
+    wait_until("the quarantined host to report that it has no tunnel", SOON, || {
+        let nodes = mesh.controller.nodes().map_err(|error| error.to_string())?;
+        let view = nodes.into_iter().find(|view| view.node.name.as_str() == "sentry-1").ok_or("gone")?;
+        let peers = view.report.as_ref().map(|report| report.kernel.peers);
+        let aside = matches!(view.node.state, NodeState::Quarantined { .. });
+        if aside && view.in_force && view.connected && peers == Some(0) { Ok(()) } else { Err(format!("{view:?}")) }
+    })
+    .unwrap();
+    assert!(aside.is_running());
+    dropped(&mesh.stranger, aside.host.v4(GUARDED[0]).unwrap());
+    for prep in &mesh.preps {
+        assert_eq!(prep.host.ping(port(aside).ip(), DROPPED), None);
+        assert_eq!(aside.host.ping(port(prep).ip(), DROPPED), None);
+    }
+
+    mesh.controller.picket(&["readmit", "sentry-1"]).unwrap().success().unwrap();
+    mesh.wait_in_force().unwrap();
+    mesh.wait_for_tunnels().unwrap();
+    aside.host.stream(port(&mesh.preps[0])).unwrap().wait_flowing(SOON).unwrap();
 }

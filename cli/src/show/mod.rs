@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod identities;
+pub(crate) mod keys;
 pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod orders;

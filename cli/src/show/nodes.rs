@@ -73,15 +73,22 @@ fn chain(view: &NodeView) -> String {
 
 /// How the host stands, and the chain beside it where that is not well.
 fn state(view: &NodeView, now: Timestamp) -> String {
-    if let NodeState::Revoked { at } = view.node.state {
-        return format!("revoked {}", ago(Some(at), now));
-    }
+    let quarantine = match view.node.state {
+        NodeState::Revoked { at } => return format!("revoked {}", ago(Some(at), now)),
+        NodeState::Quarantined { since } => format!("quarantined {}: ", ago(Some(since), now)),
+        NodeState::Active => String::new(),
+    };
     let chain = view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|chain| !chain.is_good());
-    chain.into_iter().fold(standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
+    chain
+        .into_iter()
+        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
 }
 
 /// Whether the host is in force; where it is not, everything that is known about why.
 fn standing(view: &NodeView, now: Timestamp) -> String {
+    if view.node.issued {
+        return "issued key, no agent".to_owned();
+    }
     if view.in_force {
         return "in force".to_owned();
     }
@@ -135,6 +142,8 @@ mod tests {
                 tls_key_sha256: String::new(),
                 overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
                 endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
+                identity_key: None,
+                issued: false,
                 machine_id: None,
                 enrolled_at: at(-4000),
                 state: NodeState::Active,
@@ -179,6 +188,11 @@ mod tests {
         (revoked.in_force, revoked.connected, revoked.wanted) = (false, false, None);
         let mut odd = host("sentry-5", 6);
         odd.in_force = false;
+        let mut laptop = host("prep-x", 2);
+        (laptop.node.issued, laptop.in_force, laptop.connected) = (true, false, false);
+        (laptop.report, laptop.reported_at, laptop.wanted) = (None, None, Some(Generation(7)));
+        let mut aside = host("sentry-6", 2);
+        aside.node.state = NodeState::Quarantined { since: at(-120) };
         let beside = |number: u8, chain: ChainHealth| {
             let mut host = host(&format!("prep-{number}"), number);
             host.report.as_mut().unwrap().chain = Some(chain);
@@ -188,7 +202,9 @@ mod tests {
         let full = ChainHealth { state: "stopped".into(), height: Some(9), error: Some("no space\u{1b}[31m".into()) };
         let down = beside(8, ChainHealth::unknown("goloop at /cli.sock cannot be reached: no such file".into()));
         let chains = [well, beside(9, full), down];
-        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd].into_iter().chain(chains);
+        let nodes = [host("prep-1", 1), host("sentry-1", 2), lagging, new, revoked, odd, aside, laptop]
+            .into_iter()
+            .chain(chains);
         let nodes: Vec<NodeView> = nodes.collect();
         insta::assert_snapshot!(page(&nodes, at(0)), @r#"
         NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      LEASE            STATE

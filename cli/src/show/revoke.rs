@@ -1,13 +1,18 @@
-//! `picket revoke`: how far a revoke is in force.
+//! `picket revoke` and `quarantine`: how far a cut is in force; `readmit`: that it is over.
 
 use crate::table::{Page, count};
-use picket_api::operator::RevokeReceipt;
+use picket_api::operator::{HostReceipt, RevokeReceipt};
+use picket_model::{Node, NodeState};
 
 /// The receipt: the sum on one line, then each host.
 pub(crate) fn page(receipt: &RevokeReceipt) -> String {
     let mut page = Page::default();
     let (node, generation) = (&receipt.node, receipt.generation);
-    page.line(format_args!("{} ({}) is revoked since generation {generation}", node.name, node.id));
+    let state = match node.state {
+        NodeState::Quarantined { .. } => "quarantined",
+        NodeState::Active | NodeState::Revoked { .. } => "revoked",
+    };
+    page.line(format_args!("{} ({}) is {state} since generation {generation}", node.name, node.id));
     let affected = receipt.in_force.len() + receipt.missing.len();
     if affected == 0 {
         page.line("no host had a tunnel or a grant for it");
@@ -25,11 +30,22 @@ pub(crate) fn page(receipt: &RevokeReceipt) -> String {
     page.finish()
 }
 
+/// One more host has confirmed.
+pub(crate) fn progress(confirmed: usize, of: usize, host: &HostReceipt) -> String {
+    format!("{confirmed} of {of}: {} after {} ms", host.name, host.after_ms)
+}
+
+/// A host is out of quarantine.
+pub(crate) fn readmitted(node: &Node) -> String {
+    let mut page = Page::default();
+    page.line(format_args!("{} ({}) is in quarantine no more; its peers hear of it now", node.name, node.id));
+    page.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_api::operator::HostReceipt;
-    use picket_model::{Generation, Node, NodeRole, NodeState, OverlayAddresses, Timestamp, WireGuardPublicKey};
+    use picket_model::{Generation, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     fn receipt(in_force: &[(&str, u64)], missing: &[&str]) -> RevokeReceipt {
@@ -42,6 +58,8 @@ mod tests {
                 tls_key_sha256: String::new(),
                 overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
                 endpoint: None,
+                identity_key: None,
+                issued: false,
                 machine_id: None,
                 enrolled_at: Timestamp::from_millis(0),
                 state: NodeState::Revoked { at: Timestamp::from_millis(1) },
@@ -80,6 +98,19 @@ mod tests {
           prep-2  not in force yet
         a host that is not in force yet may still let it in: `picket nodes` shows when it was last heard
         "#);
+    }
+
+    #[test]
+    fn a_quarantine_is_called_so_and_progress_is_one_line_a_host() {
+        let mut quarantine = receipt(&[("prep-1", 17)], &[]);
+        quarantine.node.state = NodeState::Quarantined { since: Timestamp::from_millis(1) };
+        insta::assert_snapshot!(page(&quarantine), @r#"
+        sentry-2 (n-3) is quarantined since generation 8
+        in force on 1 of 1 host, slowest after 17 ms
+          prep-1  17 ms
+        "#);
+        assert_eq!(progress(1, 3, &quarantine.in_force[0]), "1 of 3: prep-1 after 17 ms");
+        assert_eq!(readmitted(&quarantine.node), "sentry-2 (n-3) is in quarantine no more; its peers hear of it now\n");
     }
 
     #[test]

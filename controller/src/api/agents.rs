@@ -2,11 +2,16 @@
 
 use super::{
     ApiProblem,
-    auth::{Member, revoked},
+    auth::{Member, came_back, revoked},
     problem::{Asked, Body},
     rate, with_fallbacks,
 };
-use crate::{controller::Controller, enroll, leases, now, origin, renew, wanted::News};
+use crate::{
+    controller::Controller,
+    enroll, leases, now, origin,
+    renew::{self, Renewed},
+    wanted::News,
+};
 use axum::{
     Json, Router,
     extract::State,
@@ -53,9 +58,16 @@ async fn join(
 
 async fn next_certificate(
     State(controller): State<Arc<Controller>>,
+    peer: Peer,
     Body(request): Body<RenewRequest>,
 ) -> Result<Json<RenewResponse>, ApiProblem> {
-    Ok(Json(renew::renew(&controller, request, now()).await?))
+    match renew::renew(&controller, request, now()).await? {
+        Renewed::Certificate(response) => Ok(Json(response)),
+        Renewed::Revoked(node) => {
+            came_back(&controller, &node, canonical(peer.address.ip())).await?;
+            Err(revoked(&node))
+        }
+    }
 }
 
 /// Answers when the host's content is newer than what it holds, or with 204 when it is not for the longest poll.

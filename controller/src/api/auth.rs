@@ -1,7 +1,12 @@
 //! Who asks: a member of the mesh by its certificate, an operator by a token. Looked up for every request.
 
 use super::ApiProblem;
-use crate::{controller::Controller, leases, now, store::Operator};
+use crate::{
+    controller::Controller,
+    knocks::Told,
+    leases, now,
+    store::{Actor, Operator},
+};
 use axum::{
     extract::FromRequestParts,
     http::{header, request::Parts},
@@ -10,7 +15,7 @@ use picket_api::ProblemKind;
 use picket_http::Peer;
 use picket_model::{Node, network::canonical};
 use picket_pki::{OperatorRole, OperatorToken};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// An active host, by the certificate it showed.
 pub(super) struct Member(pub(super) Node);
@@ -31,16 +36,35 @@ impl FromRequestParts<Arc<Controller>> for Member {
         let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
         drop(tx);
         let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
-        if !node.is_active() {
-            return Err(revoked(&node));
-        }
         if node.tls_key_sha256 != identity.key_sha256 {
             return Err(refused("the certificate is not for the key this host has now"));
         }
         let from = canonical(peer.address.ip());
+        if !node.is_active() {
+            came_back(controller, &node, from).await?;
+            return Err(revoked(&node));
+        }
         leases::heard(controller, &node, &lease, from, now()).await?;
         Ok(Self(node))
     }
+}
+
+/// Notes that a revoked host, which has shown its key, came back.
+pub(super) async fn came_back(controller: &Controller, node: &Node, from: IpAddr) -> Result<(), ApiProblem> {
+    let now = now();
+    let told = controller.knocks.note(node, from, now);
+    if told == Told::Farewell {
+        return Ok(());
+    }
+    controller.counts.revoked_refused.inc();
+    if told == Told::News {
+        tracing::warn!(node = %node.name, %from, "a revoked host came back and was refused");
+        let mut tx = controller.store.write().await?;
+        let detail = format!("{} {} came back and was refused; further tries are counted", node.role, node.id);
+        tx.record(now, &Actor::Stranger(from), "node.refused", node.name.as_str(), &detail).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 /// What a revoked host hears.

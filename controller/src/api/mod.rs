@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 mod auth;
 mod identities;
+mod nodes;
 mod once;
 pub(crate) mod operators;
 mod orders;

@@ -3,11 +3,11 @@
 use super::{
     ApiProblem,
     auth::{Admin, Anybody, Viewer},
-    identities, once, orders, past, people,
+    identities, nodes as hosts, once, orders, past, people,
     problem::Asked,
     rate, tokens, views, with_fallbacks,
 };
-use crate::{clones, controller::Controller, now, origin, revoke, store::Actor};
+use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -15,15 +15,12 @@ use axum::{
     routing::{get, post},
 };
 use picket_api::{
-    operator::{EventView, ExplainQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView},
+    operator::{EventView, ExplainQuery, NodeView, StatusView},
     operators::{EventsQuery, LogVerdict},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
 use picket_model::{Explanation, Node};
-use std::{sync::Arc, time::Duration};
-
-/// How long a revoke waits for its hosts, unless told otherwise, and at most.
-const REVOKE_WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+use std::sync::Arc;
 
 /// The operators' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
@@ -47,7 +44,10 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/tokens", get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{token}/revoke", post(tokens::revoke))
         .route("/v1/nodes/{node}/clear", post(clear))
-        .route("/v1/nodes/{node}/revoke", post(cut));
+        .route("/v1/keys", post(hosts::issue_key))
+        .route("/v1/nodes/{node}/revoke", post(hosts::revoke))
+        .route("/v1/nodes/{node}/quarantine", post(hosts::quarantine))
+        .route("/v1/nodes/{node}/readmit", post(hosts::release));
     with_fallbacks(routes)
         .with_state(controller.clone())
         .layer(from_fn(origin::known))
@@ -96,16 +96,6 @@ async fn explain(State(controller): Shared, _: Viewer, Asked(query): Asked<Expla
         Some(generation) => past::explain(&controller, generation, query.address, query.port).await?,
         None => views::explain(&controller, &query).await?,
     }))
-}
-
-async fn cut(
-    State(controller): Shared,
-    Admin(operator): Admin,
-    Path(node): Path<String>,
-    Asked(query): Asked<RevokeQuery>,
-) -> Answer<RevokeReceipt> {
-    let wait = query.wait_ms.map_or(REVOKE_WAIT.0, Duration::from_millis).min(REVOKE_WAIT.1);
-    Ok(Json(revoke::revoke(&controller, &Actor::Operator(operator.id), &node, wait).await?))
 }
 
 async fn clear(State(controller): Shared, Admin(operator): Admin, Path(node): Path<String>) -> Answer<Node> {

@@ -28,7 +28,7 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     let clones = tx.clones().await?;
     drop(tx);
     let target = controller.wanted.target();
-    let members = nodes.values().filter(|node| node.is_active()).count();
+    let members = nodes.values().filter(|node| node.reports()).count();
     let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
     Ok(StatusView {
@@ -60,7 +60,7 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
             };
             NodeView {
                 wanted,
-                in_force: node.is_active() && lag(controller, &node.id, now).is_none(),
+                in_force: node.reports() && lag(controller, &node.id, now).is_none(),
                 connected: controller.wanted.is_followed(&node.id),
                 reported_at: received.as_ref().map(|received| received.stored.received_at),
                 report: received.map(|received| received.stored.report),

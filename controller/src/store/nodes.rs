@@ -3,7 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{plain, plain_or_none, text, text_or_none, time, time_or_none},
+    row::{number, plain, plain_or_none, text, text_or_none, time, time_or_none},
 };
 use picket_model::{Node, NodeId, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
 use sqlx::{query, sqlite::SqliteRow};
@@ -86,8 +86,8 @@ impl Transaction {
     pub async fn insert_node(&mut self, node: &Node, token: &TokenId) -> Result<(), StoreError> {
         query(
             "INSERT INTO nodes (mesh, id, name, role, wireguard_key, tls_key_sha256, overlay_v4, overlay_v6, endpoint,
-                machine_id, token, enrolled_at, revoked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL)",
+                machine_id, token, enrolled_at, identity_key, issued, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, NULL)",
         )
         .bind(self.mesh.as_str())
         .bind(node.id.as_str())
@@ -101,6 +101,8 @@ impl Transaction {
         .bind(node.machine_id.as_deref())
         .bind(token.as_str())
         .bind(node.enrolled_at.as_millis())
+        .bind(node.identity_key.map(|key| key.to_string()))
+        .bind(i64::from(node.issued))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a host"))?;
@@ -131,6 +133,21 @@ impl Transaction {
             .map_err(sql("revoke a host"))?;
         Ok(done.rows_affected() == 1)
     }
+
+    /// Puts a member into quarantine from this moment on, or takes it out; false where it is revoked or was so before.
+    pub async fn quarantine_node(&mut self, id: &NodeId, since: Option<Timestamp>) -> Result<bool, StoreError> {
+        let done = query(
+            "UPDATE nodes SET quarantined_at = $1
+             WHERE mesh = $2 AND id = $3 AND revoked_at IS NULL AND (quarantined_at IS NULL) <> ($1 IS NULL)",
+        )
+        .bind(since.map(Timestamp::as_millis))
+        .bind(self.mesh.as_str())
+        .bind(id.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("quarantine a host"))?;
+        Ok(done.rows_affected() == 1)
+    }
 }
 
 fn node(row: &SqliteRow) -> Result<Node, StoreError> {
@@ -142,17 +159,23 @@ fn node(row: &SqliteRow) -> Result<Node, StoreError> {
 }
 
 fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
-    let revoked_at = time_or_none(row, "revoked_at")?;
+    let state = match (time_or_none(row, "revoked_at")?, time_or_none(row, "quarantined_at")?) {
+        (Some(at), _) => NodeState::Revoked { at },
+        (None, Some(since)) => NodeState::Quarantined { since },
+        (None, None) => NodeState::Active,
+    };
     Ok(Node {
         id,
         name: text(row, "name")?,
         role: text(row, "role")?,
         wireguard_key: text(row, "wireguard_key")?,
+        identity_key: text_or_none(row, "identity_key")?,
         tls_key_sha256: plain(row, "tls_key_sha256")?,
         overlay: OverlayAddresses { v4: text(row, "overlay_v4")?, v6: text(row, "overlay_v6")? },
         endpoint: text_or_none(row, "endpoint")?,
         machine_id: plain_or_none(row, "machine_id")?,
+        issued: number::<u8>(row, "issued")? != 0,
         enrolled_at: time(row, "enrolled_at")?,
-        state: revoked_at.map_or(NodeState::Active, |at| NodeState::Revoked { at }),
+        state,
     })
 }

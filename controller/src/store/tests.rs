@@ -7,8 +7,8 @@ mod observed;
 
 use super::*;
 use picket_model::{
-    Generation, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp, TokenId,
-    ValidatorSet, WireGuardPublicKey,
+    Generation, IdentityKey, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp,
+    TokenId, ValidatorSet, WireGuardPublicKey,
 };
 use picket_plan::{Plan, PlanInput, overlay, plan};
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ fn node(name: &str, role: NodeRole, number: u8) -> Node {
         tls_key_sha256: format!("{number:064x}"),
         overlay: OverlayAddresses { v4: [10, 86, 0, number].into(), v6: format!("fd01::{number:x}").parse().unwrap() },
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+        identity_key: Some(IdentityKey(WireGuardPublicKey::new([number + 100; 32]).unwrap())),
+        issued: false,
         machine_id: Some("abc".into()),
         enrolled_at: NOW,
         state: NodeState::Active,
@@ -66,6 +68,7 @@ async fn next_plan(store: &Store) -> Plan {
         nodes: &nodes,
         parent: parent.as_ref(),
         now: NOW,
+        epochs: picket_plan::Epochs::default(),
     })
 }
 

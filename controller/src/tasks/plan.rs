@@ -2,11 +2,12 @@
 
 use crate::{
     controller::Controller,
+    lag::lag,
     now,
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Finding, Plan, PlanInput, Severity, changes, lint, plan};
+use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -35,6 +36,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
         let nodes = tx.nodes().await?;
         drop(tx);
+        let at = now();
+        let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
         let input = PlanInput {
             mesh: &controller.mesh,
             policy: &policy,
@@ -43,7 +46,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             validators_version,
             nodes: &nodes,
             parent: parent.as_ref().map(|target| &target.plan),
-            now: now(),
+            now: at,
+            epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
         };
         let next = plan(&input);
         let findings = lint(&next, &input);
@@ -94,7 +98,7 @@ async fn commit(
     if !tx.commit_plan(next, at).await? {
         return Ok(false);
     }
-    for (node, cut) in cuts(parent, next) {
+    for (node, cut) in cuts(parent, next, nodes) {
         tx.put_cut(node, &cut).await?;
     }
     let detail = summary(&changes(parent, next, nodes));
@@ -114,15 +118,17 @@ fn count(controller: &Controller, nodes: &BTreeMap<NodeId, Node>, validators: us
     controller.counts.validators.set(i64::try_from(validators).unwrap_or(i64::MAX));
 }
 
-/// Hosts that the plan drops, each with those that had something to do with it and must confirm.
-fn cuts<'a>(parent: Option<&'a Plan>, next: &Plan) -> Vec<(&'a NodeId, Cut)> {
+/// Hosts that are cut, each with those that had something to do with it and must confirm. One that nobody knew, as one
+/// revoked out of quarantine, has been cut before, and what was to be confirmed then stands.
+fn cuts<'a>(parent: Option<&'a Plan>, next: &Plan, nodes: &BTreeMap<NodeId, Node>) -> Vec<(&'a NodeId, Cut)> {
     let Some(parent) = parent else { return Vec::new() };
-    let gone = parent.nodes.keys().filter(|id| !next.nodes.contains_key(*id));
-    gone.map(|gone| {
-        let hosts = parent.nodes.values().filter(|config| mentions(config, gone));
+    let cut = parent.nodes.keys().filter(|id| !nodes.get(*id).is_some_and(Node::is_meshed));
+    cut.map(|cut| {
+        let hosts = parent.nodes.values().filter(|config| mentions(config, cut));
         let hosts = hosts.filter(|config| next.nodes.contains_key(&config.node)).map(|config| config.node.clone());
-        (gone, Cut { generation: next.generation, hosts: hosts.collect() })
+        (cut, Cut { generation: next.generation, hosts: hosts.collect() })
     })
+    .filter(|(_, cut)| !cut.hosts.is_empty())
     .collect()
 }
 

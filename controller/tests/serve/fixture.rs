@@ -8,7 +8,7 @@ use picket_attest::{audience, keys_digest};
 use picket_controller::{App, Config, Running, store::Store};
 use picket_lab::icon::{ChainState, FakeIcon};
 use picket_model::{
-    Generation, KernelView, NodeId, NodeReport, NodeRole, PrepId, ReconcilerStatus, WireGuardPublicKey,
+    Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, ReconcilerStatus, WireGuardPublicKey,
 };
 use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config};
 use serde::Deserialize;
@@ -158,6 +158,7 @@ impl Host {
             role,
             name: name.parse().unwrap(),
             wireguard_key: WireGuardPublicKey::new(picket_pki::random().unwrap()).unwrap(),
+            identity_key: Some(IdentityKey(WireGuardPublicKey::new(picket_pki::random().unwrap()).unwrap())),
             csr_pem: tls.csr_pem().unwrap(),
             endpoint: (role == NodeRole::Sentry).then_some(SocketAddr::from(([0, 0, 0, 0], 51820))),
             machine_id: Some("0123456789abcdef".into()),

@@ -5,8 +5,8 @@ use crate::{
     identity::Identity,
 };
 use picket_api::ConfigAnswer;
-use picket_model::{Digest, Generation, MeshId, NodeConfig, NodeId};
-use std::time::Duration;
+use picket_model::{Digest, Generation, MeshId, NodeConfig, NodeId, NodeName, WireGuardPeer};
+use std::{collections::BTreeMap, time::Duration};
 use thiserror::Error;
 
 /// Why an answer is not taken. What is in force stays.
@@ -46,6 +46,9 @@ pub enum Refusal {
         /// Revision held.
         held: Generation,
     },
+    /// A host keeps the identity key it joined with: whoever hands out another one wants to stand between the two.
+    #[error("it gives {0} another identity key than before, or none: no host changes its identity")]
+    Identity(NodeName),
     /// The guard says no.
     #[error("the guard refuses revision {revision}: {violation}")]
     Guard {
@@ -80,10 +83,23 @@ pub fn judge(
         let (generation, held) = (offered.generation, held.revision);
         return Err(Refusal::Older { offered: offered.revision, generation, held });
     }
+    if let Some(name) = held.and_then(|held| reidentified(held, &offered)) {
+        return Err(Refusal::Identity(name));
+    }
     match admit(guard, &offered) {
         Ok(()) => Ok(offered),
         Err(violation) => Err(Refusal::Guard { revision: offered.revision, violation }),
     }
+}
+
+/// A host that is a peer in both and has another identity key in the second, or none.
+fn reidentified(held: &NodeConfig, offered: &NodeConfig) -> Option<NodeName> {
+    let identity = |peer: &WireGuardPeer| peer.pairing.map(|pairing| pairing.identity);
+    let known: BTreeMap<_, _> =
+        held.wireguard.peers.values().filter_map(|peer| Some((&peer.node, identity(peer)?))).collect();
+    let mut peers = offered.wireguard.peers.values();
+    let other = peers.find(|peer| known.get(&peer.node).is_some_and(|known| identity(peer) != Some(*known)));
+    other.map(|peer| peer.name.clone())
 }
 
 /// A wait between zero and `longest`, from a random number: hosts that lost the controller together come back apart.
@@ -127,6 +143,7 @@ mod tests {
         guard::tests::{config, guard},
         identity::tests::identity,
     };
+    use picket_model::{IdentityKey, Pairing, WireGuardPublicKey};
 
     fn answer(full: NodeConfig) -> ConfigAnswer {
         ConfigAnswer { revision: full.revision, digest: full.digest(), full }
@@ -182,6 +199,34 @@ mod tests {
     #[test]
     fn the_guard_outranks_the_controller() {
         check(|offered| offered.firewall.guarded.clear(), "the guard refuses revision 9: it leaves");
+    }
+
+    #[test]
+    fn a_known_host_keeps_its_identity_key() {
+        let pairing = |byte, epoch| {
+            let identity = IdentityKey(WireGuardPublicKey::new([byte; 32]).unwrap());
+            Some(Pairing { identity, epoch, before: None })
+        };
+        let with = |pairing, node: &str, key| {
+            let mut config = config();
+            let (_, mut peer) = config.wireguard.peers.pop_first().unwrap();
+            (peer.pairing, peer.node) = (pairing, node.parse().unwrap());
+            config.wireguard.peers.insert(WireGuardPublicKey::new([key; 32]).unwrap(), peer);
+            (config.generation, config.revision) = (Generation(9), Generation(9));
+            config
+        };
+        let held = NodeConfig { revision: Generation(3), generation: Generation(4), ..with(pairing(1, 7), "n-2", 9) };
+        let check = |offered: NodeConfig, taken: bool| {
+            let judged = judge(&identity(), &guard(), Some(&held), answer(offered));
+            assert_eq!(judged.is_ok(), taken, "{judged:?}");
+        };
+        check(with(pairing(1, 8), "n-2", 9), true);
+        check(with(pairing(2, 8), "n-2", 9), false);
+        check(with(None, "n-2", 9), false);
+        // Another key of the tunnel is the host's own business, and is of no use without the identity's secret.
+        check(with(pairing(1, 8), "n-2", 10), true);
+        check(with(pairing(2, 8), "n-2", 10), false);
+        check(with(pairing(2, 8), "n-3", 10), true);
     }
 
     #[test]

@@ -82,6 +82,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         role,
         name,
         wireguard_key: keys.wireguard.public(),
+        identity_key: keys.identity_public(),
         csr_pem: keys.tls.csr_pem()?,
         endpoint: options.endpoint.or((role == NodeRole::Sentry).then_some(SENTRY_ENDPOINT)),
         machine_id: host::machine_id(),

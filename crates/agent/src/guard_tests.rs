@@ -20,6 +20,7 @@ pub(crate) fn config() -> NodeConfig {
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         allowed_ips: nets(&["10.77.0.3/32", "fd00:1:2::3/128"]),
         keepalive_seconds: Some(25),
+        pairing: None,
     };
     NodeConfig {
         mesh: "m-1".parse().unwrap(),

@@ -2,7 +2,7 @@
 //! The identity file is written last: without it the host is not enrolled, whatever else lies in the folder.
 
 use crate::state::{Kind, StateDir, StateError};
-use picket_model::{MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, WireGuardPublicKey};
+use picket_model::{IdentityKey, MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, WireGuardPublicKey};
 use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
 use picket_wireguard::PrivateKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +16,7 @@ const IDENTITY: Kind = Kind {
     remedy: "restore it from a backup, or remove the folder and enrol this host again",
 };
 const WIREGUARD_KEY: &str = "wireguard.key";
+const IDENTITY_KEY: &str = "identity.key";
 const TLS_KEY: &str = "tls.key";
 const CERTIFICATE: &str = "certificate.pem";
 
@@ -74,6 +75,8 @@ pub enum IdentityError {
 pub struct Keys {
     /// Of its tunnels.
     pub wireguard: PrivateKey,
+    /// From which the preshared keys of its tunnels are derived; `None` on hosts enrolled before there were any.
+    pub identity: Option<PrivateKey>,
     /// Of its certificate.
     pub tls: TlsKey,
 }
@@ -105,21 +108,15 @@ impl Identity {
 impl Keys {
     /// The keys in the folder.
     pub fn load(state: &StateDir) -> Result<Self, IdentityError> {
-        let wireguard = load_wireguard(state)?.ok_or_else(|| no_key(state, WIREGUARD_KEY))?;
+        let wireguard = load_x25519(state, WIREGUARD_KEY)?.ok_or_else(|| no_key(state, WIREGUARD_KEY))?;
         let tls = load_tls(state)?.ok_or_else(|| no_key(state, TLS_KEY))?;
-        Ok(Self { wireguard, tls })
+        Ok(Self { wireguard, identity: load_x25519(state, IDENTITY_KEY)?, tls })
     }
 
     /// The keys in the folder; those that are missing are made, and on the disk when this returns.
     pub fn load_or_make(state: &StateDir) -> Result<Self, IdentityError> {
-        let wireguard = match load_wireguard(state)? {
-            Some(key) => key,
-            None => {
-                let key = PrivateKey::from_random(picket_pki::random()?);
-                state.write(WIREGUARD_KEY, key.to_text().as_bytes())?;
-                key
-            }
-        };
+        let wireguard = load_or_make_x25519(state, WIREGUARD_KEY)?;
+        let identity = Some(load_or_make_x25519(state, IDENTITY_KEY)?);
         let tls = match load_tls(state)? {
             Some(key) => key,
             None => {
@@ -128,7 +125,12 @@ impl Keys {
                 key
             }
         };
-        Ok(Self { wireguard, tls })
+        Ok(Self { wireguard, identity, tls })
+    }
+
+    /// The public half of the identity key.
+    pub fn identity_public(&self) -> Option<IdentityKey> {
+        self.identity.as_ref().map(|key| IdentityKey(key.public()))
     }
 
     /// The public half of the tunnels' key.
@@ -149,9 +151,18 @@ pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, Identit
     Ok(ClientCertificate { certificate_pem, key_pem })
 }
 
-fn load_wireguard(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
-    let Some(text) = secret(state, WIREGUARD_KEY)? else { return Ok(None) };
-    text.expose_secret().trim().parse().map(Some).map_err(|_| no_key(state, WIREGUARD_KEY))
+fn load_x25519(state: &StateDir, name: &str) -> Result<Option<PrivateKey>, IdentityError> {
+    let Some(text) = secret(state, name)? else { return Ok(None) };
+    text.expose_secret().trim().parse().map(Some).map_err(|_| no_key(state, name))
+}
+
+fn load_or_make_x25519(state: &StateDir, name: &str) -> Result<PrivateKey, IdentityError> {
+    if let Some(key) = load_x25519(state, name)? {
+        return Ok(key);
+    }
+    let key = PrivateKey::from_random(picket_pki::random()?);
+    state.write(name, key.to_text().as_bytes())?;
+    Ok(key)
 }
 
 fn load_tls(state: &StateDir) -> Result<Option<TlsKey>, IdentityError> {
@@ -197,12 +208,14 @@ pub(crate) mod tests {
         let state = StateDir::new(folder.path());
         let (first, second) = (Keys::load_or_make(&state).unwrap(), Keys::load_or_make(&state).unwrap());
         assert_eq!(first.wireguard_public(), second.wireguard_public());
+        assert_eq!(first.identity_public(), second.identity_public());
+        assert_ne!(first.identity_public().map(|key| key.0), Some(first.wireguard_public()));
         assert_eq!(first.tls.public_key_sha256(), Keys::load(&state).unwrap().tls.public_key_sha256());
     }
 
     #[test]
     fn a_damaged_key_is_named_and_never_replaced() {
-        for name in [WIREGUARD_KEY, TLS_KEY] {
+        for name in [WIREGUARD_KEY, IDENTITY_KEY, TLS_KEY] {
             let folder = tempfile::tempdir().unwrap();
             let state = StateDir::new(folder.path());
             state.write(name, b"\xffnot a key").unwrap();

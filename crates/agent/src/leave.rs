@@ -7,6 +7,7 @@ use crate::{
     host,
     identity::{Identity, Keys, client_certificate},
     ledger::Ledger,
+    pairing::PairKeys,
     reconcile::{HostFilter, HostTunnels},
     run::cut_off,
     state::{StateDir, StateError, StateLock},
@@ -71,7 +72,8 @@ pub async fn leave(place: &Place) -> Result<String> {
         );
     }
     let _lock = lock(&state).await?;
-    let tunnels = HostTunnels::new(&place.interface, Preference::default(), keys.wireguard);
+    let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
+    let tunnels = HostTunnels::new(&place.interface, Preference::default(), keys.wireguard, pairs);
     let filter = HostFilter::new(Nft::locate()?, place.interface.clone());
     cut_off(&state, Ledger::load_of(&state, &identity)?, &guard, tunnels, filter).await?;
     forget(&state)?;

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod leave;
 pub mod ledger;
 pub mod lockdown;
+pub mod pairing;
 pub mod proof;
 pub mod reconcile;
 pub mod renewal;

@@ -1,11 +1,15 @@
 //! From wanted to in force: tunnels prepared, firewall, tunnels connected, read back. Never a peer before its filter.
 //! What goes wrong is part of what is found, not the end of anything.
 
+use crate::{
+    host,
+    pairing::{Moment, PairKeys, Waits, give_keys},
+};
 use anyhow::{Context as _, Result, anyhow};
 use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 use tracing::info;
 
 /// What a host shall be: its tunnels, `None` where it is to have none, and its firewall.
@@ -81,13 +85,15 @@ pub struct HostTunnels {
     name: String,
     preference: Preference,
     key: PrivateKey,
+    pairs: PairKeys,
+    waits: Waits,
     tunnel: Option<Tunnel>,
 }
 
 impl HostTunnels {
-    /// Tunnels on the interface `name` with the host's private key.
-    pub fn new(name: &InterfaceName, preference: Preference, key: PrivateKey) -> Self {
-        Self { name: name.to_string(), preference, key, tunnel: None }
+    /// Tunnels on the interface `name` with the host's private keys.
+    pub fn new(name: &InterfaceName, preference: Preference, key: PrivateKey, pairs: PairKeys) -> Self {
+        Self { name: name.to_string(), preference, key, pairs, waits: Waits::default(), tunnel: None }
     }
 
     /// Which WireGuard carries the tunnels: `kernel`, `userspace`, or `none` before there are any.
@@ -101,6 +107,14 @@ impl HostTunnels {
             tunnel.redial().await.context("dial peers again")?;
         }
         Ok(())
+    }
+
+    /// Gives tunnels whose handshakes fail the preshared key of the other epoch, in turn; nothing where all is well.
+    pub async fn turn_keys(&mut self, wanted: &WireGuardConfig) -> Result<()> {
+        if self.tunnel.is_none() || wanted.peers.values().all(|peer| peer.pairing.is_none()) {
+            return Ok(());
+        }
+        self.connect(wanted).await
     }
 
     fn device(&self, wanted: &WireGuardConfig) -> Result<DeviceConfig> {
@@ -125,7 +139,10 @@ impl Tunnels for HostTunnels {
     }
 
     async fn connect(&mut self, wanted: &WireGuardConfig) -> Result<()> {
-        let device = self.device(wanted)?;
+        let mut device = self.device(wanted)?;
+        let now = Moment { steady: Instant::now(), wall: host::now() };
+        self.waits.note(wanted, now.steady);
+        give_keys(&mut device, &self.pairs, wanted, &self.observe().await?, &self.waits, now)?;
         let tunnel = self.tunnel.as_mut().context("the tunnels are not open")?;
         let changes = tunnel.connect(&device).await.context("connect the tunnels")?;
         if !changes.is_empty() {

@@ -11,6 +11,7 @@ use crate::{
     leave::{self, Leaving},
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
+    pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
     renewal::Renewals,
     report::{Reporter, report},
@@ -42,6 +43,9 @@ const SHORTEST_POLL: Duration = Duration::from_secs(1);
 /// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
+/// How often tunnels are looked at whose handshakes may fail under a new preshared key.
+const PAIRS: Duration = Duration::from_secs(5);
+
 /// How the agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -58,6 +62,7 @@ enum Event {
     Answered(Result<Option<ConfigAnswer>, ApiError>),
     Reported(Result<(), ApiError>),
     Drift,
+    Pairs,
     Look,
     Redial,
     Chain,
@@ -98,7 +103,8 @@ pub async fn run(
     let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;
     let csr_pem = keys.tls.csr_pem()?;
-    let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard);
+    let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
+    let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
@@ -138,6 +144,7 @@ struct Agent {
     refused: Option<String>,
     found: Option<Found>,
     drift: Interval,
+    pairs: Interval,
     look: Duration,
     redial: Redial,
     redial_at: Instant,
@@ -171,6 +178,7 @@ impl Agent {
             applied: Generation::default(),
             found: None,
             drift: every(DRIFT),
+            pairs: every(PAIRS),
             look: LOOK[0],
             redial: Redial::begin(),
             redial_at: Instant::now(),
@@ -194,6 +202,7 @@ impl Agent {
                 () = self.chain.news() => Event::Chain,
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
                 _ = self.drift.tick() => Event::Drift,
+                _ = self.pairs.tick() => Event::Pairs,
             };
             match event {
                 Event::Stop(name) => {
@@ -224,6 +233,7 @@ impl Agent {
                 }
                 Event::Renewed(Err(error)) => self.not_renewed(&error),
                 Event::Drift => self.bring_into_force().await,
+                Event::Pairs => self.turn_keys().await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
             }
@@ -363,6 +373,19 @@ impl Agent {
             info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
             self.look = LOOK[0];
             self.tell();
+        }
+    }
+
+    /// Tries the preshared key of the other epoch where handshakes fail.
+    async fn turn_keys(&mut self) {
+        let Held { ledger, guard, .. } = &self.held;
+        let Ok(Some(config)) = ledger.admitted(guard) else { return };
+        // Peers come with their filter and not before it.
+        if self.found.as_ref().is_none_or(|found| !found.is_in_force()) {
+            return;
+        }
+        if let Err(error) = self.tunnels.turn_keys(&config.wireguard).await {
+            warn!(error = format!("{error:#}"), "preshared keys not set");
         }
     }
 

@@ -1,6 +1,6 @@
 //! `POST /v1/enroll`: the only call without a client certificate.
 
-use picket_model::{MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
+use picket_model::{IdentityKey, MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 
@@ -68,6 +68,9 @@ pub struct EnrollRequest {
     pub name: NodeName,
     /// The public half of the WireGuard key it has made and stored.
     pub wireguard_key: WireGuardPublicKey,
+    /// The public half of the key from which its tunnels' preshared keys are derived, made and stored as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_key: Option<IdentityKey>,
     /// Certificate signing request (PKCS#10, PEM) for the TLS key it has made and stored.
     pub csr_pem: String,
     /// Where its tunnels are reached from outside; `None` for a host that only dials.

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod enroll;
 pub mod identities;
+pub mod keys;
 pub mod node;
 pub mod operator;
 pub mod operators;

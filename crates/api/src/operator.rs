@@ -167,10 +167,34 @@ impl std::fmt::Debug for TokenCreated {
 }
 
 /// Query of `POST /v1/nodes/{id}/revoke`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RevokeQuery {
-    /// How long to wait for hosts to read the revoke back from their kernels, in milliseconds. Default 2000, at most 30000.
+    /// How long to wait for hosts to read the cut back from their kernels, in milliseconds. Default 2000, at most 30000.
     pub wait_ms: Option<u64>,
+}
+
+/// Media type of an answer that comes line by line, one JSON object each: ask for it to hear of each host as it confirms.
+pub const LINES: &str = "application/x-ndjson";
+
+/// One line of a cut's progress, for those who accept [`LINES`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum CutStep {
+    /// The cut is planned, and these hosts have to confirm it.
+    Planned {
+        /// Hosts that had a tunnel or a grant for it.
+        hosts: Vec<NodeName>,
+    },
+    /// One more host has read it back.
+    Confirmed {
+        /// Which one, and when.
+        host: HostReceipt,
+    },
+    /// All have, or the wait is over: the last line.
+    Done {
+        /// How far the cut is in force.
+        receipt: Box<RevokeReceipt>,
+    },
 }
 
 /// How far a revoke is in force. It is done when `missing` is empty.

@@ -26,6 +26,7 @@
 //! ```
 
 mod address;
+pub mod bench;
 pub mod cloud;
 mod command;
 pub mod demo;

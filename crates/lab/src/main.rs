@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{demo, icon};
+use picket_lab::{bench, demo, icon};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -16,6 +16,8 @@ struct Cli {
 enum Command {
     /// Show the main job end to end with real packets
     Demo(demo::Args),
+    /// Measure the real programs, beside plain WireGuard
+    Bench(bench::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Remove the namespaces, processes and files of labs that died without cleaning up
@@ -27,6 +29,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => {
             return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
+        Command::Bench(args) => bench::run(args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,
         Command::Clean => {
             let removed = picket_lab::clean_left_overs()?;

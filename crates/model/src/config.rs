@@ -1,6 +1,6 @@
 //! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
 
-use crate::{FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, WireGuardPublicKey};
+use crate::{FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +55,9 @@ pub struct WireGuardPeer {
     pub allowed_ips: BTreeSet<IpNet>,
     /// Seconds between keepalives; `None` sends none.
     pub keepalive_seconds: Option<u16>,
+    /// What the tunnel's preshared key is derived from; `None` where one end has no identity key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<Pairing>,
 }
 
 /// SHA-256 over a host's content, lower-case hexadecimal.
@@ -118,6 +121,7 @@ mod tests {
                         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
                         allowed_ips: BTreeSet::from(["fd00::2/128".parse().unwrap()]),
                         keepalive_seconds: Some(25),
+                        pairing: None,
                     },
                 )]),
             },
@@ -128,6 +132,8 @@ mod tests {
     #[test]
     fn travels_as_json_unchanged() {
         let text = serde_json::to_string(&config()).unwrap();
+        // Agents from before there were identity keys compute the same digest.
+        assert!(!text.contains("pairing"));
         assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config());
     }
 

@@ -1,6 +1,6 @@
 //! Enrolled hosts and the overlay addresses they hold.
 
-use crate::{NodeId, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{IdentityKey, NodeId, NodeName, Timestamp, WireGuardPublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -46,6 +46,11 @@ impl FromStr for NodeRole {
 pub enum NodeState {
     /// A member.
     Active,
+    /// A member without tunnels and grants, which still hears from the controller and reports.
+    Quarantined {
+        /// Since when.
+        since: Timestamp,
+    },
     /// Cut from the mesh for good.
     Revoked {
         /// When.
@@ -90,6 +95,9 @@ pub struct Node {
     pub role: NodeRole,
     /// The key of its tunnels; made on the host.
     pub wireguard_key: WireGuardPublicKey,
+    /// The key from which the secrets of its tunnels are derived; made on the host, `None` for those from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_key: Option<IdentityKey>,
     /// SHA-256 of the public key (SubjectPublicKeyInfo) in its certificate, lower-case hexadecimal.
     pub tls_key_sha256: String,
     /// Its addresses inside the mesh.
@@ -98,15 +106,28 @@ pub struct Node {
     pub endpoint: Option<SocketAddr>,
     /// Machine id it enrolled from, to notice cloned images.
     pub machine_id: Option<String>,
+    /// Whether its key was issued to a machine that runs no agent: it never reports, and nobody waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub issued: bool,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
-    /// Member or revoked.
+    /// Member, quarantined or revoked.
     pub state: NodeState,
 }
 
 impl Node {
-    /// Whether it is a member of the mesh.
+    /// Whether it is a member of the mesh, quarantined or not.
     pub fn is_active(&self) -> bool {
+        !matches!(self.state, NodeState::Revoked { .. })
+    }
+
+    /// Whether it is a member that reads back what is wanted of it and says so.
+    pub fn reports(&self) -> bool {
+        self.is_active() && !self.issued
+    }
+
+    /// Whether other hosts may have tunnels and grants for it.
+    pub fn is_meshed(&self) -> bool {
         self.state == NodeState::Active
     }
 }

@@ -107,6 +107,7 @@ mod tests {
                 nodes: &nodes,
                 parent,
                 now: picket_model::Timestamp::from_millis(0),
+                epochs: crate::Epochs::default(),
             })
         };
         let all = [

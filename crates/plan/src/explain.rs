@@ -115,6 +115,7 @@ mod tests {
             parent: None,
             validators_version: 1,
             now,
+            epochs: crate::Epochs::default(),
         };
         let refused = [Refused { entry: "hx00".into(), reason: "\"9.9.9.9:0\" has no port from 1 to 65535".into() }];
         let plan = plan(&input);

@@ -53,11 +53,13 @@ pub enum FindingKind {
     LeaseHeld,
     /// A copy of a host came to join.
     HostCloned,
+    /// A revoked host came back.
+    RevokedReturned,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -76,6 +78,7 @@ impl FindingKind {
         Self::HostLagging,
         Self::LeaseHeld,
         Self::HostCloned,
+        Self::RevokedReturned,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -99,6 +102,7 @@ impl FindingKind {
             Self::HostLagging => "host-lagging",
             Self::LeaseHeld => "lease-held",
             Self::HostCloned => "host-cloned",
+            Self::RevokedReturned => "revoked-returned",
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) fn node(name: &str, role: NodeRole, number: u8) -> Node {
             v6: format!("fd00::{number:x}").parse().unwrap(),
         },
         endpoint: (role == NodeRole::Sentry).then(|| format!("198.51.100.{number}:51820").parse().unwrap()),
+        identity_key: None,
+        issued: false,
         machine_id: None,
         enrolled_at: Timestamp::from_millis(0),
         state: NodeState::Active,

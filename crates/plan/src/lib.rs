@@ -8,6 +8,7 @@ mod lease;
 mod lint;
 mod merge;
 pub mod overlay;
+mod pairing;
 mod planner;
 
 pub use changes::changes;
@@ -19,6 +20,7 @@ pub use merge::{
     Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, needed,
     next_lookup,
 };
+pub use pairing::Epochs;
 pub use planner::{Basis, Plan, PlanInput, plan};
 
 #[cfg(test)]

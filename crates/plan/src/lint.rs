@@ -174,6 +174,7 @@ mod tests {
                 parent: self.parent.as_ref(),
                 validators_version: 1,
                 now: picket_model::Timestamp::from_millis(0),
+                epochs: crate::Epochs::default(),
             };
             let mut made = plan(&input);
             spoil(&mut made);

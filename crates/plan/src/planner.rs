@@ -1,6 +1,7 @@
 //! The plan: every host's complete wanted state, computed from the whole input at once. A star: validators dial
 //! sentries; hosts of the same role have no tunnel between them.
 
+use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
@@ -61,6 +62,8 @@ pub struct PlanInput<'a> {
     pub parent: Option<&'a Plan>,
     /// When this is: lines of the policy may end by themselves.
     pub now: Timestamp,
+    /// Which preshared keys tunnels are to have.
+    pub epochs: Epochs<'a>,
 }
 
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
@@ -71,14 +74,16 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let active = || input.nodes.values().filter(|node| node.is_active());
     let mut nodes = BTreeMap::new();
     for node in active() {
-        let others: Vec<&Node> = active().filter(|other| other.role != node.role).collect();
+        // A quarantined host has no tunnel to anybody, nor anybody to it.
+        let meshed = |other: &&Node| other.role != node.role && other.is_meshed() && node.is_meshed();
+        let others: Vec<&Node> = active().filter(meshed).collect();
         let config = NodeConfig {
             mesh: input.mesh.clone(),
             node: node.id.clone(),
             role: node.role,
             generation,
             revision: generation,
-            wireguard: wireguard(node, &others),
+            wireguard: wireguard(input, node, &others),
             firewall: firewall(&shared, &others),
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
@@ -105,8 +110,8 @@ fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
     }
 }
 
-fn wireguard(node: &Node, others: &[&Node]) -> WireGuardConfig {
-    let peers = others.iter().map(|other| (other.wireguard_key, peer(node, other))).collect();
+fn wireguard(input: &PlanInput<'_>, node: &Node, others: &[&Node]) -> WireGuardConfig {
+    let peers = others.iter().map(|other| (other.wireguard_key, peer(input, node, other))).collect();
     WireGuardConfig {
         listen_port: node.endpoint.map_or(0, |endpoint| endpoint.port()),
         addresses: BTreeSet::from(node.overlay.networks()),
@@ -115,7 +120,7 @@ fn wireguard(node: &Node, others: &[&Node]) -> WireGuardConfig {
     }
 }
 
-fn peer(node: &Node, other: &Node) -> WireGuardPeer {
+fn peer(input: &PlanInput<'_>, node: &Node, other: &Node) -> WireGuardPeer {
     // The validator dials, so that it needs no open port; a sentry waits to be dialled.
     let dials = node.role == NodeRole::Prep;
     WireGuardPeer {
@@ -124,6 +129,7 @@ fn peer(node: &Node, other: &Node) -> WireGuardPeer {
         endpoint: other.endpoint.filter(|_| dials),
         allowed_ips: BTreeSet::from(other.overlay.networks()),
         keepalive_seconds: dials.then_some(KEEPALIVE_SECONDS),
+        pairing: pairing(input.epochs, input.parent, node, other),
     }
 }
 

@@ -165,6 +165,7 @@ mod tests {
             endpoint: Some("[::ffff:192.0.2.1]:51820".parse().unwrap()),
             allowed_ips: allowed.iter().map(|text| text.parse().unwrap()).collect(),
             keepalive_seconds: Some(0),
+            pairing: None,
         }
     }
 

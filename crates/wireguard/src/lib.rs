@@ -8,6 +8,7 @@ pub mod error;
 mod kernel;
 pub mod key;
 pub mod link;
+pub mod pair;
 pub mod tunnel;
 mod userspace;
 

@@ -8,13 +8,23 @@ use std::{
 };
 
 pub(crate) fn run(root: &Path, once: bool, json: bool) -> Result<ExitCode> {
+    let mut demo = lab(root)?;
+    demo.arg("demo").args(once.then_some("--once")).args(json.then_some("--json"));
+    finish(demo)
+}
+
+/// The lab's program, with the programs it runs built and the machine prepared.
+pub(crate) fn lab(root: &Path) -> Result<Command> {
     machine::prepare()?;
     if !step::run("build", &mut step::cargo(root, &["build", "--workspace", "--locked"]))? {
         bail!("the build failed; what the compiler says is above");
     }
-    let mut demo = Command::new(target_folder(root)?.join("debug/picket-lab"));
-    demo.arg("demo").args(once.then_some("--once")).args(json.then_some("--json"));
-    let status = demo.status().with_context(|| format!("start {demo:?}"))?;
+    Ok(Command::new(target_folder(root)?.join("debug/picket-lab")))
+}
+
+/// Runs it to its end.
+pub(crate) fn finish(mut command: Command) -> Result<ExitCode> {
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

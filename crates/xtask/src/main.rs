@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands. Each does its own set-up on a fresh Debian or Ubuntu machine.
 //! Depends on none of our crates, so that it is built in seconds and can then build the rest.
 
+mod bench;
 mod demo;
 mod fuzz;
 mod machine;
@@ -30,6 +31,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure the real programs in network namespaces, each figure beside what it is compared with.
+    Bench {
+        /// What to measure: join, revoke or peers.
+        which: String,
+        /// Print one JSON object per row.
+        #[arg(long)]
+        json: bool,
+        /// How often each thing is measured.
+        #[arg(long)]
+        runs: Option<u8>,
+    },
     /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces, fuzz targets.
     Test,
     /// Run the fuzz targets alone, each for a while.
@@ -56,6 +68,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo { once, json } => demo::run(&root, *once, *json),
+        Command::Bench { which, json, runs } => bench::run(&root, which, *json, *runs),
         Command::Test => test::run(&root),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
         Command::Tidy => tidy_only(&root),

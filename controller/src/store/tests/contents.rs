@@ -47,6 +47,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
         nodes: &nodes,
         parent: parent.as_ref(),
         now: NOW,
+        epochs: picket_plan::Epochs::default(),
     })
 }
 

@@ -46,7 +46,9 @@ pub(crate) fn in_force<'a>(
     findings.extend(controller.findings().iter().cloned());
     findings.extend(clones::findings(clones));
     findings.extend(controller.leases.held().iter().cloned());
-    let mut members: Vec<&Node> = nodes.filter(|node| node.is_active()).collect();
+    let nodes: Vec<&Node> = nodes.collect();
+    findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
+    let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;

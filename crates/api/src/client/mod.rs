@@ -1,9 +1,11 @@
 //! Typed client of the wire: one for agents (client certificate), one for operators (bearer token).
 
 mod agent;
+mod lines;
 mod operator;
 
 pub use agent::AgentClient;
+pub use lines::Lines;
 pub use operator::OperatorClient;
 
 use crate::{Problem, ProblemKind};

@@ -1,11 +1,12 @@
 //! An operator's calls, with a bearer token over TLS pinned to the mesh CA.
 
-use super::{ApiError, build, join, json, unreachable};
+use super::{ApiError, build, join, json, lines::Lines, unreachable};
 use crate::{
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
+    keys::{IssueKey, KeyIssued},
     operator::{
-        CreateToken, EventView, ExplainQuery, ListQuery, NodeView, RevokeQuery, RevokeReceipt, StatusView,
-        TokenCreated, TokenView,
+        CreateToken, CutStep, EventView, ExplainQuery, LINES, ListQuery, NodeView, RevokeQuery, RevokeReceipt,
+        StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView, REASON},
     validators::{
@@ -14,7 +15,7 @@ use crate::{
     },
 };
 use picket_model::{Explanation, Node, TokenId};
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, time::Duration};
 
@@ -128,6 +129,11 @@ impl OperatorClient {
         self.get("/v1/explain", query).await
     }
 
+    /// Enters a machine that runs no agent.
+    pub async fn issue_key(&self, request: &IssueKey) -> Result<KeyIssued, ApiError> {
+        self.post("/v1/keys", request).await
+    }
+
     /// Makes a join token.
     pub async fn create_token(&self, request: &CreateToken) -> Result<TokenCreated, ApiError> {
         self.post("/v1/tokens", request).await
@@ -167,6 +173,27 @@ impl OperatorClient {
     /// Keeps an identity out for good.
     pub async fn forbid_identity(&self, request: &ForbidIdentity) -> Result<IdentityView, ApiError> {
         self.post("/v1/identities/forbid", request).await
+    }
+
+    /// As [`revoke`](Self::revoke), and hears of each host as it confirms.
+    pub async fn revoke_in_steps(&self, node: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        self.in_steps(&format!("/v1/nodes/{node}/revoke"), query).await
+    }
+
+    /// Takes tunnels and grants from a host, which stays a member and goes on reporting; hears of each host as it confirms.
+    pub async fn quarantine(&self, node: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        self.in_steps(&format!("/v1/nodes/{node}/quarantine"), query).await
+    }
+
+    /// Ends a host's quarantine.
+    pub async fn readmit(&self, node: &str) -> Result<Node, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/readmit"), &()).await
+    }
+
+    async fn in_steps(&self, path: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
+        let (url, call) = self.call(Method::POST, path)?;
+        let response = call.query(query).header(ACCEPT, LINES).send().await.map_err(unreachable(&url))?;
+        Lines::of(response).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {

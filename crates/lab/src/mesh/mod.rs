@@ -36,7 +36,7 @@ const ICONS: [Ipv4Addr; 3] =
 pub struct MeshSize {
     /// Validators with an agent of ours, at most 9.
     pub preps: u8,
-    /// Sentries, at most 9.
+    /// Sentries, at most 60.
     pub sentries: u8,
 }
 

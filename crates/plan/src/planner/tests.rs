@@ -20,6 +20,7 @@ fn planned_by(policy: &Policy, nodes: &[Node], validators: &ValidatorSet, parent
         nodes: &nodes,
         parent,
         now: at(seconds),
+        epochs: Epochs::default(),
     })
 }
 

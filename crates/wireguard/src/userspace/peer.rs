@@ -19,6 +19,8 @@ use x25519_dalek::PublicKey;
 
 /// Constants of the protocol, WireGuard paper section 6.1.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Keepalive-Timeout and Rekey-Timeout together: whoever is there would have answered.
+const NO_ANSWER: Duration = Duration::from_secs(15);
 const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 
@@ -26,6 +28,10 @@ const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 const HANDSHAKE_INITIATION: u8 = 1;
 const HANDSHAKE_RESPONSE: u8 = 2;
 const COOKIE_REPLY: u8 = 3;
+
+const TRANSPORT_DATA: u8 = 4;
+/// The bit of a session's index that says which half it is of: boringtun counts in the eight below.
+const HALF_BIT: u32 = 8;
 
 /// What a datagram of a peer brought to light.
 pub(super) enum Opened<'a> {
@@ -38,7 +44,14 @@ pub(super) enum Opened<'a> {
 pub(super) struct Peer {
     key: WireGuardPublicKey,
     index: u32,
+    /// Handshakes, under the preshared key of now, and the sessions that came of them.
     tunn: Tunn,
+    /// The sessions of the preshared key before, which live on until there is one of the new key, as in the kernel.
+    old: Option<Tunn>,
+    /// Whether `old` is to carry what is sent: `tunn` has no session yet.
+    old_carries: bool,
+    /// Which half of the peer's session indices `tunn` has; `old` has the other.
+    half: bool,
     pub(super) endpoint: Option<SocketAddr>,
     pub(super) allowed_ips: BTreeSet<IpNet>,
     keepalive: Option<u16>,
@@ -48,6 +61,8 @@ pub(super) struct Peer {
     /// Last completed handshake, and whether we began it.
     handshake: Option<(Now, bool)>,
     initiated: Option<Now>,
+    /// When a packet of the host's was sent in an old session, since when nothing came back.
+    unanswered: Option<Now>,
     sent: Option<Now>,
     received_bytes: u64,
     sent_bytes: u64,
@@ -64,7 +79,10 @@ impl Peer {
         Self {
             key,
             index,
-            tunn: tunn(own, limiter, key, index, config.preshared_key.as_ref()),
+            tunn: tunn(own, limiter, key, half_of(index, false), config.preshared_key.as_ref()),
+            old: None,
+            old_carries: false,
+            half: false,
             endpoint: config.endpoint,
             allowed_ips: BTreeSet::new(),
             keepalive: config.keepalive_seconds,
@@ -72,6 +90,7 @@ impl Peer {
             unconfirmed: None,
             handshake: None,
             initiated: None,
+            unanswered: None,
             sent: None,
             received_bytes: 0,
             sent_bytes: 0,
@@ -94,19 +113,34 @@ impl Peer {
         self.keepalive = seconds;
     }
 
+    /// Handshakes are under another preshared key from now on. boringtun cannot change it in place: a second state machine
+    /// takes over the handshakes, and the session there is goes on in the first until the second has one.
     pub(super) fn set_preshared_key(
         &mut self,
+        now: Now,
         own: &PrivateKey,
         limiter: &Arc<RateLimiter>,
         key: Option<PresharedKey>,
     ) {
         self.preshared_key = key;
-        self.forget_sessions(own, limiter);
+        if self.handshake.is_none_or(|(at, _)| now.since(at) >= REJECT_AFTER_TIME) {
+            return self.forget_sessions(own, limiter);
+        }
+        // One without a session of its own is of no further use; its sessions' half is free.
+        let half = if self.old_carries { self.half } else { !self.half };
+        let next = tunn(own, limiter, self.key, half_of(self.index, half), self.preshared_key.as_ref());
+        let before = std::mem::replace(&mut self.tunn, next);
+        if !self.old_carries {
+            self.old = Some(before);
+        }
+        (self.old_carries, self.half, self.unconfirmed, self.initiated) = (true, half, None, None);
     }
 
-    /// Starts over with another key of ours or another preshared one. boringtun cannot change them in place.
+    /// Starts over with another key of ours, or with the preshared one there is.
     pub(super) fn forget_sessions(&mut self, own: &PrivateKey, limiter: &Arc<RateLimiter>) {
-        self.tunn = tunn(own, limiter, self.key, self.index, self.preshared_key.as_ref());
+        let index = half_of(self.index, self.half);
+        self.tunn = tunn(own, limiter, self.key, index, self.preshared_key.as_ref());
+        (self.old, self.old_carries) = (None, false);
         (self.unconfirmed, self.handshake, self.initiated) = (None, None, None);
     }
 
@@ -127,9 +161,14 @@ impl Peer {
     /// peer and drops what comes after. An empty packet is a keepalive.
     pub(super) fn seal(&mut self, now: Now, packet: &[u8], buffer: &mut [u8], out: &mut impl Outbox) {
         // Without an endpoint there is nowhere to send even a handshake to: keep nothing.
-        if self.endpoint.is_some()
-            && let TunnResult::WriteToNetwork(datagram) = self.tunn.encapsulate(packet, buffer)
-        {
+        if self.endpoint.is_none() {
+            return;
+        }
+        if self.old_carries && !packet.is_empty() {
+            self.unanswered.get_or_insert(now);
+        }
+        let carrier = self.old.as_mut().filter(|_| self.old_carries).unwrap_or(&mut self.tunn);
+        if let TunnResult::WriteToNetwork(datagram) = carrier.encapsulate(packet, buffer) {
             self.send(now, datagram, out);
         }
     }
@@ -143,7 +182,13 @@ impl Peer {
         buffer: &'a mut [u8],
         out: &mut impl Outbox,
     ) -> Opened<'a> {
-        match self.tunn.decapsulate(Some(from.ip()), datagram, buffer) {
+        let is_old = datagram.first() == Some(&TRANSPORT_DATA)
+            && sender_index(datagram).is_some_and(|session| (session >> HALF_BIT & 1 == 1) != self.half);
+        let tunn = match &mut self.old {
+            Some(old) if is_old => old,
+            _ => &mut self.tunn,
+        };
+        match tunn.decapsulate(Some(from.ip()), datagram, buffer) {
             TunnResult::WriteToNetwork(reply) => match reply.first() {
                 // Authentic, but maybe replayed: the answer goes back to where it came from, and the endpoint moves
                 // with the first packet of the new session.
@@ -161,6 +206,7 @@ impl Peer {
                 _ => {
                     self.authenticated(from, datagram);
                     self.handshake = Some((now, true));
+                    self.old_carries = false;
                     self.send(now, reply, out);
                     self.flush(now, buffer, out);
                     Opened::Nothing
@@ -207,8 +253,14 @@ impl Peer {
     /// lets an idle session lapse. A peer with an endpoint and a keepalive is one that must be reachable at any time,
     /// so for those we go on for ever, once in [`REKEY_TIMEOUT`], by our own clock.
     pub(super) fn tick(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+        self.drop_old(now);
         if let TunnResult::WriteToNetwork(datagram) = self.tunn.update_timers(buffer) {
             self.send(now, datagram, out);
+        }
+        // boringtun sees to this in sessions of its own, whose timers run: the peer may have started anew.
+        let is_lost = self.old_carries && self.unanswered.is_some_and(|at| now.since(at) >= NO_ANSWER);
+        if is_lost && self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
+            self.initiate(now, buffer, out);
         }
         let Some(period) = self.keepalive else { return };
         if self.needs_handshake(now) {
@@ -240,6 +292,7 @@ impl Peer {
     /// A datagram was proved to be the peer's: that is where it is now.
     fn authenticated(&mut self, from: SocketAddr, datagram: &[u8]) {
         self.received_bytes += datagram.len() as u64;
+        self.unanswered = None;
         self.endpoint = Some(from);
     }
 
@@ -248,6 +301,19 @@ impl Peer {
         if self.unconfirmed.is_some() && self.unconfirmed == sender_index(datagram) {
             self.unconfirmed = None;
             self.handshake = Some((now, false));
+            self.old_carries = false;
+        }
+    }
+
+    /// Lets the sessions of the key before go: when theirs is over, or soon after there is one of the new key, by when
+    /// nothing sent in an old one is on its way any more.
+    fn drop_old(&mut self, now: Now) {
+        let life = if self.old_carries { REJECT_AFTER_TIME } else { REKEY_TIMEOUT };
+        if self.old.is_some() && self.handshake.is_none_or(|(at, _)| now.since(at) >= life) {
+            self.old = None;
+            if std::mem::take(&mut self.old_carries) {
+                self.handshake = None;
+            }
         }
     }
 
@@ -277,6 +343,11 @@ fn tunn(
     let secret = preshared_key.map(|key| *key.as_bytes());
     // Keepalives are ours: boringtun's cannot be changed without losing the session.
     Tunn::new(own.secret(), PublicKey::from(*key.as_bytes()), secret, None, index, Some(limiter.clone()))
+}
+
+/// What boringtun is told as its index: a peer has two, one for each of its state machines.
+fn half_of(index: u32, half: bool) -> u32 {
+    index << 1 | u32::from(half)
 }
 
 /// The second word of a datagram: the sender's index in a handshake message, the receiver's in the others.

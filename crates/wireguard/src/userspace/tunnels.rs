@@ -31,8 +31,8 @@ const SEALED: usize = LARGEST + 32;
 const HANDSHAKES_PER_SECOND: u64 = 100;
 /// The limiter sees an initiation twice: before its sender is known and when its peer takes it.
 const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
-/// boringtun keeps eight bits of an index for its sessions.
-const INDEX_BITS: u32 = 24;
+/// boringtun keeps eight bits of an index for its sessions, and a peer one for which of its two state machines it is.
+const INDEX_BITS: u32 = 23;
 
 /// A moment by both clocks: one that never steps, one that means something elsewhere.
 #[derive(Clone, Copy, Debug)]
@@ -207,7 +207,7 @@ impl Tunnels {
             peer.set_keepalive(seconds);
         }
         if let Some(secret) = &update.preshared_key {
-            peer.set_preshared_key(&identity.key, &identity.limiter, secret.clone());
+            peer.set_preshared_key(now, &identity.key, &identity.limiter, secret.clone());
         }
         if update.endpoint.is_some() {
             peer.endpoint = update.endpoint;

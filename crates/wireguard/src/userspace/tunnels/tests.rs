@@ -1,7 +1,8 @@
 //! The engine without IO: two or three of it in one thread, with our clock.
 
+mod preshared;
+
 use super::*;
-use crate::key::PresharedKey;
 use proptest::prelude::*;
 use std::net::IpAddr;
 
@@ -328,17 +329,44 @@ fn another_keepalive_keeps_the_session() {
 }
 
 #[test]
-fn another_preshared_key_shakes_hands_again() {
-    let (mut dialler, mut waiter) = connected();
-    let secret = PresharedKey::from_bytes([7; 32]).ok();
-    let update = PeerUpdate { preshared_key: Some(secret), ..PeerUpdate::default() };
-    dialler.apply(moment(1), &DeviceChange::UpdatePeer(waiter.key.public(), update.clone()));
-    carry(moment(1), &mut [&mut dialler, &mut waiter]);
-    assert_eq!(dialler.peer(&waiter).last_handshake, None, "one end alone has it");
-    waiter.apply(moment(2), &DeviceChange::UpdatePeer(dialler.key.public(), update));
-    dialler.tunnels.tick(moment(5_001), &mut dialler.out);
-    carry(moment(5_001), &mut [&mut dialler, &mut waiter]);
-    assert!(arrives(moment(5_002), &mut waiter, &mut dialler, ("10.0.0.2", "10.0.0.1")));
+fn of_a_thousand_peers_a_change_touches_one() {
+    const PEERS: u16 = 1_000;
+    let mut waiter = End::new(2, WAITER);
+    let mut diallers = Vec::new();
+    for number in 0..PEERS {
+        let [high, low] = number.to_be_bytes();
+        let mut end = End::new(1, &format!("198.51.{high}.{low}:1000"));
+        let mut bytes = [9; 32];
+        (bytes[1], bytes[2]) = (high, low);
+        end.key = PrivateKey::from_random(bytes);
+        let key = end.key.clone();
+        end.apply(moment(0), &DeviceChange::SetPrivateKey(key));
+        waiter.add(moment(0), &end, &peer(None, None, &[&format!("10.1.{high}.{low}/32")]));
+        diallers.push(end);
+    }
+    // A handful talk; the others are there. Each second fewer handshakes than ask for cookies.
+    for chosen in [0, 1, 499, 998, 999] {
+        diallers[chosen].add(moment(0), &waiter, &peer(Some(WAITER), Some(25), &["10.0.0.2/32"]));
+        carry(moment(0), &mut [&mut diallers[chosen], &mut waiter]);
+        let [high, low] = u16::try_from(chosen).unwrap().to_be_bytes();
+        let from = format!("10.1.{high}.{low}");
+        assert!(arrives(moment(1), &mut diallers[chosen], &mut waiter, (&from, "10.0.0.2")));
+    }
+    let mut expected = waiter.tunnels.state().peers;
+    assert_eq!(expected.len(), usize::from(PEERS));
+    waiter.apply(moment(2), &DeviceChange::RemovePeer(diallers[499].key.public()));
+    expected.remove(&diallers[499].key.public());
+    assert_eq!(waiter.tunnels.state().peers, expected, "no session, counter or endpoint of another moved");
+    assert!(!arrives(moment(3), &mut diallers[499], &mut waiter, ("10.1.1.243", "10.0.0.2")));
+    assert!(arrives(moment(3), &mut diallers[998], &mut waiter, ("10.1.3.230", "10.0.0.2")));
+    // One that comes back touches nobody either; nothing was sent to anybody else.
+    let now: BTreeMap<_, _> = waiter.tunnels.state().peers;
+    waiter.out.datagrams.clear();
+    waiter.add(moment(4), &diallers[499], &peer(None, None, &["10.1.1.243/32"]));
+    assert!(waiter.sent().is_empty());
+    let mut with = waiter.tunnels.state().peers;
+    with.remove(&diallers[499].key.public());
+    assert_eq!(with, now);
 }
 
 #[test]

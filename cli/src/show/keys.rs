@@ -1,0 +1,104 @@
+//! `picket keys issue`: the configuration of a machine that runs no agent, in the words of wg-quick(8).
+
+use crate::table::visible;
+use anyhow::Context as _;
+use picket_api::keys::KeyIssued;
+use picket_wireguard::PrivateKey;
+use std::fmt::Write as _;
+use zeroize::Zeroizing;
+
+/// The whole configuration, private key included.
+pub(crate) fn wg_quick(issued: &KeyIssued, private: &PrivateKey) -> Zeroizing<String> {
+    let KeyIssued { node, wireguard } = issued;
+    let mut text = Zeroizing::new(String::new());
+    // Writing to a text cannot fail.
+    let _ = writeln!(text, "# {} ({}), a {} of the mesh", node.name, node.id, node.role);
+    let _ = writeln!(text, "[Interface]\nPrivateKey = {}", private.to_text().as_str());
+    let _ = writeln!(text, "Address = {}\nMTU = {}", list(&wireguard.addresses), wireguard.mtu);
+    if wireguard.listen_port != 0 {
+        let _ = writeln!(text, "ListenPort = {}", wireguard.listen_port);
+    }
+    for (key, peer) in &wireguard.peers {
+        let _ =
+            writeln!(text, "\n# {}\n[Peer]\nPublicKey = {key}\nAllowedIPs = {}", peer.name, list(&peer.allowed_ips));
+        if let Some(endpoint) = peer.endpoint {
+            let _ = writeln!(text, "Endpoint = {endpoint}");
+        }
+        if let Some(seconds) = peer.keepalive_seconds {
+            let _ = writeln!(text, "PersistentKeepalive = {seconds}");
+        }
+    }
+    text
+}
+
+/// What to do with it.
+pub(crate) fn explanation(issued: &KeyIssued) -> String {
+    let name = visible(issued.node.name.as_str());
+    format!(
+        "{name} is a member. Keep this configuration on that machine alone (/etc/wireguard/picket.conf, 0600): its private key \
+         was made here, is stored nowhere, and is not shown again.\nIt has the peers of now and no firewall of ours; \
+         `picket revoke {name}` ends it.\n"
+    )
+}
+
+/// For programs: the member, and the configuration as one text.
+pub(crate) fn json(issued: &KeyIssued, configuration: &str) -> anyhow::Result<String> {
+    let value = serde_json::json!({ "node": issued.node, "wireguard": issued.wireguard, "wg_quick": configuration });
+    Ok(serde_json::to_string_pretty(&value).context("write the answer as JSON")? + "\n")
+}
+
+fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+    values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{Node, NodeRole, NodeState, OverlayAddresses, Timestamp, WireGuardConfig, WireGuardPeer};
+
+    #[test]
+    fn the_configuration_is_what_wg_quick_reads() {
+        let private = PrivateKey::from_random([1; 32]);
+        let overlay = OverlayAddresses { v4: "10.86.0.2".parse().unwrap(), v6: "fd00::2".parse().unwrap() };
+        let peer = WireGuardPeer {
+            node: "n-2".parse().unwrap(),
+            name: "sentry-1".parse().unwrap(),
+            endpoint: Some("192.0.2.1:51820".parse().unwrap()),
+            allowed_ips: ["10.86.0.3/32".parse().unwrap(), "fd00::3/128".parse().unwrap()].into(),
+            keepalive_seconds: Some(25),
+            pairing: None,
+        };
+        let issued = KeyIssued {
+            node: Node {
+                id: "n-1".parse().unwrap(),
+                name: "laptop".parse().unwrap(),
+                role: NodeRole::Prep,
+                wireguard_key: private.public(),
+                identity_key: None,
+                tls_key_sha256: String::new(),
+                overlay,
+                endpoint: None,
+                machine_id: None,
+                issued: true,
+                enrolled_at: Timestamp::from_millis(0),
+                state: NodeState::Active,
+            },
+            wireguard: WireGuardConfig {
+                listen_port: 0,
+                addresses: overlay.networks().into(),
+                mtu: 1420,
+                peers: [(PrivateKey::from_random([2; 32]).public(), peer)].into(),
+            },
+        };
+        let text = wg_quick(&issued, &private);
+        let public = PrivateKey::from_random([2; 32]).public();
+        let expected = format!(
+            "# laptop (n-1), a prep of the mesh\n[Interface]\nPrivateKey = {}\nAddress = 10.86.0.2/32, fd00::2/128\n\
+             MTU = 1420\n\n# sentry-1\n[Peer]\nPublicKey = {public}\nAllowedIPs = 10.86.0.3/32, fd00::3/128\n\
+             Endpoint = 192.0.2.1:51820\nPersistentKeepalive = 25\n",
+            private.to_text().as_str()
+        );
+        assert_eq!(text.as_str(), expected);
+        assert!(!explanation(&issued).contains(private.to_text().as_str()));
+    }
+}

@@ -1,0 +1,106 @@
+//! The benches: times of the real programs, each printed beside what it is compared with in the same run. Figures only;
+//! nothing here says what is fast enough.
+
+mod agents;
+mod bare;
+mod figures;
+mod join;
+mod peers;
+mod revoke;
+
+use crate::{Host, LabError, clean_left_overs};
+use anyhow::Context as _;
+use figures::Figures;
+use serde_json::{Map, Value, json};
+use std::{net::IpAddr, time::Duration};
+
+/// What is measured, and how often.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Args {
+    /// What to measure.
+    which: Which,
+    /// Print one JSON object per row, and nothing else, on standard output.
+    #[arg(long)]
+    json: bool,
+    /// How often each thing is measured.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    runs: u8,
+}
+
+/// A bench.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Which {
+    /// From the start of enrolment to the first packet: one sentry, and twenty at once.
+    Join,
+    /// From the command to the last packet on the slowest of three hosts; to the last receipt of 10, 100 and 1,000.
+    Revoke,
+    /// 1,000 peers on one interface: time, memory, and one of them removed.
+    Peers,
+}
+
+/// Runs one bench.
+///
+/// # Errors
+/// What keeps it from going on. All namespaces and files are gone then, too.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    clean_left_overs()?;
+    let report = Report { json: args.json, bench: args.which };
+    match args.which {
+        Which::Join => join::run(&report, args.runs),
+        Which::Revoke => revoke::run(&report, args.runs),
+        Which::Peers => peers::run(&report, args.runs),
+    }
+}
+
+/// Where the rows go.
+struct Report {
+    json: bool,
+    bench: Which,
+}
+
+impl Report {
+    /// One row, as it is measured.
+    fn row(&self, fields: &Value) -> anyhow::Result<()> {
+        let mut row = Map::from_iter([("bench".to_owned(), json!(format!("{:?}", self.bench).to_lowercase()))]);
+        row.extend(fields.as_object().cloned().context("a row is an object")?);
+        row.insert("conditions".to_owned(), conditions());
+        match self.json {
+            true => println!("{}", Value::Object(row)),
+            false => {
+                let cells = row.iter().map(|(name, value)| format!("{name} {value}"));
+                println!("{}", cells.collect::<Vec<_>>().join("  "));
+            }
+        }
+        Ok(())
+    }
+
+    /// A word to whoever waits.
+    fn say(&self, text: &str) {
+        eprintln!("bench: {text}");
+    }
+}
+
+/// What a figure depends on and a reader cannot see.
+fn conditions() -> Value {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|word| word.parse::<f64>().ok());
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    json!({ "load": load, "cores": cores, "optimised": !cfg!(debug_assertions), "wireguard": "userspace, unless the kernel has it" })
+}
+
+/// Waits for the first answer to a ping; looks every few milliseconds, which is how exact it is.
+fn wait_for_ping(from: &Host, to: IpAddr) -> Result<(), LabError> {
+    /// A round trip in the lab takes well under a millisecond.
+    const ANSWER: Duration = Duration::from_millis(5);
+    crate::wait_until("the first packet", crate::mesh::SOON, || from.ping(to, ANSWER).ok_or("no answer")).map(drop)
+}
+
+/// A duration in milliseconds.
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// One median as a multiple of another, which counts as one millisecond where it is below what can be measured.
+fn ratio(ours: &Figures, theirs: &Figures) -> Value {
+    json!(figures::rounded(ours.median() / theirs.median().max(1.0)))
+}

@@ -1,0 +1,112 @@
+//! Which identity key and which epoch the two ends of a tunnel are told, so that both derive the same preshared key.
+
+use crate::Plan;
+use picket_model::{Node, NodeId, Pairing};
+use std::collections::BTreeSet;
+
+/// What is known about epochs when a plan is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epochs<'a> {
+    /// The epoch of now; any number that changes with it.
+    pub now: u64,
+    /// Hosts that hold exactly what is wanted of them: only between two of these does an epoch move on, so that neither end
+    /// of a tunnel is ever more than one epoch behind, however long it hears of nothing.
+    pub confirmed: Option<&'a BTreeSet<NodeId>>,
+}
+
+/// What `node` is told about its tunnel to `other`; nothing where one of them has no identity key. The same for both ends
+/// but for whose key it is.
+pub(crate) fn pairing(epochs: Epochs<'_>, parent: Option<&Plan>, node: &Node, other: &Node) -> Option<Pairing> {
+    let identity = other.identity_key.filter(|_| node.identity_key.is_some())?;
+    let told_to = |one: &Node, two: &Node| {
+        parent.and_then(|parent| parent.nodes.get(&one.id)?.wireguard.peers.get(&two.wireguard_key)?.pairing)
+    };
+    // With another key of either end it is another tunnel.
+    let told = told_to(node, other).filter(|_| told_to(other, node).is_some());
+    let (epoch, before) = match told {
+        None => (epochs.now, None),
+        Some(told) if told.epoch == epochs.now || !is_confirmed(epochs, node, other) => (told.epoch, told.before),
+        Some(told) => (epochs.now, Some(told.epoch)),
+    };
+    Some(Pairing { identity, epoch, before })
+}
+
+fn is_confirmed(epochs: Epochs<'_>, node: &Node, other: &Node) -> bool {
+    epochs.confirmed.is_some_and(|confirmed| confirmed.contains(&node.id) && confirmed.contains(&other.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        PlanInput,
+        fixture::{node, validators},
+        plan,
+    };
+    use picket_model::{IdentityKey, NodeRole, Policy, Timestamp, WireGuardPublicKey};
+
+    fn host(name: &str, role: NodeRole, number: u8) -> Node {
+        let identity = IdentityKey(WireGuardPublicKey::new([number + 100; 32]).unwrap());
+        Node { identity_key: Some(identity), ..node(name, role, number) }
+    }
+
+    fn planned(nodes: &[Node], now: u64, confirmed: &[&str], parent: Option<&Plan>) -> Plan {
+        let nodes = nodes.iter().map(|node| (node.id.clone(), node.clone())).collect();
+        let confirmed = confirmed.iter().map(|id| id.parse().unwrap()).collect();
+        plan(&PlanInput {
+            mesh: &"m-1".parse().unwrap(),
+            policy: &Policy::default(),
+            policy_version: 1,
+            validators: &validators(3),
+            validators_version: 1,
+            nodes: &nodes,
+            parent,
+            now: Timestamp::from_millis(0),
+            epochs: Epochs { now, confirmed: Some(&confirmed) },
+        })
+    }
+
+    /// Epoch and the one before, as each of the two ends is told about the other.
+    fn told(plan: &Plan, ends: [&str; 2]) -> Option<(u64, Option<u64>)> {
+        let of = |own: &str, other: &str| {
+            let peers = &plan.nodes[&own.parse::<NodeId>().unwrap()].wireguard.peers;
+            peers.values().find(|peer| peer.node.as_str() == other).unwrap().pairing
+        };
+        let (one, two) = (of(ends[0], ends[1]), of(ends[1], ends[0]));
+        let numbers = |pairing: Option<Pairing>| pairing.map(|pairing| (pairing.epoch, pairing.before));
+        assert_eq!(numbers(one), numbers(two), "both ends are told the same");
+        assert!(one.is_none() || one.map(|one| one.identity) != two.map(|two| two.identity), "each the other's key");
+        numbers(one)
+    }
+
+    #[test]
+    fn an_epoch_moves_on_between_hosts_that_hold_the_last_one() {
+        let hosts = [host("prep-1", NodeRole::Prep, 1), host("sentry-1", NodeRole::Sentry, 2)];
+        let ends = ["prep-1", "sentry-1"];
+        let first = planned(&hosts, 7, &[], None);
+        assert_eq!(told(&first, ends), Some((7, None)));
+        // One end has not said that it holds the seventh: it stays, for days if need be, and the plan is the same.
+        assert_eq!(planned(&hosts, 8, &["prep-1"], Some(&first)), first);
+        assert_eq!(planned(&hosts, 30, &["sentry-1"], Some(&first)), first);
+        let second = planned(&hosts, 30, &ends, Some(&first));
+        assert_eq!(told(&second, ends), Some((30, Some(7))));
+        assert_eq!(planned(&hosts, 30, &ends, Some(&second)), second);
+        // A clock that was set back is an epoch like any other.
+        assert_eq!(told(&planned(&hosts, 9, &ends, Some(&second)), ends), Some((9, Some(30))));
+    }
+
+    #[test]
+    fn a_host_without_an_identity_key_has_tunnels_as_before() {
+        let hosts = [host("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)];
+        let plan = planned(&hosts, 7, &[], None);
+        assert_eq!(told(&plan, ["prep-1", "sentry-1"]), None);
+    }
+
+    #[test]
+    fn a_new_key_of_a_tunnel_begins_with_the_epoch_of_now() {
+        let mut hosts = [host("prep-1", NodeRole::Prep, 1), host("sentry-1", NodeRole::Sentry, 2)];
+        let first = planned(&hosts, 7, &[], None);
+        hosts[1].wireguard_key = WireGuardPublicKey::new([9; 32]).unwrap();
+        assert_eq!(told(&planned(&hosts, 8, &[], Some(&first)), ["prep-1", "sentry-1"]), Some((8, None)));
+    }
+}

@@ -1,0 +1,14 @@
+//! `cargo xtask bench`: prepares the machine, builds, and hands over to the lab's benches.
+
+use crate::demo;
+use anyhow::Result;
+use std::{path::Path, process::ExitCode};
+
+pub(crate) fn run(root: &Path, which: &str, json: bool, runs: Option<u8>) -> Result<ExitCode> {
+    let mut bench = demo::lab(root)?;
+    bench.args(["bench", which]).args(json.then_some("--json"));
+    if let Some(runs) = runs {
+        bench.args(["--runs", &runs.to_string()]);
+    }
+    demo::finish(bench)
+}
