@@ -214,6 +214,8 @@ mod tests {
         sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      9 min left       not in force: enrolled 66 min ago, has not reported yet
         sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    -                revoked 10 min ago
         sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  over 11 min ago  not in force: what it reads back is not what is wanted
+        sentry-6  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      quarantined 2 min ago: in force
+        prep-x    prep    10.77.0.2  dials only         -        -         never      pinned           issued key, no agent
         prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  pinned           in force
         prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
         prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file

@@ -1,13 +1,15 @@
 //! The agent at work: one loop over everything that can wake it. What is held is brought into force before anybody is
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
+mod certificate;
+
 use crate::{
     chain::{ChainWatch, Word},
     cli::Place,
     decide::{Redial, Refusal, judge},
     guard::{Guard, GuardRules},
     host,
-    identity::{Identity, Keys, client_certificate, save_certificate},
+    identity::{Identity, Keys, client_certificate},
     leave::{self, Leaving},
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
@@ -24,7 +26,7 @@ use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
-use picket_pki::{ClientCertificate, Validity, validity_of};
+use picket_pki::validity_of;
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use std::{collections::BTreeMap, time::Duration};
@@ -285,38 +287,6 @@ impl Agent {
                 }
             }
         }
-    }
-
-    /// Writes the next certificate down and shows it from now on. Whether that went well.
-    fn renewed(&mut self, renewed: &RenewResponse) -> bool {
-        match self.show(renewed) {
-            Ok(validity) => {
-                info!(until = %validity.not_after, "certificate renewed");
-                self.renewals.renewed(validity);
-                true
-            }
-            Err(error) => {
-                error!(error = format!("{error:#}"), "the new certificate was not taken; the old one is shown on");
-                false
-            }
-        }
-    }
-
-    fn show(&mut self, renewed: &RenewResponse) -> Result<Validity> {
-        let validity = validity_of(&renewed.certificate_pem)?;
-        let key_pem = client_certificate(&self.held.state)?.key_pem;
-        let certificate = ClientCertificate { certificate_pem: renewed.certificate_pem.clone(), key_pem };
-        // Fails where the certificate is not for this host's key: the old one, and its file, are good still.
-        self.controllers.show(&self.held.identity, &certificate)?;
-        if let Err(error) = save_certificate(&self.held.state, &renewed.certificate_pem) {
-            warn!(%error, "the new certificate is shown and could not be written down: a restart begins with the old one");
-        }
-        Ok(validity)
-    }
-
-    fn not_renewed(&mut self, error: &ApiError) {
-        let until = self.renewals.renewal.not_after();
-        warn!(%error, %until, "certificate not renewed; it is tried again, and what is in force stays");
     }
 
     /// Asks, after a while, for something newer than what was judged last.

@@ -182,7 +182,10 @@ fn a_refused_host_keeps_nothing_but_its_keys() {
         let (controller, folder) = (Controller::start(Some(kind)), tempfile::tempdir().unwrap());
         let error = join(folder.path(), &controller.url, &controller.token(), "prep-1", NodeRole::Prep).unwrap_err();
         assert!(error.starts_with(&format!("the controller refused: refused as {kind:?}")), "{error}");
-        assert_eq!(files(folder.path()), ["lock", "tls.key", "wireguard.key"].map(str::to_owned).into());
+        assert_eq!(
+            files(folder.path()),
+            ["identity.key", "lock", "tls.key", "wireguard.key"].map(str::to_owned).into()
+        );
     }
 }
 

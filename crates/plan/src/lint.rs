@@ -240,8 +240,8 @@ mod tests {
         lines.policy.allow.push(PolicyAllow { purpose: Purpose::P2p, network, comment: "x".into(), until: None });
         lines.parent = Some(lines.planned(|_| ()).0);
         lines.policy.allow.clear();
-        let (made, findings) = lines.planned(|_| ());
-        assert!(config(&mut made.clone(), "prep-1").firewall.allowed(Purpose::P2p).0.is_empty());
+        let (mut made, findings) = lines.planned(|_| ());
+        assert!(config(&mut made, "prep-1").firewall.allowed(Purpose::P2p).0.is_empty());
         assert!(findings.iter().all(|finding| finding.severity == Severity::Warning), "{findings:?}");
     }
 

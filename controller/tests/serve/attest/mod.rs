@@ -37,16 +37,17 @@ async fn a_copied_document_admits_nobody_with_other_keys() {
     let error = thief.prove(mesh, proof.clone()).await.unwrap_err();
     assert_eq!(error.kind(), Some(ProblemKind::IdentityBound), "{error}");
     assert!(error.to_string().contains(&format!("picket identities forget {ID}")), "{error}");
-    // Nor a clone of the machine that has the keys too.
+    // Nor a clone of the machine that has the keys too; that is an alarm about both.
     host.request.machine_id = Some("another".into());
-    assert_eq!(host.prove(mesh, proof.clone()).await.unwrap_err().kind(), Some(ProblemKind::IdentityBound));
+    assert_eq!(host.prove(mesh, proof.clone()).await.unwrap_err().kind(), Some(ProblemKind::KeyTaken));
+    assert!(mesh.status().await.alarms.iter().any(|alarm| alarm.contains("the same keys: one is a copy")));
 
     let known = mesh.operator().identities().await.unwrap();
     let [known] = known.as_slice() else { panic!("{known:?}") };
-    assert_eq!((known.identity.as_str(), known.refused), (ID, 2));
+    assert_eq!((known.identity.as_str(), known.refused), (ID, 1));
     assert_eq!((&known.host.as_ref().unwrap().node, known.host.as_ref().unwrap().member), (&first.node, true));
     assert!(known.bound_at.is_some() && known.refused_at.is_some() && known.forbidden_at.is_none());
-    assert_eq!(actions(mesh).await.iter().filter(|action| *action == "identity.refused").count(), 2);
+    assert_eq!(actions(mesh).await.iter().filter(|action| *action == "identity.refused").count(), 1);
     assert_eq!(mesh.status().await.nodes, 1);
 }
 
