@@ -5,9 +5,9 @@ use picket_chain::node::answer::{MOST_ENDPOINTS, MOST_ENTRIES};
 use picket_model::{Advertised, Node, NodeRole, Timestamp};
 use std::collections::BTreeSet;
 
-/// Whether this host's word counts: a member that runs a validator.
+/// Whether this host's word counts: a member that runs a validator and is not in quarantine.
 pub(crate) fn may_tell(node: &Node) -> bool {
-    node.role == NodeRole::Prep && node.is_active()
+    node.role == NodeRole::Prep && node.is_meshed()
 }
 
 /// What `node` said, as it is taken at `now`; `None` where it said nothing that may be.
@@ -82,6 +82,8 @@ mod tests {
         assert_eq!(accepted(&node(NodeRole::Sentry), Some(said(3, 1)), NOW), None);
         let revoked = Node { state: NodeState::Revoked { at: NOW }, ..node(NodeRole::Prep) };
         assert_eq!(accepted(&revoked, Some(said(3, 1)), NOW), None);
+        let aside = Node { state: NodeState::Quarantined { since: NOW }, ..node(NodeRole::Prep) };
+        assert_eq!(accepted(&aside, Some(said(3, 1)), NOW), None);
         assert!(accepted(&node(NodeRole::Prep), Some(said(1000, 1)), NOW).is_some());
         assert_eq!(accepted(&node(NodeRole::Prep), Some(said(1001, 1)), NOW), None);
         assert!(accepted(&node(NodeRole::Prep), Some(said(1, 4)), NOW).is_some());

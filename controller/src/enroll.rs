@@ -201,6 +201,8 @@ fn is_repeated(holder: &Enrolled, request: &EnrollRequest, known: &Known, tls_ke
         && node.identity_key == request.identity_key
         && node.tls_key_sha256 == tls_key_sha256
         && node.machine_id == request.machine_id
+        && node.role == request.role
+        && (known.may_rename() || node.name == request.name)
 }
 
 /// The same host again, which may have another name or endpoint by now.
@@ -254,20 +256,24 @@ async fn note(
     problem: &Problem,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    if !controller.may_log_refusal(now) {
+    let may_log = controller.may_log_refusal(now);
+    let stolen = matches!(problem.kind, ProblemKind::IdentityBound | ProblemKind::IdentityForbidden);
+    let stolen = credential.filter(|_| stolen);
+    if !may_log && stolen.is_none() {
         return Ok(());
     }
     let subject = credential.map_or("proof", Credential::subject);
-    tracing::warn!(credential = subject, %from, reason = problem.detail, "a host was not let in");
     let mut tx = controller.store.write().await?;
-    let action = match (problem.kind, credential) {
-        (ProblemKind::IdentityBound | ProblemKind::IdentityForbidden, Some(credential)) => {
-            credential.count_refusal(&mut tx, now).await?;
-            "identity.refused"
-        }
-        _ => "enroll.refused",
+    // A good proof in wrong hands is counted each time, and no flood of other refusals hides the first of an hour.
+    let is_news = match stolen {
+        Some(credential) => credential.count_refusal(&mut tx, now).await?,
+        None => false,
     };
-    tx.record(now, &Actor::Stranger(from), action, subject, &problem.detail).await?;
+    if may_log || is_news {
+        tracing::warn!(credential = subject, %from, reason = problem.detail, "a host was not let in");
+        let action = if stolen.is_some() { "identity.refused" } else { "enroll.refused" };
+        tx.record(now, &Actor::Stranger(from), action, subject, &problem.detail).await?;
+    }
     tx.commit().await
 }
 

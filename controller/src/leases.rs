@@ -5,8 +5,9 @@ use crate::{
     api::ApiProblem,
     controller::Controller,
     now,
+    revoke::planned_or_stopped,
     store::{Actor, Ended, StoreError},
-    tasks::plan,
+    tasks::plan::{self, Planned},
 };
 use picket_api::ProblemKind;
 use picket_model::{Lease, Node, NodeId, Timestamp};
@@ -80,21 +81,22 @@ pub(crate) async fn leave(controller: &Controller, node: &Node, from: IpAddr) ->
     let mut tx = controller.store.write().await?;
     if tx.revoke_node(&node.id, at).await? {
         tx.note_end(&node.id, Ended::Left).await?;
+        tx.unbind_identity(&node.id).await?;
         let detail = format!("{} {} from {from}", node.role, node.id);
         tx.record(at, &Actor::Node(node.id.clone()), "node.left", node.name.as_str(), &detail).await?;
     }
     tx.commit().await?;
-    cut(controller, std::slice::from_ref(&node.id)).await?;
-    Ok(())
+    let planned = cut(controller, std::slice::from_ref(&node.id)).await?;
+    planned_or_stopped(planned, &node.id, "no member any more", "takes it from its peers")
 }
 
 /// Cuts hosts that are marked as revoked: their peers first, then they themselves.
-pub(crate) async fn cut(controller: &Controller, hosts: &[NodeId]) -> Result<(), StoreError> {
+pub(crate) async fn cut(controller: &Controller, hosts: &[NodeId]) -> Result<Planned, StoreError> {
     let planned = plan::run_once(controller).await;
     for id in hosts {
         controller.wanted.revoke(id);
         let closed = controller.connections.close_node(id);
         tracing::info!(node = %id, closed, "host cut");
     }
-    planned.map(drop)
+    planned
 }

@@ -97,7 +97,8 @@ async fn mark(controller: &Controller, actor: &Actor, id_or_name: &str, kind: Ki
     Ok(node.id)
 }
 
-fn planned_or_stopped(planned: Planned, id: &NodeId, what: &str, does: &str) -> Result<(), ApiProblem> {
+/// A plan that was stopped is a problem: the change is stored and its peers do not know.
+pub(crate) fn planned_or_stopped(planned: Planned, id: &NodeId, what: &str, does: &str) -> Result<(), ApiProblem> {
     let Planned::Stopped(errors) = planned else { return Ok(()) };
     let detail = format!("host {id} is {what}, but the plan that {does} was stopped: {}", errors.join("; "));
     Err(ApiProblem::new(ProblemKind::Unavailable, detail))

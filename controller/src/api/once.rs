@@ -36,7 +36,9 @@ pub(crate) async fn once(State(controller): State<Arc<Controller>>, request: Req
         Ok(_) => return next.run(request).await,
         Err(detail) => return ApiProblem::new(ProblemKind::BadRequest, detail).into_response(),
     };
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // An answer that is kept is one piece: nobody follows it line by line.
+    parts.headers.remove(header::ACCEPT);
     // Strangers write nothing: the route tells them so.
     let Ok(operator) = operator(&parts, &controller, OperatorRole::Enroller).await else {
         return next.run(Request::from_parts(parts, body)).await;
@@ -102,7 +104,10 @@ async fn keep(controller: &Controller, operator: &TokenId, key: &str, seal: &Sea
     let (head, body) = response.into_parts();
     let body = match to_bytes(body, LARGEST).await {
         Ok(body) => body,
-        Err(error) => return ApiProblem::internal("read its own answer", &error).into_response(),
+        Err(error) => {
+            tracing::error!(%error, key, "an answer is too long to be kept for its idempotency key");
+            return ApiProblem::internal("read its own answer", &error).into_response();
+        }
     };
     let sealed = (!head.status.is_server_error()).then(|| seal.close(head.status, &body)).flatten();
     let written = async {

@@ -11,6 +11,9 @@ use picket_model::{NodeId, Timestamp, TokenId};
 use picket_pki::{JoinToken, request_key_sha256};
 use std::{fmt, net::IpAddr, time::Duration};
 
+/// A refusal of an identity after so long without one is news.
+const QUIET: Duration = Duration::from_hours(1);
+
 /// A credential as far as it can be judged without the database. A token's secret is not checked yet; a proof is verified.
 pub(crate) enum Credential {
     /// A join token.
@@ -145,16 +148,22 @@ impl Credential {
         }
     }
 
-    /// Writes down that it was shown and refused, where it is an identity that is known.
-    pub(crate) async fn count_refusal(&self, tx: &mut Transaction, now: Timestamp) -> Result<(), StoreError> {
-        match self {
-            Self::Token(_) => Ok(()),
-            Self::Identity(id, _) => tx.count_refused_identity(id, now).await,
-        }
+    /// Writes down that it was shown and refused, where it is an identity that is known. Whether that had not happened for a
+    /// while.
+    pub(crate) async fn count_refusal(&self, tx: &mut Transaction, now: Timestamp) -> Result<bool, StoreError> {
+        let Self::Identity(id, _) = self else { return Ok(false) };
+        let last = tx.identity(id).await?.and_then(|known| known.refused_at);
+        tx.count_refused_identity(id, now).await?;
+        Ok(last.is_none_or(|at| now.since(at) >= QUIET))
     }
 }
 
 impl Known {
+    /// Whether a host may come again under another name: a token's own pattern says which, a proof's rule is not asked again.
+    pub(crate) fn may_rename(&self) -> bool {
+        matches!(self, Self::Token(_))
+    }
+
     /// How long its hosts are members without being heard, where it says.
     pub(crate) fn lease(&self) -> Option<Duration> {
         match self {

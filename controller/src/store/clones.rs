@@ -7,7 +7,10 @@ use super::{
 };
 use picket_model::{NodeId, NodeName, Timestamp};
 use sqlx::query;
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
+
+/// A copy that comes again after so long is news; each try before that is the same one.
+const QUIET: Duration = Duration::from_hours(1);
 
 /// A host that was copied, and the copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +69,7 @@ impl Transaction {
         row.map_or(Ok(None), |row| text_or_none(&row, "seen_from"))
     }
 
-    /// Flags a member as copied; false where it was flagged for the same before.
+    /// Flags a member as copied; false where it was flagged for the same a while ago, by whatever copy.
     pub async fn flag_clone(&mut self, clone: &ClonedHost) -> Result<bool, StoreError> {
         let known = self.clones().await?.into_iter().find(|known| known.node == clone.node);
         query(
@@ -83,7 +86,7 @@ impl Transaction {
         .execute(&mut *self.sql)
         .await
         .map_err(sql("flag a host"))?;
-        Ok(known.is_none_or(|known| ClonedHost { at: clone.at, ..known } != *clone))
+        Ok(known.is_none_or(|known| known.what != clone.what || clone.at.since(known.at) >= QUIET))
     }
 
     /// Members that are flagged, in order of name.

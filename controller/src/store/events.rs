@@ -47,6 +47,8 @@ impl Transaction {
         detail: &str,
     ) -> Result<(), StoreError> {
         let (last, before) = self.log_head().await?;
+        // A number is given once: where the last lines were taken out, the gap stays.
+        let last = last.max(self.lines_written().await?);
         let Origin { address, reason } = Origin::current();
         let mut line = EventView {
             id: last + 1,

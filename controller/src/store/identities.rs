@@ -49,6 +49,18 @@ impl Transaction {
         rows.iter().map(known).collect()
     }
 
+    /// Lets the identity that a host came in with join anew: the host left, or was not heard for its whole lease. One that is
+    /// forbidden stays so.
+    pub async fn unbind_identity(&mut self, node: &NodeId) -> Result<(), StoreError> {
+        query("DELETE FROM identities WHERE mesh = $1 AND node = $2 AND forbidden_at IS NULL")
+            .bind(self.mesh.as_str())
+            .bind(node.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("unbind an identity"))?;
+        Ok(())
+    }
+
     /// Binds an identity to the host that came in with it.
     pub async fn bind_identity(&mut self, id: &IdentityId, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
         query("INSERT INTO identities (mesh, id, node, bound_at, refused) VALUES ($1, $2, $3, $4, 0)")

@@ -98,7 +98,7 @@ impl Transaction {
     /// How many hosts have a role, and how many of it their leases ended since a moment.
     pub async fn count_role(&mut self, role: NodeRole, since: Timestamp) -> Result<RoleCount, StoreError> {
         let row = query(
-            "SELECT COUNT(*) FILTER (WHERE revoked_at IS NULL) AS active,
+            "SELECT COUNT(*) FILTER (WHERE revoked_at IS NULL AND quarantined_at IS NULL AND issued = 0) AS active,
                 COUNT(*) FILTER (WHERE ended = 'lease' AND revoked_at > $1) AS ended
              FROM nodes WHERE mesh = $2 AND role = $3",
         )

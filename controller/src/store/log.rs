@@ -18,14 +18,15 @@ use sqlx::query;
 const BATCH: i64 = 1000;
 
 impl Store {
-    /// Gives lines from before the chain their hashes.
+    /// Gives lines from before the chain their hashes. Once: where any line has one, a line without was put in by somebody else,
+    /// and is for [`verify_log`](Transaction::verify_log) to find.
     pub(super) async fn chain_old_events(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let row = query("SELECT COUNT(*) AS unchained FROM events WHERE hash = ''")
+        let row = query("SELECT COUNT(*) AS lines, COUNT(NULLIF(hash, '')) AS chained FROM events")
             .fetch_one(&mut *tx.sql)
             .await
             .map_err(sql("read the audit log"))?;
-        if number::<i64>(&row, "unchained")? == 0 {
+        if number::<i64>(&row, "lines")? == 0 || number::<i64>(&row, "chained")? > 0 {
             return Ok(());
         }
         let (mut last, mut head) = (0, String::new());
@@ -82,15 +83,20 @@ impl Transaction {
                 (verdict.lines, verdict.last, verdict.head) = (verdict.lines + 1, line.id, hash);
             }
         }
-        let row = query("SELECT COALESCE(MAX(seq), 0) AS written FROM sqlite_sequence WHERE name = 'events'")
-            .fetch_one(&mut *self.sql)
-            .await
-            .map_err(sql("read how many lines were written"))?;
-        if number::<i64>(&row, "written")? > verdict.last {
+        if self.lines_written().await? > verdict.last {
             let text = "it and all after it are missing".to_owned();
             verdict.broken = Some(LogBreak { line: verdict.last + 1, text });
         }
         Ok(verdict)
+    }
+
+    /// The greatest number that a line ever had.
+    pub(super) async fn lines_written(&mut self) -> Result<i64, StoreError> {
+        let row = query("SELECT COALESCE(MAX(seq), 0) AS written FROM sqlite_sequence WHERE name = 'events'")
+            .fetch_one(&mut *self.sql)
+            .await
+            .map_err(sql("read how many lines were written"))?;
+        number(&row, "written")
     }
 
     async fn events_after(&mut self, id: i64) -> Result<Vec<EventView>, StoreError> {

@@ -7,6 +7,7 @@ use crate::{
     leases::cut,
     now,
     store::{Actor, StoreError},
+    tasks::plan::Planned,
 };
 use picket_model::{NodeRole, Timestamp};
 use picket_plan::{Finding, LeaseFacts, Patience, leases_to_end};
@@ -24,7 +25,8 @@ pub(crate) async fn run(controller: Arc<Controller>) {
     let mut patience = Patience::new(Duration::from_secs(controller.leases.rules.grace_seconds));
     loop {
         let now = now();
-        if patience.is_over(now, started.elapsed())
+        let any_heard = !controller.wanted.followed().is_empty();
+        if patience.is_over(now, started.elapsed(), any_heard)
             && let Err(error) = run_once(&controller, now).await
         {
             report("leases", &error);
@@ -49,21 +51,25 @@ pub(crate) async fn run_once(controller: &Controller, now: Timestamp) -> Result<
             continue;
         }
         let count = tx.count_role(role, since).await?;
-        let facts =
-            LeaseFacts { role, active: count.active, due, ended_lately: count.ended, anybody_heard: !open.is_empty() };
+        let nodes = tx.nodes().await?;
+        let any_heard = open.iter().filter_map(|id| nodes.get(id)).any(|node| node.role == role);
+        let facts = LeaseFacts { role, active: count.active, due, ended_lately: count.ended, any_heard };
         let (most, findings) = leases_to_end(&facts, rules);
         held.extend(findings);
         for (id, name, lease) in tx.end_leases(role, &open, now, most).await? {
             let heard = lease.last_seen.map_or_else(|| "never heard".to_owned(), |at| format!("last heard at {at}"));
             let seconds = lease.length().unwrap_or_default().as_secs();
             let detail = format!("{role} {id}, {heard}, lease {seconds} s");
+            tx.unbind_identity(&id).await?;
             tx.record(now, &Actor::Controller, "node.lease-ended", name.as_str(), &detail).await?;
             gone.push(id);
         }
     }
     if !gone.is_empty() {
         tx.commit().await?;
-        cut(controller, &gone).await?;
+        if let Planned::Stopped(errors) = cut(controller, &gone).await? {
+            tracing::error!(?errors, "hosts whose leases are over are still among their peers: the plan was stopped");
+        }
     }
     *controller.leases.held() = held;
     Ok(())

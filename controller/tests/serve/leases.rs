@@ -83,14 +83,14 @@ async fn the_last_sentry_stays_and_an_alarm_says_so() {
     let _open = prep.waiting(&mesh, &prep.wanted().await).await;
     silent(&mesh, &only, Some(HOUR)).await;
     eventually("the alarm", async || {
-        mesh.status().await.alarms.iter().any(|alarm| alarm.contains("it is the last sentry of the mesh"))
+        mesh.status().await.alarms.iter().any(|alarm| alarm.contains("no sentry at all is heard"))
     })
     .await;
     assert!(view(&mesh, &only).await.node.is_active());
     assert_eq!(ended(&mesh).await, Vec::<String>::new());
     // Once there is another one, it goes.
-    mesh.join(SENTRY, "sentry-2").await;
-    let _open = prep.waiting(&mesh, &prep.wanted().await).await;
+    let other = mesh.join(SENTRY, "sentry-2").await;
+    let _heard = other.waiting(&mesh, &other.wanted().await).await;
     eventually("its lease to end", async || ended(&mesh).await == ["sentry-1"]).await;
 }
 
@@ -107,7 +107,7 @@ async fn a_controller_that_has_just_started_lets_hosts_come_back() {
     // Hosts come back within the grace, one does not.
     let (prep, back) = (prep.connected(&mesh), back.connected(&mesh));
     let _open = prep.waiting(&mesh, &prep.wanted().await).await;
-    back.wanted().await;
+    let _heard = back.waiting(&mesh, &back.wanted().await).await;
     assert_eq!(ended(&mesh).await, Vec::<String>::new());
     eventually("the lease to end", async || ended(&mesh).await == ["gone"]).await;
     assert!(view(&mesh, &back).await.node.is_active());

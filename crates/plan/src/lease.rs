@@ -6,6 +6,8 @@ use picket_model::{NodeName, NodeRole, Timestamp};
 use serde::Deserialize;
 use std::time::Duration;
 
+/// A look so long after the one before was not made in time: the program stood still, and heard nobody meanwhile.
+const LATE: Duration = Duration::from_secs(30);
 /// The wall clock may be this far off what passed by the clock that does not jump before it is taken for a jump.
 const JUMP: Duration = Duration::from_secs(10);
 
@@ -17,7 +19,8 @@ pub struct LeaseRules {
     pub sentry_seconds: u64,
     /// The same for a validator's host.
     pub prep_seconds: u64,
-    /// After a start, and after a jump of the clock, no lease ends for so long: hosts get the time to come back.
+    /// After a start, after a jump of the clock, and after a time in which no host at all was heard, no lease ends for so
+    /// long: hosts get the time to come back.
     pub grace_seconds: u64,
     /// At most this share of a role's hosts may go by their leases' ends within the window; one always may.
     pub max_share_percent: u8,
@@ -59,17 +62,17 @@ pub struct LeaseFacts {
     pub due: Vec<NodeName>,
     /// Those whom their lease's end removed within the window.
     pub ended_lately: usize,
-    /// Whether any host of the mesh, of whatever role, has a poll open.
-    pub anybody_heard: bool,
+    /// Whether any host of this role has a poll open: where none has, it may be the way to them that is cut.
+    pub any_heard: bool,
 }
 
 /// How many of those that are due may go now, and what to tell where it is not all of them.
 pub fn leases_to_end(facts: &LeaseFacts, rules: &LeaseRules) -> (usize, Vec<Finding>) {
-    let LeaseFacts { role, active, due, ended_lately, anybody_heard } = facts;
+    let LeaseFacts { role, active, due, ended_lately, any_heard } = facts;
     let share = (active + ended_lately) * usize::from(rules.max_share_percent) / 100;
     let by_share = share.max(1).saturating_sub(*ended_lately);
-    let (most, why) = if !anybody_heard {
-        (0, "no host at all is heard, so it may be the controller that is cut off".to_owned())
+    let (most, why) = if !any_heard {
+        (0, format!("no {role} at all is heard, so it may be the controller that is cut off from them"))
     } else if active.saturating_sub(1) < by_share {
         (active.saturating_sub(1), format!("it is the last {role} of the mesh"))
     } else {
@@ -102,14 +105,18 @@ impl Patience {
         Self { grace, last: None, calm_since: Duration::ZERO }
     }
 
-    /// Looks at both clocks: true once they have agreed for the whole grace. A machine that slept, and a clock that was set,
-    /// make every lease look over or endless; hosts renew theirs within the grace.
-    pub fn is_over(&mut self, now: Timestamp, elapsed: Duration) -> bool {
+    /// Looks at both clocks: true once they have agreed, and somebody was heard, for the whole grace. A machine that slept, a
+    /// clock that was set, and a network that was cut make every lease look over; hosts renew theirs within the grace.
+    pub fn is_over(&mut self, now: Timestamp, elapsed: Duration, any_heard: bool) -> bool {
         if let Some((then, before)) = self.last {
-            let expected = then.plus(elapsed.saturating_sub(before));
-            if now.since(expected).max(expected.since(now)) > JUMP {
+            let passed = elapsed.saturating_sub(before);
+            let expected = then.plus(passed);
+            if now.since(expected).max(expected.since(now)) > JUMP || passed > LATE {
                 self.calm_since = elapsed;
             }
+        }
+        if !any_heard {
+            self.calm_since = elapsed;
         }
         self.last = Some((now, elapsed));
         elapsed.saturating_sub(self.calm_since) >= self.grace
@@ -122,7 +129,7 @@ mod tests {
 
     fn facts(active: usize, due: usize, ended_lately: usize) -> LeaseFacts {
         let due = (0..due).map(|number| format!("sentry-{number}").parse().unwrap()).collect();
-        LeaseFacts { role: NodeRole::Sentry, active, due, ended_lately, anybody_heard: true }
+        LeaseFacts { role: NodeRole::Sentry, active, due, ended_lately, any_heard: true }
     }
 
     #[test]
@@ -154,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_hears_nobody_removes_nobody() {
-        let silent = LeaseFacts { anybody_heard: false, ..facts(5, 2, 0) };
+    fn a_controller_that_hears_no_host_of_a_role_removes_none_of_it() {
+        let silent = LeaseFacts { any_heard: false, ..facts(5, 2, 0) };
         let (most, findings) = leases_to_end(&silent, &LeaseRules::default());
         assert_eq!((most, findings.len()), (0, 2));
         assert!(findings[0].text.contains("controller that is cut off"), "{findings:?}");
@@ -165,21 +172,43 @@ mod tests {
     fn a_start_and_a_jump_of_the_clock_give_hosts_a_grace() {
         let mut patience = Patience::new(Duration::from_secs(60));
         let mut check = |wall: i64, elapsed: u64, expect: bool| {
-            let over = patience.is_over(Timestamp::from_millis(wall * 1000), Duration::from_secs(elapsed));
+            let over = patience.is_over(Timestamp::from_millis(wall * 1000), Duration::from_secs(elapsed), true);
             assert_eq!(over, expect, "{wall} {elapsed}");
         };
         check(1000, 0, false);
+        check(1030, 30, false);
         check(1059, 59, false);
         check(1060, 60, true);
         check(1074, 65, true);
         // The machine slept for an hour, which the clock that does not jump did not see.
         check(4680, 70, false);
-        check(4730, 120, false);
+        check(4700, 90, false);
+        check(4729, 119, false);
         check(4740, 130, true);
         // Somebody set the clock back.
         check(900, 135, false);
+        check(930, 165, false);
         check(955, 190, false);
         check(960, 195, true);
+    }
+
+    #[test]
+    fn hosts_get_a_grace_to_come_back_after_a_time_in_which_nobody_was_heard() {
+        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut check = |seconds: u64, any_heard: bool, expect: bool| {
+            let wall = Timestamp::from_millis(0).plus(Duration::from_secs(seconds));
+            assert_eq!(patience.is_over(wall, Duration::from_secs(seconds), any_heard), expect, "{seconds}");
+        };
+        (0..60).step_by(5).for_each(|second| check(second, true, false));
+        check(60, true, true);
+        check(65, false, false);
+        check(70, true, false);
+        (75..125).step_by(5).for_each(|second| check(second, true, false));
+        check(125, true, true);
+        // The program stood still, and both clocks went on.
+        check(4000, true, false);
+        check(4030, true, false);
+        check(4060, true, true);
     }
 
     #[test]

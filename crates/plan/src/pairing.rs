@@ -25,7 +25,11 @@ pub(crate) fn pairing(epochs: Epochs<'_>, parent: Option<&Plan>, node: &Node, ot
     let told = told_to(node, other).filter(|_| told_to(other, node).is_some());
     let (epoch, before) = match told {
         None => (epochs.now, None),
-        Some(told) if told.epoch == epochs.now || !is_confirmed(epochs, node, other) => (told.epoch, told.before),
+        Some(told) if !is_confirmed(epochs, node, other) => (told.epoch, told.before),
+        // Both have it: none falls back any more, so that an end which hears late of the next epoch stays with this one, and
+        // the other, which tries both, meets it.
+        Some(told) if told.before.is_some() => (told.epoch, None),
+        Some(told) if told.epoch == epochs.now => (told.epoch, None),
         Some(told) => (epochs.now, Some(told.epoch)),
     };
     Some(Pairing { identity, epoch, before })
@@ -90,9 +94,16 @@ mod tests {
         assert_eq!(planned(&hosts, 30, &["sentry-1"], Some(&first)), first);
         let second = planned(&hosts, 30, &ends, Some(&first));
         assert_eq!(told(&second, ends), Some((30, Some(7))));
-        assert_eq!(planned(&hosts, 30, &ends, Some(&second)), second);
+        // One end may not have heard of it: both fall back to the seventh where the thirtieth gets no answer.
+        assert_eq!(planned(&hosts, 30, &["prep-1"], Some(&second)), second);
+        assert_eq!(planned(&hosts, 99, &["prep-1"], Some(&second)), second);
+        // Both have it: the seventh is over, and only then the next one may begin.
+        let settled = planned(&hosts, 99, &ends, Some(&second));
+        assert_eq!(told(&settled, ends), Some((30, None)));
+        assert_eq!(planned(&hosts, 30, &ends, Some(&settled)), settled);
+        assert_eq!(planned(&hosts, 99, &["prep-1"], Some(&settled)), settled);
         // A clock that was set back is an epoch like any other.
-        assert_eq!(told(&planned(&hosts, 9, &ends, Some(&second)), ends), Some((9, Some(30))));
+        assert_eq!(told(&planned(&hosts, 9, &ends, Some(&settled)), ends), Some((9, Some(30))));
     }
 
     #[test]

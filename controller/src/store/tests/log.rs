@@ -68,6 +68,26 @@ async fn whoever_changes_the_file_leaves_a_trace() {
 }
 
 #[tokio::test]
+async fn a_cut_end_does_not_heal_and_a_line_without_a_hash_is_found() {
+    let (store, dir) = store().await;
+    write(&store, 10).await;
+    let cut = tamper(&store, &["DELETE FROM events WHERE id > 7"]).await;
+    assert_eq!(cut.map(|broken| broken.line), Some(8));
+    write(&store, 10).await;
+    let verdict = store.read().await.unwrap().verify_log().await.unwrap();
+    assert_eq!(verdict.broken.map(|broken| broken.line), Some(8));
+
+    run(&store, "INSERT INTO events (mesh, at, actor, action, subject, detail) VALUES ('m-1', 1, 'a', 'b', 'c', 'd')")
+        .await
+        .unwrap();
+    store.close().await;
+    let store = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    write(&store, 1).await;
+    let verdict = store.read().await.unwrap().verify_log().await.unwrap();
+    assert_eq!(verdict.broken.map(|broken| broken.line), Some(8));
+}
+
+#[tokio::test]
 async fn lines_from_before_the_chain_get_their_hashes_at_the_first_start() {
     let (store, dir) = store().await;
     run(&store, "INSERT INTO events (mesh, at, actor, action, subject, detail) VALUES ('m-1', 1, 'a', 'b', 'c', 'd')")
