@@ -52,6 +52,22 @@ async fn a_copied_document_admits_nobody_with_other_keys() {
 }
 
 #[tokio::test]
+async fn who_left_may_join_anew_by_the_same_proof() {
+    let cloud = Cloud::start().await;
+    let (mesh, mut host, rebuilt) = (&cloud.mesh, sentry("sentry-1"), sentry("sentry-2"));
+    let proof = || aws(&instance());
+    let first = host.prove(mesh, proof()).await.unwrap();
+    assert_eq!(rebuilt.prove(mesh, proof()).await.unwrap_err().kind(), Some(ProblemKind::IdentityBound));
+    // Nor does the proof give the host itself another name.
+    host.request.name = "prep-7".parse().unwrap();
+    assert_eq!(host.prove(mesh, proof()).await.unwrap_err().kind(), Some(ProblemKind::IdentityBound));
+
+    host.agent(mesh, &first).client().leave().await.unwrap();
+    assert_ne!(rebuilt.prove(mesh, proof()).await.unwrap().node, first.node);
+    assert_eq!(mesh.status().await.nodes, 1);
+}
+
+#[tokio::test]
 async fn forget_and_forbid_are_two_things() {
     let cloud = Cloud::start().await;
     let (mesh, operator) = (&cloud.mesh, cloud.mesh.operator());
