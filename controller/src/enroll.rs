@@ -94,7 +94,8 @@ async fn admit(
     now: Timestamp,
 ) -> Result<(Node, SignedCertificate), Refused> {
     // Strangers must not queue for the one place of a writer: they end here.
-    credential.known(&mut controller.store.read().await?, request, from).await?;
+    let known = credential.known(&mut controller.store.read().await?, request, from).await?;
+    credential.fits(&known, controller, request, now)?;
     let mut tx = controller.store.write().await?;
     let known = credential.known(&mut tx, request, from).await?;
     let policy = tx.policy().await?.unwrap_or_default().1;

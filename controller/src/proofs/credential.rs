@@ -9,7 +9,7 @@ use picket_api::{EnrollRequest, Problem, ProblemKind, Proof};
 use picket_attest::{Asked, Identity, IdentityId, audience, keys_digest};
 use picket_model::{NodeId, Timestamp, TokenId};
 use picket_pki::{JoinToken, request_key_sha256};
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
 /// A refusal of an identity after so long without one is news.
 const QUIET: Duration = Duration::from_hours(1);
@@ -105,6 +105,26 @@ impl Credential {
                 }
                 Ok(Known::Identity(known))
             }
+        }
+    }
+
+    /// Whether any rule could admit an identity that is not here yet, however many have come: whoever none is meant for learns
+    /// nothing of the mesh and leaves nothing in it.
+    pub(crate) fn fits(
+        &self,
+        known: &Known,
+        controller: &Controller,
+        request: &EnrollRequest,
+        now: Timestamp,
+    ) -> Result<(), Worthless> {
+        match (self, known) {
+            (Self::Identity(_, identity), Known::Identity(known))
+                if known.as_ref().is_none_or(|k| k.node.is_none()) =>
+            {
+                let asked = Asked { role: request.role, name: &request.name };
+                controller.proofs.admit(identity, asked, &BTreeMap::new(), now).map(drop).map_err(Worthless::Host)
+            }
+            _ => Ok(()),
         }
     }
 

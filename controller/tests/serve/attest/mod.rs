@@ -68,6 +68,22 @@ async fn who_left_may_join_anew_by_the_same_proof() {
 }
 
 #[tokio::test]
+async fn whom_no_rule_is_meant_for_flags_nobody() {
+    let cloud = Cloud::start().await;
+    let (mesh, mut host, mut stranger) = (&cloud.mesh, sentry("sentry-1"), sentry("sentry-2"));
+    host.request.machine_id = Some("0123".into());
+    host.prove(mesh, aws(&instance())).await.unwrap();
+    // He knows a member's public key, and has an account of his own.
+    stranger.request.wireguard_key = host.request.wireguard_key;
+    stranger.request.machine_id = Some("4567".into());
+    let own = Instance { account: "999999999999".into(), ..instance() };
+    let error = stranger.prove(mesh, aws(&own)).await.unwrap_err();
+    assert_eq!(error.kind(), Some(ProblemKind::ProofDenied), "{error}");
+    assert!(!error.to_string().contains("sentry-1"), "{error}");
+    assert!(!actions(mesh).await.iter().any(|action| action == "node.cloned"));
+}
+
+#[tokio::test]
 async fn forget_and_forbid_are_two_things() {
     let cloud = Cloud::start().await;
     let (mesh, operator) = (&cloud.mesh, cloud.mesh.operator());
