@@ -10,7 +10,7 @@ use crate::{
     pairing::PairKeys,
     reconcile::{HostFilter, HostTunnels},
     run::cut_off,
-    state::{StateDir, StateError, StateLock},
+    state::{StateDir, StateError},
     subscribe::Controllers,
 };
 use anyhow::{Context as _, Result, bail};
@@ -18,15 +18,13 @@ use picket_api::{AgentClient, ApiError, ProblemKind};
 use picket_firewall::Nft;
 use picket_wireguard::Preference;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 /// A service manager waits 90 s for a program to stop, an autoscaling group's shutdown often less.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an agent that runs may take to hear of it, close and end.
 const AGENT_ENDS: Duration = Duration::from_secs(15);
-/// How often is looked whether it has.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether the agent leaves the mesh when it is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +69,8 @@ pub async fn leave(place: &Place) -> Result<String> {
             "no controller took this host's leave, and nothing was changed; `picket revoke {name}` does it there: {why}"
         );
     }
-    let _lock = lock(&state).await?;
+    let lock = state.lock_within(AGENT_ENDS).await;
+    let _lock = lock.context("this host left its mesh, and its agent does not end")?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
     let tunnels = HostTunnels::new(&place.interface, Preference::default(), keys.wireguard, pairs);
     let filter = HostFilter::new(Nft::locate()?, place.interface.clone());
@@ -121,16 +120,6 @@ async fn tell(client: &AgentClient) -> Result<(), ApiError> {
 }
 
 /// The right to write in the folder, once the agent that runs has ended.
-async fn lock(state: &StateDir) -> Result<StateLock> {
-    let start = Instant::now();
-    loop {
-        match state.lock() {
-            Err(StateError::Locked(_)) if start.elapsed() < AGENT_ENDS => sleep(LOOK).await,
-            locked => return locked.context("this host left its mesh, and its agent does not end"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

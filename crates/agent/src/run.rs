@@ -48,6 +48,9 @@ const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)]
 /// How often tunnels are looked at whose handshakes may fail under a new preshared key.
 const PAIRS: Duration = Duration::from_secs(5);
 
+/// An agent that was killed may have been about to start a program, which has its lock for a moment yet.
+const AFTER_A_KILL: Duration = Duration::from_secs(1);
+
 /// How the agent ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -100,7 +103,7 @@ pub async fn run(
         identity.role
     );
     identity.check_machine(&state, host::machine_id().as_deref())?;
-    let lock = state.lock()?;
+    let lock = state.lock_within(AFTER_A_KILL).await?;
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
     let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;

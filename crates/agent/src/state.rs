@@ -8,8 +8,10 @@ use std::{
     io::{self, BufWriter, ErrorKind, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
 /// Only the owner looks in.
 const FOLDER_MODE: u32 = 0o700;
@@ -17,6 +19,8 @@ const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// Held by the one program that may write here.
 const LOCK: &str = "lock";
+/// How often is looked whether somebody else's work here is over.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A file of the agent's that could not be read or written.
 #[derive(Debug, Error)]
@@ -132,6 +136,17 @@ impl StateDir {
             Ok(lock) => Ok(StateLock(lock)),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StateError::Locked(self.0.clone())),
             Err((_, errno)) => Err(io_error("lock", &path)(errno.into())),
+        }
+    }
+
+    /// As [`lock`](Self::lock), and waits for so long where somebody else works in the folder.
+    pub async fn lock_within(&self, time: Duration) -> Result<StateLock, StateError> {
+        let start = Instant::now();
+        loop {
+            match self.lock() {
+                Err(StateError::Locked(_)) if start.elapsed() < time => sleep(LOOK).await,
+                locked => return locked,
+            }
         }
     }
 
