@@ -77,16 +77,7 @@ impl Pattern {
 
     /// Whether the whole text fits.
     pub fn fits(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            // The first place is as good as any: what is left is longest then.
-            let Some(at) = rest.find(part) else { return false };
-            rest = &rest[at + part.len()..];
-        }
-        rest.ends_with(last)
+        picket_model::pattern::matches(&self.0, text)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The only HTTP client for validator lists: one POST under limits of time and size, its outcome as a value.
 //! What the bytes mean is read in [`icon`](crate::icon).
 
+use crate::quote::shortened;
 use crate::{
     fixed::{self, ListError},
     icon::{self, AnswerError, Expected, request},
@@ -13,9 +14,6 @@ use reqwest::{Response, StatusCode, header, redirect};
 use rustls::RootCertStore;
 use std::{error::Error, time::Duration};
 use thiserror::Error;
-
-/// Characters of a refusal's body that are kept.
-const LONGEST_QUOTE: usize = 120;
 
 /// What one request may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -298,8 +296,4 @@ impl Fetcher {
 
 fn header_text<'a>(response: &'a Response, name: &header::HeaderName) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }

@@ -8,6 +8,7 @@ pub mod icon;
 pub mod network;
 pub mod node;
 pub mod push;
+mod quote;
 pub mod resolve;
 pub mod source;
 mod tls;

@@ -20,21 +20,25 @@ impl NamePattern {
 
     /// Whether the whole name is as the pattern says.
     pub fn matches(&self, name: &NodeName) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = name.as_str().strip_prefix(first) else { return false };
-        let mut middle: Vec<&str> = parts.collect();
-        // Without a star the name is the pattern.
-        let Some(last) = middle.pop() else { return rest.is_empty() };
-        for part in middle {
-            // The earliest place leaves the most for what follows.
-            match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
-                Some(after) => rest = after,
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        matches(&self.0, name.as_str())
     }
+}
+
+/// Whether the whole text is as a pattern says, in which `*` stands for anything.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    // Without a star the text is the pattern.
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        // The earliest place leaves the most for what follows.
+        match rest.find(part).and_then(|at| rest.get(at + part.len()..)) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 impl FromStr for NamePattern {

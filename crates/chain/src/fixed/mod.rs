@@ -11,15 +11,13 @@
 //! ```
 
 use crate::icon::answer::MOST_ENTRIES;
+use crate::quote::shortened;
 use picket_model::{Grade, NodeAddress, Observation, ObservedValidator, PrepId, Refused, SourceId, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 use thiserror::Error;
-
-/// Characters of somebody else's text that are kept in a reason.
-const LONGEST_QUOTE: usize = 120;
 
 /// SHA-256 that a list must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -160,10 +158,6 @@ fn read(value: Value) -> Result<ObservedValidator, String> {
         jail_flags: None,
         power: None,
     })
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! Every text in it is hostile: it ends here as a type, or shortened in a reason. Policy is judged elsewhere.
 
 use super::request;
+use crate::quote::{shortened, start};
 use picket_model::{
     EndpointError, Grade, IdError, Observation, ObservedValidator, PrepId, Refused, SourceId, Timestamp,
 };
@@ -13,8 +14,6 @@ use thiserror::Error;
 pub const MOST_ENTRIES: usize = 5000;
 /// Characters of a P-Rep's name that are kept.
 const LONGEST_NAME: usize = 64;
-/// Characters of somebody else's text that are kept in an error or a reason.
-const LONGEST_QUOTE: usize = 120;
 /// JSON-RPC: no such method (goloop `server/jsonrpc/error.go`).
 const METHOD_NOT_FOUND: i64 = -32601;
 
@@ -322,15 +321,6 @@ fn quote(value: &Value) -> String {
         Value::String(text) => shortened(text),
         other => shortened(&other.to_string()),
     }
-}
-
-fn start(body: &[u8]) -> String {
-    // A character has at most four bytes.
-    shortened(&String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_QUOTE)]))
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }
 
 #[cfg(test)]

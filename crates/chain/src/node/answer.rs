@@ -2,6 +2,7 @@
 //! type, or shortened in a reason. Whose address counts is for the merge to judge, by node address.
 
 use super::Channel;
+use crate::quote::{shortened, start};
 use picket_model::{
     Advertised, ChainHealth, EndpointError, IdError, NodeAddress, NodeId, P2pEndpoint, Refused, Timestamp,
 };
@@ -15,8 +16,6 @@ pub const MOST_ENTRIES: usize = 1000;
 pub const MOST_ENDPOINTS: usize = 4;
 /// Most refused entries that are named; the rest is counted.
 const MOST_REFUSED: usize = 100;
-/// Characters of somebody else's text that are kept.
-const LONGEST_QUOTE: usize = 120;
 /// goloop's word for a chain at work; while a task runs, the state is that task's own text.
 const STARTED: &str = "started";
 
@@ -180,15 +179,6 @@ fn take(claim: &Claim<'_>, endpoints: &mut BTreeMap<NodeAddress, BTreeSet<P2pEnd
 
 fn text(value: Option<&Value>) -> Option<&str> {
     value.and_then(Value::as_str)
-}
-
-fn start(body: &[u8]) -> String {
-    // A character has at most four bytes.
-    shortened(&String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_QUOTE)]))
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! lookup, no redirect: it is small, for agents.
 
 use super::{Channel, Inspected, Place, answer, answer::AnswerError};
+use crate::quote::{shortened, start};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
@@ -20,8 +21,6 @@ use tokio::{
 const LONGEST: Duration = Duration::from_secs(3);
 /// Largest body read, in bytes; a mainnet validator's answer has some 30 KiB.
 const LARGEST: usize = 1 << 20;
-/// Characters of a refusal's body that are kept.
-const LONGEST_QUOTE: usize = 120;
 
 /// Why goloop gave no answer that can be used: plain data, with the place in its text, to be kept and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -104,7 +103,7 @@ impl Goloop {
             StatusCode::NOT_FOUND => {
                 Err(AskError::NoChain { place, channel: channel.to_string(), has: self.channels().await? })
             }
-            _ => Err(AskError::Status { place, status: status.as_u16(), said: said(&body) }),
+            _ => Err(AskError::Status { place, status: status.as_u16(), said: start(&body) }),
         }
     }
 
@@ -117,7 +116,7 @@ impl Goloop {
                 Ok(shortened(&names.join(", ")))
             }
             // No goloop answers 404 to this.
-            _ => Err(AskError::Status { place: self.name(), status: status.as_u16(), said: said(&body) }),
+            _ => Err(AskError::Status { place: self.name(), status: status.as_u16(), said: start(&body) }),
         }
     }
 
@@ -172,13 +171,4 @@ impl Goloop {
     fn name(&self) -> String {
         self.place.to_string()
     }
-}
-
-fn said(body: &[u8]) -> String {
-    // A character has at most four bytes.
-    shortened(&String::from_utf8_lossy(&body[..body.len().min(4 * LONGEST_QUOTE)]))
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }

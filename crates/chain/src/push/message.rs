@@ -1,10 +1,8 @@
 //! What a WebSocket of goloop says, parsed strictly: only heights are taken, and every other text ends in a reason.
 
+use crate::quote::shortened;
 use serde_json::{Map, Value};
 use thiserror::Error;
-
-/// Characters of somebody else's text that are kept in an error.
-const LONGEST_QUOTE: usize = 120;
 
 /// One message of the endpoint (goloop `server/wsevent.go`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +70,6 @@ fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {
 fn height(text: &str) -> Option<u64> {
     let height = u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
     (format!("{height:#x}") == text).then_some(height)
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }
 
 #[cfg(test)]

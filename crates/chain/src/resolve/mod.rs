@@ -3,6 +3,7 @@
 
 mod files;
 
+use crate::quote::shortened;
 use files::{hosts, name_servers};
 use hickory_resolver::{
     TokioResolver,
@@ -32,8 +33,6 @@ use tokio::{
 const HOSTS_FILE: Duration = Duration::from_secs(60);
 /// Times one question is sent again to a name server that is silent.
 const REPEATS: usize = 2;
-/// Characters of an error that are kept.
-const LONGEST_QUOTE: usize = 120;
 
 /// What one lookup may cost. How many there are at once is for who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,8 +203,4 @@ async fn read(path: &Path) -> io::Result<String> {
 
 fn refused(code: ResponseCode) -> String {
     format!("the name server answers {code}")
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }

@@ -176,7 +176,7 @@ proptest! {
             prop_assert!((1..=MOST_ENDPOINTS).contains(&known.len()));
         }
         for refused in &advertised.refused {
-            prop_assert!(refused.entry.chars().count() <= LONGEST_QUOTE);
+            prop_assert!(refused.entry.chars().count() <= crate::quote::LONGEST_QUOTE);
         }
     }
 }
