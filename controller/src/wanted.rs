@@ -3,7 +3,7 @@
 
 use crate::store::Target;
 use picket_api::ConfigAnswer;
-use picket_model::{Digest, Generation, NodeId};
+use picket_model::{Digest, Generation, NodeId, SetDigests};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -57,9 +57,10 @@ impl Wanted {
         };
         let changed = target.plan.nodes.values().filter(|config| known(&config.node) != Some(config.revision));
         // Digests take most of the time and are made without the lock, which every answer needs.
+        let mut sets = SetDigests::default();
         let news: Vec<(NodeId, HostWanted)> = changed
             .map(|config| {
-                let wanted = HostWanted::Content { revision: config.revision, digest: config.digest() };
+                let wanted = HostWanted::Content { revision: config.revision, digest: config.digest_among(&mut sets) };
                 (config.node.clone(), wanted)
             })
             .collect();

@@ -1,6 +1,6 @@
 //! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
 
-use crate::{FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
+use crate::{AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
+    sync::Arc,
 };
 
 /// What one host shall be, whole.
@@ -71,14 +72,41 @@ impl fmt::Display for Digest {
     }
 }
 
+impl Digest {
+    fn of(content: &impl Serialize) -> Self {
+        // Every map in a content has text keys and every value is plain, so JSON cannot fail; an empty text would only
+        // make two such failures equal.
+        Self(hex::encode(Sha256::digest(serde_json::to_vec(content).unwrap_or_default())))
+    }
+}
+
+/// Digests of allow sets. Hosts have their sets in common, and with a hundred validators a set is nearly all of a content:
+/// each is gone through once for all hosts.
+#[derive(Debug, Default)]
+pub struct SetDigests(BTreeMap<usize, (AllowSet, Digest)>);
+
+impl SetDigests {
+    fn of(&mut self, set: &AllowSet) -> Digest {
+        // The clone kept beside it holds the address for as long as it stands for this set.
+        let known = self.0.entry(Arc::as_ptr(&set.0).addr()).or_insert_with(|| (set.clone(), Digest::of(set)));
+        known.1.clone()
+    }
+}
+
 impl NodeConfig {
     /// Digest of everything but the numbers of the plan: equal digests mean nothing to do.
     pub fn digest(&self) -> Digest {
-        let content = (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall);
-        // Every map in it has text keys and every value is plain, so JSON cannot fail; an empty text would only
-        // make two such failures equal.
-        let text = serde_json::to_vec(&content).unwrap_or_default();
-        Digest(hex::encode(Sha256::digest(text)))
+        self.digest_among(&mut SetDigests::default())
+    }
+
+    /// The same digest, made with those of allow sets that other hosts' contents share with this one.
+    pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
+        // Taken apart, so that what a content gains later cannot be left out.
+        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
+        let FirewallPolicy { guarded, allow } = firewall;
+        let guarded: Vec<_> = guarded.iter().collect();
+        let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
+        Digest::of(&(mesh, node, role, wireguard, guarded, allow))
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -145,5 +173,31 @@ mod tests {
         other.wireguard.mtu = 1280;
         assert_ne!(config().digest(), other.digest());
         assert_eq!(config().digest().to_string().len(), 64);
+    }
+
+    #[test]
+    fn the_digest_is_of_every_set_under_its_purpose_shared_or_not() {
+        let (mut sets, plain) = (SetDigests::default(), config());
+        let mut others = vec![config(), config(), config(), config()];
+        let admin = plain.firewall.allowed(Purpose::Admin).clone();
+        others[0].firewall.allow = BTreeMap::from([(Purpose::P2p, admin.clone())]);
+        others[1].firewall.allow.insert(Purpose::P2p, admin);
+        others[2].firewall.allow.clear();
+        others[3]
+            .firewall
+            .allow
+            .entry(Purpose::Admin)
+            .or_default()
+            .insert("2001:db8::/32".parse().unwrap(), Reason::Policy { line: "another reason".into() });
+        let mut seen = BTreeSet::from([plain.digest()]);
+        for other in &others {
+            assert_eq!(other.digest_among(&mut sets), other.digest());
+            assert!(seen.insert(other.digest()), "{other:?}");
+        }
+        // Sets that are equal and not one and the same value have one digest.
+        let mut apart = plain.clone();
+        apart.firewall.allow = serde_json::from_str(&serde_json::to_string(&plain.firewall.allow).unwrap()).unwrap();
+        assert_eq!(apart.digest_among(&mut sets), plain.digest_among(&mut sets));
+        assert_eq!(sets.0.len(), 4);
     }
 }

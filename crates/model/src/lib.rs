@@ -23,7 +23,7 @@ pub mod time;
 pub mod validator;
 
 pub use advertised::Advertised;
-pub use config::{Digest, NodeConfig, WireGuardConfig, WireGuardPeer};
+pub use config::{Digest, NodeConfig, SetDigests, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};
 pub use firewall::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
