@@ -8,7 +8,6 @@ use crate::{
     leases::Leases,
     metrics::Counts,
     now, operators,
-    proofs::Proofs,
     reports::Reports,
     start::{enter_policy, new_mesh, open_store},
     state_dir::StateDir,
@@ -21,6 +20,7 @@ use axum::Router;
 use picket_http::{Connections, Limits, Server};
 use picket_model::OverlayPrefixes;
 use picket_pki::{Ca, ServedCertificate, server_config};
+use picket_proofs::Proofs;
 use picket_telemetry::{Metrics, health};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -1,11 +1,11 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
-use crate::proofs::Attest;
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_attest::Rule;
 use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
 use picket_model::Policy;
 use picket_plan::LeaseRules;
+use picket_proofs::Attest;
 use serde::Deserialize;
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -6,7 +6,6 @@ use crate::{
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
-    proofs::Proofs,
     reports::Reports,
     store::Store,
     tasks::{judge::Anew, names::Desk, poll::Rounds, push::Push},
@@ -16,6 +15,7 @@ use picket_http::Connections;
 use picket_model::{MeshId, OverlayPrefixes, Timestamp};
 use picket_pki::Ca;
 use picket_plan::Finding;
+use picket_proofs::Proofs;
 use picket_telemetry::Readiness;
 use std::sync::{
     Mutex, MutexGuard, PoisonError,

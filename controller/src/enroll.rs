@@ -140,7 +140,7 @@ async fn admit(
         state: NodeState::Active,
     };
     tx.insert_node(&node, &token).await?;
-    credential.bind(&mut tx, &node.id, now).await?;
+    credential.bind(&mut tx, &node.id, &request.proof, now).await?;
     tx.grant_lease(&node.id, &controller.leases.granted(&node, known.lease(), now), from).await?;
     let detail = format!(
         "{} {} from {from} with {credential}, overlay {} and {}, certificate {}",

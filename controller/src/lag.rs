@@ -73,6 +73,7 @@ mod tests {
             agent_version: "0.1.0".into(),
             chain: None,
             advertised: None,
+            unproven: BTreeMap::new(),
         }
     }
 

@@ -17,7 +17,7 @@ mod leases;
 mod metrics;
 mod operators;
 mod origin;
-pub mod proofs;
+mod proofs;
 mod renew;
 mod reports;
 mod revoke;

@@ -8,13 +8,13 @@ use super::{
 };
 use crate::{
     controller::Controller,
-    enroll, leases, now, origin,
+    enroll, leases, now, origin, proofs,
     renew::{self, Renewed},
     wanted::News,
 };
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -22,7 +22,7 @@ use axum::{
 };
 use picket_api::{
     EnrollInfo, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
+    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RenewRequest, RenewResponse},
 };
 use picket_http::Peer;
 use picket_model::{NodeReport, network::canonical};
@@ -36,7 +36,9 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/renew", post(next_certificate))
         .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
-        .route("/v1/node/report", put(report));
+        .route("/v1/node/report", put(report))
+        .route("/v1/node/proof", put(newer_proof))
+        .route("/v1/node/peers/{node}/proof", get(peer_proof));
     with_fallbacks(routes)
         .with_state(controller)
         .layer(from_fn(origin::known))
@@ -116,4 +118,21 @@ async fn report(
     tracing::debug!(node = %node.name, applied = %report.applied, "report");
     controller.reports.put(&node, report, now());
     StatusCode::NO_CONTENT
+}
+
+async fn peer_proof(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Path(peer): Path<String>,
+) -> Result<Json<PeerProof>, ApiProblem> {
+    Ok(Json(proofs::of_peer(&controller, &node, &peer).await?))
+}
+
+async fn newer_proof(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Body(request): Body<NewerProof>,
+) -> Result<StatusCode, ApiProblem> {
+    proofs::renew(&controller, &node, &request.proof, now()).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

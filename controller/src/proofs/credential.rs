@@ -6,8 +6,8 @@ use crate::{
     store::{Enrolled, KnownIdentity, StoreError, Token, Transaction},
 };
 use picket_api::{EnrollRequest, Problem, ProblemKind, Proof};
-use picket_attest::{Asked, Identity, IdentityId, audience, keys_digest};
-use picket_model::{NodeId, Timestamp, TokenId};
+use picket_attest::{Asked, Denied, Identity, IdentityId, audience, keys_digest};
+use picket_model::{NodeId, Timestamp, TokenId, WireGuardPublicKey};
 use picket_pki::{JoinToken, request_key_sha256};
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
@@ -67,11 +67,7 @@ impl Credential {
             return Ok(Self::Token(token));
         }
         let tls = request_key_sha256(&request.csr_pem).map_err(|error| unreadable(error.to_string()))?;
-        let digest = keys_digest(&request.wireguard_key, &tls);
-        let digest = digest.ok_or_else(|| unreadable("the keys of the request cannot be named".to_owned()))?;
-        let audience = audience(&controller.mesh, &digest);
-        let identity = controller.proofs.verify(&request.proof, &audience, now).await?;
-        let id = identity.id().map_err(|error| Problem::new(ProblemKind::ProofRefused, error.to_string()))?;
+        let (id, identity) = identify(controller, &request.proof, &request.wireguard_key, &tls, now).await?;
         Ok(Self::Identity(id, Box::new(identity)))
     }
 
@@ -122,7 +118,11 @@ impl Credential {
                 if known.as_ref().is_none_or(|k| k.node.is_none()) =>
             {
                 let asked = Asked { role: request.role, name: &request.name };
-                controller.proofs.admit(identity, asked, &BTreeMap::new(), now).map(drop).map_err(Worthless::Host)
+                controller
+                    .proofs
+                    .admit(identity, asked, &BTreeMap::new(), now)
+                    .map(drop)
+                    .map_err(|error| denied(&error))
             }
             _ => Ok(()),
         }
@@ -144,7 +144,7 @@ impl Credential {
                 }
                 let asked = Asked { role: request.role, name: &request.name };
                 let counts = tx.members_by_token().await?;
-                controller.proofs.admit(identity, asked, &counts, now).map_err(Worthless::Host)
+                controller.proofs.admit(identity, asked, &counts, now).map_err(|error| denied(&error))
             }
             (_, Known::Token(known)) => {
                 admission::is_in_time(known, now).map_err(Worthless::Host)?;
@@ -161,10 +161,16 @@ impl Credential {
     }
 
     /// Ties it to the host that came in with it.
-    pub(crate) async fn bind(&self, tx: &mut Transaction, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn bind(
+        &self,
+        tx: &mut Transaction,
+        node: &NodeId,
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         match self {
             Self::Token(_) => Ok(()),
-            Self::Identity(id, _) => tx.bind_identity(id, node, now).await,
+            Self::Identity(id, _) => tx.bind_identity(id, node, proof, now).await,
         }
     }
 
@@ -176,6 +182,23 @@ impl Credential {
         tx.count_refused_identity(id, now).await?;
         Ok(last.is_none_or(|at| now.since(at) >= QUIET))
     }
+}
+
+/// Who a proof says the host with these keys is.
+pub(super) async fn identify(
+    controller: &Controller,
+    proof: &Proof,
+    wireguard_key: &WireGuardPublicKey,
+    tls_key_sha256: &str,
+    now: Timestamp,
+) -> Result<(IdentityId, Identity), Problem> {
+    let digest = keys_digest(wireguard_key, tls_key_sha256);
+    let unnamed = || Problem::new(ProblemKind::BadRequest, "the keys of the request cannot be named");
+    let audience = audience(&controller.mesh, &digest.ok_or_else(unnamed)?);
+    let identity = controller.proofs.verify(proof, &audience, now).await;
+    let identity = identity.map_err(|error| Problem::new(error.kind(), error.to_string()))?;
+    let id = identity.id().map_err(|error| Problem::new(ProblemKind::ProofRefused, error.to_string()))?;
+    Ok((id, identity))
 }
 
 impl Known {
@@ -207,6 +230,10 @@ fn bound(id: &IdentityId, holder: &NodeId) -> Worthless {
          if the instance lost its keys, revoke that host and `picket identities forget {id}`"
     );
     no(ProblemKind::IdentityBound, detail)
+}
+
+fn denied(denied: &Denied) -> Worthless {
+    no(ProblemKind::ProofDenied, denied.to_string())
 }
 
 fn no(kind: ProblemKind, detail: String) -> Worthless {

@@ -3,8 +3,9 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{number, text, text_or_none, time_or_none},
+    row::{json, number, text, text_or_none, time_or_none, to_json},
 };
+use picket_api::Proof;
 use picket_attest::IdentityId;
 use picket_model::{NodeId, Timestamp, TokenId};
 use sqlx::{query, sqlite::SqliteRow};
@@ -61,16 +62,57 @@ impl Transaction {
         Ok(())
     }
 
-    /// Binds an identity to the host that came in with it.
-    pub async fn bind_identity(&mut self, id: &IdentityId, node: &NodeId, now: Timestamp) -> Result<(), StoreError> {
-        query("INSERT INTO identities (mesh, id, node, bound_at, refused) VALUES ($1, $2, $3, $4, 0)")
+    /// Binds an identity to the host that came in with it, by this proof.
+    pub async fn bind_identity(
+        &mut self,
+        id: &IdentityId,
+        node: &NodeId,
+        proof: &Proof,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        query("INSERT INTO identities (mesh, id, node, proof, bound_at, refused) VALUES ($1, $2, $3, $4, $5, 0)")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
             .bind(node.as_str())
+            .bind(to_json(proof, "proof")?)
             .bind(now.as_millis())
             .execute(&mut *self.sql)
             .await
             .map_err(sql("bind an identity"))?;
+        Ok(())
+    }
+
+    /// The identity that a host came in with; `None` for one that came in with a join token.
+    pub async fn identity_of(&mut self, node: &NodeId) -> Result<Option<KnownIdentity>, StoreError> {
+        let row = query("SELECT * FROM identities WHERE mesh = $1 AND node = $2")
+            .bind(self.mesh.as_str())
+            .bind(node.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read a host's identity"))?;
+        row.as_ref().map(known).transpose()
+    }
+
+    /// A host's newest proof; `None` where it has none, or had none kept when it joined.
+    pub async fn proof_of(&mut self, node: &NodeId) -> Result<Option<Proof>, StoreError> {
+        let row = query("SELECT proof FROM identities WHERE mesh = $1 AND node = $2 AND proof IS NOT NULL")
+            .bind(self.mesh.as_str())
+            .bind(node.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read a host's proof"))?;
+        row.as_ref().map(|row| json(row, "proof")).transpose()
+    }
+
+    /// Keeps a newer proof of the host that came in with an identity.
+    pub async fn renew_proof(&mut self, id: &IdentityId, proof: &Proof) -> Result<(), StoreError> {
+        query("UPDATE identities SET proof = $1 WHERE mesh = $2 AND id = $3 AND node IS NOT NULL")
+            .bind(to_json(proof, "proof")?)
+            .bind(self.mesh.as_str())
+            .bind(id.as_str())
+            .execute(&mut *self.sql)
+            .await
+            .map_err(sql("keep a host's proof"))?;
         Ok(())
     }
 

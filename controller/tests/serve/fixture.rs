@@ -259,6 +259,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         agent_version: "0.1.0".into(),
         chain: None,
         advertised: None,
+        unproven: BTreeMap::new(),
     }
 }
 

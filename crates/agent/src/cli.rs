@@ -1,8 +1,9 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, run, status};
+use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, run, status, vouch};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::InterfaceName;
 use picket_model::{NodeName, NodeRole};
@@ -95,6 +96,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Peers whose proofs of identity this host's guard has looked at.
+    Proofs {
+        #[command(subcommand)]
+        command: Option<Proofs>,
+        /// One JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove firewall table and tunnel device: opens every guarded port.
     Uninstall {
         /// Do it.
@@ -106,8 +115,17 @@ enum Command {
 impl Command {
     /// Whether it needs the right to. Enrolment does: a host that cannot carry out what it is told shall not use a token.
     fn touches_the_network(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Rules { command: Rules::Show { .. } })
+        !matches!(self, Self::Status { .. } | Self::Proofs { .. } | Self::Rules { command: Rules::Show { .. } })
     }
+}
+
+#[derive(Subcommand)]
+enum Proofs {
+    /// Let an instance that was set up anew come with another key; the agent must not run meanwhile.
+    Forget {
+        /// As `proofs` shows it, aws/ACCOUNT/INSTANCE for one.
+        identity: IdentityId,
+    },
 }
 
 #[derive(Subcommand)]
@@ -221,6 +239,8 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,
             Command::Rules { command: Rules::Diff { json } } => status::diff_rules(&place, json).await?,
             Command::Status { json } => status::status(&place, json)?,
+            Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
+            Command::Proofs { command: None, json } => vouch::list(&place, json)?,
             Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
         }
         Ok(run::End::Stopped)

@@ -6,7 +6,7 @@ use crate::{
     host,
     identity::{Identity, Keys},
     ledger::{Ledger, Standing},
-    proof::ProofKind,
+    proof::{ProofKind, kept::Kept},
     state::StateDir,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -65,6 +65,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
 
     let keys = Keys::load_or_make(&state)?;
     let tls = client_config(credential.ca(), None)?;
+    let mut kept = None;
     let proof = match &credential {
         Credential::Token(token) => Proof::JoinToken { token: token.to_secret_string().expose_secret().to_owned() },
         Credential::Proof(kind, ca) => {
@@ -74,7 +75,9 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
             if options.proof.print_audience {
                 return Ok(audience);
             }
-            options.proof.collect(*kind, *ca, &audience).await?
+            let proof = options.proof.collect(*kind, *ca, &audience).await?;
+            kept = Some(Kept::new(*kind, &options.proof, audience, host::now()));
+            proof
         }
     };
     let request = EnrollRequest {
@@ -99,6 +102,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         machine_id: request.machine_id,
     };
     Ledger::put_aside(&state, &identity.node)?;
+    Kept::put(kept.as_ref(), &state)?;
     identity.save(&state, &response.certificate_pem)?;
     Ok(format!(
         "enrolled {} as a {role} ({}) in mesh {}, overlay addresses {} and {}\nnext: picket-{role}-agent run",

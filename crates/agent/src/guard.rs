@@ -1,13 +1,15 @@
 //! What no controller may order: the rules of a file on the host, and whether a wanted state keeps to them.
 //! Reads one file; the judgement itself is a function of values.
 
-use crate::identity::Identity;
+use crate::{identity::Identity, vouch::Vouched};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use picket_attest::Rule;
 use picket_model::{
     AllowSet, FirewallPolicy, GuardedPort, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose, Reason,
-    WireGuardConfig,
+    WireGuardConfig, WireGuardPublicKey,
     limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
+use picket_proofs::Attest;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,6 +49,12 @@ pub struct GuardRules {
     pub max_allow_entries: usize,
     /// Most tunnels.
     pub max_peers: usize,
+    /// Whose proofs of identity are believed on this host, as in the controller's file.
+    pub attest: Attest,
+    /// Which of them are let in as peers. With any, a peer of the role they name must have a proof that fits one.
+    pub enroll: Vec<Rule>,
+    /// WireGuard keys of peers that need none.
+    pub without_proof: BTreeSet<WireGuardPublicKey>,
 }
 
 /// A prefix length for each family.
@@ -71,6 +79,9 @@ impl Default for GuardRules {
             widest_total: Widths { v4: WIDEST_TOTAL.0, v6: WIDEST_TOTAL.1 },
             max_allow_entries: MOST_ALLOW_ENTRIES,
             max_peers: MOST_PEERS,
+            attest: Attest::default(),
+            enroll: Vec::new(),
+            without_proof: BTreeSet::new(),
         }
     }
 }
@@ -99,6 +110,14 @@ pub enum GuardFileError {
         /// What is wrong there.
         message: String,
     },
+    /// What it says of proofs can never fit.
+    #[error("the guard's rules {}: {message}", path.display())]
+    Proofs {
+        /// The file.
+        path: PathBuf,
+        /// What to write.
+        message: String,
+    },
     /// Somebody else could have written it.
     #[error("the guard's rules {} may be changed by others than their owner: run `chmod go-w` on them", .0.display())]
     Writable(PathBuf),
@@ -125,9 +144,22 @@ impl GuardRules {
             return Err(GuardFileError::Writable(file.into()));
         }
         let rules: Self = toml::from_str(&text).map_err(|error| parse_error(file, &text, &error))?;
+        rules.check_proofs().map_err(|message| GuardFileError::Proofs { path: file.into(), message })?;
         match rules.guarded.intersection(&rules.never_guard).next() {
             Some(port) => Err(GuardFileError::Contradiction { path: file.into(), port: *port }),
             None => Ok(rules),
+        }
+    }
+
+    fn check_proofs(&self) -> Result<(), String> {
+        self.attest.check(&self.enroll)?;
+        match self.enroll.iter().find(|rule| rule.launch_age_seconds.is_some()) {
+            Some(rule) => Err(format!(
+                "[[enroll]]: rule {} has launch_age_seconds, which only the controller asks for: a peer may be long up before \
+                 this host looks at its proof",
+                rule.name
+            )),
+            None => Ok(()),
         }
     }
 
@@ -179,12 +211,14 @@ pub struct Guard {
     pub role: NodeRole,
     /// The addresses it was given then.
     pub own: OverlayAddresses,
+    /// Peers whose proofs have been looked at here.
+    pub vouched: Vouched,
 }
 
 impl Guard {
     /// The guard of the host that `identity` speaks of.
-    pub fn new(rules: GuardRules, identity: &Identity) -> Self {
-        Self { rules, role: identity.role, own: identity.overlay }
+    pub fn new(rules: GuardRules, identity: &Identity, vouched: Vouched) -> Self {
+        Self { rules, role: identity.role, own: identity.overlay, vouched }
     }
 }
 

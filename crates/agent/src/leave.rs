@@ -12,6 +12,7 @@ use crate::{
     run::cut_off,
     state::{StateDir, StateError},
     subscribe::Controllers,
+    vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail};
 use picket_api::{AgentClient, ApiError, ProblemKind};
@@ -49,7 +50,7 @@ pub async fn leave(place: &Place) -> Result<String> {
         bail!("this host is not enrolled ({} has no identity): there is nothing to leave", place.state_dir.display());
     };
     identity.check_machine(&state, host::machine_id().as_deref())?;
-    let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
+    let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity, Vouched::load(&state)?);
     let keys = Keys::load(&state)?;
     let mut controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
     let mut silent = Vec::new();

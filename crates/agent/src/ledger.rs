@@ -7,6 +7,7 @@ use crate::{
 };
 use picket_model::{FirewallPolicy, Generation, NodeConfig, NodeId};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 const LEDGER: Kind = Kind {
     name: "ledger.json",
@@ -73,11 +74,11 @@ impl Ledger {
         self.config.as_ref().map_or_else(Generation::default, |config| config.revision)
     }
 
-    /// The wanted state that is to be in force: none before the first, after a revoke, or where the guard, whose file
-    /// may have changed since it was accepted, refuses it now.
-    pub fn admitted(&self, guard: &Guard) -> Result<Option<&NodeConfig>, GuardViolation> {
+    /// The wanted state that is to be in force, without peers whose proof the guard wants and has not seen: none before the
+    /// first, after a revoke, or where the guard, whose file may have changed since it was accepted, refuses it now.
+    pub fn admitted(&self, guard: &Guard) -> Result<Option<Cow<'_, NodeConfig>>, GuardViolation> {
         match (&self.config, self.standing) {
-            (Some(config), Standing::Member) => admit(guard, config).map(|()| Some(config)),
+            (Some(config), Standing::Member) => admit(guard, config).map(|()| Some(guard.proven(config))),
             _ => Ok(None),
         }
     }

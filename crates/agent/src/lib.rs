@@ -20,5 +20,6 @@ pub mod run;
 pub mod state;
 pub mod status;
 pub mod subscribe;
+pub mod vouch;
 
 pub use cli::main;

@@ -1,11 +1,14 @@
 //! Collectors of proofs of identity: AWS's and GCP's metadata servers, a file, the output of a command. What a proof is worth
 //! is decided by the controller.
 
+pub mod kept;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use picket_api::Proof;
 use picket_pki::{Fingerprint, client_config};
 use reqwest::{Client, RequestBuilder, Url, redirect};
+use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, process::Stdio, time::Duration};
 use tokio::{process::Command, time::timeout};
 
@@ -25,7 +28,8 @@ const AUDIENCE_VARIABLE: &str = "PICKET_AUDIENCE";
 const LONGEST_QUOTE: usize = 200;
 
 /// How this host can prove who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ProofKind {
     /// The instance identity document of the metadata server (IMDSv2). It names no keys.
     Aws,

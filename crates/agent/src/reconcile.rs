@@ -101,6 +101,11 @@ impl HostTunnels {
         self.tunnel.as_ref().map_or_else(|| "none".to_owned(), |tunnel| tunnel.engine().to_string())
     }
 
+    /// The public half of the tunnels' key.
+    pub fn public_key(&self) -> WireGuardPublicKey {
+        self.key.public()
+    }
+
     /// Dials peers that have not had a handshake yet once more.
     pub async fn redial(&mut self) -> Result<()> {
         if let Some(tunnel) = &mut self.tunnel {

@@ -3,7 +3,7 @@
 use crate::{chain::Word, reconcile::Found, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 use tokio::time::Instant;
 
 /// The report on what was found, by a host that holds the content with this digest; `word` is goloop's last.
@@ -27,6 +27,7 @@ pub fn report(
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         chain: word.chain,
         advertised: word.advertised,
+        unproven: BTreeMap::new(),
     }
 }
 

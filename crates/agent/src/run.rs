@@ -2,6 +2,9 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod own_proof;
+mod signals;
+mod vouching;
 
 use crate::{
     chain::{ChainWatch, Word},
@@ -20,8 +23,10 @@ use crate::{
     state::{StateDir, StateLock},
     status::{LastWord, save},
     subscribe::{self, Controllers, Poll},
+    vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail, ensure};
+use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
@@ -29,12 +34,11 @@ use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGua
 use picket_pki::validity_of;
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
+use signals::Signals;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
+use vouching::{Answers, Vouching};
 
 /// How often everything is compared with what is wanted, and reported, though nothing happened.
 const DRIFT: Duration = Duration::from_secs(30);
@@ -73,6 +77,9 @@ enum Event {
     Chain,
     Certificate,
     Renewed(Result<RenewResponse, ApiError>),
+    Looked(Answers),
+    Proof,
+    Proved(Result<String>),
     Stop(&'static str),
 }
 
@@ -104,11 +111,13 @@ pub async fn run(
     );
     identity.check_machine(&state, host::machine_id().as_deref())?;
     let lock = state.lock_within(AFTER_A_KILL).await?;
-    let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity);
+    let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity, Vouched::load(&state)?);
+    let vouching = Vouching::new(&guard.rules)?;
     let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
     let keys = Keys::load(&state)?;
     let csr_pem = keys.tls.csr_pem()?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
+    let own_proof = OwnProof::new(&state, keys.tls.public_key_sha256())?;
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
@@ -120,7 +129,7 @@ pub async fn run(
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let chain = ChainWatch::start(goloop, identity.node.clone());
     let held = Held { identity, guard, ledger, state, _lock: lock };
-    let agent = Agent::new(held, tunnels, filter, controllers, renewals, chain);
+    let agent = Agent::new(held, tunnels, filter, controllers, renewals, chain, (vouching, own_proof));
     agent.work(Signals::new()?, leaving).await
 }
 
@@ -141,6 +150,8 @@ struct Agent {
     controllers: Controllers,
     renewals: Renewals,
     chain: ChainWatch,
+    vouching: Vouching,
+    own_proof: OwnProof,
     reporter: Reporter,
     /// Revision judged last: the one held, or a newer one that the guard refused.
     after: Generation,
@@ -163,6 +174,7 @@ impl Agent {
         controllers: Controllers,
         renewals: Renewals,
         chain: ChainWatch,
+        (vouching, own_proof): (Vouching, OwnProof),
     ) -> Self {
         let refused = held.ledger.admitted(&held.guard).err();
         if let Some(violation) = &refused {
@@ -179,6 +191,8 @@ impl Agent {
             controllers,
             renewals,
             chain,
+            vouching,
+            own_proof,
             reporter: Reporter::default(),
             applied: Generation::default(),
             found: None,
@@ -206,6 +220,8 @@ impl Agent {
                 () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
                 () = self.chain.news() => Event::Chain,
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
+                looked = self.vouching.next() => Event::Looked(looked),
+                proved = self.own_proof.next() => proved.map_or(Event::Proof, Event::Proved),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
             };
@@ -237,6 +253,12 @@ impl Agent {
                     }
                 }
                 Event::Renewed(Err(error)) => self.not_renewed(&error),
+                Event::Looked(answers) => self.looked(answers).await,
+                Event::Proof => {
+                    let Held { identity, .. } = &self.held;
+                    self.own_proof.begin(identity, &self.tunnels.public_key(), self.controllers.client());
+                }
+                Event::Proved(ended) => self.own_proof.ended(ended, &self.held.state),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
                 Event::Look => self.look().await,
@@ -317,7 +339,8 @@ impl Agent {
 
     async fn bring_into_force(&mut self) {
         let Held { ledger, guard, .. } = &self.held;
-        let wireguard = ledger.admitted(guard).ok().flatten().map(|config| &config.wireguard);
+        let admitted = ledger.admitted(guard).ok().flatten();
+        let wireguard = admitted.as_ref().map(|config| &config.wireguard);
         let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
@@ -333,6 +356,7 @@ impl Agent {
         self.look = LOOK[0];
         self.drift.reset();
         self.tell();
+        self.look_at_proofs();
     }
 
     /// Looks whether tunnels have had their first handshake, and tells if so.
@@ -388,7 +412,10 @@ impl Agent {
     fn tell_after(&mut self, delay: Duration) {
         let Some(found) = &self.found else { return };
         let (refused, engine, word) = (self.refused.clone(), self.tunnels.engine(), self.chain.word());
-        let report = report(found, self.applied, self.digest.as_ref(), refused, engine, word);
+        let mut report = report(found, self.applied, self.digest.as_ref(), refused, engine, word);
+        if let Some(wanted) = &self.held.ledger.config {
+            report.unproven = self.vouching.unproven(&self.held.guard, &wanted.wireguard);
+        }
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
         self.reporter.put(word.report, self.controllers.client(), delay);
@@ -455,23 +482,4 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

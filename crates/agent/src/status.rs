@@ -7,6 +7,7 @@ use crate::{
     identity::Identity,
     ledger::{Ledger, Standing},
     state::{Kind, StateDir, StateError},
+    vouch::Vouched,
 };
 use anyhow::{Context as _, Result};
 use picket_firewall::{Firewall, HostFacts, Nft, Ruleset, diff, lower};
@@ -52,7 +53,10 @@ pub fn status(place: &Place, json: bool) -> Result<()> {
     };
     let agent: Option<LastWord> = state.read_json(LAST_WORD)?;
     let rules = GuardRules::load(place.guard.as_deref())?;
-    let guard = identity.as_ref().map(|identity| Guard::new(rules, identity));
+    let guard = match &identity {
+        Some(identity) => Some(Guard::new(rules, identity, Vouched::load(&state)?)),
+        None => None,
+    };
     let view = View {
         standing: ledger.standing,
         generation: ledger.config.as_ref().map(|config| config.generation),
@@ -105,7 +109,10 @@ pub fn wanted_policy(place: &Place) -> Result<FirewallPolicy> {
     let state = StateDir::new(&place.state_dir);
     let rules = GuardRules::load(place.guard.as_deref())?;
     Ok(match Identity::load(&state)? {
-        Some(identity) => Ledger::load_of(&state, &identity)?.firewall(&Guard::new(rules, &identity)),
+        Some(identity) => {
+            let guard = Guard::new(rules, &identity, Vouched::load(&state)?);
+            Ledger::load_of(&state, &identity)?.firewall(&guard)
+        }
         None => rules.closed(None),
     })
 }

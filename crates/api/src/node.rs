@@ -1,6 +1,7 @@
 //! What an enrolled host asks and tells: `GET /v1/node/config?after=R`, `PUT /v1/node/report`, `POST /v1/renew`.
 //! The body of the report is `picket_model::NodeReport`.
 
+use crate::Proof;
 use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -24,6 +25,24 @@ pub struct ConfigAnswer {
     pub digest: Digest,
     /// The whole wanted state.
     pub full: NodeConfig,
+}
+
+/// `GET /v1/node/peers/{node}/proof`: the proof with which a peer came in, for a host that looks at it itself. The audience of a
+/// token is of the peer's two keys (`picket_attest::audience`), of which the host knows the other one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerProof {
+    /// The proof.
+    pub proof: Proof,
+    /// SHA-256 of the peer's TLS key (SubjectPublicKeyInfo), lower-case hexadecimal.
+    pub tls_key_sha256: String,
+}
+
+/// `PUT /v1/node/proof`: a newer proof of the host's own, of the same identity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewerProof {
+    /// The proof.
+    pub proof: Proof,
 }
 
 /// A host asks for a new certificate for the key it enrolled with. It need not show the old one, whose time may be over: the

@@ -135,6 +135,11 @@ impl<'a> Unverified<'a> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
+    /// When it claims to have been made.
+    pub fn made_at(&self) -> Option<Timestamp> {
+        self.claims.get("iat").and_then(seconds)
+    }
+
     /// The id of the key it claims to be signed with.
     pub fn key(&self) -> &str {
         &self.key

@@ -1,6 +1,6 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Digest, Generation, Timestamp, WireGuardPublicKey};
+use crate::{Advertised, Digest, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
@@ -119,4 +119,8 @@ pub struct NodeReport {
     /// last one beside later reports that have none: `seen_at` tells its age.
     #[serde(default)]
     pub advertised: Option<Advertised>,
+    /// Peers that are wanted and that this host does not let in, because its own guard wants a proof of identity that it has not
+    /// seen, and why. All else is in force.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unproven: BTreeMap<NodeName, String>,
 }

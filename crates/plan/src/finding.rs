@@ -49,6 +49,8 @@ pub enum FindingKind {
     PlanAdvice,
     /// A host is not in force.
     HostLagging,
+    /// A host's own guard does not let a peer in.
+    PeerUnproven,
     /// A brake keeps a host whose lease is over.
     LeaseHeld,
     /// A copy of a host came to join.
@@ -59,7 +61,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -76,6 +78,7 @@ impl FindingKind {
         Self::PlanRefused,
         Self::PlanAdvice,
         Self::HostLagging,
+        Self::PeerUnproven,
         Self::LeaseHeld,
         Self::HostCloned,
         Self::RevokedReturned,
@@ -100,6 +103,7 @@ impl FindingKind {
             Self::PlanRefused => "plan-refused",
             Self::PlanAdvice => "plan-advice",
             Self::HostLagging => "host-lagging",
+            Self::PeerUnproven => "peer-unproven",
             Self::LeaseHeld => "lease-held",
             Self::HostCloned => "host-cloned",
             Self::RevokedReturned => "revoked-returned",

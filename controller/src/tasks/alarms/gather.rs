@@ -11,6 +11,9 @@ use picket_model::{Node, Timestamp};
 use picket_plan::{Finding, FindingKind, Held};
 use std::collections::BTreeSet;
 
+/// Peers of one host that alarms are raised for.
+const MOST_UNPROVEN: usize = 20;
+
 /// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
 pub(crate) fn configured(controller: &Controller, kept: &[SourceRow]) -> Vec<SourceRow> {
     let sources = controller.chain.sources.iter().map(|source| {
@@ -50,6 +53,7 @@ pub(crate) fn in_force<'a>(
     findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
+    findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -57,6 +61,18 @@ pub(crate) fn in_force<'a>(
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.clone()));
     findings
+}
+
+/// Peers that a host does not let in by its own guard.
+fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
+    let Some(received) = controller.reports.get(&node.id) else { return Vec::new() };
+    let peers = received.stored.report.unproven.into_iter().take(MOST_UNPROVEN);
+    peers
+        .map(|(peer, why)| {
+            let text = format!("host {} does not let {peer} in: {}", node.name, why.escape_debug());
+            Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
+        })
+        .collect()
 }
 
 /// What is held back; another change of the list is another alarm.

@@ -152,7 +152,7 @@ impl AlarmLog {
 
 fn patience(kind: FindingKind) -> Duration {
     match kind {
-        FindingKind::HostLagging | FindingKind::SourceDissents => PATIENCE,
+        FindingKind::HostLagging | FindingKind::PeerUnproven | FindingKind::SourceDissents => PATIENCE,
         _ => Duration::ZERO,
     }
 }

@@ -2,6 +2,7 @@
 
 mod agents;
 mod cloud;
+mod peers;
 
 use crate::fixture::{Agent, Mesh};
 use cloud::{ACCOUNT, Cloud, OIDC, STS, aws, claims, instance, now, sentry};

@@ -3,9 +3,9 @@
 use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
+    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RenewRequest, RenewResponse},
 };
-use picket_model::{Generation, NodeReport};
+use picket_model::{Generation, NodeId, NodeReport};
 use reqwest::{StatusCode, Url};
 use std::time::Duration;
 
@@ -50,6 +50,20 @@ impl AgentClient {
     pub async fn leave(&self) -> Result<(), ApiError> {
         let url = join(&self.base, "/v1/leave")?;
         let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).send().await;
+        body(sent.map_err(unreachable(&url))?).await.map(drop)
+    }
+
+    /// The proof with which a peer came in; a problem of kind `NotFound` where it came in without one.
+    pub async fn peer_proof(&self, peer: &NodeId) -> Result<PeerProof, ApiError> {
+        let url = join(&self.base, &format!("/v1/node/peers/{peer}/proof"))?;
+        let sent = self.http.get(url.clone()).timeout(CALL_TIMEOUT).send().await;
+        json(sent.map_err(unreachable(&url))?).await
+    }
+
+    /// Brings a newer proof of the host's own.
+    pub async fn newer_proof(&self, request: &NewerProof) -> Result<(), ApiError> {
+        let url = join(&self.base, "/v1/node/proof")?;
+        let sent = self.http.put(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
         body(sent.map_err(unreachable(&url))?).await.map(drop)
     }
 

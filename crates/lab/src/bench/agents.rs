@@ -181,5 +181,6 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         chain: None,
         advertised: None,
+        unproven: BTreeMap::new(),
     }
 }

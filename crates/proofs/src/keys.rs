@@ -22,7 +22,7 @@ const TIMES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs
 
 /// Why there are no keys.
 #[derive(Debug, Error)]
-pub(crate) enum KeysError {
+pub enum KeysError {
     /// No answer, or a broken one.
     #[error("{place}: {reason}")]
     Unreachable {
@@ -53,7 +53,7 @@ pub(crate) enum KeysError {
 }
 
 /// The key sets of all issuers.
-pub(crate) struct Keys {
+pub struct Keys {
     client: reqwest::Client,
     held: BTreeMap<String, Mutex<Held>>,
 }
@@ -83,7 +83,7 @@ impl Held {
 
 impl Keys {
     /// For these issuers, with the root certificates of this host.
-    pub(crate) fn new(issuers: &[IssuerLines]) -> anyhow::Result<Self> {
+    pub fn new(issuers: &[IssuerLines]) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         Self::with_roots(issuers, roots)
@@ -113,7 +113,7 @@ impl Keys {
 
     /// The set of a configured issuer, asked for anew where it is old or lacks this key and a minute has passed. Whoever comes
     /// while it is being asked for waits for the same answer.
-    pub(crate) async fn of(&self, issuer: &str, key: &str, now: Timestamp) -> Result<Arc<Jwks>, KeysError> {
+    pub async fn of(&self, issuer: &str, key: &str, now: Timestamp) -> Result<Arc<Jwks>, KeysError> {
         let Some(held) = self.held.get(issuer) else { return Ok(Arc::default()) };
         let mut held = held.lock().await;
         if !held.is_to_ask(key, now) {

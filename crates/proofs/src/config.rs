@@ -39,7 +39,7 @@ pub struct IssuerLines {
 
 impl IssuerLines {
     /// The issuer as tokens are held against it.
-    pub(super) fn issuer(&self) -> Issuer {
+    pub(crate) fn issuer(&self) -> Issuer {
         Issuer { kind: self.proof, url: self.issuer.clone(), account: self.account.clone() }
     }
 
@@ -67,7 +67,7 @@ impl IssuerLines {
 
 impl Attest {
     /// The issuers, Google's added where a rule asks for it and the file names no other.
-    pub(super) fn issuers(&self, rules: &[Rule]) -> Vec<IssuerLines> {
+    pub fn issuers(&self, rules: &[Rule]) -> Vec<IssuerLines> {
         let has = |kind| self.issuers.iter().any(|issuer| issuer.proof == kind);
         let google = rules.iter().any(|rule| rule.proof == Kind::Gcp) && !has(Kind::Gcp);
         let [issuer, jwks] = GOOGLE.map(str::to_owned);
@@ -79,7 +79,7 @@ impl Attest {
     ///
     /// # Errors
     /// What to write.
-    pub(crate) fn check(&self, rules: &[Rule]) -> Result<(), String> {
+    pub fn check(&self, rules: &[Rule]) -> Result<(), String> {
         let mut urls = BTreeSet::new();
         for issuer in &self.issuers {
             issuer.check()?;
@@ -129,8 +129,14 @@ impl Attest {
 
 #[cfg(test)]
 mod tests {
-    use crate::Config;
-    use std::path::Path;
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Config {
+        attest: Attest,
+        enroll: Vec<Rule>,
+    }
 
     const STS: &str =
         "proof = \"aws-sts\"\nissuer = \"https://a.example\"\njwks = \"/j\"\naccount = \"123456789012\"\n";
@@ -142,7 +148,8 @@ mod tests {
         } else {
             format!("[[enroll]]\nname = \"r\"\nrole = \"sentry\"\nmax_nodes = 1\n{rule}")
         };
-        Config::parse(&format!("{issuer}{rule}"), Path::new("c.toml")).map_err(|error| error.to_string())
+        let config: Config = toml::from_str(&format!("{issuer}{rule}")).map_err(|error| error.to_string())?;
+        config.attest.check(&config.enroll).map(|()| config)
     }
 
     #[test]

@@ -1,0 +1,291 @@
+//! Which peers this host's own rules let in. With `[[enroll]]` lines in guard.toml the controller's word for a sentry is not
+//! enough: its proof of identity must fit here as well, and is good for the keys it was first shown for. Values in, values out,
+//! and the file they are kept in; who asks for proofs is `run::vouching`.
+
+use crate::{
+    cli::Place,
+    guard::{Guard, GuardRules},
+    state::{Kind, StateDir, StateError},
+};
+use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
+use picket_attest::{Identity, IdentityId};
+use picket_model::{
+    NodeConfig, NodeId, NodeName, NodeRole, Purpose, Timestamp, TokenId, WireGuardConfig, WireGuardPeer,
+    WireGuardPublicKey,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+const VOUCHED: Kind = Kind {
+    name: "vouched.json",
+    version: 1,
+    remedy: "remove it: peers are asked for their proofs again, and identities may come with other keys than before",
+};
+/// Identities that are remembered; those seen longest ago are forgotten first.
+const MOST: usize = 4096;
+
+/// One identity, as it was first shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vouch {
+    /// The only WireGuard key it is good for.
+    pub wireguard_key: WireGuardPublicKey,
+    /// The host it came in as.
+    pub node: NodeId,
+    /// That host's name then.
+    pub name: NodeName,
+    /// The rule of guard.toml that let it in.
+    pub rule: TokenId,
+    /// When its proof was made, where it says so.
+    pub made_at: Option<Timestamp>,
+    /// When it was looked at here.
+    pub seen_at: Timestamp,
+}
+
+/// Identities by their text, each bound to a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Vouched(BTreeMap<String, Vouch>);
+
+impl Vouched {
+    /// What is kept in the folder; nothing where there is none yet.
+    pub fn load(state: &StateDir) -> Result<Self, StateError> {
+        Ok(state.read_json(VOUCHED)?.unwrap_or_default())
+    }
+
+    /// Stores it; on the disk when this returns.
+    pub fn save(&self, state: &StateDir) -> Result<(), StateError> {
+        state.write_json(VOUCHED, self)
+    }
+
+    /// How many of these peers came in by each rule.
+    pub fn counts(&self, peers: &WireGuardConfig) -> BTreeMap<TokenId, u32> {
+        let mut counts = BTreeMap::new();
+        for vouch in self.0.values().filter(|vouch| peers.peers.contains_key(&vouch.wireguard_key)) {
+            *counts.entry(vouch.rule.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Takes a proven identity for a peer. One that was shown for another key stays with that key, unless its proof names the
+    /// keys and was made later: then the same instance has other ones now, by its cloud's word.
+    ///
+    /// # Errors
+    /// What to do, where it stays with the other key.
+    pub fn take(
+        &mut self,
+        id: &IdentityId,
+        identity: &Identity,
+        peer: (WireGuardPublicKey, &WireGuardPeer),
+        rule: TokenId,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let (wireguard_key, peer) = peer;
+        if let Some(first) = self.0.get(id.as_str()).filter(|first| first.wireguard_key != wireguard_key) {
+            let is_newer = identity.kind.names_the_keys() && identity.issued_at > first.made_at;
+            if !is_newer {
+                return Err(format!(
+                    "{id} was shown here for another WireGuard key, by {} ({}); if that instance has been set up anew, stop \
+                     this agent and run `proofs forget {id}`",
+                    first.name, first.node
+                ));
+            }
+        }
+        let (node, name, made_at) = (peer.node.clone(), peer.name.clone(), identity.issued_at);
+        self.0.insert(id.as_str().to_owned(), Vouch { wireguard_key, node, name, rule, made_at, seen_at: now });
+        if self.0.len() > MOST
+            && let Some(oldest) = self.0.iter().min_by_key(|(_, vouch)| vouch.seen_at).map(|(id, _)| id.clone())
+        {
+            self.0.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn knows(&self, key: &WireGuardPublicKey, node: &NodeId) -> bool {
+        self.0.values().any(|vouch| vouch.wireguard_key == *key && vouch.node == *node)
+    }
+}
+
+impl GuardRules {
+    /// Whether a peer of a host of role `own` must have a proof that fits here.
+    fn wants_proof(&self, own: NodeRole, key: &WireGuardPublicKey) -> bool {
+        // Hosts of one role have no tunnel between them.
+        self.enroll.iter().any(|rule| rule.role != own) && !self.without_proof.contains(key)
+    }
+}
+
+impl Guard {
+    /// Peers whose proof is wanted here and is not there.
+    pub fn unproven<'a>(
+        &'a self,
+        wanted: &'a WireGuardConfig,
+    ) -> impl Iterator<Item = (&'a WireGuardPublicKey, &'a WireGuardPeer)> {
+        let is_proven = |key, node| !self.rules.wants_proof(self.role, key) || self.vouched.knows(key, node);
+        wanted.peers.iter().filter(move |(key, peer)| !is_proven(key, &peer.node))
+    }
+
+    /// The wanted state without peers whose proof is missing: neither a tunnel nor a way in.
+    pub fn proven<'a>(&self, wanted: &'a NodeConfig) -> Cow<'a, NodeConfig> {
+        let missing: BTreeSet<WireGuardPublicKey> = self.unproven(&wanted.wireguard).map(|(key, _)| *key).collect();
+        if missing.is_empty() {
+            return Cow::Borrowed(wanted);
+        }
+        let addresses: BTreeSet<IpNet> =
+            self.unproven(&wanted.wireguard).flat_map(|(_, peer)| peer.allowed_ips.clone()).collect();
+        let mut wanted = wanted.clone();
+        // What is let in from the mesh is let in out of a tunnel, and these are the addresses of tunnels that are not there.
+        if let Some(overlay) = wanted.firewall.allow.get_mut(&Purpose::Overlay) {
+            overlay.retain(|network| !addresses.contains(network));
+        }
+        wanted.wireguard.peers.retain(|key, _| !missing.contains(key));
+        Cow::Owned(wanted)
+    }
+}
+
+/// Prints the identities whose proofs have been looked at here.
+pub fn list(place: &Place, json: bool) -> Result<()> {
+    let vouched = Vouched::load(&StateDir::new(&place.state_dir))?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&vouched)?);
+        return Ok(());
+    }
+    if vouched.0.is_empty() {
+        println!("no proof has been looked at here");
+    }
+    for (id, Vouch { wireguard_key, name, node, rule, seen_at, .. }) in &vouched.0 {
+        println!("{id}  {name} ({node})  key {wireguard_key}  {rule}  since {seen_at}");
+    }
+    Ok(())
+}
+
+/// Forgets an identity, for an instance that was set up anew. The agent must not run: it would write its own memory back.
+pub fn forget(place: &Place, id: &IdentityId) -> Result<()> {
+    let state = StateDir::new(&place.state_dir);
+    let _lock = state.lock().context("stop this host's agent first")?;
+    let mut vouched = Vouched::load(&state)?;
+    ensure!(vouched.0.remove(id.as_str()).is_some(), "{id} has not been looked at here: `proofs` lists what has");
+    vouched.save(&state)?;
+    println!("{id} may come with another WireGuard key");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::tests::{config, guard};
+    use picket_attest::Kind as ProofKind;
+
+    const RULE: &str =
+        "[[enroll]]\nname = \"edge\"\nproof = \"gcp\"\naccount = \"p\"\nrole = \"sentry\"\nmax_nodes = 9";
+
+    /// A validator's guard that wants proofs of sentries.
+    fn strict() -> Guard {
+        Guard { rules: toml::from_str(RULE).unwrap(), ..guard() }
+    }
+
+    fn identity(instance: &str, kind: ProofKind, issued: Option<i64>) -> Identity {
+        Identity {
+            kind,
+            account: "p".into(),
+            instance: instance.into(),
+            region: None,
+            zone: None,
+            image: None,
+            instance_name: None,
+            tags: BTreeMap::new(),
+            claims: serde_json::Map::new(),
+            launched_at: None,
+            issued_at: issued.map(Timestamp::from_millis),
+            expires_at: None,
+        }
+    }
+
+    fn peer(config: &NodeConfig) -> (WireGuardPublicKey, &WireGuardPeer) {
+        config.wireguard.peers.iter().next().map(|(key, peer)| (*key, peer)).unwrap()
+    }
+
+    fn take(vouched: &mut Vouched, identity: &Identity, key: u8, at: i64) -> Result<(), String> {
+        let config = config();
+        let key = WireGuardPublicKey::new([key; 32]).unwrap();
+        let (rule, now) = ("rule.edge".parse().unwrap(), Timestamp::from_millis(at));
+        vouched.take(&identity.id().unwrap(), identity, (key, peer(&config).1), rule, now)
+    }
+
+    #[test]
+    fn a_peer_without_a_proof_gets_neither_tunnel_nor_way_in() {
+        let (mut guard, config) = (strict(), config());
+        assert!(!config.wireguard.peers.is_empty() && !config.firewall.allowed(Purpose::Overlay).0.is_empty());
+        let left = guard.proven(&config);
+        assert!(left.wireguard.peers.is_empty() && left.firewall.allowed(Purpose::Overlay).0.is_empty());
+        assert_eq!(left.firewall.allowed(Purpose::P2p), config.firewall.allowed(Purpose::P2p));
+        // With its proof it has both, under this key and no other.
+        let (key, host) = peer(&config);
+        let proven = identity("1", ProofKind::Gcp, Some(5));
+        let rule: TokenId = "rule.edge".parse().unwrap();
+        let now = Timestamp::from_millis(0);
+        guard.vouched.take(&proven.id().unwrap(), &proven, (key, host), rule.clone(), now).unwrap();
+        assert!(matches!(guard.proven(&config), Cow::Borrowed(_)));
+        assert_eq!(guard.vouched.counts(&config.wireguard), BTreeMap::from([(rule, 1)]));
+        let mut swapped = config.clone();
+        let (_, host) = swapped.wireguard.peers.pop_first().unwrap();
+        swapped.wireguard.peers.insert(WireGuardPublicKey::new([77; 32]).unwrap(), host);
+        assert!(guard.proven(&swapped).wireguard.peers.is_empty());
+        let mut renamed = config.clone();
+        renamed.wireguard.peers.values_mut().for_each(|peer| peer.node = "n-77".parse().unwrap());
+        assert!(guard.proven(&renamed).wireguard.peers.is_empty());
+    }
+
+    #[test]
+    fn rules_ask_only_where_they_are_and_of_whom_they_are() {
+        let config = config();
+        assert!(matches!(guard().proven(&config), Cow::Borrowed(_)));
+        let sentry = Guard { role: NodeRole::Sentry, ..strict() };
+        assert!(matches!(sentry.proven(&config), Cow::Borrowed(_)));
+        let mut exempt = strict();
+        exempt.rules.without_proof = config.wireguard.peers.keys().copied().collect();
+        assert!(matches!(exempt.proven(&config), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn an_identity_stays_with_its_key_unless_its_cloud_names_another_one_later() {
+        let mut vouched = Vouched::default();
+        let document = identity("1", ProofKind::AwsDocument, None);
+        take(&mut vouched, &document, 1, 0).unwrap();
+        take(&mut vouched, &document, 1, 1).unwrap();
+        let error = take(&mut vouched, &document, 2, 2).unwrap_err();
+        assert!(error.contains("aws/p/1 was shown here for another WireGuard key, by sentry-1"), "{error}");
+        assert!(error.contains("proofs forget aws/p/1"), "{error}");
+        assert!(vouched.0.remove("aws/p/1").is_some());
+        take(&mut vouched, &document, 2, 3).unwrap();
+
+        let token = |issued| identity("2", ProofKind::Gcp, Some(issued));
+        take(&mut vouched, &token(10), 1, 4).unwrap();
+        take(&mut vouched, &token(10), 2, 5).unwrap_err();
+        take(&mut vouched, &token(9), 2, 5).unwrap_err();
+        take(&mut vouched, &token(11), 2, 5).unwrap();
+        // The old proof is still about: it brings the old key back no more.
+        take(&mut vouched, &token(10), 1, 6).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_remembered_survives_and_has_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        assert_eq!(Vouched::load(&state).unwrap(), Vouched::default());
+        let mut vouched = Vouched::default();
+        for n in 0..=MOST {
+            take(&mut vouched, &identity(&n.to_string(), ProofKind::Gcp, Some(0)), 1, i64::try_from(n).unwrap())
+                .unwrap();
+        }
+        assert_eq!(
+            (vouched.0.len(), vouched.0.contains_key("gcp/p/0"), vouched.0.contains_key("gcp/p/1")),
+            (MOST, false, true)
+        );
+        vouched.save(&state).unwrap();
+        assert_eq!(Vouched::load(&state).unwrap(), vouched);
+    }
+}
