@@ -8,6 +8,7 @@ mod keys;
 mod lists;
 mod names;
 mod outages;
+mod proofs;
 mod push;
 mod revocation;
 mod scaling;

@@ -60,18 +60,29 @@ impl FakeMetadata {
     /// An IO error where it cannot listen.
     pub async fn start(instance: Instance, google: Signer) -> io::Result<Self> {
         let answers = Arc::new(AtomicU64::new(0));
-        let shared = Arc::new(Shared { instance, google, answers: answers.clone() });
-        let router = Router::new()
-            .route("/latest/api/token", put(session))
-            .route("/latest/dynamic/instance-identity/document", get(aws_document))
-            .route("/latest/dynamic/instance-identity/signature", get(aws_signature))
-            .route("/computeMetadata/v1/instance/service-accounts/default/identity", get(gcp_token))
-            .with_state(shared);
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
+        let router = router(instance, google, answers.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { url, answers })
     }
+
+    /// The same on a socket that was made elsewhere, until the runtime ends.
+    ///
+    /// # Errors
+    /// An IO error of the socket.
+    pub async fn serve(listener: TcpListener, instance: Instance, google: Signer) -> io::Result<()> {
+        axum::serve(listener, router(instance, google, Arc::default())).await
+    }
+}
+
+fn router(instance: Instance, google: Signer, answers: Arc<AtomicU64>) -> Router {
+    Router::new()
+        .route("/latest/api/token", put(session))
+        .route("/latest/dynamic/instance-identity/document", get(aws_document))
+        .route("/latest/dynamic/instance-identity/signature", get(aws_signature))
+        .route("/computeMetadata/v1/instance/service-accounts/default/identity", get(gcp_token))
+        .with_state(Arc::new(Shared { instance, google, answers }))
 }
 
 async fn session(headers: HeaderMap) -> Response {

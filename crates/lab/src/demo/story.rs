@@ -2,11 +2,11 @@
 
 use super::{
     report::{Report, Seen},
-    trust,
+    scale, trust,
 };
 use crate::{
     Connect, EchoServer, Host, LabError, Stream,
-    mesh::{Agent, Mesh, SOON},
+    mesh::{Agent, Cloud, Mesh, SOON},
     wait_until,
 };
 use picket_api::operator::RevokeReceipt;
@@ -31,6 +31,7 @@ pub(super) fn tell(
     go_on: &dyn Fn() -> Result<(), LabError>,
 ) -> Result<(), LabError> {
     go_on()?;
+    let cloud = Cloud::around(&mesh.controller)?;
     report.say("chapter 1: a controller on the real mainnet list");
     controller_starts(mesh, report)?;
     go_on()?;
@@ -55,7 +56,10 @@ pub(super) fn tell(
     report.say("chapter 7: a sentry is revoked while its tunnels carry traffic");
     sentry_is_revoked(mesh, report)?;
     go_on()?;
-    report.say("chapter 8: the controller dies and comes back");
+    report.say("chapter 8: sentries scale to ten and back, vouched for by their cloud");
+    scale::to_ten_and_back(mesh, cloud, report)?;
+    go_on()?;
+    report.say("chapter 9: the controller dies and comes back");
     controller_dies(mesh, report)?;
     memory(mesh, report);
     drop(nodes);

@@ -17,15 +17,19 @@ pub struct Agent {
     pub role: NodeRole,
     /// Where it asks its goloop, from its next start on.
     pub goloop: Option<String>,
+    /// Its guard's file, from its next start on.
+    pub guard: Option<String>,
+    /// Whether it leaves the mesh when it is stopped, from its next start on.
+    pub leaves_on_stop: bool,
     state: String,
     process: Option<Process>,
     overlay: Option<OverlayAddresses>,
 }
 
 impl Agent {
-    pub(super) fn new(host: Host, role: NodeRole) -> Result<Self, LabError> {
+    pub(super) fn new(host: Host, role: NodeRole) -> Self {
         let state = host.path("state");
-        Ok(Self { host, role, goloop: None, state, process: None, overlay: None })
+        Self { host, role, goloop: None, guard: None, leaves_on_stop: false, state, process: None, overlay: None }
     }
 
     /// The name it enrols under: its host's.
@@ -71,14 +75,33 @@ impl Agent {
         self.host.run_with(self.program().path()?, &args, &[("PICKET_JOIN_TOKEN", token)], super::SOON)
     }
 
+    /// Enrols by what the metadata server there says of this host.
+    ///
+    /// # Errors
+    /// What the programs say.
+    pub fn enroll_by_proof(&self, controller: &Controller, metadata: &str) -> Result<(), LabError> {
+        let ca = controller.fingerprint()?;
+        let endpoint = self.host.v4(51820)?.to_string();
+        let whence =
+            ["--controller", controller.url(), "--ca-fingerprint", &ca, "--proof", "aws", "--metadata", metadata];
+        let whom = ["--name", self.name(), "--endpoint", &endpoint, "--state-dir", &self.state];
+        let args = [&["enroll"][..], &whence, &whom].concat();
+        self.host.run_with(self.program().path()?, &args, &[], super::SOON)?.success().map(drop)
+    }
+
     /// Starts the agent.
     ///
     /// # Errors
     /// [`LabError`] if it cannot be started.
     pub fn start(&mut self) -> Result<(), LabError> {
         let args = ["run", "--state-dir", &self.state];
-        let goloop = self.goloop.as_deref().map(|place| ("PICKET_GOLOOP", place));
-        self.process = Some(self.host.start("agent", self.program().path()?, &args, goloop.as_slice())?);
+        let settings = [
+            self.goloop.as_deref().map(|place| ("PICKET_GOLOOP", place)),
+            self.guard.as_deref().map(|file| ("PICKET_GUARD", file)),
+            self.leaves_on_stop.then_some(("PICKET_LEAVE_ON_STOP", "true")),
+        ];
+        let settings: Vec<_> = settings.into_iter().flatten().collect();
+        self.process = Some(self.host.start("agent", self.program().path()?, &args, &settings)?);
         Ok(())
     }
 
@@ -95,6 +118,16 @@ impl Agent {
         if let Some(process) = self.process.take() {
             process.kill();
         }
+    }
+
+    /// Asks the agent to end, and waits until it has.
+    ///
+    /// # Errors
+    /// [`LabError::Gone`] where it does not run, or what it ended with.
+    pub fn stop(&mut self) -> Result<(), LabError> {
+        let status = self.process.take().ok_or(LabError::Gone)?.stop()?;
+        let found = format!("{} ended with {status}", self.name());
+        if status.success() { Ok(()) } else { Err(LabError::Unexpected { found }) }
     }
 
     /// Its process, while it runs or after it ended by itself.

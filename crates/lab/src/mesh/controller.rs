@@ -66,6 +66,15 @@ impl Controller {
         format!("{}/operator.toml", self.state)
     }
 
+    /// The fingerprint of its CA, by which hosts without a token know it.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub fn fingerprint(&self) -> Result<String, LabError> {
+        let args = ["fingerprint", "--state-dir", &self.state];
+        Ok(self.host.run(Program::Controller.path()?, &args)?.success()?.trim().to_owned())
+    }
+
     /// Changes its configuration file; it takes effect at the next start.
     ///
     /// # Errors

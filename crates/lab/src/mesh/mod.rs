@@ -2,9 +2,11 @@
 //! Runs the real programs; only the chain is played.
 
 mod agent;
+mod cloud;
 mod controller;
 
 pub use agent::Agent;
+pub use cloud::{Cloud, CloudInstance};
 pub use controller::Controller;
 
 use crate::{
@@ -85,7 +87,9 @@ impl Mesh {
         let controller = lab.host("controller").address("203.0.113.1/24").address("2001:db8:1::1/64").create()?;
         let agents = |role, count: u8, first: u8| -> Result<Vec<Agent>, LabError> {
             let numbers = 1..=count;
-            numbers.map(|number| Agent::new(host(&lab, &format!("{role}-{number}"), first + number)?, role)).collect()
+            numbers
+                .map(|number| Ok(Agent::new(host(&lab, &format!("{role}-{number}"), first + number)?, role)))
+                .collect()
         };
         let preps = agents(NodeRole::Prep, size.preps, 10)?;
         let sentries = agents(NodeRole::Sentry, size.sentries, 20)?;
