@@ -2,9 +2,8 @@
 //! or forbid it (it never may). Neither cuts the host that came in with it: that is a revoke.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::{Admin, Viewer},
-    operators::{Answer, Shared},
     problem::Body,
 };
 use crate::{

@@ -1,7 +1,7 @@
 //! What operators ask and change.
 
 use super::{
-    ApiProblem,
+    Answer, Shared,
     auth::{Admin, Anybody, Viewer},
     identities, nodes as hosts, once, orders, past, people,
     problem::Asked,
@@ -54,9 +54,6 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .layer(from_fn_with_state(controller, once::once))
         .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
 }
-
-pub(super) type Shared = State<Arc<Controller>>;
-pub(super) type Answer<T> = Result<Json<T>, ApiProblem>;
 
 async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
     Ok(Json(views::status(&controller, now()).await?))

@@ -1,11 +1,6 @@
 //! Operators' tokens: made, listed and revoked by admins.
 
-use super::{
-    ApiProblem,
-    auth::Admin,
-    operators::{Answer, Shared},
-    problem::Body,
-};
+use super::{Answer, ApiProblem, Shared, auth::Admin, problem::Body};
 use crate::{
     now,
     operators::make,

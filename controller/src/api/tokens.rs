@@ -1,9 +1,8 @@
 //! Join tokens: made, listed, revoked. An enroller sees and revokes those it made.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::TokenMaker,
-    operators::{Answer, Shared},
     problem::{Asked, Body},
 };
 use crate::{
