@@ -70,6 +70,9 @@ pub(crate) enum KeysVerb {
         /// Where it is dialled, IP:PORT; needed for a sentry
         #[arg(long, value_name = "IP:PORT")]
         endpoint: Option<SocketAddr>,
+        /// Take the place of the machine without an agent that has this name, and revoke that one: its private key is lost
+        #[arg(long)]
+        replace: bool,
     },
 }
 

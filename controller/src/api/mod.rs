@@ -7,10 +7,12 @@ mod nodes;
 mod once;
 pub(crate) mod operators;
 mod orders;
+mod page;
 mod past;
 mod people;
 mod problem;
 mod rate;
+mod routes;
 mod tokens;
 mod views;
 

@@ -2,6 +2,7 @@
 //! The body of the report is `picket_model::NodeReport`.
 
 use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use std::time::Duration;
 pub const LONGEST_POLL: Duration = Duration::from_secs(50);
 
 /// The query of a long poll.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigQuery {
     /// The revision the host holds; zero for none. Answered when there is a newer one.
     pub after: Generation,
 }
 
 /// A newer wanted state. The host compares the digest with what it then holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigAnswer {
     /// Revision of the content.
     pub revision: Generation,
@@ -28,7 +29,7 @@ pub struct ConfigAnswer {
 
 /// A host asks for a new certificate for the key it enrolled with. It need not show the old one, whose time may be over: the
 /// request is signed with the key, and a certificate is of no use to whoever lacks it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     /// The host.
@@ -38,7 +39,7 @@ pub struct RenewRequest {
 }
 
 /// A new certificate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RenewResponse {
     /// The certificate, PEM.
     pub certificate_pem: String,
