@@ -3,7 +3,7 @@
 
 use super::ApiProblem;
 use picket_api::{ProblemKind, operator::Page};
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
 
 /// Entries in one answer, unless told otherwise, and at most.
 const LIMIT: (usize, usize) = (200, 1000);
@@ -28,8 +28,8 @@ pub(super) fn page<T>(mut items: Vec<T>, most: usize, place: impl Fn(&T) -> Stri
 }
 
 /// A place in an order by two things.
-pub(super) fn place(first: impl ToString, second: impl ToString) -> String {
-    format!("{}{BETWEEN}{}", first.to_string(), second.to_string())
+pub(super) fn place(first: &dyn Display, second: &dyn Display) -> String {
+    format!("{first}{BETWEEN}{second}")
 }
 
 /// The two things again.
@@ -57,7 +57,7 @@ mod tests {
             let found = found.as_ref().map(|(name, id)| (name.as_str(), id.as_str()));
             assert_eq!(found, expect, "{text:?}");
         };
-        check(&place("sentry-1", "n-1"), Some(("sentry-1", "n-1")));
+        check(&place(&"sentry-1", &"n-1"), Some(("sentry-1", "n-1")));
         for wrong in ["", ":", "n-1", "sentry-1:", ":n-1", "sentry-1:n-1:x", "sentry-1:N", "a b:n-1"] {
             check(wrong, None);
         }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_last_page_leads_nowhere() {
-        let next = |items: usize, most| page((0..items).collect(), most, |item| place(item, "x")).next;
+        let next = |items: usize, most| page((0..items).collect(), most, |item| place(item, &"x")).next;
         assert_eq!((next(0, 2), next(2, 2), next(3, 2).as_deref()), (None, None, Some("1:x")));
         assert!([limit(Some(0)), limit(Some(1001))].iter().all(Result::is_err));
         assert_eq!((limit(None).unwrap(), limit(Some(1)).unwrap(), limit(Some(1000)).unwrap()), (200, 1, 1000));

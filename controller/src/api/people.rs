@@ -69,7 +69,7 @@ pub(super) async fn list(
     let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
     let operators = controller.store.read().await?.operators(after.as_ref(), most + 1).await?;
     let views = operators.into_iter().map(view).collect();
-    Ok(Json(page::page(views, most, |view: &OperatorView| page::place(view.created_at.as_millis(), &view.id))))
+    Ok(Json(page::page(views, most, |view: &OperatorView| page::place(&view.created_at.as_millis(), &view.id))))
 }
 
 /// Revokes an operator's token. Repeated, it changes nothing.

@@ -89,7 +89,7 @@ pub(super) async fn list(
     let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
     let tokens = controller.store.read().await?.tokens(owner(&operator), after.as_ref(), most + 1).await?;
     let views = tokens.into_iter().map(view).collect();
-    Ok(Json(page::page(views, most, |view: &TokenView| page::place(view.created_at.as_millis(), &view.id))))
+    Ok(Json(page::page(views, most, |view: &TokenView| page::place(&view.created_at.as_millis(), &view.id))))
 }
 
 /// Revokes a token. Repeated, it changes nothing.

@@ -26,7 +26,7 @@ impl Question {
                         listener,
                         name: format!("{method} {path}"),
                         method: method.to_uppercase().parse().unwrap(),
-                        path: path.replace('{', "").replace('}', ""),
+                        path: path.replace(['{', '}'], ""),
                         security: operation["security"].as_array().unwrap().iter().map(alternative).collect(),
                     });
                 }
