@@ -6,33 +6,34 @@ use crate::{
     },
     cut, show,
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use picket_api::{
-    ApiError, OperatorClient,
+    ApiError, OperatorClient, ProblemKind,
     client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
     keys::IssueKey,
-    operator::{CreateToken, CutStep, ExplainQuery, ListQuery, RevokeQuery},
+    operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     operators::{CreateOperator, EventsQuery},
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
 use picket_wireguard::PrivateKey;
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 /// Exit status of a verb that was carried out and found something that wants attention.
 const ATTENTION: u8 = 2;
 
-/// Entries of a list that are asked for at once.
-const PAGE: usize = 1000;
-
 /// What to do when there is no answer.
 const REACH: &str = "see whether picket-controller runs there, and whether the URL and the CA fingerprint are its own";
+/// What to do when the answer was lost, twice.
+const LOST: &str = "it may have been carried out all the same: see `picket events` before you repeat it";
 
 /// What a verb leaves behind.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    pub(crate) stdout: String,
+    /// Secrets that are shown once pass through it.
+    pub(crate) stdout: Zeroizing<String>,
     pub(crate) stderr: String,
     pub(crate) code: u8,
 }
@@ -66,15 +67,21 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
                 outcome(&client.forbid_identity(&request).await?, json, 0, show::identities::forbidden)
             }
         },
-        Verb::Keys(KeysVerb::Issue { name, role, endpoint }) => {
+        Verb::Keys(KeysVerb::Issue { name, role, endpoint, replace }) => {
             let private = PrivateKey::from_random(picket_pki::random().context("make a key")?);
-            let (name, role, endpoint) = (name.clone(), *role, *endpoint);
-            let request = IssueKey { name, role, wireguard_key: private.public(), endpoint };
-            let view = client.issue_key(&request).await?;
+            let (name, role, endpoint, replace) = (name.clone(), *role, *endpoint, *replace);
+            let request = IssueKey { name, role, wireguard_key: private.public(), endpoint, replace };
+            let view = match client.issue_key(&request).await {
+                // This private key was shown to nobody, and never will be.
+                Err(lost) if lost.is_answer_lost() || lost.kind() == Some(ProblemKind::AnswerLost) => {
+                    bail!(show::keys::lost(&lost, &request.name))
+                }
+                answered => answered?,
+            };
             let text = show::keys::wg_quick(&view, &private);
             let stderr = show::keys::explanation(&view);
             // As JSON too the private key is only in the configuration, which is shown once.
-            let stdout = if json { show::keys::json(&view, &text)? } else { text.to_string() };
+            let stdout = if json { show::keys::json(&view, &text)? } else { text };
             Ok(Outcome { stdout, stderr, code: 0 })
         }
         Verb::Revoke { node, wait } => {
@@ -120,17 +127,7 @@ async fn token(client: &OperatorClient, verb: &TokenVerb, json: bool, now: Times
             let created = outcome(&view, json, 0, |view| format!("{}\n", view.token))?;
             Ok(Outcome { stderr: show::token::explanation(&view, now), ..created })
         }
-        TokenVerb::List => {
-            let mut all = client.tokens(&ListQuery { after: None, limit: Some(PAGE) }).await?;
-            while let Some(last) = all.last().filter(|_| all.len() % PAGE == 0).map(|token| token.id.clone()) {
-                let next = client.tokens(&ListQuery { after: Some(last), limit: Some(PAGE) }).await?;
-                if next.is_empty() {
-                    break;
-                }
-                all.extend(next);
-            }
-            outcome(&all, json, 0, |tokens| show::token::list(tokens, now))
-        }
+        TokenVerb::List => outcome(&client.tokens().await?, json, 0, |tokens| show::token::list(tokens, now)),
         TokenVerb::Revoke { id } => {
             let view = client.revoke_token(id).await?;
             outcome(&view, json, 0, |view| format!("{} lets nobody in any more\n", view.id))
@@ -208,12 +205,13 @@ fn receipt(view: &OrderReceipt, json: bool) -> anyhow::Result<Outcome> {
 fn outcome<V: Serialize>(view: &V, json: bool, code: u8, page: impl FnOnce(&V) -> String) -> anyhow::Result<Outcome> {
     let stdout =
         if json { serde_json::to_string_pretty(view).context("write the answer as JSON")? + "\n" } else { page(view) };
-    Ok(Outcome { stdout, stderr: String::new(), code })
+    Ok(Outcome { stdout: Zeroizing::new(stdout), stderr: String::new(), code })
 }
 
 /// An error on one line, with the next step where it does not name one itself.
 pub(crate) fn sentence(error: &anyhow::Error) -> String {
     match error.downcast_ref::<ApiError>() {
+        Some(lost) if lost.is_answer_lost() => format!("{lost}; {LOST}"),
         Some(unreachable @ ApiError::Unreachable { .. }) => format!("{unreachable}; {REACH}"),
         // A problem is both the text of the error and its cause; once is enough.
         Some(other) => other.to_string(),

@@ -67,6 +67,16 @@ impl std::fmt::Debug for Running {
 impl App {
     /// Starts with this configuration and state folder. On return it listens, and the wanted state is up as it was.
     pub async fn start(config: Config, state_dir: &Path) -> anyhow::Result<Running> {
+        Self::start_layered(config, state_dir, |_, routes| routes).await
+    }
+
+    /// As [`start`](Self::start), with a layer of the caller's round the routes of each listener, whose name it is given
+    /// (`agents` or `operators`): it sees every request as it came, and every answer as it goes.
+    pub async fn start_layered(
+        config: Config,
+        state_dir: &Path,
+        layered: impl Fn(&'static str, Router) -> Router,
+    ) -> anyhow::Result<Running> {
         let at = now();
         let state = StateDir::open(state_dir)?;
         // A port that is taken is found before anything is written.
@@ -101,7 +111,8 @@ impl App {
             let controller = controller.clone();
             move || controller.readiness()
         };
-        let (agents, operators) = (api::agents::router(controller.clone()), api::operators::router(controller.clone()));
+        let agents = layered("agents", api::agents::router(controller.clone()));
+        let operators = layered("operators", api::operators::router(controller.clone()));
         let anybody = Limits::everybody_anonymous();
         running.serve(listeners.agents, agents, Some(agents_tls), Limits::default());
         running.serve(listeners.operators, operators, Some(operators_tls), anybody);

@@ -29,6 +29,11 @@ pub(crate) async fn issue(
         let detail = "a sentry is dialled: name its endpoint, IP:PORT".to_owned();
         return Err(refused(ProblemKind::BadRequest, detail));
     }
+    if request.endpoint.is_some_and(|endpoint| endpoint.ip().is_unspecified()) {
+        let detail =
+            "the endpoint names no address, and nobody sees from where this machine comes: name its own, IP:PORT";
+        return Err(refused(ProblemKind::BadRequest, detail.to_owned()));
+    }
     let at = now();
     let id: NodeId = new_id().parse().map_err(|error: IdError| ApiProblem::internal("make a node id", &error))?;
     let mut tx = controller.store.write().await?;
@@ -40,10 +45,16 @@ pub(crate) async fn issue(
         let detail = format!("host {} has this key: make another one", holder.node.name);
         return Err(refused(ProblemKind::KeyTaken, detail));
     }
-    if tx.node_called(request.name.as_str()).await?.is_some_and(|holder| holder.is_active()) {
-        let detail = format!("another host is called {}: choose another name, or revoke that host", request.name);
-        return Err(refused(ProblemKind::NameTaken, detail));
-    }
+    let replaced = match tx.node_called(request.name.as_str()).await?.filter(Node::is_active) {
+        Some(holder) if holder.issued && request.replace => {
+            tx.revoke_node(&holder.id, at).await?;
+            let detail = format!("{} {}, replaced by a new key", holder.role, holder.id);
+            tx.record(at, actor, "node.revoked", holder.name.as_str(), &detail).await?;
+            Some(holder.id)
+        }
+        Some(holder) => return Err(refused(ProblemKind::NameTaken, taken_by(&holder))),
+        None => None,
+    };
     let taken = tx.overlay_addresses_taken().await?;
     let overlay = overlay::allocate(&controller.overlay, &id, &taken)
         .map_err(|error| refused(ProblemKind::Unavailable, error.to_string()))?;
@@ -65,6 +76,9 @@ pub(crate) async fn issue(
     let detail = format!("{} {}, overlay {} and {}, no agent", node.role, node.id, overlay.v4, overlay.v6);
     tx.record(at, actor, "key.issued", node.name.as_str(), &detail).await?;
     tx.commit().await?;
+    if let Some(replaced) = &replaced {
+        controller.wanted.revoke(replaced);
+    }
     if let Planned::Stopped(errors) = plan::run_once(controller).await? {
         let detail = format!("{} is entered, but the plan with it was stopped: {}", node.name, errors.join("; "));
         return Err(refused(ProblemKind::Unavailable, detail));
@@ -75,4 +89,15 @@ pub(crate) async fn issue(
     let wireguard = wireguard
         .ok_or_else(|| refused(ProblemKind::Unavailable, format!("{} is entered and not planned yet", node.name)))?;
     Ok(KeyIssued { node, wireguard })
+}
+
+fn taken_by(holder: &Node) -> String {
+    let name = &holder.name;
+    if holder.issued {
+        return format!(
+            "{name} has a key already: where its private key or the answer that named it was lost, replace it (`--replace`), \
+             which revokes that one; else choose another name"
+        );
+    }
+    format!("another host is called {name}: choose another name, or revoke that host")
 }

@@ -2,15 +2,20 @@
 
 use crate::table::visible;
 use anyhow::Context as _;
-use picket_api::keys::KeyIssued;
+use picket_api::{ApiError, keys::KeyIssued};
+use picket_model::{Node, NodeName, WireGuardConfig};
 use picket_wireguard::PrivateKey;
-use std::fmt::Write as _;
+use serde::Serialize;
+use std::{fmt::Write as _, mem};
 use zeroize::Zeroizing;
+
+/// Room for what is before the peers, and for one of them: a text that grows leaves copies behind which nobody wipes.
+const ROOM: (usize, usize) = (1024, 1024);
 
 /// The whole configuration, private key included.
 pub(crate) fn wg_quick(issued: &KeyIssued, private: &PrivateKey) -> Zeroizing<String> {
     let KeyIssued { node, wireguard } = issued;
-    let mut text = Zeroizing::new(String::new());
+    let mut text = Zeroizing::new(String::with_capacity(ROOM.0 + ROOM.1 * wireguard.peers.len()));
     // Writing to a text cannot fail.
     let _ = writeln!(text, "# {} ({}), a {} of the mesh", node.name, node.id, node.role);
     let _ = writeln!(text, "[Interface]\nPrivateKey = {}", private.to_text().as_str());
@@ -42,9 +47,29 @@ pub(crate) fn explanation(issued: &KeyIssued) -> String {
 }
 
 /// For programs: the member, and the configuration as one text.
-pub(crate) fn json(issued: &KeyIssued, configuration: &str) -> anyhow::Result<String> {
-    let value = serde_json::json!({ "node": issued.node, "wireguard": issued.wireguard, "wg_quick": configuration });
-    Ok(serde_json::to_string_pretty(&value).context("write the answer as JSON")? + "\n")
+pub(crate) fn json(issued: &KeyIssued, configuration: &str) -> anyhow::Result<Zeroizing<String>> {
+    #[derive(Serialize)]
+    struct View<'a> {
+        node: &'a Node,
+        wireguard: &'a WireGuardConfig,
+        wg_quick: &'a str,
+    }
+    let doing = "write the answer as JSON";
+    let public = serde_json::to_vec_pretty(issued).context(doing)?.len();
+    // Escaped, a text is twice as long at most.
+    let mut text = Zeroizing::new(Vec::with_capacity(ROOM.0 + public + 2 * configuration.len()));
+    let view = View { node: &issued.node, wireguard: &issued.wireguard, wg_quick: configuration };
+    serde_json::to_writer_pretty(&mut *text, &view).context(doing)?;
+    text.push(b'\n');
+    Ok(Zeroizing::new(String::from_utf8(mem::take(&mut *text)).context(doing)?))
+}
+
+/// What to do when the answer was lost: the member may be there, and its private key is not.
+pub(crate) fn lost(error: &ApiError, name: &NodeName) -> String {
+    format!(
+        "{error}; {name} may be a member by now, whose private key nobody has and was shown to nobody: give the command again \
+         with --replace, which revokes that one and enters a new one, or end it with `picket revoke {name}`"
+    )
 }
 
 fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
@@ -100,5 +125,11 @@ mod tests {
         );
         assert_eq!(text.as_str(), expected);
         assert!(!explanation(&issued).contains(private.to_text().as_str()));
+        // Neither text grew while it was written.
+        assert_eq!(text.capacity(), ROOM.0 + ROOM.1);
+        let whole = json(&issued, &text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+        assert_eq!((value["wg_quick"].as_str(), &value["node"]["name"]), (Some(text.as_str()), &"laptop".into()));
+        assert!(whole.capacity() > whole.len() && whole.ends_with("}\n"));
     }
 }

@@ -161,7 +161,7 @@ mod tests {
                 agent_version: "0.1.0".to_owned(),
                 chain: None,
                 advertised: None,
-                unproven: BTreeMap::new(),
+                unproven: std::collections::BTreeMap::new(),
             }),
             reported_at: Some(at(-9)),
             in_force: true,

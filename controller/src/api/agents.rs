@@ -4,7 +4,9 @@ use super::{
     ApiProblem,
     auth::{Member, came_back, revoked},
     problem::{Asked, Body},
-    rate, with_fallbacks,
+    rate,
+    routes::Routes,
+    with_fallbacks,
 };
 use crate::{
     controller::Controller,
@@ -18,11 +20,11 @@ use axum::{
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
 };
 use picket_api::{
     EnrollInfo, EnrollRequest, EnrollResponse,
     node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RenewRequest, RenewResponse},
+    openapi::agents as api,
 };
 use picket_http::Peer;
 use picket_model::{NodeReport, network::canonical};
@@ -31,18 +33,22 @@ use tokio::time::sleep;
 
 /// The agents' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
-    let routes = Router::new()
-        .route("/v1/enroll", post(join).get(enroll_info))
-        .route("/v1/renew", post(next_certificate))
-        .route("/v1/leave", post(leave))
-        .route("/v1/node/config", get(config))
-        .route("/v1/node/report", put(report))
-        .route("/v1/node/proof", put(newer_proof))
-        .route("/v1/node/peers/{node}/proof", get(peer_proof));
-    with_fallbacks(routes)
+    with_fallbacks(routes().into_router())
         .with_state(controller)
         .layer(from_fn(origin::known))
         .layer(from_fn_with_state(rate::Rate::of_strangers(), rate::limit))
+}
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(&api::ENROLL_INFO, enroll_info)
+        .on(&api::ENROLL, join)
+        .on(&api::RENEW, next_certificate)
+        .on(&api::LEAVE, leave)
+        .on(&api::CONFIG, config)
+        .on(&api::REPORT, report)
+        .on(&api::NEWER_PROOF, newer_proof)
+        .on(&api::PEER_PROOF, peer_proof)
 }
 
 /// For strangers too: a token that names the mesh can be asked for only by who knows its name.

@@ -2,10 +2,10 @@
 //! or forbid it (it never may). Neither cuts the host that came in with it: that is a revoke.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::{Admin, Viewer},
-    operators::{Answer, Shared},
-    problem::Body,
+    page,
+    problem::{Asked, Body},
 };
 use crate::{
     now,
@@ -15,17 +15,24 @@ use axum::{Json, extract::State};
 use picket_api::{
     ProblemKind,
     identities::{ForbidIdentity, ForgetIdentity, IdentityHost, IdentityView},
+    operator::{ListQuery, Page},
 };
 use picket_attest::{IdentityId, IdentityIdError};
 
-/// All of them.
-pub(super) async fn list(State(controller): Shared, _: Viewer) -> Answer<Vec<IdentityView>> {
+/// In order of their text, page by page.
+pub(super) async fn list(
+    State(controller): Shared,
+    _: Viewer,
+    Asked(query): Asked<ListQuery>,
+) -> Answer<Page<IdentityView>> {
+    let most = page::limit(query.limit)?;
+    let after: Option<IdentityId> = query.after.map(|text| text.parse()).transpose().map_err(|_| page::no_place())?;
     let mut tx = controller.store.read().await?;
     let mut views = Vec::new();
-    for known in tx.identities().await? {
+    for known in tx.identities(after.as_ref(), most + 1).await? {
         views.push(view(&mut tx, known).await?);
     }
-    Ok(Json(views))
+    Ok(Json(page::page(views, most, |view| view.identity.clone())))
 }
 
 /// The identity may join anew; the answer is what was known of it.

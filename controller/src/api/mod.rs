@@ -7,17 +7,26 @@ mod nodes;
 mod once;
 pub(crate) mod operators;
 mod orders;
+mod page;
 mod past;
 mod people;
 mod problem;
 mod rate;
+mod routes;
 mod tokens;
 mod views;
 
 pub(crate) use problem::ApiProblem;
 
-use axum::{Router, http::Method, http::Uri};
+use crate::controller::Controller;
+use axum::{Json, Router, extract::State, http::Method, http::Uri};
 use picket_api::{Problem, ProblemKind};
+use std::sync::Arc;
+
+/// The controller, as every handler is given it.
+type Shared = State<Arc<Controller>>;
+/// What a handler answers in JSON, or why it does not.
+type Answer<T> = Result<Json<T>, ApiProblem>;
 
 /// Answers what no route does, as problems too.
 fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {

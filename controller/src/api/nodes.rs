@@ -1,9 +1,8 @@
 //! What operators do to one host: revoke it, put it into quarantine, readmit it; and enter one that has no agent.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::Admin,
-    operators::{Answer, Shared},
     problem::{Asked, Body as JsonBody},
 };
 use crate::{

@@ -1,8 +1,18 @@
 //! A request with an idempotency key is carried out once: repeated within a day it gets the same answer. Answers hold secrets that
 //! are shown once, so they are kept sealed with the operator's own token, which the database does not know.
+//!
+//! What a request changes and that it did are one transaction (`claim`). A controller that ended in the middle of a request left
+//! either nothing, and the request is carried out when it is repeated, or the change without its answer, and that is said.
+
+mod turns;
 
 use super::{ApiProblem, auth::operator};
-use crate::{controller::Controller, now, store::StoreError};
+use crate::{
+    claim::Claim,
+    controller::Controller,
+    now,
+    store::{Answer, Progress, StoreError},
+};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Request, State},
@@ -11,16 +21,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use picket_api::{ProblemKind, operators::IDEMPOTENCY_KEY};
-use picket_model::{Timestamp, TokenId};
+use picket_model::Timestamp;
 use picket_pki::{OperatorRole, random};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use std::{sync::Arc, time::Duration};
+use turns::Turns;
 
 /// How long an answer is kept.
 const KEPT: Duration = Duration::from_hours(24);
-/// After so long a request that has no answer yet was cut off, by a crash of the controller: longer than any may take.
-const CUT_OFF: Duration = Duration::from_mins(5);
 /// Largest body of a request or an answer that is kept.
 const LARGEST: usize = 1 << 20;
 /// Longest key, in characters.
@@ -29,8 +38,21 @@ const LONGEST_KEY: usize = 64;
 /// Says that an answer is an earlier one.
 const REPLAYED: &str = "idempotency-replayed";
 
+/// What the layer needs.
+pub(crate) struct Once {
+    controller: Arc<Controller>,
+    turns: Turns,
+}
+
+impl Once {
+    pub(crate) fn new(controller: Arc<Controller>) -> Arc<Self> {
+        Arc::new(Self { controller, turns: Turns::default() })
+    }
+}
+
 /// Carries a request out, or gives the answer that it had.
-pub(crate) async fn once(State(controller): State<Arc<Controller>>, request: Request, next: Next) -> Response {
+pub(crate) async fn once(State(once): State<Arc<Once>>, request: Request, next: Next) -> Response {
+    let controller = once.controller.clone();
     let key = match key(request.headers()) {
         Ok(Some(key)) if !matches!(*request.method(), Method::GET | Method::HEAD) => key,
         Ok(_) => return next.run(request).await,
@@ -48,19 +70,25 @@ pub(crate) async fn once(State(controller): State<Arc<Controller>>, request: Req
     };
     let asked = asked(&parts, &body);
     let seal = Seal::new(&parts.headers, &key);
-    match claim(&controller, &operator.id, &key, &asked, now()).await {
+    let claim = Claim { operator: operator.id, key };
+    // Whoever repeats a request that is under way waits for its answer.
+    let turn = once.turns.take(&claim).await;
+    match kept(&controller, &claim, &asked, now()).await {
         Err(error) => return ApiProblem::from(error).into_response(),
-        Ok(Some(kept)) if kept.request != asked => {
-            let detail = format!("idempotency key {key} was used for another request: give each its own");
+        Ok(Some(Answer { request, .. })) if request != asked => {
+            let detail = format!("idempotency key {} was used for another request: give each its own", claim.key);
             return ApiProblem::new(ProblemKind::BadRequest, detail).into_response();
         }
-        Ok(Some(kept)) => return replayed(kept.sealed.as_deref(), &seal, &key),
-        Ok(None) => {}
+        Ok(Some(Answer { progress: Progress::Answered(sealed), .. })) => return replayed(&sealed, &seal, &claim.key),
+        Ok(Some(Answer { progress: Progress::CarriedOut, .. })) => return lost(&claim.key).into_response(),
+        Ok(Some(Answer { progress: Progress::Begun, .. }) | None) => {}
     }
     // Whoever asked may be gone before the end: what was begun is carried out all the same, and its answer kept.
     let work = tokio::spawn(async move {
-        let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-        keep(&controller, &operator.id, &key, &seal, response).await
+        let response = claim.clone().scope(next.run(Request::from_parts(parts, Body::from(body)))).await;
+        let response = keep(&controller, &claim, &seal, response).await;
+        drop(turn);
+        response
     });
     work.await.unwrap_or_else(|error| ApiProblem::internal("carry the request out", &error).into_response())
 }
@@ -73,34 +101,33 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, String> {
         .ok_or_else(|| format!("{IDEMPOTENCY_KEY} is not 1 to {LONGEST_KEY} letters, digits, '-', '_', '.'"))
 }
 
-/// What tells one request from another.
+/// What tells one request from another, over whatever connection it came.
 fn asked(parts: &Parts, body: &Bytes) -> String {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut hash = Sha256::new();
-    hash.update(format!("{} {} ", parts.method, parts.uri));
+    hash.update(format!("{} {path} ", parts.method));
     hash.update(body);
     hex::encode(hash.finalize())
 }
 
-async fn claim(
+/// What is kept under a key; where nothing is, the key is taken for this request.
+async fn kept(
     controller: &Controller,
-    operator: &TokenId,
-    key: &str,
+    claim: &Claim,
     asked: &str,
     now: Timestamp,
-) -> Result<Option<crate::store::Answer>, StoreError> {
-    let ago = |time: Duration| {
-        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(now.as_millis().saturating_sub(millis))
-    };
+) -> Result<Option<Answer>, StoreError> {
+    let day = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
     let mut tx = controller.store.write().await?;
-    tx.forget_answers(ago(KEPT), ago(CUT_OFF)).await?;
-    let kept = tx.claim_answer(operator, key, asked, now).await?;
+    tx.forget_answers(Timestamp::from_millis(now.as_millis().saturating_sub(day))).await?;
+    let kept = tx.claim_answer(&claim.operator, &claim.key, asked, now).await?;
     tx.commit().await?;
     Ok(kept)
 }
 
-/// Keeps what was answered. A fault of ours is none: the request may be tried again.
-async fn keep(controller: &Controller, operator: &TokenId, key: &str, seal: &Seal, response: Response) -> Response {
+/// Keeps what was answered. A fault of ours that changed nothing is no answer: the request may be tried again.
+async fn keep(controller: &Controller, claim: &Claim, seal: &Seal, response: Response) -> Response {
+    let Claim { operator, key } = claim;
     let (head, body) = response.into_parts();
     let body = match to_bytes(body, LARGEST).await {
         Ok(body) => body,
@@ -109,12 +136,11 @@ async fn keep(controller: &Controller, operator: &TokenId, key: &str, seal: &Sea
             return ApiProblem::internal("read its own answer", &error).into_response();
         }
     };
-    let sealed = (!head.status.is_server_error()).then(|| seal.close(head.status, &body)).flatten();
     let written = async {
         let mut tx = controller.store.write().await?;
-        match &sealed {
-            Some(sealed) => tx.put_answer(operator, key, sealed).await?,
-            None => tx.free_answer(operator, key).await?,
+        let is_free = head.status.is_server_error() && tx.free_answer(operator, key).await?;
+        if let Some(sealed) = seal.close(head.status, &body).filter(|_| !is_free) {
+            tx.put_answer(operator, key, &sealed).await?;
         }
         tx.commit().await
     };
@@ -124,11 +150,16 @@ async fn keep(controller: &Controller, operator: &TokenId, key: &str, seal: &Sea
     Response::from_parts(head, Body::from(body))
 }
 
-fn replayed(sealed: Option<&str>, seal: &Seal, key: &str) -> Response {
-    let Some(sealed) = sealed else {
-        let detail = format!("the request with idempotency key {key} is still under way: ask again");
-        return ApiProblem::new(ProblemKind::Conflict, detail).into_response();
-    };
+/// It was carried out and nobody knows the answer any more. Done again, it would be done twice.
+fn lost(key: &str) -> ApiProblem {
+    let detail = format!(
+        "the request with idempotency key {key} was carried out, and the controller ended before its answer was kept: see what \
+         it did (`picket events`); a secret that the answer showed is lost, so revoke what it was for and ask with a new key"
+    );
+    ApiProblem::new(ProblemKind::AnswerLost, detail)
+}
+
+fn replayed(sealed: &str, seal: &Seal, key: &str) -> Response {
     let Some((status, body)) = seal.open(sealed) else {
         let detail = format!("the answer kept for idempotency key {key} cannot be read: use a new key");
         return ApiProblem::new(ProblemKind::Conflict, detail).into_response();

@@ -1,21 +1,25 @@
 //! What operators ask and change.
 
 use super::{
-    ApiProblem,
+    Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    identities, nodes as hosts, once, orders, past, people,
+    identities, nodes as hosts, once, orders, page, past, people,
     problem::Asked,
-    rate, tokens, views, with_fallbacks,
+    rate,
+    routes::Routes,
+    tokens, views, with_fallbacks,
 };
 use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{
     Json, Router,
     extract::{Path, State},
+    http::header,
     middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
+    response::IntoResponse,
 };
 use picket_api::{
-    operator::{EventView, ExplainQuery, NodeView, StatusView},
+    openapi::operators as api,
+    operator::{EventView, ExplainQuery, ListQuery, NodeView, Page, StatusView},
     operators::{EventsQuery, LogVerdict},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
@@ -24,46 +28,56 @@ use std::sync::Arc;
 
 /// The operators' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
-    let routes = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/nodes", get(nodes))
-        .route("/v1/validators", get(validators))
-        .route("/v1/validators/history", get(history))
-        .route("/v1/validators/diff", get(diff))
-        .route("/v1/validators/approve", post(orders::approve))
-        .route("/v1/validators/hold", post(orders::hold))
-        .route("/v1/validators/release", post(orders::release))
-        .route("/v1/events", get(events))
-        .route("/v1/events/verify", get(verify))
-        .route("/v1/operators", get(people::list).post(people::create))
-        .route("/v1/operators/{operator}/revoke", post(people::revoke))
-        .route("/v1/explain", get(explain))
-        .route("/v1/identities", get(identities::list))
-        .route("/v1/identities/forget", post(identities::forget))
-        .route("/v1/identities/forbid", post(identities::forbid))
-        .route("/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/v1/tokens/{token}/revoke", post(tokens::revoke))
-        .route("/v1/nodes/{node}/clear", post(clear))
-        .route("/v1/keys", post(hosts::issue_key))
-        .route("/v1/nodes/{node}/revoke", post(hosts::revoke))
-        .route("/v1/nodes/{node}/quarantine", post(hosts::quarantine))
-        .route("/v1/nodes/{node}/readmit", post(hosts::release));
-    with_fallbacks(routes)
+    with_fallbacks(routes().into_router())
         .with_state(controller.clone())
         .layer(from_fn(origin::known))
-        .layer(from_fn_with_state(controller, once::once))
+        .layer(from_fn_with_state(once::Once::new(controller), once::once))
         .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
 }
 
-pub(super) type Shared = State<Arc<Controller>>;
-pub(super) type Answer<T> = Result<Json<T>, ApiProblem>;
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(&api::DOCUMENT, document)
+        .on(&api::STATUS, status)
+        .on(&api::NODES, nodes)
+        .on(&api::VALIDATORS, validators)
+        .on(&api::HISTORY, history)
+        .on(&api::DIFF, diff)
+        .on(&api::APPROVE, orders::approve)
+        .on(&api::HOLD, orders::hold)
+        .on(&api::RELEASE, orders::release)
+        .on(&api::EVENTS, events)
+        .on(&api::VERIFY, verify)
+        .on(&api::PEOPLE, people::list)
+        .on(&api::CREATE_OPERATOR, people::create)
+        .on(&api::REVOKE_OPERATOR, people::revoke)
+        .on(&api::EXPLAIN, explain)
+        .on(&api::IDENTITIES, identities::list)
+        .on(&api::FORGET, identities::forget)
+        .on(&api::FORBID, identities::forbid)
+        .on(&api::TOKENS, tokens::list)
+        .on(&api::CREATE_TOKEN, tokens::create)
+        .on(&api::REVOKE_TOKEN, tokens::revoke)
+        .on(&api::CLEAR, clear)
+        .on(&api::ISSUE_KEY, hosts::issue_key)
+        .on(&api::REVOKE, hosts::revoke)
+        .on(&api::QUARANTINE, hosts::quarantine)
+        .on(&api::READMIT, hosts::release)
+}
+
+/// As it is committed: the tests hold it against the code.
+async fn document() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../../../docs/openapi.json"))
+}
 
 async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
     Ok(Json(views::status(&controller, now()).await?))
 }
 
-async fn nodes(State(controller): Shared, _: Anybody) -> Answer<Vec<NodeView>> {
-    Ok(Json(views::nodes(&controller, now()).await?))
+async fn nodes(State(controller): Shared, _: Anybody, Asked(query): Asked<ListQuery>) -> Answer<Page<NodeView>> {
+    let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
+    let views = views::nodes(&controller, after.as_ref(), most, now()).await?;
+    Ok(Json(page::page(views, most, |view| page::place(&view.node.name, &view.node.id))))
 }
 
 async fn validators(State(controller): Shared, _: Viewer) -> Answer<ValidatorsView> {
@@ -83,7 +97,7 @@ async fn diff(State(controller): Shared, _: Viewer, Asked(query): Asked<DiffQuer
 }
 
 async fn events(State(controller): Shared, _: Viewer, Asked(query): Asked<EventsQuery>) -> Answer<Vec<EventView>> {
-    let most = tokens::page(query.limit)?;
+    let most = page::limit(query.limit)?;
     Ok(Json(controller.store.read().await?.events_before(query.before, most).await?))
 }
 

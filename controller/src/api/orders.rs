@@ -1,13 +1,7 @@
 //! What people order about the validator list: approve, hold, release. An order is stored, the list is judged anew, and the
 //! answer says what came of it.
 
-use super::{
-    ApiProblem,
-    auth::Admin,
-    operators::{Answer, Shared},
-    problem::Body,
-    views,
-};
+use super::{Answer, ApiProblem, Shared, auth::Admin, problem::Body, views};
 use crate::{
     controller::Controller,
     now,

@@ -1,10 +1,10 @@
 //! Operators' tokens: made, listed and revoked by admins.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::Admin,
-    operators::{Answer, Shared},
-    problem::Body,
+    page,
+    problem::{Asked, Body},
 };
 use crate::{
     now,
@@ -17,6 +17,7 @@ use axum::{
 };
 use picket_api::{
     ProblemKind,
+    operator::{ListQuery, Page},
     operators::{CreateOperator, OperatorCreated, OperatorView},
 };
 use picket_model::TokenId;
@@ -59,9 +60,16 @@ pub(super) async fn create(
     }))
 }
 
-/// Lists operators, oldest first.
-pub(super) async fn list(State(controller): Shared, _: Admin) -> Answer<Vec<OperatorView>> {
-    Ok(Json(controller.store.read().await?.operators().await?.into_iter().map(view).collect()))
+/// Lists operators, oldest first, page by page.
+pub(super) async fn list(
+    State(controller): Shared,
+    _: Admin,
+    Asked(query): Asked<ListQuery>,
+) -> Answer<Page<OperatorView>> {
+    let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
+    let operators = controller.store.read().await?.operators(after.as_ref(), most + 1).await?;
+    let views = operators.into_iter().map(view).collect();
+    Ok(Json(page::page(views, most, |view: &OperatorView| page::place(&view.created_at.as_millis(), &view.id))))
 }
 
 /// Revokes an operator's token. Repeated, it changes nothing.

@@ -1,9 +1,9 @@
 //! Join tokens: made, listed, revoked. An enroller sees and revokes those it made.
 
 use super::{
-    ApiProblem,
+    Answer, ApiProblem, Shared,
     auth::TokenMaker,
-    operators::{Answer, Shared},
+    page,
     problem::{Asked, Body},
 };
 use crate::{
@@ -17,7 +17,7 @@ use axum::{
 };
 use picket_api::{
     ProblemKind,
-    operator::{CreateToken, ListQuery, TokenCreated, TokenView},
+    operator::{CreateToken, ListQuery, Page, TokenCreated, TokenView},
 };
 use picket_model::{IdError, TokenId};
 use picket_pki::{JoinToken, OperatorRole, TokenSecret, random};
@@ -36,8 +36,6 @@ const LONGEST_LEASE: u64 = 366 * 24 * 3600;
 const MOST_NETWORKS: usize = 64;
 /// Longest comment, in characters: it is shown on one line.
 const LONGEST_COMMENT: usize = 200;
-/// Entries of a list in one answer.
-const PAGE: (usize, usize) = (200, 1000);
 
 /// Makes a token.
 pub(super) async fn create(
@@ -82,15 +80,16 @@ pub(super) async fn create(
     }))
 }
 
-/// Lists tokens, oldest first.
+/// Lists tokens, oldest first, page by page.
 pub(super) async fn list(
     State(controller): Shared,
     TokenMaker(operator): TokenMaker,
     Asked(query): Asked<ListQuery>,
-) -> Answer<Vec<TokenView>> {
-    let most = page(query.limit)?;
-    let tokens = controller.store.read().await?.tokens(owner(&operator), query.after.as_ref(), most).await?;
-    Ok(Json(tokens.into_iter().map(view).collect()))
+) -> Answer<Page<TokenView>> {
+    let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
+    let tokens = controller.store.read().await?.tokens(owner(&operator), after.as_ref(), most + 1).await?;
+    let views = tokens.into_iter().map(view).collect();
+    Ok(Json(page::page(views, most, |view: &TokenView| page::place(&view.created_at.as_millis(), &view.id))))
 }
 
 /// Revokes a token. Repeated, it changes nothing.
@@ -112,15 +111,6 @@ pub(super) async fn revoke(
         tx.commit().await?;
     }
     Ok(Json(view(token)))
-}
-
-/// How many entries of a list are asked for.
-pub(super) fn page(limit: Option<usize>) -> Result<usize, ApiProblem> {
-    let most = limit.unwrap_or(PAGE.0);
-    if (1..=PAGE.1).contains(&most) {
-        return Ok(most);
-    }
-    Err(ApiProblem::new(ProblemKind::BadRequest, format!("the limit is 1 to {}", PAGE.1)))
 }
 
 /// Whose tokens an operator deals with; all where `None`.

@@ -13,7 +13,7 @@ use picket_api::{
     operator::{ExplainQuery, NodeView, StatusView},
     validators::{HeldView, OrderReceipt, ValidatorsView},
 };
-use picket_model::{Explanation, Timestamp};
+use picket_model::{Explanation, Node, NodeId, NodeName, Timestamp};
 use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,13 +45,22 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     })
 }
 
-/// All hosts, revoked ones too, in order of name.
-pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec<NodeView>, ApiProblem> {
+/// Hosts, revoked ones too, in order of name: `most` of those after a name and an id, and one more where there is one.
+pub(super) async fn nodes(
+    controller: &Controller,
+    after: Option<&(NodeName, NodeId)>,
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<NodeView>, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
     drop(tx);
-    let mut views: Vec<NodeView> = nodes
-        .into_values()
+    let mut nodes: Vec<Node> = nodes.into_values().collect();
+    nodes.retain(|node| after.is_none_or(|(name, id)| (name, id) < (&node.name, &node.id)));
+    nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    nodes.truncate(most + 1);
+    let views = nodes
+        .into_iter()
         .map(|node| {
             let received = controller.reports.get(&node.id);
             let wanted = match controller.wanted.of(&node.id) {
@@ -69,7 +78,6 @@ pub(super) async fn nodes(controller: &Controller, now: Timestamp) -> Result<Vec
             }
         })
         .collect();
-    views.sort_by(|a, b| (&a.node.name, &a.node.id).cmp(&(&b.node.name, &b.node.id)));
     Ok(views)
 }
 

@@ -6,7 +6,7 @@ use super::{
     log::link,
     row::{integer, number, plain, plain_or_none, text_or_none, time},
 };
-use crate::origin::Origin;
+use crate::{claim::Claim, origin::Origin};
 use picket_api::operator::EventView;
 use picket_model::{NodeId, Timestamp, TokenId};
 use sqlx::{query, sqlite::SqliteRow};
@@ -37,7 +37,7 @@ impl fmt::Display for Actor {
 }
 
 impl Transaction {
-    /// Writes one line.
+    /// Writes one line. Every change of the mesh has one, so this is also what marks the request's idempotency key.
     pub async fn record(
         &mut self,
         now: Timestamp,
@@ -79,7 +79,10 @@ impl Transaction {
         .execute(&mut *self.sql)
         .await
         .map_err(sql("write the audit log"))?;
-        Ok(())
+        match Claim::current() {
+            Some(claim) => self.carry_out(&claim.operator, &claim.key).await,
+            None => Ok(()),
+        }
     }
 
     /// The newest lines, newest last.

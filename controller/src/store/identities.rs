@@ -3,7 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{json, number, text, text_or_none, time_or_none, to_json},
+    row::{integer, json, number, text, text_or_none, time_or_none, to_json},
 };
 use picket_api::Proof;
 use picket_attest::IdentityId;
@@ -40,10 +40,16 @@ impl Transaction {
         row.as_ref().map(known).transpose()
     }
 
-    /// All identities, in order of their text.
-    pub async fn identities(&mut self) -> Result<Vec<KnownIdentity>, StoreError> {
-        let rows = query("SELECT * FROM identities WHERE mesh = $1 ORDER BY id")
+    /// Identities in order of their text, at most so many of those after one.
+    pub async fn identities(
+        &mut self,
+        after: Option<&IdentityId>,
+        most: usize,
+    ) -> Result<Vec<KnownIdentity>, StoreError> {
+        let rows = query("SELECT * FROM identities WHERE mesh = $1 AND ($2 IS NULL OR id > $2) ORDER BY id LIMIT $3")
             .bind(self.mesh.as_str())
+            .bind(after.map(IdentityId::as_str))
+            .bind(integer(most))
             .fetch_all(&mut *self.sql)
             .await
             .map_err(sql("read the identities"))?;

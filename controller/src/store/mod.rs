@@ -23,7 +23,7 @@ mod row;
 mod tokens;
 mod validators;
 
-pub use answers::Answer;
+pub use answers::{Answer, Progress};
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;

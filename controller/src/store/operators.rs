@@ -3,7 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{plain, text, text_or_none, time, time_or_none},
+    row::{integer, plain, text, text_or_none, time, time_or_none},
 };
 use picket_model::{Timestamp, TokenId};
 use picket_pki::{OperatorRole, SecretHash};
@@ -49,13 +49,23 @@ impl Transaction {
         row.as_ref().map(operator).transpose()
     }
 
-    /// All operators, in order of their making.
-    pub async fn operators(&mut self) -> Result<Vec<Operator>, StoreError> {
-        let rows = query("SELECT * FROM operators WHERE mesh = $1 ORDER BY created_at, id")
-            .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
-            .await
-            .map_err(sql("read the operators"))?;
+    /// Operators in order of their making, at most so many of those after a time and an id.
+    pub async fn operators(
+        &mut self,
+        after: Option<&(i64, TokenId)>,
+        most: usize,
+    ) -> Result<Vec<Operator>, StoreError> {
+        let rows = query(
+            "SELECT * FROM operators WHERE mesh = $1 AND ($2 IS NULL OR (created_at, id) > ($2, $3))
+             ORDER BY created_at, id LIMIT $4",
+        )
+        .bind(self.mesh.as_str())
+        .bind(after.map(|(at, _)| *at))
+        .bind(after.map(|(_, id)| id.as_str()))
+        .bind(integer(most))
+        .fetch_all(&mut *self.sql)
+        .await
+        .map_err(sql("read the operators"))?;
         rows.iter().map(operator).collect()
     }
 

@@ -62,21 +62,22 @@ impl Transaction {
         row.as_ref().map(token).transpose()
     }
 
-    /// Tokens in order of their making, those after `after`; of one operator, or of all.
+    /// Tokens in order of their making, at most so many of those after a time and an id; of one operator, or of all.
     pub async fn tokens(
         &mut self,
         made_by: Option<&TokenId>,
-        after: Option<&TokenId>,
+        after: Option<&(i64, TokenId)>,
         most: usize,
     ) -> Result<Vec<Token>, StoreError> {
         let rows = query(
             "SELECT * FROM tokens WHERE mesh = $1 AND ($2 IS NULL OR made_by = $2)
-                AND ($3 IS NULL OR (created_at, id) > (SELECT created_at, id FROM tokens WHERE mesh = $1 AND id = $3))
-             ORDER BY created_at, id LIMIT $4",
+                AND ($3 IS NULL OR (created_at, id) > ($3, $4))
+             ORDER BY created_at, id LIMIT $5",
         )
         .bind(self.mesh.as_str())
         .bind(made_by.map(TokenId::as_str))
-        .bind(after.map(TokenId::as_str))
+        .bind(after.map(|(at, _)| *at))
+        .bind(after.map(|(_, id)| id.as_str()))
         .bind(integer(most))
         .fetch_all(&mut *self.sql)
         .await

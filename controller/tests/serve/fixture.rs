@@ -1,5 +1,7 @@
-//! A mesh to test with: a chain, a controller, hosts that enrol and report as agents do.
+//! A mesh to test with: a chain, a controller, hosts that enrol and report as agents do. Whatever the controller answers is held
+//! against the API's document.
 
+use crate::document::Told;
 use picket_api::{
     AgentClient, ApiError, ConfigAnswer, EnrollRequest, EnrollResponse, OperatorClient, Proof,
     operator::{CreateToken, StatusView},
@@ -29,6 +31,7 @@ pub(crate) struct Mesh {
     pub(crate) running: Option<Running>,
     pub(crate) config: String,
     dir: TempDir,
+    told: Told,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +54,7 @@ impl Mesh {
             "[listen]\nagents = \"127.0.0.1:0\"\noperators = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n\
              [chain]\nsources = [\"http://{address}\"]\npoll_seconds = 1\n{lines}"
         );
-        let mut mesh = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap() };
+        let mut mesh = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap(), told: Told::default() };
         mesh.resume().await;
         mesh.listed().await;
         mesh
@@ -62,7 +65,8 @@ impl Mesh {
     }
 
     pub(crate) async fn resume(&mut self) {
-        self.running = Some(App::start(self.parsed(), &self.state_dir()).await.unwrap());
+        let layered = |listener, routes| self.told.layered(listener, routes);
+        self.running = Some(App::start_layered(self.parsed(), &self.state_dir(), layered).await.unwrap());
     }
 
     pub(crate) fn parsed(&self) -> Config {
@@ -202,6 +206,12 @@ impl Agent {
     pub(crate) fn connected(self, mesh: &Mesh) -> Self {
         let tls = client_config(mesh.ca(), Some(&self.certificate)).unwrap();
         Self { client: Some(AgentClient::new(mesh.agents_url(), tls).unwrap()), ..self }
+    }
+
+    /// A client without our types, with its certificate.
+    pub(crate) fn http(&self, mesh: &Mesh) -> reqwest::Client {
+        let tls = client_config(mesh.ca(), Some(&self.certificate)).unwrap();
+        reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
     }
 
     pub(crate) fn client(&self) -> AgentClient {

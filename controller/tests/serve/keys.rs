@@ -9,7 +9,7 @@ const AT_ONCE: RevokeQuery = RevokeQuery { wait_ms: Some(0) };
 fn request(name: &str, role: NodeRole) -> IssueKey {
     let wireguard_key = WireGuardPublicKey::new(picket_pki::random().unwrap()).unwrap();
     let endpoint = (role == NodeRole::Sentry).then(|| "192.0.2.9:51820".parse().unwrap());
-    IssueKey { name: name.parse().unwrap(), role, wireguard_key, endpoint }
+    IssueKey { name: name.parse().unwrap(), role, wireguard_key, endpoint, replace: false }
 }
 
 #[tokio::test]
@@ -61,6 +61,8 @@ async fn what_no_host_could_be_is_refused_and_nothing_is_entered() {
     refused(sentry(None), ProblemKind::BadRequest).await;
     refused(sentry(Some("192.0.2.9:0")), ProblemKind::BadRequest).await;
     refused(sentry(Some("192.0.2.9:7100")), ProblemKind::BadRequest).await;
+    refused(sentry(Some("0.0.0.0:51820")), ProblemKind::BadRequest).await;
+    refused(sentry(Some("[::]:51820")), ProblemKind::BadRequest).await;
     assert_eq!(mesh.operator().nodes().await.unwrap().len(), 1);
     let viewer = mesh.operator_with(&mesh.add_operator("viewer").await);
     let error = viewer.issue_key(&request("laptop", NodeRole::Prep)).await.unwrap_err();

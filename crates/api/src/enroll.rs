@@ -1,11 +1,12 @@
 //! `POST /v1/enroll`: the only call without a client certificate.
 
 use picket_model::{IdentityKey, MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::SocketAddr};
 
 /// How a host shows that it may join.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Proof {
     /// A join token.
@@ -50,14 +51,14 @@ impl fmt::Debug for Proof {
 }
 
 /// Answer of `GET /v1/enroll`: what a host must know before it can ask for a token that names the mesh.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnrollInfo {
     /// The mesh.
     pub mesh: MeshId,
 }
 
 /// A host asks to join. Idempotent on proof and keys: a repeated request gets the same node back.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
     /// Why it may.
@@ -80,7 +81,7 @@ pub struct EnrollRequest {
 }
 
 /// The host is a member.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct EnrollResponse {
     /// Its mesh.
     pub mesh: MeshId,

@@ -1,10 +1,11 @@
 //! What operators see of identities that were vouched for, and what they order about them.
 
 use picket_model::{NodeId, NodeName, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One identity, in the answer of `GET /v1/identities`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityView {
     /// `aws/ACCOUNT/INSTANCE`, `gcp/PROJECT/INSTANCE` or `oidc/ISSUER#SUBJECT`.
     pub identity: String,
@@ -21,7 +22,7 @@ pub struct IdentityView {
 }
 
 /// The host that came in with an identity.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityHost {
     /// Its id.
     pub node: NodeId,
@@ -32,7 +33,7 @@ pub struct IdentityHost {
 }
 
 /// Body of `POST /v1/identities/forget`: the identity may join anew, with other keys. The answer is the identity as it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetIdentity {
     /// Which.
@@ -43,7 +44,7 @@ pub struct ForgetIdentity {
 }
 
 /// Body of `POST /v1/identities/forbid`: the identity may never join, seen before or not. The answer is the identity as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForbidIdentity {
     /// Which.

@@ -6,6 +6,7 @@ pub mod enroll;
 pub mod identities;
 pub mod keys;
 pub mod node;
+pub mod openapi;
 pub mod operator;
 pub mod operators;
 pub mod problem;

@@ -3,6 +3,7 @@
 
 use crate::Proof;
 use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use std::time::Duration;
 pub const LONGEST_POLL: Duration = Duration::from_secs(50);
 
 /// The query of a long poll.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigQuery {
     /// The revision the host holds; zero for none. Answered when there is a newer one.
     pub after: Generation,
 }
 
 /// A newer wanted state. The host compares the digest with what it then holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigAnswer {
     /// Revision of the content.
     pub revision: Generation,
@@ -29,7 +30,7 @@ pub struct ConfigAnswer {
 
 /// `GET /v1/node/peers/{node}/proof`: the proof with which a peer came in, for a host that looks at it itself. The audience of a
 /// token is of the peer's two keys (`picket_attest::audience`), of which the host knows the other one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PeerProof {
     /// The proof.
     pub proof: Proof,
@@ -38,7 +39,7 @@ pub struct PeerProof {
 }
 
 /// `PUT /v1/node/proof`: a newer proof of the host's own, of the same identity.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewerProof {
     /// The proof.
@@ -47,7 +48,7 @@ pub struct NewerProof {
 
 /// A host asks for a new certificate for the key it enrolled with. It need not show the old one, whose time may be over: the
 /// request is signed with the key, and a certificate is of no use to whoever lacks it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     /// The host.
@@ -57,7 +58,7 @@ pub struct RenewRequest {
 }
 
 /// A new certificate.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RenewResponse {
     /// The certificate, PEM.
     pub certificate_pem: String,

@@ -1,15 +1,16 @@
-//! What operators ask: `GET /v1/{status,nodes,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`. The
-//! validator list has its own file, [`validators`](crate::validators).
+//! What operators ask: `GET /v1/{status,nodes,events,explain}`, `POST /v1/tokens`, `POST /v1/nodes/{id}/revoke`, and how
+//! lists come page by page. The validator list has its own file, [`validators`](crate::validators).
 
 use ipnet::IpNet;
 use picket_model::{
     Generation, Lease, MeshId, NamePattern, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The one-screen truth.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusView {
     /// The mesh.
     pub mesh: MeshId,
@@ -34,7 +35,7 @@ pub struct StatusView {
 }
 
 /// One validator-list source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceView {
     /// The source.
     pub id: SourceId,
@@ -56,7 +57,7 @@ pub struct SourceView {
 }
 
 /// One host: what is wanted, what is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// The host.
     pub node: Node,
@@ -76,7 +77,7 @@ pub struct NodeView {
 }
 
 /// A new join token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// The only role it admits.
@@ -93,6 +94,7 @@ pub struct CreateToken {
     pub name: Option<NamePattern>,
     /// Networks in which they must be seen; anywhere where empty.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub from: Vec<IpNet>,
     /// What it is for, for people.
     #[serde(default)]
@@ -108,7 +110,7 @@ impl CreateToken {
 }
 
 /// A join token as it is kept, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Its id.
     pub id: TokenId,
@@ -129,6 +131,7 @@ pub struct TokenView {
     /// As in [`CreateToken`].
     pub name: Option<NamePattern>,
     /// As in [`CreateToken`].
+    #[schemars(with = "Vec<String>")]
     pub from: Vec<IpNet>,
     /// As in [`CreateToken`].
     pub comment: String,
@@ -136,17 +139,28 @@ pub struct TokenView {
     pub made_by: Option<TokenId>,
 }
 
-/// Query of `GET /v1/tokens` and `GET /v1/operators`: in order of their making.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+/// Query of the lists that come page by page.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ListQuery {
-    /// Only those after this one, which was the last of the page before.
-    pub after: Option<TokenId>,
+    /// Only those after this place: `next` of the page before, as it was given.
+    pub after: Option<String>,
     /// At most so many, 1 to 1000; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
 
+/// One page of a list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// What to give as `after` for the page behind; `None` on the last.
+    pub next: Option<String>,
+}
+
 /// A join token, shown once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCreated {
     /// Its id, which logs may show.
     pub id: TokenId,
@@ -167,7 +181,7 @@ impl std::fmt::Debug for TokenCreated {
 }
 
 /// Query of `POST /v1/nodes/{id}/revoke`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RevokeQuery {
     /// How long to wait for hosts to read the cut back from their kernels, in milliseconds. Default 2000, at most 30000.
     pub wait_ms: Option<u64>,
@@ -177,7 +191,7 @@ pub struct RevokeQuery {
 pub const LINES: &str = "application/x-ndjson";
 
 /// One line of a cut's progress, for those who accept [`LINES`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum CutStep {
     /// The cut is planned, and these hosts have to confirm it.
@@ -198,7 +212,7 @@ pub enum CutStep {
 }
 
 /// How far a revoke is in force. It is done when `missing` is empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RevokeReceipt {
     /// The host that was revoked.
     pub node: Node,
@@ -211,7 +225,7 @@ pub struct RevokeReceipt {
 }
 
 /// One host's word that a change is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostReceipt {
     /// The host.
     pub name: NodeName,
@@ -220,7 +234,7 @@ pub struct HostReceipt {
 }
 
 /// Query of `GET /v1/explain`; the answer is `picket_model::Explanation`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ExplainQuery {
     /// Which source address.
     pub address: IpAddr,
@@ -232,7 +246,7 @@ pub struct ExplainQuery {
 }
 
 /// One line of the audit log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventView {
     /// Its number.
     pub id: i64,

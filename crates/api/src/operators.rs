@@ -3,6 +3,7 @@
 
 use picket_model::{Timestamp, TokenId};
 use picket_pki::{Fingerprint, OperatorRole};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Header in which a request that changes something says why, in UTF-8, one line of at most 200 characters.
@@ -13,7 +14,7 @@ pub const REASON: &str = "picket-reason";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Makes an operator's token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateOperator {
     /// What they may do.
@@ -27,13 +28,14 @@ pub struct CreateOperator {
 }
 
 /// An operator's token, shown once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorCreated {
     /// Who it is, without the secret.
     pub operator: OperatorView,
     /// The whole token, secret included: `picket-op1.<id>.<secret>`.
     pub token: String,
     /// The CA by which the controller is known.
+    #[schemars(with = "String")]
     pub ca_fingerprint: Fingerprint,
 }
 
@@ -44,7 +46,7 @@ impl std::fmt::Debug for OperatorCreated {
 }
 
 /// An operator as kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OperatorView {
     /// The public half of the token: who it is in the audit log.
     pub id: TokenId,
@@ -63,16 +65,17 @@ pub struct OperatorView {
 }
 
 /// Query of `GET /v1/events`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct EventsQuery {
     /// Only lines before this one.
     pub before: Option<i64>,
     /// At most so many, 1 to 1000; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }
 
 /// Whether the audit log is as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogVerdict {
     /// Lines that are.
     pub lines: u64,
@@ -85,7 +88,7 @@ pub struct LogVerdict {
 }
 
 /// A line of the log that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogBreak {
     /// Its number.
     pub line: i64,

@@ -1,5 +1,6 @@
 //! Errors on the wire: `application/problem+json` (RFC 9457) with a stable `type`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -7,7 +8,7 @@ use std::fmt;
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// What went wrong, for programs. The text on the wire never changes once released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemKind {
     /// The request could not be read.
@@ -52,12 +53,15 @@ pub enum ProblemKind {
     NodeRevoked,
     /// Somebody else changed the same thing first.
     Conflict,
+    /// The request was carried out before, and the controller ended before its answer was kept.
+    AnswerLost,
     /// The controller cannot do it now.
     Unavailable,
     /// A fault of the controller; its log says more.
     Internal,
     /// A kind this program does not know yet.
     #[serde(other)]
+    #[schemars(skip)]
     Unknown,
 }
 
@@ -86,6 +90,7 @@ impl ProblemKind {
             Self::NameTaken => "name-taken",
             Self::NodeRevoked => "node-revoked",
             Self::Conflict => "conflict",
+            Self::AnswerLost => "answer-lost",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
             Self::Unknown => "unknown",
@@ -102,6 +107,7 @@ impl ProblemKind {
             Self::Forbidden | Self::TokenRole | Self::TokenName | Self::TokenSource => 403,
             Self::NotFound => 404,
             Self::IdentityBound | Self::KeyTaken | Self::MachineTaken | Self::NameTaken | Self::Conflict => 409,
+            Self::AnswerLost => 409,
             Self::NodeRevoked => 410,
             Self::TooManyRequests => 429,
             Self::Unavailable => 503,
@@ -111,7 +117,7 @@ impl ProblemKind {
 }
 
 /// One problem.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// What went wrong, for programs.
     #[serde(rename = "type")]

@@ -2,10 +2,11 @@
 //! `GET /v1/validators`, `GET /v1/validators/{history,diff}`, `POST /v1/validators/{approve,hold,release}`.
 
 use picket_model::{Generation, Orders, PolicyDeny, PrepId, Refused, SourceId, Timestamp, Validator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The validator set and what was not taken into it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValidatorsView {
     /// The set in force, by P-Rep.
     pub validators: Vec<Validator>,
@@ -25,7 +26,7 @@ pub struct ValidatorsView {
 }
 
 /// A change of the list that is held back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldView {
     /// What kind of hold it is, such as `list-held`, `no-quorum`, `held-by-operator`.
     pub kind: String,
@@ -36,7 +37,7 @@ pub struct HeldView {
 }
 
 /// A refused entry and who named it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedView {
     /// The source.
     pub source: SourceId,
@@ -46,7 +47,7 @@ pub struct RefusedView {
 }
 
 /// Body of `POST /v1/validators/approve`: lets the change with this digest through.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
     /// As the hold names it.
@@ -54,7 +55,7 @@ pub struct ApproveRequest {
 }
 
 /// Body of `POST /v1/validators/hold`: freezes the set. `POST /v1/validators/release` has no body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// Why, for people.
@@ -65,7 +66,7 @@ pub struct HoldRequest {
 }
 
 /// What an order came to, once the list was judged anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderReceipt {
     /// The wanted state by now.
     pub generation: Generation,
@@ -83,7 +84,7 @@ pub struct OrderReceipt {
 }
 
 /// Query of `GET /v1/validators/history`; the answer is a list of [`ValidatorChange`], newest last.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HistoryQuery {
     /// Only changes of this P-Rep.
     #[serde(default)]
@@ -97,7 +98,7 @@ pub struct HistoryQuery {
 }
 
 /// One P-Rep's change in one version of the set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValidatorChange {
     /// Version of the set that it made.
     pub version: u64,
@@ -114,7 +115,7 @@ pub struct ValidatorChange {
 }
 
 /// Query of `GET /v1/validators/diff`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffQuery {
     /// From the set of this generation.
     pub from: Generation,
@@ -123,7 +124,7 @@ pub struct DiffQuery {
 }
 
 /// How the validator sets of two generations differ.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ValidatorsDiff {
     /// The one side.
     pub from: SetAt,
@@ -135,7 +136,7 @@ pub struct ValidatorsDiff {
 }
 
 /// The validator set that a generation was made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAt {
     /// The generation.
     pub generation: Generation,

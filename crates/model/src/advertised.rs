@@ -2,12 +2,13 @@
 //! on chain (goloop `network/p2p.go`), and knows its peers by a signature with their node key.
 
 use crate::{NodeAddress, NodeId, P2pEndpoint, Refused, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one validator node of our own says about the others: addresses its peers advertise, authenticated by node address.
 /// Whose node address counts is for the merge to judge, by the chain's list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Advertised {
     /// The host whose node says so.
     pub node: NodeId,

@@ -2,6 +2,7 @@
 
 use crate::{AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -12,7 +13,7 @@ use std::{
 };
 
 /// What one host shall be, whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeConfig {
     /// The mesh it belongs to.
     pub mesh: MeshId,
@@ -31,11 +32,12 @@ pub struct NodeConfig {
 }
 
 /// A host's WireGuard device, but for its private key, which only the host has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireGuardConfig {
     /// UDP port to listen on; 0 lets the kernel choose, for a host that only dials.
     pub listen_port: u16,
     /// The host's own overlay addresses: /32 and /128.
+    #[schemars(with = "BTreeSet<String>")]
     pub addresses: BTreeSet<IpNet>,
     /// Largest packet inside the tunnel, in bytes.
     pub mtu: u16,
@@ -44,7 +46,7 @@ pub struct WireGuardConfig {
 }
 
 /// The other end of one tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WireGuardPeer {
     /// Which host it is.
     pub node: NodeId,
@@ -53,6 +55,7 @@ pub struct WireGuardPeer {
     /// Where to dial it; `None` waits to be dialled.
     pub endpoint: Option<SocketAddr>,
     /// What may come out of, and goes into, this tunnel; routed to it.
+    #[schemars(with = "BTreeSet<String>")]
     pub allowed_ips: BTreeSet<IpNet>,
     /// Seconds between keepalives; `None` sends none.
     pub keepalive_seconds: Option<u16>,
@@ -62,7 +65,7 @@ pub struct WireGuardPeer {
 }
 
 /// SHA-256 over a host's content, lower-case hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Digest(String);
 

@@ -3,6 +3,7 @@
 //! and ICON 1.0 let more through; lax parsers read `012.034.056.078` and `123.45.67` as other addresses.
 
 use crate::{ids::shortened, network};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, net::IpAddr, net::Ipv4Addr, num::NonZeroU16, str::FromStr};
 use thiserror::Error;
@@ -115,7 +116,7 @@ pub enum Host {
 }
 
 /// A validator's registered P2P endpoint: an IPv4 address or a host name, and a port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct P2pEndpoint {
     /// Address or name.

@@ -2,11 +2,12 @@
 
 use crate::{Generation, GuardedPort, NodeId, NodeName, NodeRole, PolicyDeny, Purpose, Reason, Refused};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// What the wanted state says about one address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The address asked about, canonical.
     pub address: IpAddr,
@@ -23,7 +24,7 @@ pub struct Explanation {
 }
 
 /// What one host does with packets from the address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostVerdict {
     /// The host.
     pub node: NodeId,
@@ -36,7 +37,7 @@ pub struct HostVerdict {
 }
 
 /// What happens to packets from the address to one guarded port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PortVerdict {
     /// The port.
     pub port: GuardedPort,
@@ -54,11 +55,12 @@ impl PortVerdict {
 }
 
 /// One entry of an allow set that covers the address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grant {
     /// The purpose whose allow set it is. `Overlay` counts inside the tunnel only.
     pub purpose: Purpose,
     /// The entry.
+    #[schemars(with = "String")]
     pub network: IpNet,
     /// Why it is there.
     pub reason: Reason,

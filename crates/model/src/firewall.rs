@@ -2,6 +2,7 @@
 
 use crate::{NodeId, NodeName, P2pEndpoint, PrepId, SourceId, network::canonical_network};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +13,7 @@ use std::{
 };
 
 /// Why traffic is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Validator to validator, on the P2P ports.
@@ -42,7 +43,7 @@ impl fmt::Display for Purpose {
 }
 
 /// Transport protocol of a guarded port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP.
@@ -61,7 +62,7 @@ impl fmt::Display for Protocol {
 }
 
 /// A port that is closed to everybody who is not allowed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct GuardedPort {
     /// Transport protocol.
     pub protocol: Protocol,
@@ -77,7 +78,7 @@ impl fmt::Display for GuardedPort {
 
 /// Why an address is in an allow set. Holds only facts that stay while the entry stays, so that an unchanged list
 /// makes no new generation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "because")]
 pub enum Reason {
     /// It is a validator's.
@@ -130,9 +131,13 @@ impl fmt::Display for Reason {
 /// Networks let in, each with all reasons why. Networks may overlap; lowering to a firewall normalises them.
 ///
 /// A clone shares the entries until one of the two changes: a thousand hosts have one and the same validator set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct AllowSet(#[serde(with = "shared")] pub Arc<BTreeMap<IpNet, BTreeSet<Reason>>>);
+pub struct AllowSet(
+    #[serde(with = "shared")]
+    #[schemars(with = "BTreeMap<String, BTreeSet<Reason>>")]
+    pub Arc<BTreeMap<IpNet, BTreeSet<Reason>>>,
+);
 
 impl AllowSet {
     /// Lets a network in for one more reason. Kept in canonical form, in which packets' addresses are compared.
@@ -154,10 +159,11 @@ impl AllowSet {
 
 /// What one host's firewall has to achieve. A guarded port is closed to all but: the allow set of its own purpose,
 /// the admin set, and (inside the tunnel only) the overlay set. Everything not guarded is left alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FirewallPolicy {
     /// Guarded ports with their purpose: `P2p` or `Rpc`.
     #[serde(with = "guarded_as_list")]
+    #[schemars(with = "Vec<guarded_as_list::Entry>")]
     pub guarded: BTreeMap<GuardedPort, Purpose>,
     /// Who is let in, by purpose.
     pub allow: BTreeMap<Purpose, AllowSet>,
@@ -188,11 +194,13 @@ mod shared {
 /// JSON has only text as keys: guarded ports travel as a list.
 mod guarded_as_list {
     use super::{GuardedPort, Purpose};
+    use schemars::JsonSchema;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::collections::BTreeMap;
 
-    #[derive(Serialize, Deserialize)]
-    struct Entry {
+    #[derive(Serialize, Deserialize, JsonSchema)]
+    #[schemars(rename = "GuardedEntry")]
+    pub(super) struct Entry {
         #[serde(flatten)]
         port: GuardedPort,
         purpose: Purpose,

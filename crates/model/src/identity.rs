@@ -1,11 +1,12 @@
 //! What two hosts derive the secret of their tunnel from: the public half of a host's identity key, and the epoch.
 
 use crate::{KeyError, WireGuardPublicKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// The public half of a host's identity key (X25519), made on the host and another one than that of its tunnels.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct IdentityKey(pub WireGuardPublicKey);
 
@@ -30,7 +31,7 @@ impl FromStr for IdentityKey {
 }
 
 /// What the two ends of a tunnel derive its preshared key from. The key itself is on no wire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Pairing {
     /// The other end's identity key.
     pub identity: IdentityKey,

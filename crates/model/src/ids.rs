@@ -1,6 +1,7 @@
 //! Names of things as types, so that one kind of id cannot be given for another.
 //! Parsing is strict: what is accepted can be printed, logged and put into a path without escaping.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use thiserror::Error;
@@ -36,8 +37,9 @@ pub(crate) fn shortened(text: &str) -> String {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $longest:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "maxLength" = $longest))]
         pub struct $name(String);
 
         impl $name {
@@ -111,8 +113,9 @@ text_id! {
 macro_rules! icon_address {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schemars(extend("pattern" = "^hx[0-9a-f]{40}$"))]
         pub struct $name([u8; 20]);
 
         impl FromStr for $name {
@@ -168,7 +171,7 @@ icon_address! {
 }
 
 /// Number of a plan: every change of the wanted state has a higher one. Zero is "nothing planned yet".
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 

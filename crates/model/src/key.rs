@@ -1,13 +1,15 @@
 //! Public keys. Private keys are not words of the model: they stay in the crates that use them.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use thiserror::Error;
 
 /// A WireGuard public key (X25519), written in base64 as `wg` does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[A-Za-z0-9+/]{43}=$"))]
 pub struct WireGuardPublicKey([u8; 32]);
 
 /// The text is not a WireGuard public key.

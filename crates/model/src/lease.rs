@@ -1,6 +1,7 @@
 //! A lease: how long a host is a member without being heard from. Arithmetic only; who ends what is decided in `picket-plan`.
 
 use crate::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ const RENEWALS: u32 = 10;
 const PINNED_PACE: Duration = Duration::from_hours(1);
 
 /// How a host's membership stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
     /// When the host was last heard, as it is written down: up to a tenth of the lease ago more than it was.
     pub last_seen: Option<Timestamp>,

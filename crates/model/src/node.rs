@@ -2,6 +2,7 @@
 
 use crate::{IdentityKey, NodeId, NodeName, Timestamp, WireGuardPublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -10,7 +11,7 @@ use std::{
 };
 
 /// What a host is in the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeRole {
     /// Stands ahead of the line: public, autoscaled, forwards for hidden validators.
@@ -41,7 +42,7 @@ impl FromStr for NodeRole {
 }
 
 /// Whether a host belongs to the mesh. Revoked is a state: the row stays, its key and addresses are not given out again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "state")]
 pub enum NodeState {
     /// A member.
@@ -59,7 +60,7 @@ pub enum NodeState {
 }
 
 /// A host's own addresses inside the mesh, the same on all its tunnels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct OverlayAddresses {
     /// IPv4: goloop speaks no other.
     pub v4: Ipv4Addr,
@@ -85,7 +86,7 @@ pub struct OverlayPrefixes {
 }
 
 /// An enrolled host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// Its id.
     pub id: NodeId,

@@ -1,6 +1,7 @@
 //! What one source said at one moment, every refused entry with its reason.
 
 use crate::{Grade, NodeAddress, P2pEndpoint, PrepId, SourceId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,7 +28,7 @@ pub struct ObservedValidator {
 }
 
 /// An entry that was not taken, and why. Both texts are from outside, shortened, and shown escaped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
     /// Which entry: its P-Rep address where that could be read, else its place in the list.
     pub entry: String,

@@ -1,10 +1,11 @@
 //! What a person orders about the validator list, besides the policy.
 
 use crate::{Timestamp, TokenId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Orders in force. Neither makes a list believable that is empty or far too long.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Orders {
     /// The one held change that may go through.
     pub approved: Option<Approval>,
@@ -13,7 +14,7 @@ pub struct Orders {
 }
 
 /// Lets exactly one held change of the validator list through; of no use for any other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     /// Digest of the change, as the hold names it.
     pub digest: String,
@@ -24,7 +25,7 @@ pub struct Approval {
 }
 
 /// Freezes the validator set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldOrder {
     /// Why, for people.
     pub comment: String,

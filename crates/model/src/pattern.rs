@@ -1,6 +1,7 @@
 //! Names of hosts by pattern: a text in which `*` stands for anything, and nothing else is special.
 
 use crate::{IdError, NodeName};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -8,8 +9,9 @@ use std::{fmt, str::FromStr};
 const LONGEST: usize = 63;
 
 /// Which names a host may have, such as `sentry-*`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-z0-9.*-]+$", "maxLength" = LONGEST))]
 pub struct NamePattern(String);
 
 impl NamePattern {

@@ -1,11 +1,12 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
 use crate::{Advertised, Digest, Generation, NodeName, Timestamp, WireGuardPublicKey};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
 
 /// How one reconciler stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "status")]
 pub enum ReconcilerStatus {
     /// What is wanted was read back.
@@ -34,7 +35,7 @@ impl fmt::Display for ReconcilerStatus {
 }
 
 /// Counts read back from the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelView {
     /// Peers on the WireGuard device.
     pub peers: usize,
@@ -43,7 +44,7 @@ pub struct KernelView {
 }
 
 /// One tunnel as the WireGuard device sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerHealth {
     /// Last completed handshake.
     pub last_handshake: Option<Timestamp>,
@@ -56,7 +57,7 @@ pub struct PeerHealth {
 }
 
 /// How the chain of the goloop beside an agent stands. All texts are goloop's, shortened, and shown escaped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ChainHealth {
     /// goloop's word: `started`, or what it is or does instead; `unknown` where it did not say.
     pub state: String,
@@ -92,7 +93,7 @@ impl fmt::Display for ChainHealth {
 }
 
 /// A host's report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeReport {
     /// Revision whose content was last read back complete; zero before the first.
     pub applied: Generation,

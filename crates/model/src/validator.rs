@@ -1,6 +1,7 @@
 //! The validator set: who may reach guarded ports, where they are, and why we believe it.
 
 use crate::{NodeAddress, NodeId, P2pEndpoint, PrepId, SourceId, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +10,7 @@ use std::{
 };
 
 /// A P-Rep's grade (goloop `icon/iiss/icstate/prepstatus.go`): 0x0 main, 0x1 sub, 0x2 candidate, 0x3 none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
     /// Produces and validates blocks.
@@ -34,7 +35,7 @@ impl fmt::Display for Grade {
 }
 
 /// Who says so, and since which height. Stable while the facts are: a new height alone does not change it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
     /// The sources that have named this validator with this endpoint since it is there. One that says something else by
     /// now is an alarm and still among them.
@@ -47,7 +48,7 @@ pub struct Provenance {
 }
 
 /// One member of the validator set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Validator {
     /// Owner address, the key.
     pub prep: PrepId,

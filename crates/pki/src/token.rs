@@ -3,6 +3,7 @@
 
 use crate::fingerprint::{Fingerprint, lower_hex};
 use picket_model::TokenId;
+use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -192,7 +193,7 @@ impl FromStr for OperatorToken {
 }
 
 /// What an operator may do. A viewer sees what an enroller sees and more, an admin may do everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OperatorRole {
     /// Make join tokens, see and revoke those it made, and see the hosts: for programs.

@@ -5,6 +5,7 @@ mod bench;
 mod demo;
 mod fuzz;
 mod machine;
+mod openapi;
 mod step;
 mod test;
 mod tidy;
@@ -50,6 +51,8 @@ enum Command {
         #[arg(long, default_value_t = fuzz::SECONDS)]
         seconds: u32,
     },
+    /// Write docs/openapi.json anew from the code. The tests hold the two against each other.
+    Openapi,
     /// Check house rules: dependency direction, licences, text.
     Tidy,
 }
@@ -71,6 +74,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Bench { which, json, runs } => bench::run(&root, which, *json, *runs),
         Command::Test => test::run(&root),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
+        Command::Openapi => openapi::run(&root),
         Command::Tidy => tidy_only(&root),
     }
 }

@@ -34,6 +34,8 @@ pub enum ApiError {
         url: String,
         /// Every cause in the chain, joined.
         reason: String,
+        /// Whether it was to change something and was on its way, so that it may have been carried out.
+        sent: bool,
     },
     /// The answer is not what version 1 of the wire says.
     #[error("{url} answered {status} with something that is not Picket's: {reason}; is this the controller's address?")]
@@ -62,6 +64,11 @@ impl ApiError {
             Self::Problem(problem) => Some(problem.kind),
             _ => None,
         }
+    }
+
+    /// Whether the request may have been carried out and only its answer was lost.
+    pub fn is_answer_lost(&self) -> bool {
+        matches!(self, Self::Unreachable { sent: true, .. })
     }
 }
 
@@ -100,7 +107,7 @@ fn join(base: &Url, path: &str) -> Result<Url, ApiError> {
 
 fn unreachable(url: &Url) -> impl FnOnce(reqwest::Error) -> ApiError {
     let url = url.to_string();
-    move |error| ApiError::Unreachable { url, reason: chain(&error.without_url()) }
+    move |error| ApiError::Unreachable { url, reason: chain(&error.without_url()), sent: false }
 }
 
 /// The body of a successful answer, read up to a limit; a problem where the controller sent one.

@@ -5,22 +5,25 @@ use crate::{
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
-        CreateToken, CutStep, EventView, ExplainQuery, LINES, ListQuery, NodeView, RevokeQuery, RevokeReceipt,
+        CreateToken, CutStep, EventView, ExplainQuery, LINES, ListQuery, NodeView, Page, RevokeQuery, RevokeReceipt,
         StatusView, TokenCreated, TokenView,
     },
-    operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView, REASON},
+    operators::{CreateOperator, EventsQuery, IDEMPOTENCY_KEY, LogVerdict, OperatorCreated, OperatorView, REASON},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
         ValidatorsView,
     },
 };
 use picket_model::{Explanation, Node, TokenId};
+use picket_pki::random;
 use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt, time::Duration};
 
 /// Longest a call may take; a revoke waits for its hosts.
 const CALL_TIMEOUT: Duration = Duration::from_secs(40);
+/// Entries of a list that are asked for at once: as many as the controller gives.
+const PAGE: usize = 1000;
 
 /// A connection to a controller's operator listener.
 #[derive(Clone)]
@@ -50,7 +53,12 @@ impl OperatorClient {
 
     /// All hosts, revoked ones too, in order of name.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
-        self.get("/v1/nodes", &()).await
+        self.all("/v1/nodes").await
+    }
+
+    /// One page of the hosts.
+    pub async fn nodes_page(&self, query: &ListQuery) -> Result<Page<NodeView>, ApiError> {
+        self.get("/v1/nodes", query).await
     }
 
     /// The validator set and what was refused.
@@ -100,7 +108,12 @@ impl OperatorClient {
 
     /// All operators, without their secrets.
     pub async fn operators(&self) -> Result<Vec<OperatorView>, ApiError> {
-        self.get("/v1/operators", &()).await
+        self.all("/v1/operators").await
+    }
+
+    /// One page of the operators.
+    pub async fn operators_page(&self, query: &ListQuery) -> Result<Page<OperatorView>, ApiError> {
+        self.get("/v1/operators", query).await
     }
 
     /// Makes an operator's token.
@@ -140,7 +153,12 @@ impl OperatorClient {
     }
 
     /// Join tokens, oldest first.
-    pub async fn tokens(&self, query: &ListQuery) -> Result<Vec<TokenView>, ApiError> {
+    pub async fn tokens(&self) -> Result<Vec<TokenView>, ApiError> {
+        self.all("/v1/tokens").await
+    }
+
+    /// One page of the join tokens.
+    pub async fn tokens_page(&self, query: &ListQuery) -> Result<Page<TokenView>, ApiError> {
         self.get("/v1/tokens", query).await
     }
 
@@ -157,12 +175,17 @@ impl OperatorClient {
     /// Cuts a host, named by id or name, from the mesh and waits for its peers to say that it is cut.
     pub async fn revoke(&self, node: &str, query: &RevokeQuery) -> Result<RevokeReceipt, ApiError> {
         let (url, call) = self.call(Method::POST, &format!("/v1/nodes/{node}/revoke"))?;
-        json(call.query(query).send().await.map_err(unreachable(&url))?).await
+        once(&url, call.query(query)).await
     }
 
     /// Identities that were vouched for.
     pub async fn identities(&self) -> Result<Vec<IdentityView>, ApiError> {
-        self.get("/v1/identities", &()).await
+        self.all("/v1/identities").await
+    }
+
+    /// One page of the identities.
+    pub async fn identities_page(&self, query: &ListQuery) -> Result<Page<IdentityView>, ApiError> {
+        self.get("/v1/identities", query).await
     }
 
     /// Lets an identity join anew, with other keys.
@@ -203,7 +226,20 @@ impl OperatorClient {
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiError> {
         let (url, call) = self.call(Method::POST, path)?;
-        json(call.json(body).send().await.map_err(unreachable(&url))?).await
+        once(&url, call.json(body)).await
+    }
+
+    /// A whole list, page by page.
+    async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ApiError> {
+        let (mut all, mut query) = (Vec::new(), ListQuery { after: None, limit: Some(PAGE) });
+        loop {
+            let page: Page<T> = self.get(path, &query).await?;
+            all.extend(page.items);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(all),
+            }
+        }
     }
 
     fn call(&self, method: Method, path: &str) -> Result<(Url, RequestBuilder), ApiError> {
@@ -215,4 +251,33 @@ impl OperatorClient {
         };
         Ok((url, call))
     }
+}
+
+/// Sends what changes something under an idempotency key of its own, and once more under the same key where the answer was
+/// lost on the way: the controller carries it out once and gives the same answer.
+async fn once<T: DeserializeOwned>(url: &Url, call: RequestBuilder) -> Result<T, ApiError> {
+    let key = random::<16>().map_err(|error| ApiError::Setup { url: url.to_string(), reason: error.to_string() })?;
+    let call = call.header(IDEMPOTENCY_KEY, format!("{:032x}", u128::from_be_bytes(key)));
+    let again = call.try_clone();
+    match (answer(url, call).await, again) {
+        (Err(lost), Some(again)) if lost.is_answer_lost() => match answer(url, again).await {
+            // Nobody is there any more; that the first one was sent is what counts.
+            Err(ApiError::Unreachable { url, reason, .. }) => Err(ApiError::Unreachable { url, reason, sent: true }),
+            answered => answered,
+        },
+        (answered, _) => answered,
+    }
+}
+
+async fn answer<T: DeserializeOwned>(url: &Url, call: RequestBuilder) -> Result<T, ApiError> {
+    let lost = |error| match error {
+        ApiError::Unreachable { url, reason, .. } => ApiError::Unreachable { url, reason, sent: true },
+        other => other,
+    };
+    let response = call.send().await.map_err(|error| {
+        let is_sent = !error.is_connect();
+        let error = unreachable(url)(error);
+        if is_sent { lost(error) } else { error }
+    })?;
+    json(response).await.map_err(lost)
 }

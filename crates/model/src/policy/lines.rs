@@ -2,6 +2,7 @@
 
 use crate::{PrepId, Purpose, Timestamp, Validator, time::rfc3339};
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use thiserror::Error;
@@ -23,7 +24,7 @@ pub struct PolicyAllow {
 
 /// One line of the operator's deny list: it wins over the validator list, and not over the operator's own allow and
 /// admin lines.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "DenyLine", into = "DenyLine")]
 pub struct PolicyDeny {
     /// Whom.
@@ -54,15 +55,17 @@ impl PolicyDeny {
 }
 
 /// A deny line as written: exactly one of `network` and `prep`.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct DenyLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     network: Option<IpNet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prep: Option<PrepId>,
     comment: String,
     #[serde(default, with = "rfc3339", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     until: Option<Timestamp>,
 }
 

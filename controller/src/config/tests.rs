@@ -1,0 +1,102 @@
+//! What files give, and what is refused with which words.
+
+use super::*;
+use picket_chain::ScoreAddress;
+
+fn check(text: &str, expect: &str) {
+    let found = match Config::parse(text, Path::new("c.toml")) {
+        Ok(config) => format!("{config:?}"),
+        Err(error) => error.to_string(),
+    };
+    assert!(found.contains(expect), "{text:?} gives {found}");
+}
+
+#[test]
+fn no_file_means_mainnet_with_defaults() {
+    let config = Config::parse("", Path::new("c.toml")).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.chain.sources.len(), 3);
+    assert_eq!((config.listen.agents.port(), config.listen.operators.port()), (7443, 7444));
+    assert!(Config::load(Some(Path::new("/nowhere/c.toml"))).is_err());
+}
+
+#[test]
+fn a_wrong_line_is_named_by_file_line_and_column() {
+    check("[chain]\nnid = 1\npol_seconds = 3\n", "c.toml:3:1: unknown field `pol_seconds`");
+    check("[listen]\nagents = \"7443\"\n", "c.toml:2:10: ");
+    check("[policy]\nadmin = [\"192.0.2.0\"]\n", "c.toml:2:");
+    check("[chain]\nsources = [\"ftp://example.com\"]\n", "c.toml:2:11: \"ftp://example.com\" begins with neither");
+    check("nonsense", "c.toml:1:");
+}
+
+#[test]
+fn values_out_of_range_are_refused_with_what_to_write() {
+    check("[chain]\nsources = []", "chain.sources is empty");
+    check("[chain]\nsources = [\"http://a.example/x\", \"http://a.example/y\"]", "names a.example twice");
+    check("[chain]\npoll_seconds = 0", "at least 1");
+    check("[chain]\nchannel = \"a/b\"", "such as \"icon_dex\"");
+    check("[policy]\nagree = 4", "1 to 3");
+    check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
+    check("[keys]\npreshared_seconds = 0", "at least 1");
+    check("[keys]\ncertificate_seconds = 1", "write 2 to 7776000");
+    check("[keys]\ncertificate_seconds = 7776001", "write 2 to 7776000");
+}
+
+#[test]
+fn a_policy_is_read_over_its_defaults() {
+    let text = "[policy]\nadmin = [\"192.0.2.0/24\"]\n[policy.brakes]\nmin_size = 4\n";
+    let policy = Config::parse(text, Path::new("c.toml")).unwrap().policy.unwrap();
+    assert_eq!((policy.brakes.min_size, policy.brakes.max_removed), (4, 10));
+    assert_eq!(policy.grades, Policy::default().grades);
+}
+
+#[test]
+fn a_network_is_named_and_any_of_it_may_be_set_beside() {
+    let chain = |text: &str| Config::parse(text, Path::new("c.toml")).unwrap().chain;
+    assert_eq!(chain(""), chain("[chain]\nnetwork = \"mainnet\""));
+    let lisbon = chain("[chain]\nnetwork = \"lisbon\"");
+    assert_eq!((lisbon.nid, lisbon.sources.len(), lisbon.poll_seconds), (2, 1, 30));
+    assert_eq!(lisbon.sources[0].0.id().as_str(), "lisbon.net.solidwallet.io");
+    let berlin = chain("[chain]\nnetwork = \"berlin\"\nsources = [\"http://a.example\"]\npush = false");
+    assert_eq!((berlin.nid, berlin.sources[0].0.id().as_str(), berlin.push), (7, "a.example", false));
+    let own = chain("[chain]\nnid = 0x53\nchannel = \"own\"\nsources = [\"http://a.example\"]");
+    assert_eq!((own.nid, own.channel.as_str(), own.score), (0x53, "own", ScoreAddress::CHAIN));
+    check(
+        "[chain]\nnetwork = \"lisboa\"\n",
+        "c.toml:2:11: \"lisboa\" is no network known by name: write one of mainnet",
+    );
+    check("[chain]\nnetwrk = \"lisbon\"\n", "c.toml:2:1: unknown field `netwrk`");
+}
+
+#[test]
+fn a_short_list_is_believable_on_a_test_network() {
+    let check = |text: &str, first: usize, configured: Option<usize>| {
+        let config = Config::parse(text, Path::new("c.toml")).unwrap();
+        let said = config.policy.as_ref().map(|policy| policy.brakes.min_size);
+        assert_eq!((config.first_policy().brakes.min_size, said), (first, configured), "{text:?}");
+    };
+    check("", 20, None);
+    check("[policy]\nadmin = []", 20, Some(20));
+    check("[chain]\nnetwork = \"lisbon\"", 4, None);
+    check("[chain]\nnetwork = \"berlin\"\n[policy]\nadmin = []", 4, Some(4));
+    check("[chain]\nnetwork = \"berlin\"\n[policy.brakes]\nmax_removed = 1", 4, Some(4));
+    check("[chain]\nnetwork = \"berlin\"\n[policy.brakes]\nmin_size = 20", 4, Some(20));
+}
+
+#[test]
+fn lines_of_the_policy_say_why_and_may_end() {
+    let deny =
+        "[policy]\ndeny = [{ network = \"192.0.2.0/24\", comment = \"abuse\", until = \"2026-12-24T18:00:00Z\" }]";
+    let policy = Config::parse(deny, Path::new("c.toml")).unwrap().policy.unwrap();
+    let end = "2026-12-24T18:00:00Z".parse().unwrap();
+    assert_eq!(policy.deny[0].until, Some(end));
+    assert_eq!(policy.next_end(end), None);
+    let old = "[policy]\ndeny = [\"192.0.2.0/24\"]";
+    check(old, "c.toml:2:9: a line of policy.deny is written { network = \"192.0.2.0/24\", comment = \"why\" }");
+    check("[policy]\nallow = [\"192.0.2.0/24\"]", "c.toml:2:10: a line of policy.allow is written { purpose = ");
+    check("[policy]\ndeny = [{ comment = \"whom?\" }]", "c.toml:2:8: a deny line names either network");
+    check("[policy]\ndeny = [{ network = \"192.0.2.0/24\" }]", "missing field `comment`");
+    let until = "[policy]\ndeny = [{ network = \"192.0.2.0/24\", comment = \"x\", until = \"tomorrow\" }]";
+    check(until, "\"tomorrow\" is no point in time: write it as in \"2026-12-24T18:00:00Z\"");
+    check("[policy.names]\nshortest_seconds = 0", "at least 1");
+}
