@@ -1,6 +1,9 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
-use crate::proofs::Attest;
+use crate::{
+    hooks::{HooksLines, WebhookLines},
+    proofs::Attest,
+};
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_attest::Rule;
 use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
@@ -73,6 +76,10 @@ pub struct Config {
     pub attest: Attest,
     /// Who may join by such a proof.
     pub enroll: Vec<Rule>,
+    /// What clouds may tell of their instances.
+    pub hooks: HooksLines,
+    /// Who is told of events.
+    pub webhook: Vec<WebhookLines>,
 }
 
 /// Where to listen.
@@ -85,6 +92,8 @@ pub struct Listen {
     pub operators: SocketAddr,
     /// Health and metrics, without authentication.
     pub health: SocketAddr,
+    /// For clouds that tell of their instances; `None` where none does.
+    pub hooks: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -94,6 +103,7 @@ impl Default for Listen {
             agents: (Ipv6Addr::UNSPECIFIED, 7443).into(),
             operators: (Ipv4Addr::LOCALHOST, 7444).into(),
             health: (Ipv4Addr::LOCALHOST, 7445).into(),
+            hooks: None,
         }
     }
 }
@@ -305,6 +315,8 @@ impl Config {
             return Err(format!("policy.agree is {agree}: write 1 to {}, the number of chain.sources", sources.len()));
         }
         self.keys.check()?;
+        self.hooks.check(self.listen.hooks)?;
+        WebhookLines::check(&self.webhook)?;
         self.attest.check(&self.enroll)
     }
 }

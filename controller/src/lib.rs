@@ -10,6 +10,7 @@ mod clones;
 pub mod config;
 mod controller;
 mod enroll;
+pub mod hooks;
 mod issue;
 mod knocks;
 mod lag;

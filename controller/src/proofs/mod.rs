@@ -7,9 +7,9 @@ mod keys;
 
 pub use config::{Attest, IssuerLines};
 pub(crate) use credential::{Credential, Known, Worthless};
+pub(crate) use keys::Keys;
 
 use anyhow::Context as _;
-use keys::Keys;
 use picket_api::{Problem, ProblemKind, Proof};
 use picket_attest::{
     Asked, Certificate, Denied, Identity, Kind, RegionCertificates, Rule, TokenError, Unverified, admit, document,

@@ -11,6 +11,7 @@ mod ends;
 mod enroll;
 mod fixture;
 mod history;
+mod hooks;
 mod keys;
 mod leases;
 mod once;
