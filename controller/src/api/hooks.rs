@@ -52,7 +52,7 @@ fn arrived<'a>(peer: &Peer, headers: &'a HeaderMap, body: &'a [u8]) -> Arrived<'
 
 fn said(taken: Taken) -> Json<Value> {
     Json(json!({"message": match taken {
-        Taken::Taken => "taken",
+        Taken::New => "taken",
         Taken::Repeated => "taken before: nothing is done",
         Taken::Nothing => "asks for nothing",
     }}))

@@ -94,7 +94,8 @@ impl CredentialSource {
         let lines: RoleLines = serde_json::from_str(&lines).map_err(|_| "the role's credentials cannot be read")?;
         let end: Timestamp = lines.expiration.parse().map_err(|_| "the role's credentials name no end")?;
         let RoleLines { access_key_id, secret_access_key, token, .. } = lines;
-        Ok((Credentials::new(access_key_id, secret_access_key, Some(token), None::<SystemTime>, "instance role"), end))
+        let token = (!token.is_empty()).then_some(token);
+        Ok((Credentials::new(access_key_id, secret_access_key, token, None::<SystemTime>, "instance role"), end))
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct Arrived<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taken {
     /// It will be done.
-    Taken,
+    New,
     /// It was taken before, and does nothing now. No error: clouds send a message again whose answer was lost, and some would
     /// go on for a day.
     Repeated,
@@ -260,7 +260,7 @@ async fn enter(
             };
             tx.insert_hook_task(&task).await?;
             tracing::info!(%source, subject = task.subject, transition = %task.transition, "a hook's message was taken");
-            Taken::Taken
+            Taken::New
         }
     };
     tx.commit().await?;
@@ -300,7 +300,7 @@ async fn told(
             controller.counts.hook(
                 source.as_str(),
                 match taken {
-                    Taken::Taken => "taken",
+                    Taken::New => "taken",
                     Taken::Repeated => "repeated",
                     Taken::Nothing => "nothing",
                 },

@@ -6,7 +6,7 @@ use crate::{
     controller::Controller,
     hooks::{WebhookLines, client, innermost, safe_url, webhook_secret},
     now,
-    store::{StoreError, WebhookRow},
+    store::{Actor, StoreError, WebhookRow},
 };
 use anyhow::Context as _;
 use picket_api::operator::EventView;
@@ -112,22 +112,13 @@ async fn run_once(controller: &Controller, sender: &Sender) -> Result<(), StoreE
                     row = WebhookRow { line: line.id, failures: 0, failing_since: None, next_at: at, error: None }
                 }
                 Err(error) => {
-                    let since = row.failing_since.unwrap_or(at);
-                    tracing::warn!(
-                        webhook = name,
-                        line = line.id,
-                        error,
-                        "an event was not delivered; it is tried again"
-                    );
-                    // What has been tried for long stands in the log anyway, and what came later may be of more use.
-                    let given_up = at.since(line.at.max(since)) >= LONGEST;
-                    row = WebhookRow {
-                        line: if given_up { line.id } else { row.line },
-                        failures: row.failures.saturating_add(1),
-                        failing_since: Some(since),
-                        next_at: at.plus(pause(row.failures)),
-                        error: Some(error),
-                    };
+                    tracing::warn!(webhook = name, line = line.id, error, "an event was not delivered");
+                    let given_up = is_given_up(&row, line, at);
+                    row = failed(row, error, at);
+                    if given_up {
+                        row.line = line.id;
+                        give_up(controller, name, &row, line).await?;
+                    }
                     put(controller, name, &row).await?;
                     found(controller, name, &row, at);
                     return Ok(());
@@ -159,6 +150,33 @@ async fn put(controller: &Controller, name: &str, row: &WebhookRow) -> Result<()
     tx.commit().await
 }
 
+/// What could not be delivered for long stands in the log all the same, and what came later may be of more use.
+async fn give_up(controller: &Controller, name: &str, row: &WebhookRow, line: &EventView) -> Result<(), StoreError> {
+    let error = row.error.as_deref().unwrap_or_default().escape_debug();
+    let detail =
+        format!("line {}, {}, was not delivered for {} hours: {error}", line.id, line.action, LONGEST.as_secs() / 3600);
+    let mut tx = controller.store.write().await?;
+    tx.put_webhook(name, row).await?;
+    tx.record(now(), &Actor::Controller, "webhook.given-up", name, &detail).await?;
+    tx.commit().await
+}
+
+/// Whether a line has been tried for as long as any is.
+fn is_given_up(row: &WebhookRow, line: &EventView, now: Timestamp) -> bool {
+    row.failing_since.is_some_and(|since| now.since(since.max(line.at)) >= LONGEST)
+}
+
+/// How a webhook stands after one more failure.
+fn failed(row: WebhookRow, error: String, now: Timestamp) -> WebhookRow {
+    WebhookRow {
+        failures: row.failures.saturating_add(1),
+        failing_since: row.failing_since.or(Some(now)),
+        next_at: now.plus(pause(row.failures)),
+        error: Some(error),
+        ..row
+    }
+}
+
 fn found(controller: &Controller, name: &str, row: &WebhookRow, now: Timestamp) {
     let failing = row.failing_since.filter(|since| now.since(*since) >= ALARMING);
     let alarm = failing.map(|since| {
@@ -182,6 +200,24 @@ mod tests {
     fn pauses_grow_and_stay_within_five_minutes() {
         let seconds = |failures| pause(failures).as_secs();
         assert_eq!([seconds(0), seconds(1), seconds(5), seconds(9), seconds(u32::MAX)], [1, 2, 32, 300, 300]);
+    }
+
+    #[test]
+    fn a_line_is_given_up_after_three_days_of_its_own() {
+        let at = |hours: i64| Timestamp::from_millis(hours * 3_600_000);
+        let new = WebhookRow { line: 1, failures: 0, failing_since: None, next_at: at(0), error: None };
+        let line = |hours: i64| EventView { at: at(hours), ..EventView::default() };
+        assert!(!is_given_up(&new, &line(0), at(1000)), "it was never tried");
+        let row = failed(new, "HTTP 500".into(), at(10));
+        assert_eq!((row.failures, row.failing_since, row.line), (1, Some(at(10)), 1));
+        let row = failed(row, "HTTP 502".into(), at(11));
+        assert_eq!(
+            (row.failures, row.failing_since, row.next_at),
+            (2, Some(at(10)), at(11).plus(Duration::from_secs(2)))
+        );
+        assert!(!is_given_up(&row, &line(0), at(81)) && is_given_up(&row, &line(0), at(82)));
+        // One that came later has its own three days.
+        assert!(!is_given_up(&row, &line(50), at(82)) && is_given_up(&row, &line(50), at(122)));
     }
 
     #[test]

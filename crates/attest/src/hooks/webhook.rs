@@ -2,6 +2,7 @@
 //! Both ends: what is sent to us and what is sent to others.
 
 use super::{HookError, LARGEST, Transition, in_time};
+use crate::shown::shown;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use picket_model::Timestamp;
 use ring::hmac;
@@ -112,7 +113,7 @@ impl Order {
     /// # Errors
     /// A [`HookError`] where it is not that.
     pub fn parse(body: &[u8]) -> Result<Self, HookError> {
-        let order: Self = serde_json::from_slice(body).map_err(|error| HookError::Json(error.to_string()))?;
+        let order: Self = serde_json::from_slice(body).map_err(|error| HookError::Json(shown(&error.to_string())))?;
         let is_id = |text: &str| {
             (1..=63).contains(&text.len())
                 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))

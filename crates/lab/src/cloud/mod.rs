@@ -4,6 +4,7 @@
 mod autoscaling;
 mod issuer;
 mod metadata;
+mod moto;
 mod sigv4;
 mod sns;
 
@@ -11,4 +12,5 @@ pub use autoscaling::{ACCESS_KEY, FakeAutoscaling, Group, ROLE_SESSION, SECRET_K
 
 pub use issuer::{Signer, aws_certificate, document, jwks, sign_document, sign_sns};
 pub use metadata::{FakeMetadata, Instance};
+pub use moto::Moto;
 pub use sns::FakeSns;
