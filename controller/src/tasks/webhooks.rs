@@ -114,7 +114,7 @@ async fn run_once(controller: &Controller, sender: &Sender) -> Result<(), StoreE
                 Err(error) => {
                     tracing::warn!(webhook = name, line = line.id, error, "an event was not delivered");
                     let given_up = is_given_up(&row, line, at);
-                    row = failed(row, error, at);
+                    row = failed(&row, error, at);
                     if given_up {
                         row.line = line.id;
                         give_up(controller, name, &row, line).await?;
@@ -167,13 +167,13 @@ fn is_given_up(row: &WebhookRow, line: &EventView, now: Timestamp) -> bool {
 }
 
 /// How a webhook stands after one more failure.
-fn failed(row: WebhookRow, error: String, now: Timestamp) -> WebhookRow {
+fn failed(row: &WebhookRow, error: String, now: Timestamp) -> WebhookRow {
     WebhookRow {
+        line: row.line,
         failures: row.failures.saturating_add(1),
         failing_since: row.failing_since.or(Some(now)),
         next_at: now.plus(pause(row.failures)),
         error: Some(error),
-        ..row
     }
 }
 
@@ -208,9 +208,9 @@ mod tests {
         let new = WebhookRow { line: 1, failures: 0, failing_since: None, next_at: at(0), error: None };
         let line = |hours: i64| EventView { at: at(hours), ..EventView::default() };
         assert!(!is_given_up(&new, &line(0), at(1000)), "it was never tried");
-        let row = failed(new, "HTTP 500".into(), at(10));
+        let row = failed(&new, "HTTP 500".into(), at(10));
         assert_eq!((row.failures, row.failing_since, row.line), (1, Some(at(10)), 1));
-        let row = failed(row, "HTTP 502".into(), at(11));
+        let row = failed(&row, "HTTP 502".into(), at(11));
         assert_eq!(
             (row.failures, row.failing_since, row.next_at),
             (2, Some(at(10)), at(11).plus(Duration::from_secs(2)))

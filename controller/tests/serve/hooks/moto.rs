@@ -52,8 +52,9 @@ async fn ask(moto: &Moto, service: &str, fields: &[(&str, &str)]) -> String {
 }
 
 fn element<'a>(xml: &'a str, name: &str) -> &'a str {
-    let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("{name} in {xml}"));
-    rest.split_once("</").unwrap().0
+    let found = xml.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
+    assert!(found.is_some(), "{name} in {xml}");
+    found.unwrap().0
 }
 
 fn folder() -> &'static Path {

@@ -15,6 +15,6 @@ const NOW: Timestamp = Timestamp::from_millis(1_795_284_000_000);
 
 /// That something is refused, and how.
 fn check(found: Result<impl Debug, HookError>, expect: &str) {
-    let error = found.expect_err(expect).to_string();
+    let error = found.unwrap_err().to_string();
     assert!(error.contains(expect), "{error} does not say {expect:?}");
 }
