@@ -56,3 +56,33 @@ fn read(certificate: &Path, key: &Path) -> anyhow::Result<ServerCertificate> {
     let not_after: Timestamp = now();
     Ok(ServerCertificate { chain, key, not_after })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_again_and_what_cannot_be_read_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| folder.path().join(name));
+        let write = || {
+            let pair = rcgen::generate_simple_self_signed(["hooks.example".to_owned()]).unwrap();
+            std::fs::write(&certificate, pair.cert.pem()).unwrap();
+            std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        };
+        let lines =
+            HooksLines { certificate: Some(certificate.clone()), key: Some(key.clone()), ..HooksLines::default() };
+        let error = |found: anyhow::Result<()>| format!("{:#}", found.unwrap_err());
+        assert!(error(Shown::new(&lines).map(drop)).contains("certificate.pem"));
+        write();
+        let shown = Shown::new(&lines).unwrap().unwrap();
+        write();
+        shown.renew().unwrap();
+        std::fs::write(&certificate, "no certificate").unwrap();
+        assert!(error(shown.renew()).contains("has no certificate"));
+        write();
+        std::fs::remove_file(&key).unwrap();
+        assert!(error(shown.renew()).contains("key.pem"));
+        assert!(Shown::new(&HooksLines::default()).unwrap().is_none());
+    }
+}

@@ -104,9 +104,9 @@ async fn what_motos_sns_signs_and_posts_is_verified_and_done() {
 }
 
 /// The metadata service of an instance whose role has this key.
-async fn metadata(id: &str, secret: &str) -> String {
+pub(super) async fn metadata(id: &str, secret: &str, session: &str) -> String {
     let lines = format!(
-        "{{\"Code\": \"Success\", \"AccessKeyId\": \"{id}\", \"SecretAccessKey\": \"{secret}\", \"Token\": \"\", \
+        "{{\"Code\": \"Success\", \"AccessKeyId\": \"{id}\", \"SecretAccessKey\": \"{secret}\", \"Token\": \"{session}\", \
          \"Expiration\": \"2100-01-01T00:00:00Z\"}}"
     );
     let roles = "/latest/meta-data/iam/security-credentials/";
@@ -145,7 +145,7 @@ async fn moto_finds_our_requests_rightly_signed_and_reads_a_hook_back() {
 
     let url: reqwest::Url = moto.url.parse().unwrap();
     let asker = async |secret: &str| {
-        let source = CredentialSource::new(client(), &metadata(id, secret).await).unwrap();
+        let source = CredentialSource::new(client(), &metadata(id, secret, "").await).unwrap();
         Autoscaling::new(client(), source, Some(url.clone()))
     };
     let ours = asker(secret).await;

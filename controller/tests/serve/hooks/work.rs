@@ -1,31 +1,41 @@
 //! What is done for a message, and that it is done whatever happens in between.
 
-use super::{Clouds, HOST, INSTANCE, taken, up};
+use super::{Clouds, HOST, INSTANCE, REGION, client, moto::metadata, taken, up};
 use crate::fixture::{eventually, report};
 use picket_attest::IdentityId;
+use picket_controller::hooks::{Autoscaling, CallError, CredentialSource};
+use picket_lab::cloud::{ACCESS_KEY, ROLE_SESSION, SECRET_KEY};
 use picket_model::{NodeReport, NodeRole, ReconcilerStatus};
 use std::time::Duration;
 
 #[tokio::test]
 async fn a_launching_instance_is_awaited_until_its_tunnels_are_up() {
-    let clouds = Clouds::start().await;
+    let clouds = Clouds::start_with("heartbeat_seconds = 1", "").await;
+    // Each heartbeat is sent after a look at the host: with the second one, a look has begun and ended.
+    let looked = async || {
+        let before = clouds.autoscaling.heartbeats(INSTANCE);
+        eventually("a look", async || clouds.autoscaling.heartbeats(INSTANCE) >= before + 2).await;
+        assert_eq!(clouds.autoscaling.state(INSTANCE), "Pending:Wait");
+    };
     let prep = clouds.mesh.join(NodeRole::Prep, "prep-1").await;
     taken(clouds.event(&clouds.autoscaling.launch(INSTANCE)).await, "taken");
     let host = clouds.mesh.join(NodeRole::Sentry, HOST).await;
     // In force is not yet up, and up is not yet in force.
     host.confirm(&host.wanted().await).await;
+    looked().await;
     let broken = NodeReport { firewall: ReconcilerStatus::Failed { error: "no nft".into() }, ..up(&host).await };
     host.client().report(&broken).await.unwrap();
     prep.confirm(&prep.wanted().await).await;
-    assert_eq!(clouds.autoscaling.state(INSTANCE), "Pending:Wait");
-    assert!(clouds.autoscaling.requests().is_empty());
+    looked().await;
     host.client().report(&up(&host).await).await.unwrap();
     clouds.becomes(INSTANCE, "InService").await;
     eventually("the log's line", async || !clouds.log("hook.completed").await.is_empty()).await;
     let line = &clouds.log("hook.completed").await[0];
     assert_eq!(line.subject, format!("aws/123456789012/{INSTANCE}"));
     assert!(line.detail.contains(&format!("host {HOST} is ready; told the cloud CONTINUE")), "{}", line.detail);
-    assert_eq!(clouds.autoscaling.requests(), ["CompleteLifecycleAction"]);
+    let requests = clouds.autoscaling.requests();
+    assert_eq!(requests.iter().filter(|action| *action == "CompleteLifecycleAction").count(), 1);
+    assert_eq!(requests.last().map(String::as_str), Some("CompleteLifecycleAction"));
 }
 
 #[tokio::test]
@@ -158,6 +168,39 @@ async fn without_credentials_hosts_are_revoked_all_the_same() {
         "{detail}"
     );
     assert_eq!((clouds.autoscaling.state(INSTANCE), clouds.autoscaling.requests().len()), ("Terminating:Wait", 0));
+}
+
+#[tokio::test]
+async fn the_fake_takes_no_request_that_is_wrongly_signed() {
+    let clouds = Clouds::start().await;
+    let url: reqwest::Url = clouds.autoscaling.url.parse().unwrap();
+    let code = async |id: &str, secret: &str, session: &str, region: &str| {
+        let source = CredentialSource::new(client(), &metadata(id, secret, session).await).unwrap();
+        let asker = Autoscaling::new(client(), source, Some(url.clone()));
+        match asker.call(region, "CompleteLifecycleAction", &[]).await {
+            Err(CallError::Refused { code, .. }) => code,
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        code(ACCESS_KEY, SECRET_KEY, ROLE_SESSION, REGION).await,
+        "ValidationError",
+        "rightly signed, for nothing"
+    );
+    for (id, secret, session, region) in [
+        ("AKIAANOTHER000000000", SECRET_KEY, ROLE_SESSION, REGION),
+        (ACCESS_KEY, "another/secret", ROLE_SESSION, REGION),
+        (ACCESS_KEY, SECRET_KEY, "another-session", REGION),
+        (ACCESS_KEY, SECRET_KEY, "", REGION),
+        (ACCESS_KEY, SECRET_KEY, ROLE_SESSION, "us-east-1"),
+    ] {
+        assert_eq!(
+            code(id, secret, session, region).await,
+            "SignatureDoesNotMatch",
+            "{id} {secret} {session} {region}"
+        );
+    }
+    assert_eq!(clouds.autoscaling.requests(), ["CompleteLifecycleAction"]);
 }
 
 #[tokio::test]
