@@ -4,6 +4,7 @@ use crate::{
     Config, api,
     config::{Chain, Keys, Listen},
     controller::Controller,
+    hooks::{Hooks, Shown},
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
@@ -52,6 +53,8 @@ pub struct Running {
     pub operators: SocketAddr,
     /// Where it answers for its health.
     pub health: SocketAddr,
+    /// Where it listens for clouds.
+    pub hooks: Option<SocketAddr>,
     controller: Arc<Controller>,
     tasks: JoinSet<()>,
     /// Held until the end, so that no second controller takes the folder.
@@ -82,6 +85,8 @@ impl App {
         // A port that is taken is found before anything is written.
         let listeners = Listeners::bind(&config.listen).await?;
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
+        let shown = Shown::new(&config.hooks)?;
+        let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
         let ca = state.ca(new_mesh, at)?;
         let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
         let first = config.first_policy();
@@ -95,7 +100,7 @@ impl App {
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
         let leases = Leases::new(config.leases);
-        let restored = restored(store, ca, proofs, overlay, (config.chain, config.keys), leases, counts);
+        let restored = restored(store, ca, proofs, overlay, (config.chain, config.keys), (leases, hooks), counts);
         let controller = Arc::new(restored.await?);
         tasks::plan::run_once(&controller).await?;
 
@@ -103,6 +108,12 @@ impl App {
             agents: listeners.agents.local_addr().context("read the agents' address")?,
             operators: listeners.operators.local_addr().context("read the operators' address")?,
             health: listeners.health.local_addr().context("read the health address")?,
+            hooks: listeners
+                .hooks
+                .as_ref()
+                .map(TcpListener::local_addr)
+                .transpose()
+                .context("read the hooks' address")?,
             controller: controller.clone(),
             tasks: tasks::spawn_all(&controller, served)?,
             _state: state,
@@ -116,6 +127,13 @@ impl App {
         let anybody = Limits::everybody_anonymous();
         running.serve(listeners.agents, agents, Some(agents_tls), Limits::default());
         running.serve(listeners.operators, operators, Some(operators_tls), anybody);
+        if let Some(listener) = listeners.hooks {
+            let tls = shown.as_ref().map(Shown::tls).transpose()?;
+            // Whoever tells us of instances shows no certificate, and asks once.
+            running.serve(listener, api::hooks::router(controller.clone()), tls, Limits::default());
+            tracing::info!(hooks = ?running.hooks, "listening for clouds");
+        }
+        running.tell(senders, shown);
         running.serve(listeners.health, health::router(ready, Arc::new(metrics)), None, anybody);
         tracing::info!(
             mesh = %controller.mesh, ca = %controller.ca.fingerprint(), agents = %running.agents,
@@ -140,6 +158,18 @@ impl Running {
         tracing::info!("stopped");
     }
 
+    /// Starts what is told to others, and what keeps the hooks' certificate fresh.
+    fn tell(&mut self, senders: Vec<tasks::webhooks::Sender>, shown: Option<Shown>) {
+        let controller = self.controller.clone();
+        for sender in senders {
+            self.tasks
+                .spawn(tasks::until_stopped(controller.clone(), tasks::webhooks::run(controller.clone(), sender)));
+        }
+        if let Some(shown) = shown {
+            self.tasks.spawn(tasks::until_stopped(controller, tasks::hooks::renew(shown)));
+        }
+    }
+
     fn serve(&mut self, listener: TcpListener, router: Router, tls: Option<rustls::ServerConfig>, limits: Limits) {
         let controller = self.controller.clone();
         let server = Server {
@@ -159,7 +189,7 @@ async fn restored(
     proofs: Proofs,
     overlay: OverlayPrefixes,
     (chain, keys): (Chain, Keys),
-    leases: Leases,
+    (leases, hooks): (Leases, Hooks),
     counts: Counts,
 ) -> Result<Controller, StoreError> {
     let mut tx = store.read().await?;
@@ -185,6 +215,7 @@ async fn restored(
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
         leases,
+        hooks,
         knocks: Knocks::default(),
         counts,
         planning: tokio::sync::Mutex::default(),
@@ -195,11 +226,12 @@ async fn restored(
     })
 }
 
-/// The three listeners, bound before anything is served.
+/// The listeners, bound before anything is served.
 struct Listeners {
     agents: TcpListener,
     operators: TcpListener,
     health: TcpListener,
+    hooks: Option<TcpListener>,
 }
 
 impl Listeners {
@@ -208,6 +240,10 @@ impl Listeners {
             agents: bind(listen.agents, "agents").await?,
             operators: bind(listen.operators, "operators").await?,
             health: bind(listen.health, "health").await?,
+            hooks: match listen.hooks {
+                Some(address) => Some(bind(address, "hooks").await?),
+                None => None,
+            },
         })
     }
 

@@ -12,6 +12,7 @@ pub use chain::{Chain, SourceUrl};
 pub use keys::Keys;
 pub use overlay::Overlay;
 
+use crate::hooks::{HooksLines, WebhookLines};
 use picket_attest::Rule;
 use picket_model::Policy;
 use picket_plan::LeaseRules;
@@ -82,6 +83,10 @@ pub struct Config {
     pub attest: Attest,
     /// Who may join by such a proof.
     pub enroll: Vec<Rule>,
+    /// What clouds may tell of their instances.
+    pub hooks: HooksLines,
+    /// Who is told of events.
+    pub webhook: Vec<WebhookLines>,
 }
 
 /// Where to listen.
@@ -94,6 +99,8 @@ pub struct Listen {
     pub operators: SocketAddr,
     /// Health and metrics, without authentication.
     pub health: SocketAddr,
+    /// For clouds that tell of their instances; `None` where none does.
+    pub hooks: Option<SocketAddr>,
 }
 
 impl Default for Listen {
@@ -103,6 +110,7 @@ impl Default for Listen {
             agents: (Ipv6Addr::UNSPECIFIED, 7443).into(),
             operators: (Ipv4Addr::LOCALHOST, 7444).into(),
             health: (Ipv4Addr::LOCALHOST, 7445).into(),
+            hooks: None,
         }
     }
 }
@@ -148,6 +156,8 @@ impl Config {
             policy::check(policy, self.chain.sources.len())?;
         }
         self.keys.check()?;
+        self.hooks.check(self.listen.hooks)?;
+        WebhookLines::check(&self.webhook)?;
         self.attest.check(&self.enroll)
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::{
     config::{Chain, Keys},
+    hooks::Hooks,
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
@@ -58,6 +59,8 @@ pub(crate) struct Controller {
     pub(crate) anew: Anew,
     /// How long hosts are members without being heard.
     pub(crate) leases: Leases,
+    /// What clouds may tell of their instances.
+    pub(crate) hooks: Hooks,
     /// Revoked hosts that came back.
     pub(crate) knocks: Knocks,
     /// What is counted.

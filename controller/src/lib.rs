@@ -11,6 +11,7 @@ mod clones;
 pub mod config;
 mod controller;
 mod enroll;
+pub mod hooks;
 mod issue;
 mod knocks;
 mod lag;

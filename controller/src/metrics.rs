@@ -40,6 +40,7 @@ pub(crate) struct Counts {
     polls: Family<Labels, Counter>,
     enrolments: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
+    hooks: Family<Labels, Counter>,
     push_events: Family<Labels, Counter>,
     push_connected: Family<Labels, Gauge>,
     alarms: Family<Labels, Gauge>,
@@ -88,6 +89,7 @@ impl Counts {
                 "Requests to join that were refused, by reason",
                 Family::default(),
             ),
+            hooks: metrics.register("hook_messages", "Messages of clouds by result", Family::default()),
             push_events: metrics.register("push_events", "Events that sources pushed", Family::default()),
             push_connected: metrics.register("push_connected", "Whether a source pushes events", Family::default()),
             alarms: metrics.register("alarms", "Alarms in force by kind", Family::default()),
@@ -151,6 +153,12 @@ impl Counts {
         if let Some(at) = answered_at {
             self.source_answered.get_or_create(&labels).set(at.as_millis().div_euclid(1000));
         }
+    }
+
+    /// Counts one message that came by a hook.
+    pub(crate) fn hook(&self, source: &str, result: &str) {
+        let labels = vec![("source", source.to_owned()), ("result", result.to_owned())];
+        self.hooks.get_or_create(&labels).inc();
     }
 
     /// Counts one request to join, and why it was refused where it was.

@@ -36,6 +36,11 @@ impl Origin {
     }
 }
 
+/// Does what was asked for earlier, with the origin it had then.
+pub(crate) async fn resumed<T>(origin: Origin, work: impl Future<Output = T>) -> T {
+    ORIGIN.scope(origin, work).await
+}
+
 /// Answers a request with its origin known to the audit log.
 pub(crate) async fn known(request: Request, next: Next) -> Response {
     let address = request.extensions().get::<Peer>().map(|peer| canonical(peer.address.ip()));

@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+pub(crate) mod hooks;
 mod identities;
 mod nodes;
 mod once;

@@ -3,6 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
+    hooks::HookSource,
     log::link,
     row::{integer, number, plain, plain_or_none, text_or_none, time},
 };
@@ -21,6 +22,8 @@ pub enum Actor {
     Operator(TokenId),
     /// This host.
     Node(NodeId),
+    /// A cloud, or whoever has the secret of a hook.
+    Hook(HookSource),
     /// Somebody at this address who could not show who they are.
     Stranger(IpAddr),
 }
@@ -31,6 +34,7 @@ impl fmt::Display for Actor {
             Self::Controller => f.write_str("controller"),
             Self::Operator(id) => id.fmt(f),
             Self::Node(id) => id.fmt(f),
+            Self::Hook(source) => write!(f, "hook:{source}"),
             Self::Stranger(address) => address.fmt(f),
         }
     }

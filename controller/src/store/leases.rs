@@ -20,6 +20,8 @@ pub enum Ended {
     Lease,
     /// It said so itself.
     Left,
+    /// Its cloud said that the instance goes.
+    Cloud,
 }
 
 impl Ended {
@@ -27,6 +29,7 @@ impl Ended {
         match self {
             Self::Lease => "lease",
             Self::Left => "left",
+            Self::Cloud => "cloud",
         }
     }
 }

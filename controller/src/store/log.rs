@@ -99,7 +99,8 @@ impl Transaction {
         number(&row, "written")
     }
 
-    async fn events_after(&mut self, id: i64) -> Result<Vec<EventView>, StoreError> {
+    /// The next lines after one, oldest first.
+    pub async fn events_after(&mut self, id: i64) -> Result<Vec<EventView>, StoreError> {
         let rows = query("SELECT * FROM events WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(id)
             .bind(BATCH)

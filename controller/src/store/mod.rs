@@ -7,6 +7,7 @@ mod contents;
 mod error;
 mod events;
 mod history;
+mod hooks;
 mod identities;
 mod leases;
 mod log;
@@ -22,12 +23,14 @@ mod reports;
 mod row;
 mod tokens;
 mod validators;
+mod webhooks;
 
 pub use answers::{Answer, Progress};
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
 pub use history::{KeptVersions, RETENTION};
+pub use hooks::{HookSource, HookState, HookTask, Outcome};
 pub use identities::KnownIdentity;
 pub use leases::{Ended, RoleCount};
 pub use nodes::Enrolled;
@@ -38,6 +41,7 @@ pub use plans::{Cut, Target};
 pub use reports::StoredReport;
 pub use tokens::{Token, TokenTerms};
 pub use validators::MergeRow;
+pub use webhooks::WebhookRow;
 
 use error::sql;
 use picket_model::MeshId;
@@ -49,13 +53,14 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str); 8] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
     (4, "attested", include_str!("../../migrations/sqlite/0004_attested.sql")),
     (5, "leases", include_str!("../../migrations/sqlite/0005_leases.sql")),
     (6, "keys", include_str!("../../migrations/sqlite/0006_keys.sql")),
+    (7, "hooks", include_str!("../../migrations/sqlite/0007_hooks.sql")),
     (9, "proofs", include_str!("../../migrations/sqlite/0009_proofs.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.

@@ -4,6 +4,7 @@
 pub(crate) mod alarms;
 pub(crate) mod certificate;
 pub(crate) mod expire;
+pub(crate) mod hooks;
 pub(crate) mod judge;
 pub(crate) mod leases;
 pub(crate) mod names;
@@ -11,6 +12,7 @@ pub(crate) mod plan;
 pub(crate) mod poll;
 pub(crate) mod push;
 pub(crate) mod reports;
+pub(crate) mod webhooks;
 
 use crate::controller::Controller;
 use anyhow::Context as _;
@@ -32,11 +34,13 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertific
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), leases::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), hooks::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));
     Ok(tasks)
 }
 
-async fn until_stopped(controller: Arc<Controller>, task: impl Future<Output = ()>) {
+/// A task that ends with the controller.
+pub(crate) async fn until_stopped(controller: Arc<Controller>, task: impl Future<Output = ()>) {
     tokio::select! {
         () = task => {}
         () = controller.stopped() => {}

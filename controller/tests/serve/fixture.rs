@@ -52,6 +52,7 @@ impl Mesh {
         let (icon, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
         let config = format!(
             "[listen]\nagents = \"127.0.0.1:0\"\noperators = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n\
+             hooks = \"127.0.0.1:0\"\n\
              [chain]\nsources = [\"http://{address}\"]\npoll_seconds = 1\n{lines}"
         );
         let mut mesh = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap(), told: Told::default() };

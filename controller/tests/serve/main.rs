@@ -12,6 +12,7 @@ mod ends;
 mod enroll;
 mod fixture;
 mod history;
+mod hooks;
 mod keys;
 mod leases;
 mod lost;

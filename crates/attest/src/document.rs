@@ -79,8 +79,8 @@ pub enum CertificateError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
     /// RSAPublicKey in DER (RFC 8017, A.1.1).
-    key: Vec<u8>,
-    valid: (Timestamp, Timestamp),
+    pub(crate) key: Vec<u8>,
+    pub(crate) valid: (Timestamp, Timestamp),
 }
 
 impl fmt::Debug for Certificate {

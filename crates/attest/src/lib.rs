@@ -1,9 +1,10 @@
 //! Proofs of identity without a shared secret: AWS instance identity documents, and signed tokens (JWT) of AWS STS, GCP and
-//! any OIDC issuer; and the rules by which a proven identity is let in. No IO, no clock (`now` is an argument), no discovery:
-//! which keys are believed is given by the caller.
+//! any OIDC issuer; the rules by which a proven identity is let in; and messages of clouds about their instances. No IO, no
+//! clock (`now` is an argument), no discovery: which keys are believed is given by the caller.
 
 pub mod binding;
 pub mod document;
+pub mod hooks;
 pub mod identity;
 mod json;
 pub mod jwks;

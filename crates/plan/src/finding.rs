@@ -57,11 +57,15 @@ pub enum FindingKind {
     HostCloned,
     /// A revoked host came back.
     RevokedReturned,
+    /// A cloud took the last sentry.
+    SentriesGone,
+    /// Events cannot be delivered.
+    WebhookFailing,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -82,6 +86,8 @@ impl FindingKind {
         Self::LeaseHeld,
         Self::HostCloned,
         Self::RevokedReturned,
+        Self::SentriesGone,
+        Self::WebhookFailing,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -107,6 +113,8 @@ impl FindingKind {
             Self::LeaseHeld => "lease-held",
             Self::HostCloned => "host-cloned",
             Self::RevokedReturned => "revoked-returned",
+            Self::SentriesGone => "sentries-gone",
+            Self::WebhookFailing => "webhook-failing",
         }
     }
 }

@@ -32,6 +32,21 @@ pub(crate) fn prepare() -> Result<()> {
     Ok(())
 }
 
+/// Python's own environments, in which the tests install moto. A Python without them has a `venv` that only says so.
+pub(crate) fn python_environments() -> Result<()> {
+    let found = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    ensure!(
+        exists("apt-get"),
+        "python3 with its module venv is missing, and this machine has no apt-get: install it with its own package manager"
+    );
+    eprintln!("xtask: installing system packages: python3-venv");
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+}
+
 /// What building the fuzz targets needs beyond Rust.
 pub(crate) fn cpp_compiler() -> Result<()> {
     install_missing(&COMPILER)

@@ -131,6 +131,17 @@ pub fn sign_document(which: usize, document: &str) -> String {
     STANDARD.encode(rsa_signature(&rsa(which), document.as_bytes()))
 }
 
+/// The `Signature` of an SNS message by RSA key 0 or 1, with SHA-256: over the fields that its `Type` has signed.
+pub fn sign_sns(which: usize, message: &Value) -> String {
+    let fields: &[&str] = if message["Type"] == "Notification" {
+        &["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"]
+    } else {
+        &["Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
+    };
+    let lines = fields.iter().filter_map(|field| Some(format!("{field}\n{}\n", message[*field].as_str()?)));
+    STANDARD.encode(rsa_signature(&rsa(which), lines.collect::<String>().as_bytes()))
+}
+
 /// The certificate of RSA key 0 or 1 as AWS has one for each region, in PEM, good for these years.
 #[expect(clippy::expect_used, reason = "as above")]
 pub fn aws_certificate(which: usize, from: i32, until: i32) -> String {

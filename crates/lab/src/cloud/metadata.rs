@@ -1,6 +1,6 @@
 //! A metadata server as instances of AWS (IMDSv2 only) and GCP find at 169.254.169.254.
 
-use super::{Signer, document, sign_document};
+use super::{ACCESS_KEY, ROLE_SESSION, SECRET_KEY, Signer, document, sign_document};
 use axum::{
     Router,
     extract::{Query, State},
@@ -81,6 +81,8 @@ fn router(instance: Instance, google: Signer, answers: Arc<AtomicU64>) -> Router
         .route("/latest/api/token", put(session))
         .route("/latest/dynamic/instance-identity/document", get(aws_document))
         .route("/latest/dynamic/instance-identity/signature", get(aws_signature))
+        .route("/latest/meta-data/iam/security-credentials/", get(role))
+        .route("/latest/meta-data/iam/security-credentials/picket", get(role_credentials))
         .route("/computeMetadata/v1/instance/service-accounts/default/identity", get(gcp_token))
         .with_state(Arc::new(Shared { instance, google, answers }))
 }
@@ -114,6 +116,22 @@ async fn aws_signature(State(shared): State<Arc<Shared>>, headers: HeaderMap) ->
             .filter_map(|at| signature.get(at..(at + 76).min(signature.len())))
             .collect();
         lines.join("\n")
+    })
+}
+
+async fn role(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    with_session(&headers, &shared, || "picket".to_owned())
+}
+
+/// Those that the fake of Auto Scaling knows.
+async fn role_credentials(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let end = Timestamp::from(std::time::SystemTime::now()).plus(std::time::Duration::from_hours(6));
+    with_session(&headers, &shared, || {
+        json!({
+            "Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": ACCESS_KEY, "SecretAccessKey": SECRET_KEY,
+            "Token": ROLE_SESSION, "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": end.to_string(),
+        })
+        .to_string()
     })
 }
 

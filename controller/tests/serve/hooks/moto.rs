@@ -1,0 +1,166 @@
+//! The real moto server: its SNS signs and posts as AWS's does, and its Auto Scaling knows whether a request is rightly signed.
+//! It keeps lifecycle hooks and does not honour them: what waits is tested on the lab's own fake.
+
+use super::{Clouds, HOST, INSTANCE, client, sns::lifecycle};
+use crate::fixture::eventually;
+use axum::{
+    Router,
+    http::Uri,
+    routing::{get, put},
+};
+use picket_controller::hooks::{Autoscaling, CallError, CredentialSource};
+use picket_lab::cloud::Moto;
+use picket_model::NodeRole;
+use std::path::Path;
+
+/// Which service is meant stands in the credential's scope; the rest of it counts for nothing where moto asks for no keys.
+fn scope(service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-central-1/{service}/aws4_request, SignedHeaders=host, Signature=x"
+    )
+}
+
+/// The host of SNS in front of moto, which by itself does not know an unsigned request for a certificate by its host.
+async fn front(moto: &Moto) -> String {
+    let url = moto.url.clone();
+    let router = Router::new().fallback(move |uri: Uri| async move {
+        let place = format!("{}{}", url.trim_end_matches('/'), uri.path());
+        let answer = client().get(place).header("authorization", scope("sns")).send().await.unwrap();
+        (answer.status(), answer.bytes().await.unwrap())
+    });
+    serve(router).await
+}
+
+async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// Asks moto as nobody in particular.
+async fn ask(moto: &Moto, service: &str, fields: &[(&str, &str)]) -> String {
+    let form = reqwest::Url::parse_with_params("http://form/", fields).unwrap();
+    let request = client()
+        .post(&moto.url)
+        .header("authorization", scope(service))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.query().unwrap().to_owned());
+    let answer = request.send().await.unwrap().text().await.unwrap();
+    assert!(!answer.contains("<Error"), "{fields:?}: {answer}");
+    answer
+}
+
+fn element<'a>(xml: &'a str, name: &str) -> &'a str {
+    let found = xml.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once("</"));
+    assert!(found.is_some(), "{name} in {xml}");
+    found.unwrap().0
+}
+
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+}
+
+async fn publish(moto: &Moto, topic: &str, message: &str) {
+    ask(moto, "sns", &[("Action", "Publish"), ("Version", "2010-03-31"), ("TopicArn", topic), ("Message", message)])
+        .await;
+}
+
+#[tokio::test]
+async fn what_motos_sns_signs_and_posts_is_verified_and_done() {
+    let moto = Moto::start(folder(), None).await.unwrap();
+    let mut clouds = Clouds::start().await;
+    // The certificate of each message is at moto too.
+    clouds.mesh.stop().await;
+    clouds.mesh.config = clouds.mesh.config.replace(&clouds.sns.url, &front(&moto).await);
+    clouds.mesh.resume().await;
+    let host = clouds.mesh.join(NodeRole::Sentry, HOST).await;
+    let create = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", "picket")];
+    let topic = element(&ask(&moto, "sns", &create).await, "TopicArn").to_owned();
+    assert_eq!(topic, super::TOPIC);
+    let other = [("Action", "CreateTopic"), ("Version", "2010-03-31"), ("Name", "other")];
+    let other = element(&ask(&moto, "sns", &other).await, "TopicArn").to_owned();
+    let endpoint = format!("http://{}/v1/hooks/aws", clouds.mesh.running().hooks.unwrap());
+    for topic in [&topic, &other] {
+        let subscribe = [("Action", "Subscribe"), ("Version", "2010-03-31"), ("TopicArn", topic)];
+        let to = [("Protocol", "http"), ("Endpoint", endpoint.as_str())];
+        ask(&moto, "sns", &[subscribe.as_slice(), &to].concat()).await;
+    }
+    let event = clouds.autoscaling.terminate(INSTANCE);
+    let token = event["detail"]["LifecycleActionToken"].as_str().unwrap();
+    let message = lifecycle("TERMINATING", token).to_string();
+    // Rightly signed, and of a topic that nobody named.
+    publish(&moto, &other, &message).await;
+    eventually("the refusal", async || clouds.log("hook.refused").await.len() == 1).await;
+    assert!(clouds.log("hook.refused").await[0].detail.contains("does not name the message's topic"));
+    publish(&moto, &topic, "{\"Event\": \"autoscaling:TEST_NOTIFICATION\"}").await;
+    assert!(clouds.is_member(&host).await && clouds.log("hook.taken").await.is_empty());
+
+    publish(&moto, &topic, &message).await;
+    clouds.revoked(&host).await;
+    clouds.becomes(INSTANCE, "Terminated").await;
+    assert_eq!(clouds.log("node.revoked").await[0].actor, "hook:sns");
+    assert_eq!(clouds.log("hook.refused").await.len(), 1);
+}
+
+/// The metadata service of an instance whose role has this key.
+pub(super) async fn metadata(id: &str, secret: &str, session: &str) -> String {
+    let lines = format!(
+        "{{\"Code\": \"Success\", \"AccessKeyId\": \"{id}\", \"SecretAccessKey\": \"{secret}\", \"Token\": \"{session}\", \
+         \"Expiration\": \"2100-01-01T00:00:00Z\"}}"
+    );
+    let roles = "/latest/meta-data/iam/security-credentials/";
+    let router = Router::new()
+        .route("/latest/api/token", put(|| async { "session" }))
+        .route(roles, get(|| async { "picket" }))
+        .route(&format!("{roles}picket"), get(move || async move { lines }));
+    serve(router).await
+}
+
+#[tokio::test]
+async fn moto_finds_our_requests_rightly_signed_and_reads_a_hook_back() {
+    // From the eighth request on, whatever is not signed by a key that may is refused.
+    let moto = Moto::start(folder(), Some(7)).await.unwrap();
+    let iam = ("Version", "2010-05-08");
+    let user = ("UserName", "picket");
+    ask(&moto, "iam", &[("Action", "CreateUser"), iam, user]).await;
+    let key = ask(&moto, "iam", &[("Action", "CreateAccessKey"), iam, user]).await;
+    let (id, secret) = (element(&key, "AccessKeyId"), element(&key, "SecretAccessKey"));
+    let policy = "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Resource\": \"*\", \"Action\": \
+                  [\"autoscaling:DescribeLifecycleHooks\", \"autoscaling:CompleteLifecycleAction\"]}]}";
+    let grant = [("Action", "PutUserPolicy"), iam, user, ("PolicyName", "hooks"), ("PolicyDocument", policy)];
+    ask(&moto, "iam", &grant).await;
+    let version = ("Version", "2011-01-01");
+    let (launch, image) = (("LaunchConfigurationName", "sentry"), ("ImageId", "ami-12c6146b"));
+    let machine = ("InstanceType", "t2.micro");
+    ask(&moto, "autoscaling", &[("Action", "CreateLaunchConfiguration"), version, launch, image, machine]).await;
+    let group = ("AutoScalingGroupName", "sentries");
+    let (least, most, zone) = (("MinSize", "0"), ("MaxSize", "2"), ("AvailabilityZones.member.1", "eu-central-1a"));
+    ask(&moto, "autoscaling", &[("Action", "CreateAutoScalingGroup"), version, group, launch, least, most, zone]).await;
+    let hook = ("LifecycleHookName", "picket");
+    let transition = ("LifecycleTransition", "autoscaling:EC2_INSTANCE_TERMINATING");
+    let (patience, default) = (("HeartbeatTimeout", "300"), ("DefaultResult", "CONTINUE"));
+    let put = [("Action", "PutLifecycleHook"), version, group, hook, transition, patience, default];
+    ask(&moto, "autoscaling", &put).await;
+
+    let url: reqwest::Url = moto.url.parse().unwrap();
+    let asker = async |secret: &str| {
+        let source = CredentialSource::new(client(), &metadata(id, secret, "").await).unwrap();
+        Autoscaling::new(client(), source, Some(url.clone()))
+    };
+    let ours = asker(secret).await;
+    let hooks = ours.call("eu-central-1", "DescribeLifecycleHooks", &[group]).await.unwrap();
+    assert_eq!((element(&hooks, "LifecycleHookName"), element(&hooks, "HeartbeatTimeout")), ("picket", "300"));
+    // Another secret under the same key id, and an action that the key may not do.
+    let forged = asker("another/secret/0000000000000000000000000").await;
+    let error = forged.call("eu-central-1", "DescribeLifecycleHooks", &[group]).await.unwrap_err();
+    assert!(
+        matches!(&error, CallError::Refused { status: 403, code, .. } if code == "SignatureDoesNotMatch"),
+        "{error}"
+    );
+    let error = ours.call("eu-central-1", "DeleteLifecycleHook", &[group, hook]).await.unwrap_err();
+    assert!(matches!(&error, CallError::Refused { status: 403, code, .. } if code == "AccessDenied"), "{error}");
+    // What moto does not play: no instance ever waits there, and the answer to one is a fault.
+    let error = ours.call("eu-central-1", "CompleteLifecycleAction", &[group, hook]).await.unwrap_err();
+    assert!(matches!(error, CallError::Refused { status: 500, .. }), "{error}");
+}
