@@ -2,6 +2,7 @@
 
 use crate::{
     Config, api,
+    ca::Secrets,
     config::{Chain, Keys, Listen},
     controller::Controller,
     knocks::Knocks,
@@ -72,7 +73,8 @@ impl App {
         // A port that is taken is found before anything is written.
         let listeners = Listeners::bind(&config.listen).await?;
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
-        let ca = state.ca(new_mesh, at)?;
+        let secrets = Secrets::fetch(&config.ca).await?;
+        let ca = state.ca(new_mesh, &secrets, at)?;
         let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;

@@ -1,6 +1,6 @@
 //! The configuration file: small, every line of it optional, unknown lines refused.
 
-use crate::proofs::Attest;
+use crate::{ca::CaConfig, proofs::Attest};
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_attest::Rule;
 use picket_chain::{Network, Preset, ScoreAddress, Source, SourceError};
@@ -67,6 +67,8 @@ pub struct Config {
     pub leases: LeaseRules,
     /// How long preshared keys and certificates last.
     pub keys: Keys,
+    /// Where the secrets of the mesh's CA come from.
+    pub ca: CaConfig,
     /// The policy; absent, the stored one stays in force.
     pub policy: Option<Policy>,
     /// Whose proofs of identity are believed.
@@ -305,6 +307,7 @@ impl Config {
             return Err(format!("policy.agree is {agree}: write 1 to {}, the number of chain.sources", sources.len()));
         }
         self.keys.check()?;
+        self.ca.check()?;
         self.attest.check(&self.enroll)
     }
 }

@@ -5,6 +5,7 @@ mod admission;
 mod advertised;
 mod api;
 pub mod app;
+pub mod ca;
 pub mod cli;
 mod clones;
 pub mod config;

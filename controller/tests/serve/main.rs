@@ -5,6 +5,7 @@
 
 mod attest;
 mod audit;
+mod ca;
 mod chain;
 mod documents;
 mod ends;

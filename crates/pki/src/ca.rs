@@ -2,7 +2,7 @@
 //! Names are given here, never taken from a request.
 
 use crate::{
-    Fingerprint, identity,
+    CaCertificate, Fingerprint, identity,
     keys::{self, KeyError, TlsKey, public_key_sha256},
 };
 use picket_model::{MeshId, NodeId, Timestamp};
@@ -122,7 +122,12 @@ pub struct Ca {
 impl Ca {
     /// A new one, with a new key.
     pub fn generate(mesh: &MeshId, now: Timestamp) -> Result<Self, CaError> {
-        let pair = TlsKey::generate()?.into_pair();
+        Self::with_key(mesh, TlsKey::generate()?, now)
+    }
+
+    /// A new one, with a key that was made elsewhere.
+    pub fn with_key(mesh: &MeshId, key: TlsKey, now: Timestamp) -> Result<Self, CaError> {
+        let pair = key.into_pair();
         let mut params = params("Picket mesh CA", now, CA_LIFETIME)?;
         params.distinguished_name.push(DnType::OrganizationName, mesh.as_str());
         params.subject_alt_names = vec![uri(&identity::mesh_uri(mesh))?];
@@ -168,6 +173,12 @@ impl Ca {
     /// The certificate; public.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The certificate alone; public.
+    pub fn certificate(&self) -> Result<CaCertificate, CaError> {
+        CaCertificate::from_pem(&self.certificate_pem)
+            .map_err(|_| CaError::Stored("its certificate is not one of ours"))
     }
 
     /// The certificate in DER; public.
