@@ -15,8 +15,10 @@ use std::{
 
 pub(crate) const CERTIFICATE: &str = "ca.pem";
 pub(crate) const KEY: &str = "ca.key";
-/// Where either is written before it takes its name.
-const UNFINISHED: &str = "ca.new";
+/// The key of the CA that is to follow, while it is not the mesh's.
+pub(crate) const NEXT_KEY: &str = "ca-next.key";
+/// Where keys are written before they take their names.
+const UNFINISHED: [&str; 2] = ["ca.new", "ca-next.new"];
 const DATABASE: &str = "controller.db";
 const OPERATOR: &str = "operator.toml";
 const LOCK: &str = "lock";
@@ -50,18 +52,17 @@ impl StateDir {
             .with_context(|| format!("close state folder {shown} to others"))?;
         let lock = create_private(&path.join(LOCK)).with_context(|| format!("write to state folder {shown}"))?;
         match lock.try_lock() {
-            Ok(()) => {
-                // What was begun before a crash may be a key that should not lie here.
-                match fs::remove_file(path.join(UNFINISHED)) {
-                    Err(cause) if cause.kind() != ErrorKind::NotFound => {
-                        return Err(cause).with_context(|| format!("remove {UNFINISHED} from state folder {shown}"));
-                    }
-                    _ => Ok(Self { path: path.to_owned(), _lock: lock }),
-                }
-            }
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("another picket-controller runs on state folder {shown}"),
-            Err(TryLockError::Error(cause)) => Err(cause).with_context(|| format!("lock state folder {shown}")),
+            Err(TryLockError::Error(cause)) => {
+                return Err(cause).with_context(|| format!("lock state folder {shown}"));
+            }
         }
+        // What was begun before a crash may be a key that should not lie here.
+        for name in UNFINISHED {
+            remove(&path.join(name))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The CA's certificate in a state folder that may be in use.
@@ -90,8 +91,7 @@ impl StateDir {
         now: Timestamp,
     ) -> anyhow::Result<Ca> {
         if let Some(certificate) = read_or_none(&self.path.join(CERTIFICATE))? {
-            return load_ca(&certificate, &self.path.join(KEY), secrets)
-                .with_context(|| format!("read the CA in {}", self.path.display()));
+            return self.load_ca(&certificate, KEY, secrets);
         }
         if self.database().exists() {
             bail!(
@@ -125,6 +125,31 @@ impl StateDir {
     /// Replaces a file, which only its owner reads: it is either whole or as before.
     pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         write_private(&self.path.join(name), text)
+    }
+
+    /// A file's text; `None` where it is not there.
+    pub(crate) fn read(&self, name: &str) -> anyhow::Result<Option<String>> {
+        read_or_none(&self.path.join(name))
+    }
+
+    /// Removes a file, and returns once that is on the disk; nothing where there is none.
+    pub(crate) fn remove(&self, name: &str) -> anyhow::Result<()> {
+        remove(&self.path.join(name))
+    }
+
+    /// Gives a file the name of another, and returns once that is on the disk; nothing where there is none.
+    pub(crate) fn rename(&self, name: &str, to: &str) -> anyhow::Result<()> {
+        let renamed = match fs::rename(self.path.join(name), self.path.join(to)) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.and_then(|()| File::open(&self.path)?.sync_all()),
+        };
+        renamed.with_context(|| format!("rename {name} to {to} in state folder {}", self.path.display()))
+    }
+
+    /// The CA of a certificate, with its key from the file of this name or from the given ones.
+    pub(crate) fn load_ca(&self, certificate: &str, key: &str, secrets: &Secrets) -> anyhow::Result<Ca> {
+        load_ca(certificate, &self.path.join(key), secrets)
+            .with_context(|| format!("read the CA in {}", self.path.display()))
     }
 
     /// The local operator's file; `None` where it is not there.
@@ -179,6 +204,14 @@ pub(crate) fn read_or_none(path: &Path) -> anyhow::Result<Option<String>> {
         Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause).with_context(|| format!("read {}", path.display())),
     }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = match fs::remove_file(path) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())),
+    };
+    removed.with_context(|| format!("remove {}", path.display()))
 }
 
 /// A new or emptied file that only its owner reads.

@@ -77,4 +77,26 @@ impl CaCertificate {
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
+
+    /// How certificates name the CA that signed them ([`crate::NodeIdentity::authority`]), lower-case hexadecimal.
+    pub fn key_id(&self) -> String {
+        let parsed = identity::parse(&self.der).ok();
+        parsed.as_ref().and_then(identity::own_key_id).unwrap_or_default()
+    }
+
+    /// Whether this CA's key signed the certificate, PEM. Says nothing of its time.
+    pub fn signed(&self, certificate_pem: &str) -> bool {
+        let Ok(der) = CertificateDer::from_pem_slice(certificate_pem.as_bytes()) else { return false };
+        self.signed_der(&der)
+    }
+
+    pub(crate) fn signed_der(&self, certificate: &[u8]) -> bool {
+        let (Ok(own), Ok(theirs)) = (identity::parse(&self.der), identity::parse(certificate)) else { return false };
+        theirs.verify_signature(Some(own.public_key())).is_ok()
+    }
+
+    /// Its public key (SubjectPublicKeyInfo) in DER.
+    pub(crate) fn public_key(&self) -> Option<Vec<u8>> {
+        identity::parse(&self.der).ok().map(|parsed| parsed.public_key().raw.to_vec())
+    }
 }

@@ -3,6 +3,7 @@
 use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
+    ca::{CaQuery, MeshCas},
     node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
 };
 use picket_model::{Generation, NodeReport};
@@ -57,6 +58,18 @@ impl AgentClient {
     pub async fn config(&self, after: Generation) -> Result<Option<ConfigAnswer>, ApiError> {
         let url = join(&self.base, "/v1/node/config")?;
         let request = self.http.get(url.clone()).query(&ConfigQuery { after }).timeout(LONGEST_POLL + CALL_TIMEOUT);
+        let response = request.send().await.map_err(unreachable(&url))?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        json(response).await.map(Some)
+    }
+
+    /// Says which CAs this host trusts, and waits for something else to know of the mesh's CAs; `None` where there was nothing
+    /// for the longest poll.
+    pub async fn cas(&self, query: &CaQuery) -> Result<Option<MeshCas>, ApiError> {
+        let url = join(&self.base, "/v1/node/ca")?;
+        let request = self.http.get(url.clone()).query(query).timeout(LONGEST_POLL + CALL_TIMEOUT);
         let response = request.send().await.map_err(unreachable(&url))?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);
