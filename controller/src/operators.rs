@@ -38,6 +38,12 @@ pub(crate) async fn enter_local(
     Ok(())
 }
 
+/// Has the local operator's file name the CA that signs from now on.
+pub(crate) fn follow_ca(state: &StateDir, ca: Fingerprint) -> anyhow::Result<()> {
+    let Some(local) = state.context()? else { return Ok(()) };
+    state.write_context(&context(&local.url, ca, &local.token.parse()?, OperatorRole::Admin))
+}
+
 /// Adds an operator to the mesh in a state folder, which a controller may be serving, and gives the file for them.
 pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) -> anyhow::Result<SecretString> {
     let ca = StateDir::existing_ca(state_dir)?;

@@ -3,6 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Member, came_back, revoked},
+    cas,
     problem::{Asked, Body},
     rate, with_fallbacks,
 };
@@ -36,7 +37,8 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/renew", post(next_certificate))
         .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
-        .route("/v1/node/report", put(report));
+        .route("/v1/node/report", put(report))
+        .route("/v1/node/ca", get(cas::told));
     with_fallbacks(routes)
         .with_state(controller)
         .layer(from_fn(origin::known))

@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod cas;
 mod identities;
 mod nodes;
 mod once;

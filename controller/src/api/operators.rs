@@ -3,7 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Admin, Anybody, Viewer},
-    identities, nodes as hosts, once, orders, past, people,
+    cas, identities, nodes as hosts, once, orders, past, people,
     problem::Asked,
     rate, tokens, views, with_fallbacks,
 };
@@ -45,6 +45,8 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/tokens/{token}/revoke", post(tokens::revoke))
         .route("/v1/nodes/{node}/clear", post(clear))
         .route("/v1/keys", post(hosts::issue_key))
+        .route("/v1/ca", get(cas::view))
+        .route("/v1/ca/rotate", post(cas::rotate))
         .route("/v1/nodes/{node}/revoke", post(hosts::revoke))
         .route("/v1/nodes/{node}/quarantine", post(hosts::quarantine))
         .route("/v1/nodes/{node}/readmit", post(hosts::release));

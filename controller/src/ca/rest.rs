@@ -1,7 +1,7 @@
 //! The CA's key at rest: what it looks like now, and to and from its encrypted form while no controller runs. The new file
 //! takes the old one's name only once it is whole on the disk and was read back.
 
-use super::{CaConfig, secrets::Secrets};
+use super::{CaConfig, kept::is_under_way, secrets::Secrets};
 use crate::state_dir::{CERTIFICATE, KEY, StateDir, load_ca, read_or_none};
 use anyhow::{Context as _, bail};
 use picket_pki::{Ca, CaCertificate, is_sealed, seal, unseal};
@@ -72,6 +72,9 @@ impl Key {
         }
         let certificate = StateDir::existing_ca(path)?;
         let state = StateDir::open(path)?;
+        if is_under_way(&state)? {
+            bail!("a rotation of the CA is under way: finish it first, `picket ca` says how");
+        }
         let Secrets { passphrase, .. } = Secrets::fetch(config).await?;
         let Some(passphrase) = passphrase else {
             bail!("no passphrase is configured: write ca.passphrase_file or ca.passphrase_command");

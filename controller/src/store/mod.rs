@@ -2,6 +2,7 @@
 //! A row that cannot be read is an error that names it, never an empty default.
 
 mod answers;
+mod ca_trust;
 mod clones;
 mod contents;
 mod error;
@@ -24,6 +25,7 @@ mod tokens;
 mod validators;
 
 pub use answers::Answer;
+pub use ca_trust::CaTrust;
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
@@ -49,13 +51,14 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
     (4, "attested", include_str!("../../migrations/sqlite/0004_attested.sql")),
     (5, "leases", include_str!("../../migrations/sqlite/0005_leases.sql")),
     (6, "keys", include_str!("../../migrations/sqlite/0006_keys.sql")),
+    (8, "ca", include_str!("../../migrations/sqlite/0008_ca.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

@@ -7,6 +7,7 @@ use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
 use picket_wireguard::PrivateKey;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -36,6 +37,12 @@ pub struct Identity {
     pub controllers: Vec<String>,
     /// The mesh's CA.
     pub ca_fingerprint: Fingerprint,
+    /// The CA that is to follow it, once the one before has vouched for it; trusted as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ca: Option<Fingerprint>,
+    /// CAs that were the mesh's before: not trusted any more, but a repeated enrolment may name them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub former_cas: BTreeSet<Fingerprint>,
     /// Its addresses inside the mesh.
     pub overlay: OverlayAddresses,
     /// The machine it enrolled from: a copy of the folder on another machine is not this host.
@@ -91,6 +98,35 @@ impl Identity {
     pub fn save(&self, state: &StateDir, certificate_pem: &str) -> Result<(), IdentityError> {
         state.write(CERTIFICATE, certificate_pem.as_bytes())?;
         Ok(state.write_json(IDENTITY, self)?)
+    }
+
+    /// Replaces the identity alone, and returns once it is on the disk.
+    pub fn update(&self, state: &StateDir) -> Result<(), IdentityError> {
+        Ok(state.write_json(IDENTITY, self)?)
+    }
+
+    /// The CAs that this host trusts.
+    pub fn pins(&self) -> Vec<Fingerprint> {
+        std::iter::once(self.ca_fingerprint).chain(self.next_ca).collect()
+    }
+
+    /// Whether the CA is or was that of this host's mesh.
+    pub fn knew(&self, ca: Fingerprint) -> bool {
+        self.pins().contains(&ca) || self.former_cas.contains(&ca)
+    }
+
+    /// The same host, which trusts the next CA too.
+    #[must_use]
+    pub fn learned(&self, next: Fingerprint) -> Self {
+        Self { next_ca: Some(next), ..self.clone() }
+    }
+
+    /// The same host, which trusts this CA and no other.
+    #[must_use]
+    pub fn settled(&self, ca: Fingerprint) -> Self {
+        let mut former_cas = self.former_cas.clone();
+        former_cas.extend(self.pins().into_iter().filter(|pin| *pin != ca));
+        Self { ca_fingerprint: ca, next_ca: None, former_cas, ..self.clone() }
     }
 
     /// Refuses an identity that was copied from another machine. Where one of the two has no machine id nothing is known.
@@ -197,6 +233,8 @@ pub(crate) mod tests {
             role: NodeRole::Prep,
             controllers: vec!["https://192.0.2.1:7400".into()],
             ca_fingerprint: Fingerprint::of(b"ca"),
+            next_ca: None,
+            former_cas: BTreeSet::new(),
             overlay: OverlayAddresses { v4: "10.77.0.2".parse().unwrap(), v6: "fd00:1:2::2".parse().unwrap() },
             machine_id: Some("0123".into()),
         }
@@ -234,6 +272,24 @@ pub(crate) mod tests {
         identity().save(&state, "pem").unwrap();
         assert_eq!(Identity::load(&state).unwrap(), Some(identity()));
         assert_eq!(client_certificate(&state).unwrap().certificate_pem, "pem");
+    }
+
+    #[test]
+    fn which_cas_are_trusted_survives_a_restart_and_files_from_before_have_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        identity().save(&state, "pem").unwrap();
+        let text = state.read("identity.json").unwrap().unwrap();
+        assert!(!String::from_utf8(text).unwrap().contains("next_ca"), "an agent from before reads it");
+        let (old, next) = (identity().ca_fingerprint, Fingerprint::of(b"next"));
+        identity().learned(next).update(&state).unwrap();
+        let learned = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(learned.pins(), [old, next]);
+        learned.settled(next).update(&state).unwrap();
+        let settled = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(settled.pins(), [next]);
+        assert!(settled.knew(old) && settled.knew(next) && !settled.knew(Fingerprint::of(b"other")));
+        assert_eq!(client_certificate(&state).err().map(|error| error.to_string().contains("tls.key")), Some(true));
     }
 
     #[test]

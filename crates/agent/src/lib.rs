@@ -20,5 +20,7 @@ pub mod run;
 pub mod state;
 pub mod status;
 pub mod subscribe;
+pub mod trust;
+pub mod trust_by_hand;
 
 pub use cli::main;

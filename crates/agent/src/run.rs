@@ -2,6 +2,7 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod trust;
 
 use crate::{
     chain::{ChainWatch, Word},
@@ -20,13 +21,14 @@ use crate::{
     state::{StateDir, StateLock},
     status::{LastWord, save},
     subscribe::{self, Controllers, Poll},
+    trust::CaWatch,
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
+use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
-use picket_pki::validity_of;
+use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use std::{collections::BTreeMap, time::Duration};
@@ -73,6 +75,7 @@ enum Event {
     Chain,
     Certificate,
     Renewed(Result<RenewResponse, ApiError>),
+    Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
 
@@ -140,6 +143,7 @@ struct Agent {
     filter: HostFilter,
     controllers: Controllers,
     renewals: Renewals,
+    cas: CaWatch,
     chain: ChainWatch,
     reporter: Reporter,
     /// Revision judged last: the one held, or a newer one that the guard refused.
@@ -178,6 +182,7 @@ impl Agent {
             filter,
             controllers,
             renewals,
+            cas: CaWatch::default(),
             chain,
             reporter: Reporter::default(),
             applied: Generation::default(),
@@ -195,6 +200,7 @@ impl Agent {
         self.dial_soon();
         notify(NotifyState::Ready);
         let mut poll = self.ask(Duration::ZERO);
+        self.ask_for_cas(Duration::ZERO);
         loop {
             let look_at = Instant::now() + self.look;
             let waits = self.waits_for_handshake();
@@ -206,6 +212,7 @@ impl Agent {
                 () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
                 () = self.chain.news() => Event::Chain,
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
+                answer = self.cas.answered() => Event::Cas(answer),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
             };
@@ -237,6 +244,7 @@ impl Agent {
                     }
                 }
                 Event::Renewed(Err(error)) => self.not_renewed(&error),
+                Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
                 Event::Look => self.look().await,

@@ -1,0 +1,10 @@
+-- What each host last said of the mesh's CAs: fingerprints of those it trusts, as JSON, and of the one whose certificate it
+-- showed while it said so. Asked for while one CA follows another, so that no host is lost by it.
+CREATE TABLE ca_trust (
+    mesh   TEXT    NOT NULL REFERENCES meshes (id),
+    node   TEXT    NOT NULL REFERENCES nodes (id),
+    trusts TEXT    NOT NULL,
+    shows  TEXT,
+    at     INTEGER NOT NULL,
+    PRIMARY KEY (mesh, node)
+) STRICT;
