@@ -10,6 +10,7 @@ mod names;
 mod outages;
 mod push;
 mod revocation;
+mod rotation;
 mod scaling;
 mod sources;
 mod support;
