@@ -1,5 +1,9 @@
 //! The arguments, as types. Nothing is looked up here.
 
+mod ca;
+
+pub(crate) use ca::{Ca, CaVerb, RotateStep};
+
 use crate::time::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
@@ -112,39 +116,6 @@ pub(crate) enum Verb {
     Operator(OperatorVerb),
     /// The mesh's CA, and how far its rotation is
     Ca(Ca),
-}
-
-#[derive(Debug, Default, PartialEq, Eq, Args)]
-pub(crate) struct Ca {
-    #[command(subcommand)]
-    pub(crate) verb: Option<CaVerb>,
-}
-
-#[derive(Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum CaVerb {
-    /// Have another CA follow this one, without losing a host
-    Rotate {
-        #[command(flatten)]
-        step: RotateStep,
-        /// Though hosts are lost by it; say it only once you have read which
-        #[arg(long, conflicts_with = "start")]
-        force: bool,
-    },
-}
-
-/// Exactly one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct RotateStep {
-    /// Make the next CA and tell hosts of it
-    #[arg(long)]
-    pub(crate) start: bool,
-    /// Let the next CA sign; happens by itself once every host trusts it
-    #[arg(long)]
-    pub(crate) switch: bool,
-    /// Retire the old CA: certificates and tokens of it are out
-    #[arg(long)]
-    pub(crate) finish: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]
@@ -449,15 +420,6 @@ mod tests {
         check("revoke sentry-1", Verb::Revoke { node: node(), wait: two });
         check("revoke sentry-1 --wait 500ms --reason x", Verb::Revoke { node: node(), wait: two / 4 });
         check("quarantine sentry-1", Verb::Quarantine { node: node(), wait: two });
-        let step = |start, switch, finish| RotateStep { start, switch, finish };
-        let rotate = |step, force| Verb::Ca(Ca { verb: Some(CaVerb::Rotate { step, force }) });
-        check("ca --json", Verb::Ca(Ca::default()));
-        check("ca rotate --start --reason yearly", rotate(step(true, false, false), false));
-        check("ca rotate --switch --force", rotate(step(false, true, false), true));
-        check("ca rotate --finish", rotate(step(false, false, true), false));
-        for wrong in ["ca rotate", "ca rotate --start --finish", "ca rotate --start --force"] {
-            assert!(verb(wrong).is_err(), "{wrong}");
-        }
         check("readmit sentry-1", Verb::Readmit { node: node() });
         let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
         check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });

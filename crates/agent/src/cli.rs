@@ -221,7 +221,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 return run::run(&place, wireguard, goloop.beside(role)?, role, leaving).await;
             }
-            Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint)?),
+            Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint).await?),
             Command::Leave => println!("{}", leave::leave(&place).await?),
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,
