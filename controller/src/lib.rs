@@ -19,6 +19,7 @@ mod metrics;
 mod operators;
 mod origin;
 pub mod proofs;
+mod rekey;
 mod renew;
 mod reports;
 mod revoke;

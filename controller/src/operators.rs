@@ -55,7 +55,9 @@ pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) ->
     let token = enter(&mut tx, role, now).await?;
     tx.commit().await?;
     store.close().await;
-    Ok(context(&local.url, ca.fingerprint(), &token, role))
+    // While one CA follows another, this is the one that will be left.
+    let signs = local.ca_fingerprint.unwrap_or_else(|| ca.fingerprint());
+    Ok(context(&local.url, signs, &token, role))
 }
 
 /// What the audit log in a state folder looks like, as one line; an error where a line is not as it was written.

@@ -3,7 +3,7 @@
 use crate::ca::{Secrets, plain};
 use anyhow::{Context as _, bail};
 use picket_model::{MeshId, Timestamp};
-use picket_pki::{Ca, CaCertificate, CaPem, OperatorToken, TlsKey, is_sealed, seal};
+use picket_pki::{Ca, CaCertificate, CaPem, Fingerprint, OperatorToken, TlsKey, is_sealed, seal};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -37,6 +37,8 @@ pub(crate) struct OperatorContext {
     pub(crate) url: String,
     /// The whole token, secret included.
     pub(crate) token: String,
+    /// The CA that signs.
+    pub(crate) ca_fingerprint: Option<Fingerprint>,
 }
 
 impl StateDir {

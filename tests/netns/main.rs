@@ -9,6 +9,7 @@ mod lists;
 mod names;
 mod outages;
 mod push;
+mod rekey;
 mod revocation;
 mod rotation;
 mod scaling;

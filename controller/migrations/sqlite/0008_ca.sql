@@ -8,3 +8,18 @@ CREATE TABLE ca_trust (
     at     INTEGER NOT NULL,
     PRIMARY KEY (mesh, node)
 ) STRICT;
+
+-- WireGuard keys that hosts have made and not taken into use yet, and those they used before: neither is given to anybody else.
+CREATE TABLE next_keys (
+    mesh TEXT    NOT NULL REFERENCES meshes (id),
+    node TEXT    NOT NULL PRIMARY KEY REFERENCES nodes (id),
+    key  TEXT    NOT NULL UNIQUE,
+    at   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE former_keys (
+    mesh TEXT    NOT NULL REFERENCES meshes (id),
+    key  TEXT    NOT NULL PRIMARY KEY,
+    node TEXT    NOT NULL REFERENCES nodes (id),
+    at   INTEGER NOT NULL
+) STRICT;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     controller::Controller,
-    enroll, leases, now, origin,
+    enroll, leases, now, origin, rekey,
     renew::{self, Renewed},
     wanted::News,
 };
@@ -23,7 +23,7 @@ use axum::{
 };
 use picket_api::{
     EnrollInfo, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
+    node::{ConfigQuery, LONGEST_POLL, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
 };
 use picket_http::Peer;
 use picket_model::{NodeReport, network::canonical};
@@ -38,7 +38,8 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/leave", post(leave))
         .route("/v1/node/config", get(config))
         .route("/v1/node/report", put(report))
-        .route("/v1/node/ca", get(cas::told));
+        .route("/v1/node/ca", get(cas::told))
+        .route("/v1/node/key", post(key));
     with_fallbacks(routes)
         .with_state(controller)
         .layer(from_fn(origin::known))
@@ -108,6 +109,15 @@ async fn leave(
 ) -> Result<StatusCode, ApiProblem> {
     leases::leave(&controller, &node, canonical(peer.address.ip())).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which key the host's tunnels use, and which is to follow.
+async fn key(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Body(request): Body<RekeyRequest>,
+) -> Result<Json<RekeyAnswer>, ApiProblem> {
+    Ok(Json(rekey::rekey(&controller, &node, request).await?))
 }
 
 async fn report(

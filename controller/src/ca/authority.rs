@@ -130,7 +130,10 @@ impl Authority {
         let accepted: Vec<_> = set.all().map(|ca| ca.certificate_der()).collect();
         self.accepted.replace(&accepted)?;
         self.served.replace(set.server_certificate(now)?)?;
-        operators::follow_ca(&self.state, set.issuer().fingerprint())?;
+        // The file of the local operator is a convenience: with the old fingerprint in it, it is good until the finish.
+        if let Err(error) = operators::follow_ca(&self.state, set.issuer().fingerprint()) {
+            tracing::warn!(error = format!("{error:#}"), "the local operator's file names the CA of before still");
+        }
         self.set.send_replace(Arc::new(set));
         Ok(())
     }

@@ -1,7 +1,11 @@
 //! The CA's key at rest: what it looks like now, and to and from its encrypted form while no controller runs. The new file
 //! takes the old one's name only once it is whole on the disk and was read back.
 
-use super::{CaConfig, kept::is_under_way, secrets::Secrets};
+use super::{
+    CaConfig,
+    kept::{ROTATION, is_under_way},
+    secrets::Secrets,
+};
 use crate::state_dir::{CERTIFICATE, KEY, StateDir, load_ca, read_or_none};
 use anyhow::{Context as _, bail};
 use picket_pki::{Ca, CaCertificate, is_sealed, seal, unseal};
@@ -20,8 +24,9 @@ pub(crate) fn status(path: &Path, config: &CaConfig) -> anyhow::Result<String> {
         Some(key) if is_sealed(&key) => "encrypted (PKCS#8, PBES2)",
         Some(_) => "NOT encrypted: whoever reads the file is the mesh; see `picket-controller ca encrypt`",
     };
+    let rotation = read_or_none(&path.join(ROTATION))?.map_or("", |_| "\nrotation     under way: see `picket ca`");
     Ok(format!(
-        "mesh         {}\nfingerprint  {}\nuntil        {}\nkey          {key}",
+        "mesh         {}\nfingerprint  {}\nuntil        {}\nkey          {key}{rotation}",
         certificate.mesh(),
         certificate.fingerprint(),
         certificate.not_after()

@@ -19,6 +19,7 @@ mod operators;
 mod orders;
 mod plans;
 mod policies;
+mod rekeys;
 mod reports;
 mod row;
 mod tokens;

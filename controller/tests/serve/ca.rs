@@ -108,6 +108,8 @@ async fn a_controller_starts_with_an_encrypted_key_and_not_without_its_passphras
     // The next CA's key is encrypted as well, from its first byte to its place.
     rotate(&mesh, RotationStep::Start).await.unwrap();
     assert!(key("ca-next.key").starts_with(SEALED));
+    let output = program(&["ca", "status", "--state-dir", state.to_str().unwrap()]).await;
+    assert!(String::from_utf8(output.stdout).unwrap().contains("rotation     under way"));
     let next = sentry.learn(&mesh).await;
     eventually("the switch", async || phase(&mesh).await == Some(RotationPhase::Issuing)).await;
     sentry.renew(&mesh).await;
@@ -146,6 +148,8 @@ async fn one_ca_follows_another_and_no_host_is_lost() {
     assert_eq!(two.learn(&mesh).await, next);
     eventually("the switch", async || phase(&mesh).await == Some(RotationPhase::Issuing)).await;
     assert_eq!(mesh.ca(), next, "the operator's file follows");
+    // So does one that is made now: `add_operator` compares the two.
+    mesh.add_operator("viewer").await;
 
     // Both are believed: hosts with the old certificate or pin, tokens made before, the operator's client from before.
     one.client(&mesh).config(Generation(0)).await.unwrap().unwrap();

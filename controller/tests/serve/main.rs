@@ -20,6 +20,7 @@ mod orders;
 mod poll;
 mod program;
 mod push;
+mod rekey;
 mod renew;
 mod restart;
 mod revoke;

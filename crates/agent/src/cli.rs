@@ -1,6 +1,6 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, run, status, trust_by_hand};
+use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, status, trust_by_hand};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_chain::node::{self as goloop, Goloop};
@@ -82,6 +82,8 @@ enum Command {
     },
     /// Leave the mesh for good: its tunnels end everywhere, and its name is free again. Guarded ports close.
     Leave,
+    /// Make another key for the tunnels; the agent that runs takes it into use once every peer knows it.
+    RotateKey,
     /// Trust another CA than the one this host pins: after a rotation that it was away for. The agent must not run.
     Trust {
         /// The mesh's CA, as `picket-controller fingerprint` prints it; from somebody you believe.
@@ -112,7 +114,10 @@ enum Command {
 impl Command {
     /// Whether it needs the right to. Enrolment does: a host that cannot carry out what it is told shall not use a token.
     fn touches_the_network(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Trust { .. } | Self::Rules { command: Rules::Show { .. } })
+        !matches!(
+            self,
+            Self::Status { .. } | Self::Trust { .. } | Self::RotateKey | Self::Rules { command: Rules::Show { .. } }
+        )
     }
 }
 
@@ -221,6 +226,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 return run::run(&place, wireguard, goloop.beside(role)?, role, leaving).await;
             }
+            Command::RotateKey => println!("{}", rekey::rotate(&place)?),
             Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint).await?),
             Command::Leave => println!("{}", leave::leave(&place).await?),
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),

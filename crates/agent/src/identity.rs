@@ -17,6 +17,7 @@ const IDENTITY: Kind = Kind {
     remedy: "restore it from a backup, or remove the folder and enrol this host again",
 };
 const WIREGUARD_KEY: &str = "wireguard.key";
+const NEXT_WIREGUARD_KEY: &str = "wireguard-next.key";
 const IDENTITY_KEY: &str = "identity.key";
 const TLS_KEY: &str = "tls.key";
 const CERTIFICATE: &str = "certificate.pem";
@@ -185,6 +186,23 @@ pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, Identit
     let certificate_pem = text(state, CERTIFICATE)?.ok_or_else(|| no_key(state, CERTIFICATE))?;
     let key_pem = secret(state, TLS_KEY)?.ok_or_else(|| no_key(state, TLS_KEY))?;
     Ok(ClientCertificate { certificate_pem, key_pem })
+}
+
+/// The key that is to follow the one of the tunnels; `None` where none was made.
+pub fn load_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    load_x25519(state, NEXT_WIREGUARD_KEY)
+}
+
+/// Makes that key; it is on the disk when this returns.
+pub fn make_next_key(state: &StateDir) -> Result<PrivateKey, IdentityError> {
+    load_or_make_x25519(state, NEXT_WIREGUARD_KEY)
+}
+
+/// Puts the next key in the place of the one before, which is gone then; `None` where there is no next one.
+pub fn use_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    let Some(next) = load_next_key(state)? else { return Ok(None) };
+    state.rename(NEXT_WIREGUARD_KEY, WIREGUARD_KEY)?;
+    Ok(Some(next))
 }
 
 fn load_x25519(state: &StateDir, name: &str) -> Result<Option<PrivateKey>, IdentityError> {

@@ -14,6 +14,7 @@ pub mod lockdown;
 pub mod pairing;
 pub mod proof;
 pub mod reconcile;
+pub mod rekey;
 pub mod renewal;
 pub mod report;
 pub mod run;

@@ -2,6 +2,7 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod rekey;
 mod trust;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     lockdown::close_if_open,
     pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
+    rekey::Rekey,
     renewal::Renewals,
     report::{Reporter, report},
     state::{StateDir, StateLock},
@@ -75,6 +77,7 @@ enum Event {
     Chain,
     Certificate,
     Renewed(Result<RenewResponse, ApiError>),
+    Rekeyed(Result<bool, ApiError>),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -144,6 +147,7 @@ struct Agent {
     controllers: Controllers,
     renewals: Renewals,
     cas: CaWatch,
+    rekey: Rekey,
     chain: ChainWatch,
     reporter: Reporter,
     /// Revision judged last: the one held, or a newer one that the guard refused.
@@ -183,6 +187,7 @@ impl Agent {
             controllers,
             renewals,
             cas: CaWatch::default(),
+            rekey: Rekey::default(),
             chain,
             reporter: Reporter::default(),
             applied: Generation::default(),
@@ -213,6 +218,7 @@ impl Agent {
                 () = self.chain.news() => Event::Chain,
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
                 answer = self.cas.answered() => Event::Cas(answer),
+                answer = self.rekey.answered() => Event::Rekeyed(answer),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
             };
@@ -247,6 +253,7 @@ impl Agent {
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
+                Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
             }
@@ -345,7 +352,7 @@ impl Agent {
 
     /// Looks whether tunnels have had their first handshake, and tells if so.
     async fn look(&mut self) {
-        self.look = (self.look * 2).min(LOOK[1]);
+        self.look = if self.awaits_key() { LOOK[0] } else { (self.look * 2).min(LOOK[1]) };
         let Some(found) = &mut self.found else { return };
         let Ok(peers) = self.tunnels.observe().await else { return };
         let is_news = alive(&peers) != alive(&found.peers);
@@ -353,12 +360,14 @@ impl Agent {
         if is_news {
             info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
             self.look = LOOK[0];
+            self.turn_keys().await;
             self.tell();
         }
     }
 
     /// Tries the preshared key of the other epoch where handshakes fail.
     async fn turn_keys(&mut self) {
+        self.look_for_next_key();
         let Held { ledger, guard, .. } = &self.held;
         let Ok(Some(config)) = ledger.admitted(guard) else { return };
         // Peers come with their filter and not before it.
@@ -380,7 +389,7 @@ impl Agent {
         if let Err(error) = self.tunnels.redial().await {
             warn!(error = format!("{error:#}"), "peers without a handshake not dialled again");
         }
-        self.redial = self.redial.dialled();
+        self.redial = if self.awaits_key() { Redial::awaiting() } else { self.redial.dialled() };
         self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
     }
 

@@ -4,7 +4,7 @@ use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
     ca::{CaQuery, MeshCas},
-    node::{ConfigQuery, LONGEST_POLL, RenewRequest, RenewResponse},
+    node::{ConfigQuery, LONGEST_POLL, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
 };
 use picket_model::{Generation, NodeReport};
 use reqwest::{StatusCode, Url};
@@ -75,6 +75,13 @@ impl AgentClient {
             return Ok(None);
         }
         json(response).await.map(Some)
+    }
+
+    /// Says which key the tunnels use and which is to follow, and asks whether that may be now.
+    pub async fn rekey(&self, request: &RekeyRequest) -> Result<RekeyAnswer, ApiError> {
+        let url = join(&self.base, "/v1/node/key")?;
+        let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
+        json(sent.map_err(unreachable(&url))?).await
     }
 
     /// Says what is in force.
