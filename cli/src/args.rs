@@ -1,5 +1,6 @@
 //! The arguments, as types. Nothing is looked up here. What a verb with verbs of its own takes is in the file of its subject.
 
+mod ca;
 mod explain;
 mod hosts;
 mod operators;
@@ -8,6 +9,7 @@ mod parse;
 mod tests;
 mod validators;
 
+pub(crate) use ca::{Ca, CaVerb, RotateStep};
 pub(crate) use explain::{Events, Target};
 pub(crate) use hosts::{Identities, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, TokenVerb};
 pub(crate) use operators::OperatorVerb;
@@ -115,4 +117,6 @@ pub(crate) enum Verb {
     /// Who may ask: people and programs
     #[command(subcommand)]
     Operator(OperatorVerb),
+    /// The mesh's CA, and how far its rotation is
+    Ca(Ca),
 }

@@ -2,13 +2,15 @@
 
 use crate::{
     args::{
-        Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, TokenVerb, Validators, ValidatorsVerb, Verb,
+        Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, TokenVerb,
+        Validators, ValidatorsVerb, Verb,
     },
     cut, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
     ApiError, OperatorClient, ProblemKind,
+    ca::{RotateCa, RotationStep},
     client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
     keys::IssueKey,
@@ -83,6 +85,16 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             // As JSON too the private key is only in the configuration, which is shown once.
             let stdout = if json { show::keys::json(&view, &text)? } else { text };
             Ok(Outcome { stdout, stderr, code: 0 })
+        }
+        Verb::Ca(Ca { verb: None }) => outcome(&client.ca().await?, json, 0, |view| show::ca::page(view, now)),
+        Verb::Ca(Ca { verb: Some(CaVerb::Rotate { step, force }) }) => {
+            let step = match step {
+                RotateStep { start: true, .. } => RotationStep::Start,
+                RotateStep { switch: true, .. } => RotationStep::Switch,
+                RotateStep { .. } => RotationStep::Finish,
+            };
+            let view = client.rotate_ca(&RotateCa { step, force: *force }).await?;
+            outcome(&view, json, 0, |view| show::ca::page(view, now))
         }
         Verb::Revoke { node, wait } => {
             let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?) };

@@ -2,6 +2,7 @@
 
 use crate::{
     Config, api,
+    ca::Authority,
     config::{Chain, Keys, Listen},
     controller::Controller,
     hooks::{Hooks, Shown},
@@ -20,7 +21,7 @@ use anyhow::Context as _;
 use axum::Router;
 use picket_http::{Connections, Limits, Server};
 use picket_model::OverlayPrefixes;
-use picket_pki::{Ca, ServedCertificate, server_config};
+use picket_pki::server_config_accepting;
 use picket_proofs::Proofs;
 use picket_telemetry::{Metrics, health};
 use std::{
@@ -58,7 +59,7 @@ pub struct Running {
     controller: Arc<Controller>,
     tasks: JoinSet<()>,
     /// Held until the end, so that no second controller takes the folder.
-    _state: StateDir,
+    _state: Arc<StateDir>,
 }
 
 impl std::fmt::Debug for Running {
@@ -81,22 +82,21 @@ impl App {
         layered: impl Fn(&'static str, Router) -> Router,
     ) -> anyhow::Result<Running> {
         let at = now();
-        let state = StateDir::open(state_dir)?;
+        let state = Arc::new(StateDir::open(state_dir)?);
         // A port that is taken is found before anything is written.
         let listeners = Listeners::bind(&config.listen).await?;
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
         let shown = Shown::new(&config.hooks)?;
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
-        let ca = state.ca(new_mesh, at)?;
-        let (store, overlay) = open_store(&state, ca.mesh(), &config.overlay, at).await?;
+        let ca = Authority::open(state.clone(), config.ca.clone(), new_mesh, at).await?;
+        let (store, overlay) = open_store(&state, &ca.mesh(), &config.overlay, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;
         let url = format!("https://{}", listeners.operators_address()?);
         operators::enter_local(&state, &store, &url, ca.fingerprint(), at).await?;
 
-        let served = ServedCertificate::new(ca.server_certificate(at)?)?;
-        let agents_tls = server_config(served.clone(), Some(&ca))?;
-        let operators_tls = server_config(served.clone(), None)?;
+        let agents_tls = server_config_accepting(ca.served(), Some(ca.accepted()))?;
+        let operators_tls = server_config_accepting(ca.served(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
         let leases = Leases::new(config.leases);
@@ -115,7 +115,7 @@ impl App {
                 .transpose()
                 .context("read the hooks' address")?,
             controller: controller.clone(),
-            tasks: tasks::spawn_all(&controller, served)?,
+            tasks: tasks::spawn_all(&controller)?,
             _state: state,
         };
         let ready = {
@@ -185,7 +185,7 @@ impl Running {
 /// The controller as it was when it stopped.
 async fn restored(
     store: Store,
-    ca: Ca,
+    ca: Authority,
     proofs: Proofs,
     overlay: OverlayPrefixes,
     (chain, keys): (Chain, Keys),
@@ -200,7 +200,7 @@ async fn restored(
         wanted.revoke(&node.id);
     }
     Ok(Controller {
-        mesh: ca.mesh().clone(),
+        mesh: ca.mesh(),
         overlay,
         chain,
         keys,

@@ -1,7 +1,7 @@
 //! The program's arguments and what they start.
 
 use crate::{
-    App, Config,
+    App, Config, ca,
     config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
     now, operators,
     state_dir::StateDir,
@@ -56,6 +56,27 @@ enum Command {
         #[command(flatten)]
         state: State,
     },
+    /// The mesh's CA at rest.
+    Ca {
+        #[command(subcommand)]
+        command: CaCommand,
+        /// Configuration file, whose `[ca]` says where the passphrase comes from.
+        #[arg(long, global = true, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file [default: {DEFAULT_PATH}, if it exists]"))]
+        config: Option<PathBuf>,
+        /// Folder with the CA.
+        #[arg(long, global = true, env = "PICKET_STATE_DIR", value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
+        state_dir: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum CaCommand {
+    /// Which CA it is, until when it lasts, and whether its key is encrypted. The controller may run.
+    Status,
+    /// Encrypt its key under the configured passphrase. The controller must not run.
+    Encrypt,
+    /// Write its key plain again. The controller must not run.
+    Decrypt,
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +105,16 @@ pub fn run() -> anyhow::Result<()> {
         }
         Command::Fingerprint { state } => {
             println!("{}", StateDir::existing_ca(&state.dir)?.fingerprint());
+            Ok(())
+        }
+        Command::Ca { command, config, state_dir } => {
+            let config = Config::load(config.as_deref())?.ca;
+            let said = match command {
+                CaCommand::Status => ca::status(&state_dir, &config)?,
+                CaCommand::Encrypt => runtime()?.block_on(ca::encrypt(&state_dir, &config))?,
+                CaCommand::Decrypt => runtime()?.block_on(ca::decrypt(&state_dir, &config))?,
+            };
+            println!("{said}");
             Ok(())
         }
     }

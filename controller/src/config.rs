@@ -12,7 +12,10 @@ pub use chain::{Chain, SourceUrl};
 pub use keys::Keys;
 pub use overlay::Overlay;
 
-use crate::hooks::{HooksLines, WebhookLines};
+use crate::{
+    ca::CaConfig,
+    hooks::{HooksLines, WebhookLines},
+};
 use picket_attest::Rule;
 use picket_model::Policy;
 use picket_plan::LeaseRules;
@@ -77,6 +80,8 @@ pub struct Config {
     pub leases: LeaseRules,
     /// How long preshared keys and certificates last.
     pub keys: Keys,
+    /// Where the secrets of the mesh's CA come from.
+    pub ca: CaConfig,
     /// The policy; absent, the stored one stays in force.
     pub policy: Option<Policy>,
     /// Whose proofs of identity are believed.
@@ -158,6 +163,7 @@ impl Config {
         self.keys.check()?;
         self.hooks.check(self.listen.hooks)?;
         WebhookLines::check(&self.webhook)?;
+        self.ca.check()?;
         self.attest.check(&self.enroll)
     }
 }

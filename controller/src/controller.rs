@@ -2,6 +2,7 @@
 //! their own beyond reading them.
 
 use crate::{
+    ca::Authority,
     config::{Chain, Keys},
     hooks::Hooks,
     knocks::Knocks,
@@ -14,7 +15,6 @@ use crate::{
 };
 use picket_http::Connections;
 use picket_model::{MeshId, OverlayPrefixes, Timestamp};
-use picket_pki::Ca;
 use picket_plan::Finding;
 use picket_proofs::Proofs;
 use picket_telemetry::Readiness;
@@ -40,7 +40,7 @@ pub(crate) struct Controller {
     /// What survives a restart.
     pub(crate) store: Store,
     /// Who is who.
-    pub(crate) ca: Ca,
+    pub(crate) ca: Authority,
     /// By which proofs hosts join that have no token.
     pub(crate) proofs: Proofs,
     /// The wanted state.

@@ -82,7 +82,7 @@ pub(crate) async fn enroll(
         overlay: node.overlay,
         certificate_pem: certificate.pem,
         not_after: certificate.not_after,
-        ca_pem: controller.ca.certificate_pem().to_owned(),
+        ca_pem: controller.ca.certificate_pem(),
     })
 }
 

@@ -38,6 +38,12 @@ pub(crate) async fn enter_local(
     Ok(())
 }
 
+/// Has the local operator's file name the CA that signs from now on.
+pub(crate) fn follow_ca(state: &StateDir, ca: Fingerprint) -> anyhow::Result<()> {
+    let Some(local) = state.context()? else { return Ok(()) };
+    state.write_context(&context(&local.url, ca, &local.token.parse()?, OperatorRole::Admin))
+}
+
 /// Adds an operator to the mesh in a state folder, which a controller may be serving, and gives the file for them.
 pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) -> anyhow::Result<SecretString> {
     let ca = StateDir::existing_ca(state_dir)?;
@@ -49,7 +55,9 @@ pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) ->
     let token = enter(&mut tx, role, now).await?;
     tx.commit().await?;
     store.close().await;
-    Ok(context(&local.url, ca.fingerprint(), &token, role))
+    // While one CA follows another, this is the one that will be left.
+    let signs = local.ca_fingerprint.unwrap_or_else(|| ca.fingerprint());
+    Ok(context(&local.url, signs, &token, role))
 }
 
 /// What the audit log in a state folder looks like, as one line; an error where a line is not as it was written.

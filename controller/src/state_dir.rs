@@ -1,8 +1,9 @@
 //! The state folder: database, CA and the local operator's token. Only the controller's own user may look into it.
 
+use crate::ca::{Secrets, plain};
 use anyhow::{Context as _, bail};
 use picket_model::{MeshId, Timestamp};
-use picket_pki::{Ca, OperatorToken};
+use picket_pki::{Ca, CaCertificate, CaPem, Fingerprint, OperatorToken, TlsKey, is_sealed, seal};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use std::{
@@ -12,8 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const CERTIFICATE: &str = "ca.pem";
-const KEY: &str = "ca.key";
+pub(crate) const CERTIFICATE: &str = "ca.pem";
+pub(crate) const KEY: &str = "ca.key";
+/// The key of the CA that is to follow, while it is not the mesh's.
+pub(crate) const NEXT_KEY: &str = "ca-next.key";
+/// Where keys are written before they take their names.
+const UNFINISHED: [&str; 2] = ["ca.new", "ca-next.new"];
 const DATABASE: &str = "controller.db";
 const OPERATOR: &str = "operator.toml";
 const LOCK: &str = "lock";
@@ -32,6 +37,8 @@ pub(crate) struct OperatorContext {
     pub(crate) url: String,
     /// The whole token, secret included.
     pub(crate) token: String,
+    /// The CA that signs.
+    pub(crate) ca_fingerprint: Option<Fingerprint>,
 }
 
 impl StateDir {
@@ -47,18 +54,25 @@ impl StateDir {
             .with_context(|| format!("close state folder {shown} to others"))?;
         let lock = create_private(&path.join(LOCK)).with_context(|| format!("write to state folder {shown}"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {}
             Err(TryLockError::WouldBlock) => bail!("another picket-controller runs on state folder {shown}"),
-            Err(TryLockError::Error(cause)) => Err(cause).with_context(|| format!("lock state folder {shown}")),
+            Err(TryLockError::Error(cause)) => {
+                return Err(cause).with_context(|| format!("lock state folder {shown}"));
+            }
         }
+        // What was begun before a crash may be a key that should not lie here.
+        for name in UNFINISHED {
+            remove(&path.join(name))?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
-    /// The CA in a state folder that may be in use.
-    pub fn existing_ca(path: &Path) -> anyhow::Result<Ca> {
-        match load_ca(path)? {
-            Some(ca) => Ok(ca),
-            None => bail!("state folder {} has no CA yet: `picket-controller serve` makes it", path.display()),
-        }
+    /// The CA's certificate in a state folder that may be in use.
+    pub fn existing_ca(path: &Path) -> anyhow::Result<CaCertificate> {
+        let Some(pem) = read_or_none(&path.join(CERTIFICATE))? else {
+            bail!("state folder {} has no CA yet: `picket-controller serve` makes it", path.display())
+        };
+        CaCertificate::from_pem(&pem).with_context(|| format!("read the CA in {}", path.display()))
     }
 
     /// Where the database is.
@@ -72,9 +86,14 @@ impl StateDir {
     }
 
     /// The mesh's CA; at the first start a new one, for a mesh with a new id.
-    pub fn ca(&self, mesh: impl FnOnce() -> anyhow::Result<MeshId>, now: Timestamp) -> anyhow::Result<Ca> {
-        if let Some(ca) = load_ca(&self.path)? {
-            return Ok(ca);
+    pub fn ca(
+        &self,
+        mesh: impl FnOnce() -> anyhow::Result<MeshId>,
+        secrets: &Secrets,
+        now: Timestamp,
+    ) -> anyhow::Result<Ca> {
+        if let Some(certificate) = read_or_none(&self.path.join(CERTIFICATE))? {
+            return self.load_ca(&certificate, KEY, secrets);
         }
         if self.database().exists() {
             bail!(
@@ -83,13 +102,56 @@ impl StateDir {
                 self.path.display()
             );
         }
-        let ca = Ca::generate(&mesh()?, now).context("make the mesh's CA")?;
-        let pem = ca.to_pem();
+        let key = secrets.given.first().map_or_else(TlsKey::generate, TlsKey::from_pem)?;
+        let ca = Ca::with_key(&mesh()?, key, now).context("make the mesh's CA")?;
+        let CaPem { certificate, key } = ca.to_pem();
         // The certificate comes last: with it the CA is whole.
-        write_private(&self.path.join(KEY), pem.key.expose_secret())?;
-        write_private(&self.path.join(CERTIFICATE), &pem.certificate)?;
+        if secrets.given.is_empty() {
+            self.write_key(KEY, &key, secrets)?;
+        }
+        write_private(&self.path.join(CERTIFICATE), &certificate)?;
         tracing::info!(mesh = %ca.mesh(), fingerprint = %ca.fingerprint(), "made the mesh's CA");
         Ok(ca)
+    }
+
+    /// Writes a CA's key, encrypted where there is a passphrase.
+    pub(crate) fn write_key(&self, name: &str, key: &SecretString, secrets: &Secrets) -> anyhow::Result<()> {
+        match &secrets.passphrase {
+            Some(passphrase) => {
+                self.write(name, seal(key, passphrase).context("encrypt the CA's key")?.expose_secret())
+            }
+            None => self.write(name, key.expose_secret()),
+        }
+    }
+
+    /// Replaces a file, which only its owner reads: it is either whole or as before.
+    pub(crate) fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        write_private(&self.path.join(name), text)
+    }
+
+    /// A file's text; `None` where it is not there.
+    pub(crate) fn read(&self, name: &str) -> anyhow::Result<Option<String>> {
+        read_or_none(&self.path.join(name))
+    }
+
+    /// Removes a file, and returns once that is on the disk; nothing where there is none.
+    pub(crate) fn remove(&self, name: &str) -> anyhow::Result<()> {
+        remove(&self.path.join(name))
+    }
+
+    /// Gives a file the name of another, and returns once that is on the disk; nothing where there is none.
+    pub(crate) fn rename(&self, name: &str, to: &str) -> anyhow::Result<()> {
+        let renamed = match fs::rename(self.path.join(name), self.path.join(to)) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.and_then(|()| File::open(&self.path)?.sync_all()),
+        };
+        renamed.with_context(|| format!("rename {name} to {to} in state folder {}", self.path.display()))
+    }
+
+    /// The CA of a certificate, with its key from the file of this name or from the given ones.
+    pub(crate) fn load_ca(&self, certificate: &str, key: &str, secrets: &Secrets) -> anyhow::Result<Ca> {
+        load_ca(certificate, &self.path.join(key), secrets)
+            .with_context(|| format!("read the CA in {}", self.path.display()))
     }
 
     /// The local operator's file; `None` where it is not there.
@@ -118,15 +180,40 @@ impl StateDir {
     }
 }
 
-fn load_ca(path: &Path) -> anyhow::Result<Option<Ca>> {
-    let (certificate, key) = (path.join(CERTIFICATE), path.join(KEY));
-    let read = |file: &Path| fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
-    if !certificate.exists() {
-        return Ok(None);
+/// The CA of a certificate, with its key from the file beside it, or that of the given ones which belongs to it.
+pub(crate) fn load_ca(certificate: &str, key: &Path, secrets: &Secrets) -> anyhow::Result<Ca> {
+    if !secrets.given.is_empty() {
+        let belonging = secrets.given.iter().find_map(|key| Ca::from_pem(certificate, key).ok());
+        return belonging.context(
+            "no key that ca.key_file, ca.key_command or their `next_` lines give belongs to the CA's certificate",
+        );
     }
-    let (certificate_pem, key_pem) = (read(&certificate)?, SecretString::from(read(&key)?));
-    let ca = Ca::from_pem(&certificate_pem, &key_pem).with_context(|| format!("read the CA in {}", path.display()))?;
-    Ok(Some(ca))
+    let text = SecretString::from(fs::read_to_string(key).with_context(|| format!("read {}", key.display()))?);
+    if secrets.passphrase.is_some() && !is_sealed(&text) {
+        tracing::warn!(
+            path = %key.display(),
+            "a passphrase is configured and the CA's key is not encrypted: stop and run `picket-controller ca encrypt`"
+        );
+    }
+    let plain = plain(&text, secrets.passphrase.as_ref()).with_context(|| format!("open {}", key.display()))?;
+    Ok(Ca::from_pem(certificate, &plain)?)
+}
+
+/// A file's text; `None` where it is not there.
+pub(crate) fn read_or_none(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(cause).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = match fs::remove_file(path) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())),
+    };
+    removed.with_context(|| format!("remove {}", path.display()))
 }
 
 /// A new or emptied file that only its owner reads.
@@ -165,8 +252,9 @@ mod tests {
     fn the_ca_is_made_once_and_only_its_owner_reads_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        let made = StateDir::open(&path).unwrap().ca(mesh, NOW).unwrap().fingerprint();
-        let again = StateDir::open(&path).unwrap().ca(|| bail!("asked for a second mesh"), NOW).unwrap();
+        let made = StateDir::open(&path).unwrap().ca(mesh, &Secrets::default(), NOW).unwrap().fingerprint();
+        let again =
+            StateDir::open(&path).unwrap().ca(|| bail!("asked for a second mesh"), &Secrets::default(), NOW).unwrap();
         assert_eq!((again.fingerprint(), again.mesh().as_str()), (made, "m-1"));
         assert_eq!(StateDir::existing_ca(&path).unwrap().fingerprint(), made);
         assert_eq!((mode(&path), mode(&path.join(KEY))), (0o700, 0o600));
@@ -184,12 +272,12 @@ mod tests {
     fn a_lost_or_damaged_ca_is_never_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
-        state.ca(mesh, NOW).unwrap();
+        state.ca(mesh, &Secrets::default(), NOW).unwrap();
         fs::write(folder.path().join(KEY), "").unwrap();
-        assert!(state.ca(mesh, NOW).is_err());
+        assert!(state.ca(mesh, &Secrets::default(), NOW).is_err());
         fs::write(state.database(), "").unwrap();
         fs::remove_file(folder.path().join(CERTIFICATE)).unwrap();
-        let error = state.ca(mesh, NOW).unwrap_err().to_string();
+        let error = state.ca(mesh, &Secrets::default(), NOW).unwrap_err().to_string();
         assert!(error.contains("from a backup"), "{error}");
     }
 

@@ -386,6 +386,8 @@ impl Mesh {
             role,
             controllers: Vec::new(),
             ca_fingerprint: "00".repeat(32).parse().unwrap(),
+            next_ca: None,
+            former_cas: BTreeSet::new(),
             overlay,
             machine_id: None,
         };

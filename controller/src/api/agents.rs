@@ -3,6 +3,7 @@
 use super::{
     ApiProblem,
     auth::{Member, came_back, revoked},
+    cas,
     problem::{Asked, Body},
     rate,
     routes::Routes,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::{
     controller::Controller,
-    enroll, leases, now, origin, proofs,
+    enroll, leases, now, origin, proofs, rekey,
     renew::{self, Renewed},
     wanted::News,
 };
@@ -23,7 +24,7 @@ use axum::{
 };
 use picket_api::{
     EnrollInfo, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RenewRequest, RenewResponse},
+    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
     openapi::agents as api,
 };
 use picket_http::Peer;
@@ -49,6 +50,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::REPORT, report)
         .on(&api::NEWER_PROOF, newer_proof)
         .on(&api::PEER_PROOF, peer_proof)
+        .on(&api::CAS, cas::told)
+        .on(&api::KEY, key)
 }
 
 /// For strangers too: a token that names the mesh can be asked for only by who knows its name.
@@ -114,6 +117,15 @@ async fn leave(
 ) -> Result<StatusCode, ApiProblem> {
     leases::leave(&controller, &node, canonical(peer.address.ip())).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which key the host's tunnels use, and which is to follow.
+async fn key(
+    State(controller): State<Arc<Controller>>,
+    Member(node): Member,
+    Body(request): Body<RekeyRequest>,
+) -> Result<Json<RekeyAnswer>, ApiProblem> {
+    Ok(Json(rekey::rekey(&controller, &node, request).await?))
 }
 
 async fn report(

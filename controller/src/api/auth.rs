@@ -32,6 +32,10 @@ impl FromRequestParts<Arc<Controller>> for Member {
         if identity.mesh != controller.mesh {
             return Err(refused("the certificate is of another mesh"));
         }
+        // A connection may be older than the end of the CA that its certificate is of.
+        if controller.ca.of_key_id(&identity.authority).is_none() {
+            return Err(refused("the certificate is of a CA that was retired: renew it"));
+        }
         let mut tx = controller.store.read().await?;
         let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
         drop(tx);

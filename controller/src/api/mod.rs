@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod cas;
 pub(crate) mod hooks;
 mod identities;
 mod nodes;

@@ -3,7 +3,7 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    identities, nodes as hosts, once, orders, page, past, people,
+    cas, identities, nodes as hosts, once, orders, page, past, people,
     problem::Asked,
     rate,
     routes::Routes,
@@ -63,6 +63,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::REVOKE, hosts::revoke)
         .on(&api::QUARANTINE, hosts::quarantine)
         .on(&api::READMIT, hosts::release)
+        .on(&api::CA, cas::view)
+        .on(&api::ROTATE_CA, cas::rotate)
 }
 
 /// As it is committed: the tests hold it against the code.

@@ -2,6 +2,7 @@
 //! A row that cannot be read is an error that names it, never an empty default.
 
 mod answers;
+mod ca_trust;
 mod clones;
 mod contents;
 mod error;
@@ -19,6 +20,7 @@ mod operators;
 mod orders;
 mod plans;
 mod policies;
+mod rekeys;
 mod reports;
 mod row;
 mod tokens;
@@ -26,6 +28,7 @@ mod validators;
 mod webhooks;
 
 pub use answers::{Answer, Progress};
+pub use ca_trust::CaTrust;
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
@@ -53,7 +56,7 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str); 9] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
@@ -61,6 +64,7 @@ const MIGRATIONS: [(i64, &str, &str); 8] = [
     (5, "leases", include_str!("../../migrations/sqlite/0005_leases.sql")),
     (6, "keys", include_str!("../../migrations/sqlite/0006_keys.sql")),
     (7, "hooks", include_str!("../../migrations/sqlite/0007_hooks.sql")),
+    (8, "ca", include_str!("../../migrations/sqlite/0008_ca.sql")),
     (9, "proofs", include_str!("../../migrations/sqlite/0009_proofs.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.

@@ -57,18 +57,21 @@ impl Transaction {
         row.as_ref().map(node).transpose()
     }
 
-    /// Every host, revoked ones too, that has one of the two keys: at most two.
+    /// Every host, revoked ones too, that has one of the two keys, or had, or is to have, the first: at most two.
     pub async fn nodes_with_key(
         &mut self,
         wireguard: &WireGuardPublicKey,
         tls_key_sha256: &str,
     ) -> Result<Vec<Enrolled>, StoreError> {
-        let rows = query("SELECT * FROM nodes WHERE wireguard_key = $1 OR tls_key_sha256 = $2")
-            .bind(wireguard.to_string())
-            .bind(tls_key_sha256)
-            .fetch_all(&mut *self.sql)
-            .await
-            .map_err(sql("look keys up"))?;
+        let rows = query(
+            "SELECT * FROM nodes WHERE wireguard_key = $1 OR tls_key_sha256 = $2
+                OR id IN (SELECT node FROM next_keys WHERE key = $1 UNION SELECT node FROM former_keys WHERE key = $1)",
+        )
+        .bind(wireguard.to_string())
+        .bind(tls_key_sha256)
+        .fetch_all(&mut *self.sql)
+        .await
+        .map_err(sql("look keys up"))?;
         rows.iter().map(|row| Ok(Enrolled { node: node(row)?, token: text(row, "token")? })).collect()
     }
 

@@ -2,24 +2,17 @@
 
 use super::report;
 use crate::{controller::Controller, now};
-use anyhow::Context as _;
-use picket_pki::ServedCertificate;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_hours(24);
 
 /// Replaces the certificate once a day; the start made the first one.
-pub(crate) async fn run(controller: Arc<Controller>, served: Arc<ServedCertificate>) {
+pub(crate) async fn run(controller: Arc<Controller>) {
     loop {
         sleep(EVERY).await;
-        if let Err(error) = run_once(&controller, &served) {
+        if let Err(error) = controller.ca.show_fresh(now()) {
             report("certificate", &*error);
         }
     }
-}
-
-fn run_once(controller: &Controller, served: &ServedCertificate) -> anyhow::Result<()> {
-    let certificate = controller.ca.server_certificate(now())?;
-    served.replace(certificate).context("show a new server certificate")
 }

@@ -2,6 +2,7 @@
 //! ends the program.
 
 pub(crate) mod alarms;
+pub(crate) mod ca;
 pub(crate) mod certificate;
 pub(crate) mod expire;
 pub(crate) mod hooks;
@@ -17,12 +18,11 @@ pub(crate) mod webhooks;
 use crate::controller::Controller;
 use anyhow::Context as _;
 use picket_chain::push::{Dialer, PushLimits};
-use picket_pki::ServedCertificate;
 use std::{error::Error, sync::Arc};
 use tokio::task::JoinSet;
 
 /// Starts all of them; they end when the controller stops.
-pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertificate>) -> anyhow::Result<JoinSet<()>> {
+pub(crate) fn spawn_all(controller: &Arc<Controller>) -> anyhow::Result<JoinSet<()>> {
     let asker = poll::Asker::new(&controller.chain).context("set up the chain's client")?;
     let dialer = Dialer::new(PushLimits::default()).context("set up the chain's subscriptions")?;
     let mut tasks = JoinSet::new();
@@ -35,7 +35,8 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>, served: Arc<ServedCertific
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), leases::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), hooks::run(controller.clone())));
-    tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone(), served)));
+    tasks.spawn(until_stopped(controller.clone(), ca::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone())));
     Ok(tasks)
 }
 

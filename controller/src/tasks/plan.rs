@@ -7,7 +7,7 @@ use crate::{
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan};
+use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan_with};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -34,7 +34,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         let (policy_version, policy) = tx.policy().await?.unwrap_or_default();
         let (validators, validators_version) =
             tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
-        let nodes = tx.nodes().await?;
+        let (nodes, next_keys) = (tx.nodes().await?, tx.next_keys().await?);
         drop(tx);
         let at = now();
         let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
@@ -49,7 +49,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             now: at,
             epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
         };
-        let next = plan(&input);
+        let next = plan_with(&input, &next_keys);
         let findings = lint(&next, &input);
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::to_string);
         let errors: Vec<String> = errors.collect();

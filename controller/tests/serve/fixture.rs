@@ -12,7 +12,7 @@ use picket_lab::icon::{ChainState, FakeIcon};
 use picket_model::{
     Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, ReconcilerStatus, WireGuardPublicKey,
 };
-use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config};
+use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config, client_config_of};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -104,6 +104,10 @@ impl Mesh {
         self.operator_with(&token)
     }
 
+    pub(crate) fn token_of_operator(&self) -> String {
+        self.operator_file().token
+    }
+
     pub(crate) fn operator_with(&self, token: &str) -> OperatorClient {
         let file = self.operator_file();
         let tls = client_config(file.ca_fingerprint, None).unwrap();
@@ -182,9 +186,21 @@ impl Host {
     }
 
     pub(crate) async fn prove(&self, mesh: &Mesh, proof: Proof) -> Result<EnrollResponse, ApiError> {
-        let tls = client_config(mesh.ca(), None).unwrap();
+        // A token says which CA its host trusts.
+        let pin = match &proof {
+            Proof::JoinToken { token } => token.parse::<JoinToken>().map_or_else(|_| mesh.ca(), |token| token.ca),
+            _ => mesh.ca(),
+        };
+        let tls = client_config(pin, None).unwrap();
         let client = AgentClient::new(mesh.agents_url(), tls).unwrap();
         client.enroll(&EnrollRequest { proof, ..self.request.clone() }).await
+    }
+
+    /// A member with its next certificate.
+    pub(crate) fn renewed(&self, mesh: &Mesh, node: &NodeId, certificate_pem: &str) -> Agent {
+        let certificate =
+            ClientCertificate { certificate_pem: certificate_pem.to_owned(), key_pem: self.tls.key_pem() };
+        Agent { node: node.clone(), certificate, client: None }.connected(mesh)
     }
 
     pub(crate) fn agent(&self, mesh: &Mesh, response: &EnrollResponse) -> Agent {
@@ -213,6 +229,12 @@ impl Agent {
     pub(crate) fn http(&self, mesh: &Mesh) -> reqwest::Client {
         let tls = client_config(mesh.ca(), Some(&self.certificate)).unwrap();
         reqwest::Client::builder().tls_backend_preconfigured(tls).build().unwrap()
+    }
+
+    /// On a connection of its own that trusts these CAs.
+    pub(crate) fn pinning(&self, mesh: &Mesh, pins: &[Fingerprint]) -> AgentClient {
+        let tls = client_config_of(pins, Some(&self.certificate)).unwrap();
+        AgentClient::new(mesh.agents_url(), tls).unwrap()
     }
 
     pub(crate) fn client(&self) -> AgentClient {

@@ -5,6 +5,7 @@
 
 mod attest;
 mod audit;
+mod ca;
 mod chain;
 mod document;
 mod documents;
@@ -23,6 +24,7 @@ mod pages;
 mod poll;
 mod program;
 mod push;
+mod rekey;
 mod renew;
 mod restart;
 mod revoke;

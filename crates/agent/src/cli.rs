@@ -1,13 +1,13 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, run, status, vouch};
+use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, status, trust_by_hand, vouch};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::InterfaceName;
 use picket_model::{NodeName, NodeRole};
-use picket_pki::JoinToken;
+use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use zeroize::Zeroizing;
@@ -83,6 +83,14 @@ enum Command {
     },
     /// Leave the mesh for good: its tunnels end everywhere, and its name is free again. Guarded ports close.
     Leave,
+    /// Make another key for the tunnels; the agent that runs takes it into use once every peer knows it.
+    RotateKey,
+    /// Trust another CA than the one this host pins: after a rotation that it was away for. The agent must not run.
+    Trust {
+        /// The mesh's CA, as `picket-controller fingerprint` prints it; from somebody you believe.
+        #[arg(long, value_name = "HEX")]
+        ca_fingerprint: Fingerprint,
+    },
     /// Close guarded ports before the network is up: the last known firewall, or all closed.
     Lockdown,
     /// The firewall this host is to have.
@@ -115,7 +123,14 @@ enum Command {
 impl Command {
     /// Whether it needs the right to. Enrolment does: a host that cannot carry out what it is told shall not use a token.
     fn touches_the_network(&self) -> bool {
-        !matches!(self, Self::Status { .. } | Self::Proofs { .. } | Self::Rules { command: Rules::Show { .. } })
+        !matches!(
+            self,
+            Self::Status { .. }
+                | Self::Proofs { .. }
+                | Self::Trust { .. }
+                | Self::RotateKey
+                | Self::Rules { command: Rules::Show { .. } }
+        )
     }
 }
 
@@ -233,6 +248,8 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 return run::run(&place, wireguard, goloop.beside(role)?, role, leaving).await;
             }
+            Command::RotateKey => println!("{}", rekey::rotate(&place)?),
+            Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint).await?),
             Command::Leave => println!("{}", leave::leave(&place).await?),
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,

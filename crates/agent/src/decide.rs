@@ -129,6 +129,12 @@ impl Redial {
         (self.pause < Self::LAST).then_some(self.pause)
     }
 
+    /// While a peer is about to use another key it is dialled under that one again and again: what waits is its traffic. No
+    /// sooner than an answer takes over the slowest path, since each try gives up the one before.
+    pub fn awaiting() -> Self {
+        Self { pause: Duration::from_secs(1) }
+    }
+
     /// After dialling once more.
     #[must_use]
     pub fn dialled(self) -> Self {

@@ -16,7 +16,10 @@ use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken, client_config};
 use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 /// Where a sentry's tunnels are reached unless the operator says otherwise: at the address from which the controller
 /// sees it, on WireGuard's usual port.
@@ -98,6 +101,8 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         role,
         controllers: options.controllers.clone(),
         ca_fingerprint: credential.ca(),
+        next_ca: None,
+        former_cas: BTreeSet::new(),
         overlay: response.overlay,
         machine_id: request.machine_id,
     };
@@ -147,7 +152,7 @@ fn already(state: &StateDir, identity: &Identity, ca: Fingerprint, name: &NodeNa
     if Ledger::load_of(state, identity)?.standing == Standing::Revoked {
         bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
     }
-    let same = identity.ca_fingerprint == ca && identity.name == *name && identity.role == role;
+    let same = identity.knew(ca) && identity.name == *name && identity.role == role;
     if !same {
         bail!(
             "this host is enrolled already: {} {} ({node}) in mesh {mesh}; to change that: {again}",

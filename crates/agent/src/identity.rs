@@ -7,6 +7,7 @@ use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
 use picket_wireguard::PrivateKey;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -16,6 +17,7 @@ const IDENTITY: Kind = Kind {
     remedy: "restore it from a backup, or remove the folder and enrol this host again",
 };
 const WIREGUARD_KEY: &str = "wireguard.key";
+const NEXT_WIREGUARD_KEY: &str = "wireguard-next.key";
 const IDENTITY_KEY: &str = "identity.key";
 const TLS_KEY: &str = "tls.key";
 const CERTIFICATE: &str = "certificate.pem";
@@ -36,6 +38,12 @@ pub struct Identity {
     pub controllers: Vec<String>,
     /// The mesh's CA.
     pub ca_fingerprint: Fingerprint,
+    /// The CA that is to follow it, once the one before has vouched for it; trusted as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_ca: Option<Fingerprint>,
+    /// CAs that were the mesh's before: not trusted any more, but a repeated enrolment may name them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub former_cas: BTreeSet<Fingerprint>,
     /// Its addresses inside the mesh.
     pub overlay: OverlayAddresses,
     /// The machine it enrolled from: a copy of the folder on another machine is not this host.
@@ -91,6 +99,35 @@ impl Identity {
     pub fn save(&self, state: &StateDir, certificate_pem: &str) -> Result<(), IdentityError> {
         state.write(CERTIFICATE, certificate_pem.as_bytes())?;
         Ok(state.write_json(IDENTITY, self)?)
+    }
+
+    /// Replaces the identity alone, and returns once it is on the disk.
+    pub fn update(&self, state: &StateDir) -> Result<(), IdentityError> {
+        Ok(state.write_json(IDENTITY, self)?)
+    }
+
+    /// The CAs that this host trusts.
+    pub fn pins(&self) -> Vec<Fingerprint> {
+        std::iter::once(self.ca_fingerprint).chain(self.next_ca).collect()
+    }
+
+    /// Whether the CA is or was that of this host's mesh.
+    pub fn knew(&self, ca: Fingerprint) -> bool {
+        self.pins().contains(&ca) || self.former_cas.contains(&ca)
+    }
+
+    /// The same host, which trusts the next CA too.
+    #[must_use]
+    pub fn learned(&self, next: Fingerprint) -> Self {
+        Self { next_ca: Some(next), ..self.clone() }
+    }
+
+    /// The same host, which trusts this CA and no other.
+    #[must_use]
+    pub fn settled(&self, ca: Fingerprint) -> Self {
+        let mut former_cas = self.former_cas.clone();
+        former_cas.extend(self.pins().into_iter().filter(|pin| *pin != ca));
+        Self { ca_fingerprint: ca, next_ca: None, former_cas, ..self.clone() }
     }
 
     /// Refuses an identity that was copied from another machine. Where one of the two has no machine id nothing is known.
@@ -151,6 +188,23 @@ pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, Identit
     Ok(ClientCertificate { certificate_pem, key_pem })
 }
 
+/// The key that is to follow the one of the tunnels; `None` where none was made.
+pub fn load_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    load_x25519(state, NEXT_WIREGUARD_KEY)
+}
+
+/// Makes that key; it is on the disk when this returns.
+pub fn make_next_key(state: &StateDir) -> Result<PrivateKey, IdentityError> {
+    load_or_make_x25519(state, NEXT_WIREGUARD_KEY)
+}
+
+/// Puts the next key in the place of the one before, which is gone then; `None` where there is no next one.
+pub fn use_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    let Some(next) = load_next_key(state)? else { return Ok(None) };
+    state.rename(NEXT_WIREGUARD_KEY, WIREGUARD_KEY)?;
+    Ok(Some(next))
+}
+
 fn load_x25519(state: &StateDir, name: &str) -> Result<Option<PrivateKey>, IdentityError> {
     let Some(text) = secret(state, name)? else { return Ok(None) };
     text.expose_secret().trim().parse().map(Some).map_err(|_| no_key(state, name))
@@ -197,6 +251,8 @@ pub(crate) mod tests {
             role: NodeRole::Prep,
             controllers: vec!["https://192.0.2.1:7400".into()],
             ca_fingerprint: Fingerprint::of(b"ca"),
+            next_ca: None,
+            former_cas: BTreeSet::new(),
             overlay: OverlayAddresses { v4: "10.77.0.2".parse().unwrap(), v6: "fd00:1:2::2".parse().unwrap() },
             machine_id: Some("0123".into()),
         }
@@ -234,6 +290,24 @@ pub(crate) mod tests {
         identity().save(&state, "pem").unwrap();
         assert_eq!(Identity::load(&state).unwrap(), Some(identity()));
         assert_eq!(client_certificate(&state).unwrap().certificate_pem, "pem");
+    }
+
+    #[test]
+    fn which_cas_are_trusted_survives_a_restart_and_files_from_before_have_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        identity().save(&state, "pem").unwrap();
+        let text = state.read("identity.json").unwrap().unwrap();
+        assert!(!String::from_utf8(text).unwrap().contains("next_ca"), "an agent from before reads it");
+        let (old, next) = (identity().ca_fingerprint, Fingerprint::of(b"next"));
+        identity().learned(next).update(&state).unwrap();
+        let learned = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(learned.pins(), [old, next]);
+        learned.settled(next).update(&state).unwrap();
+        let settled = Identity::load(&state).unwrap().unwrap();
+        assert_eq!(settled.pins(), [next]);
+        assert!(settled.knew(old) && settled.knew(next) && !settled.knew(Fingerprint::of(b"other")));
+        assert_eq!(client_certificate(&state).err().map(|error| error.to_string().contains("tls.key")), Some(true));
     }
 
     #[test]

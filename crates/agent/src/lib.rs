@@ -14,12 +14,15 @@ pub mod lockdown;
 pub mod pairing;
 pub mod proof;
 pub mod reconcile;
+pub mod rekey;
 pub mod renewal;
 pub mod report;
 pub mod run;
 pub mod state;
 pub mod status;
 pub mod subscribe;
+pub mod trust;
+pub mod trust_by_hand;
 pub mod vouch;
 
 pub use cli::main;

@@ -4,6 +4,7 @@
 use crate::{
     host,
     pairing::{Moment, PairKeys, Waits, give_keys},
+    rekey::hand_over,
 };
 use anyhow::{Context as _, Result, anyhow};
 use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
@@ -106,6 +107,11 @@ impl HostTunnels {
         self.key.public()
     }
 
+    /// Uses another key from the next reconciliation on.
+    pub fn use_key(&mut self, key: PrivateKey) {
+        self.key = key;
+    }
+
     /// Dials peers that have not had a handshake yet once more.
     pub async fn redial(&mut self) -> Result<()> {
         if let Some(tunnel) = &mut self.tunnel {
@@ -116,7 +122,8 @@ impl HostTunnels {
 
     /// Gives tunnels whose handshakes fail the preshared key of the other epoch, in turn; nothing where all is well.
     pub async fn turn_keys(&mut self, wanted: &WireGuardConfig) -> Result<()> {
-        if self.tunnel.is_none() || wanted.peers.values().all(|peer| peer.pairing.is_none()) {
+        let is_moving = wanted.peers.values().any(|peer| peer.allowed_ips.is_empty());
+        if self.tunnel.is_none() || !is_moving && wanted.peers.values().all(|peer| peer.pairing.is_none()) {
             return Ok(());
         }
         self.connect(wanted).await
@@ -147,7 +154,9 @@ impl Tunnels for HostTunnels {
         let mut device = self.device(wanted)?;
         let now = Moment { steady: Instant::now(), wall: host::now() };
         self.waits.note(wanted, now.steady);
-        give_keys(&mut device, &self.pairs, wanted, &self.observe().await?, &self.waits, now)?;
+        let found = self.observe().await?;
+        give_keys(&mut device, &self.pairs, wanted, &found, &self.waits, now)?;
+        hand_over(&mut device, wanted, &found);
         let tunnel = self.tunnel.as_mut().context("the tunnels are not open")?;
         let changes = tunnel.connect(&device).await.context("connect the tunnels")?;
         if !changes.is_empty() {

@@ -3,7 +3,9 @@
 
 mod certificate;
 mod own_proof;
+mod rekey;
 mod signals;
+mod trust;
 mod vouching;
 
 use crate::{
@@ -18,20 +20,22 @@ use crate::{
     lockdown::close_if_open,
     pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
+    rekey::Rekey,
     renewal::Renewals,
     report::{Reporter, report},
     state::{StateDir, StateLock},
     status::{LastWord, save},
     subscribe::{self, Controllers, Poll},
+    trust::CaWatch,
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use own_proof::OwnProof;
-use picket_api::{ApiError, ConfigAnswer, ProblemKind, node::RenewResponse};
+use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
-use picket_pki::validity_of;
+use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use signals::Signals;
@@ -80,6 +84,8 @@ enum Event {
     Looked(Answers),
     Proof,
     Proved(Result<String>),
+    Rekeyed(Result<bool, ApiError>),
+    Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
 
@@ -149,6 +155,8 @@ struct Agent {
     filter: HostFilter,
     controllers: Controllers,
     renewals: Renewals,
+    cas: CaWatch,
+    rekey: Rekey,
     chain: ChainWatch,
     vouching: Vouching,
     own_proof: OwnProof,
@@ -190,6 +198,8 @@ impl Agent {
             filter,
             controllers,
             renewals,
+            cas: CaWatch::default(),
+            rekey: Rekey::default(),
             chain,
             vouching,
             own_proof,
@@ -209,6 +219,7 @@ impl Agent {
         self.dial_soon();
         notify(NotifyState::Ready);
         let mut poll = self.ask(Duration::ZERO);
+        self.ask_for_cas(Duration::ZERO);
         loop {
             let look_at = Instant::now() + self.look;
             let waits = self.waits_for_handshake();
@@ -222,6 +233,8 @@ impl Agent {
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
                 looked = self.vouching.next() => Event::Looked(looked),
                 proved = self.own_proof.next() => proved.map_or(Event::Proof, Event::Proved),
+                answer = self.cas.answered() => Event::Cas(answer),
+                answer = self.rekey.answered() => Event::Rekeyed(answer),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
             };
@@ -259,8 +272,10 @@ impl Agent {
                     self.own_proof.begin(identity, &self.tunnels.public_key(), self.controllers.client());
                 }
                 Event::Proved(ended) => self.own_proof.ended(ended, &self.held.state),
+                Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
+                Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
             }
@@ -361,7 +376,7 @@ impl Agent {
 
     /// Looks whether tunnels have had their first handshake, and tells if so.
     async fn look(&mut self) {
-        self.look = (self.look * 2).min(LOOK[1]);
+        self.look = if self.awaits_key() { LOOK[0] } else { (self.look * 2).min(LOOK[1]) };
         let Some(found) = &mut self.found else { return };
         let Ok(peers) = self.tunnels.observe().await else { return };
         let is_news = alive(&peers) != alive(&found.peers);
@@ -369,12 +384,14 @@ impl Agent {
         if is_news {
             info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
             self.look = LOOK[0];
+            self.turn_keys().await;
             self.tell();
         }
     }
 
     /// Tries the preshared key of the other epoch where handshakes fail.
     async fn turn_keys(&mut self) {
+        self.look_for_next_key();
         let Held { ledger, guard, .. } = &self.held;
         let Ok(Some(config)) = ledger.admitted(guard) else { return };
         // Peers come with their filter and not before it.
@@ -396,7 +413,7 @@ impl Agent {
         if let Err(error) = self.tunnels.redial().await {
             warn!(error = format!("{error:#}"), "peers without a handshake not dialled again");
         }
-        self.redial = self.redial.dialled();
+        self.redial = if self.awaits_key() { Redial::awaiting() } else { self.redial.dialled() };
         self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
     }
 

@@ -1,10 +1,14 @@
 //! The agent's end of the wire: which controller is asked, when, and whether it answers. Decides nothing about answers.
 
-use crate::{decide::full_jitter, identity::Identity};
+use crate::{
+    decide::full_jitter,
+    identity::{Identity, client_certificate},
+    state::StateDir,
+};
 use anyhow::{Context as _, Result};
 use picket_api::{AgentClient, ApiError, ConfigAnswer};
 use picket_model::Generation;
-use picket_pki::{ClientCertificate, client_config};
+use picket_pki::{ClientCertificate, Fingerprint, client_config_of};
 use std::{future::Future, pin::Pin, time::Duration};
 use tracing::{info, warn};
 
@@ -25,13 +29,20 @@ impl Controllers {
     /// The controllers an identity names, to which the host shows its certificate.
     pub fn new(identity: &Identity, certificate: &ClientCertificate) -> Result<Self> {
         let client = |url: &String| {
-            let tls = client_config(identity.ca_fingerprint, Some(certificate))?;
+            let tls = client_config_of(&identity.pins(), Some(certificate))?;
             let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL"))?;
             Ok((url.clone(), AgentClient::new(base, tls)?))
         };
         let clients: Vec<_> = identity.controllers.iter().map(client).collect::<Result<_>>()?;
         anyhow::ensure!(!clients.is_empty(), "the identity names no controller");
         Ok(Self { clients, current: 0, answers: None })
+    }
+
+    /// A client for one of them that trusts `ca` alone.
+    pub fn alone(identity: &Identity, state: &StateDir, ca: Fingerprint, url: &str) -> Result<AgentClient> {
+        let certificate = client_certificate(state)?;
+        let only = Self::new(&Identity { controllers: vec![url.to_owned()], ..identity.settled(ca) }, &certificate)?;
+        Ok(only.client().clone())
     }
 
     /// The one that is asked now.

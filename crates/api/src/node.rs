@@ -2,7 +2,7 @@
 //! The body of the report is `picket_model::NodeReport`.
 
 use crate::Proof;
-use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp};
+use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -55,6 +55,24 @@ pub struct RenewRequest {
     pub node: NodeId,
     /// Certificate signing request (PKCS#10, PEM) for that key.
     pub csr_pem: String,
+}
+
+/// A host says which key its tunnels use, and which one it has made for later: `POST /v1/node/key`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RekeyRequest {
+    /// The public half of the key in use.
+    pub uses: WireGuardPublicKey,
+    /// The public half of the next one.
+    #[serde(default)]
+    pub next: Option<WireGuardPublicKey>,
+}
+
+/// Whether a host may take its next key into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RekeyAnswer {
+    /// Every peer has read it back.
+    pub ready: bool,
 }
 
 /// A new certificate.

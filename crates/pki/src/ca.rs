@@ -2,7 +2,7 @@
 //! Names are given here, never taken from a request.
 
 use crate::{
-    Fingerprint, identity,
+    CaCertificate, Fingerprint, identity,
     keys::{self, KeyError, TlsKey, public_key_sha256},
 };
 use picket_model::{MeshId, NodeId, Timestamp};
@@ -25,6 +25,8 @@ pub const SERVER_NAME: &str = "controller.picket.internal";
 
 /// Ten years: hosts pin it, so a new one means telling every host.
 const CA_LIFETIME: Duration = Duration::from_hours(10 * 365 * 24);
+/// How long a rotation may take.
+const CROSS_LIFETIME: Duration = Duration::from_hours(365 * 24);
 /// Made anew at each start, and by the controller before it ends.
 const SERVER_LIFETIME: Duration = Duration::from_hours(90 * 24);
 /// How far a host's clock may lag behind the controller's before it refuses a fresh certificate.
@@ -105,6 +107,21 @@ pub struct ServerCertificate {
     pub not_after: Timestamp,
 }
 
+impl ServerCertificate {
+    /// Lets those trust it too who pin the CA that was before: `cross_pem` is that one's word for this one's CA.
+    ///
+    /// # Errors
+    /// [`CaError::Stored`] where `cross_pem` is no certificate.
+    pub fn also_under(&mut self, before: &CaCertificate, cross_pem: &str) -> Result<(), CaError> {
+        let cross = CertificateDer::from_pem_slice(cross_pem.as_bytes());
+        let cross = cross.map_err(|_| CaError::Stored("what the last one signed for it is not PEM"))?;
+        // The CA of now stays the last: an error names it.
+        let place = self.chain.len().saturating_sub(1);
+        self.chain.splice(place..place, [cross, before.der().clone()]);
+        Ok(())
+    }
+}
+
 impl fmt::Debug for ServerCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerCertificate(until {})", self.not_after)
@@ -122,12 +139,13 @@ pub struct Ca {
 impl Ca {
     /// A new one, with a new key.
     pub fn generate(mesh: &MeshId, now: Timestamp) -> Result<Self, CaError> {
-        let pair = TlsKey::generate()?.into_pair();
-        let mut params = params("Picket mesh CA", now, CA_LIFETIME)?;
-        params.distinguished_name.push(DnType::OrganizationName, mesh.as_str());
-        params.subject_alt_names = vec![uri(&identity::mesh_uri(mesh))?];
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        Self::with_key(mesh, TlsKey::generate()?, now)
+    }
+
+    /// A new one, with a key that was made elsewhere.
+    pub fn with_key(mesh: &MeshId, key: TlsKey, now: Timestamp) -> Result<Self, CaError> {
+        let pair = key.into_pair();
+        let params = ca_params(mesh, now, CA_LIFETIME)?;
         let certificate = params.self_signed(&pair).map_err(|cause| unsigned("the CA", cause))?;
         Ok(Self {
             mesh: mesh.clone(),
@@ -155,6 +173,16 @@ impl Ca {
         Ok(Self { mesh, certificate_pem: certificate_pem.to_owned(), certificate: der, issuer })
     }
 
+    /// Name and key of the CA that is to follow this one, signed by this one, PEM: who pins this one trusts by it what the
+    /// next one signs, and learns which that is.
+    pub fn cross_sign(&self, next: &CaCertificate, now: Timestamp) -> Result<String, CaError> {
+        let subject = "the next CA";
+        let key = next.public_key().and_then(|spki| SubjectPublicKeyInfo::from_der(&spki).ok());
+        let key = key.ok_or(CaError::Stored("its certificate's key cannot be read"))?;
+        let params = ca_params(next.mesh(), now, CROSS_LIFETIME)?;
+        Ok(params.signed_by(&key, &self.issuer).map_err(|cause| unsigned(subject, cause))?.pem())
+    }
+
     /// Certificate and key, for the store.
     pub fn to_pem(&self) -> CaPem {
         CaPem { certificate: self.certificate_pem.clone(), key: self.issuer.key().serialize_pem().into() }
@@ -168,6 +196,12 @@ impl Ca {
     /// The certificate; public.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// The certificate alone; public.
+    pub fn certificate(&self) -> Result<CaCertificate, CaError> {
+        CaCertificate::from_pem(&self.certificate_pem)
+            .map_err(|_| CaError::Stored("its certificate is not one of ours"))
     }
 
     /// The certificate in DER; public.
@@ -241,6 +275,16 @@ fn params(common_name: &str, now: Timestamp, lifetime: Duration) -> Result<Certi
     params.not_after = date(now.plus(lifetime))?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+/// What the certificates of all our CAs have in common, whoever signs them.
+fn ca_params(mesh: &MeshId, now: Timestamp, lifetime: Duration) -> Result<CertificateParams, CaError> {
+    let mut params = params("Picket mesh CA", now, lifetime)?;
+    params.distinguished_name.push(DnType::OrganizationName, mesh.as_str());
+    params.subject_alt_names = vec![uri(&identity::mesh_uri(mesh))?];
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     Ok(params)
 }
 

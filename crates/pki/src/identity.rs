@@ -5,7 +5,7 @@ use crate::{ca::CLOCK_SKEW, keys::public_key_sha256};
 use picket_model::{MeshId, NodeId, Timestamp};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
-use x509_parser::prelude::{ASN1Time, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, GeneralName, ParsedExtension, X509Certificate};
 
 const SCHEME: &str = "picket://";
 
@@ -22,6 +22,8 @@ pub struct NodeIdentity {
     pub key_sha256: String,
     /// When the certificate ends. A connection may last longer.
     pub not_after: Timestamp,
+    /// Key identifier of the CA that signed it, lower-case hexadecimal ([`crate::CaCertificate::key_id`]).
+    pub authority: String,
 }
 
 /// Why a certificate names no node.
@@ -48,6 +50,23 @@ pub fn node_of(certificate_der: &[u8]) -> Result<NodeIdentity, IdentityError> {
         serial: hex::encode(certificate.raw_serial()),
         key_sha256: public_key_sha256(certificate.public_key().raw),
         not_after: Timestamp::from_millis(certificate.validity().not_after.timestamp().saturating_mul(1000)),
+        authority: authority(&certificate).unwrap_or_default(),
+    })
+}
+
+/// The key identifier of the CA that signed a certificate.
+fn authority(certificate: &X509Certificate<'_>) -> Option<String> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| hex::encode(id.0)),
+        _ => None,
+    })
+}
+
+/// A certificate's own key identifier.
+pub(crate) fn own_key_id(certificate: &X509Certificate<'_>) -> Option<String> {
+    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(hex::encode(id.0)),
+        _ => None,
     })
 }
 

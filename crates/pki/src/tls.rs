@@ -1,7 +1,7 @@
 //! TLS as both sides speak it: one provider of cryptography, a client that pins a CA, a server that knows its nodes.
 //! Values for rustls only; sockets and accept loops are elsewhere.
 
-use crate::{Ca, Fingerprint, SERVER_NAME, ServerCertificate};
+use crate::{AcceptedCas, Ca, Fingerprint, SERVER_NAME, ServerCertificate};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
     ServerConfig, SignatureScheme,
@@ -11,7 +11,7 @@ use rustls::{
     },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
     version::TLS13,
 };
@@ -53,7 +53,15 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// A client that trusts the CA with this fingerprint and no other, whatever host its URL names.
 /// `certificate` is `None` before the host is enrolled.
 pub fn client_config(pin: Fingerprint, certificate: Option<&ClientCertificate>) -> Result<ClientConfig, TlsError> {
-    let verifier = Arc::new(PinnedCa { pin, provider: provider() });
+    client_config_of(&[pin], certificate)
+}
+
+/// As [`client_config`], with several CAs of which each is trusted: while one follows another.
+pub fn client_config_of(
+    pins: &[Fingerprint],
+    certificate: Option<&ClientCertificate>,
+) -> Result<ClientConfig, TlsError> {
+    let verifier = Arc::new(PinnedCa { pins: pins.to_vec(), provider: provider() });
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Certificate)?
@@ -77,19 +85,21 @@ pub fn client_config(pin: Fingerprint, certificate: Option<&ClientCertificate>) 
 /// A server that shows `served`. With `client_ca`, a client may show a certificate, which must then be of that CA and
 /// in date; a client without one is let through as anonymous (enrolment).
 pub fn server_config(served: Arc<ServedCertificate>, client_ca: Option<&Ca>) -> Result<ServerConfig, TlsError> {
+    let accepted = client_ca.map(|ca| AcceptedCas::new(&[ca.certificate_der()])).transpose()?;
+    server_config_accepting(served, accepted)
+}
+
+/// As [`server_config`], with CAs that may become others while the server runs.
+pub fn server_config_accepting(
+    served: Arc<ServedCertificate>,
+    clients: Option<Arc<AcceptedCas>>,
+) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Certificate)?;
-    let builder = match client_ca {
+    let builder = match clients {
         None => builder.with_no_client_auth(),
-        Some(ca) => {
-            let roots = Arc::new(only_root(ca.certificate_der()).map_err(TlsError::Certificate)?);
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
-                .allow_unauthenticated()
-                .build()
-                .map_err(TlsError::Verifier)?;
-            builder.with_client_cert_verifier(verifier)
-        }
+        Some(accepted) => builder.with_client_cert_verifier(accepted),
     };
     let mut config = builder.with_cert_resolver(served);
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
@@ -127,10 +137,10 @@ fn certified(certificate: ServerCertificate) -> Result<Arc<CertifiedKey>, TlsErr
     CertifiedKey::from_der(certificate.chain, certificate.key, &provider()).map(Arc::new).map_err(TlsError::Certificate)
 }
 
-/// Trusts the one CA that a host pins, if the server presents it, for the one name that controllers have.
+/// Trusts the CAs that a host pins, if the server presents one of them, for the one name that controllers have.
 #[derive(Debug)]
 struct PinnedCa {
-    pin: Fingerprint,
+    pins: Vec<Fingerprint>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -138,11 +148,29 @@ struct PinnedCa {
 #[derive(Debug, ThisError)]
 #[error(
     "the controller shows a chain that ends in CA {presented}, this host pins CA {pinned}: \
-     check the controller's URL and the join token"
+     check the controller's URL and the join token; a host that was away while its mesh's CA was rotated trusts the \
+     new one by its agent's `trust` command"
 )]
 struct OtherCa {
     presented: Fingerprint,
-    pinned: Fingerprint,
+    pinned: String,
+}
+
+impl PinnedCa {
+    fn verify_under(
+        &self,
+        ca: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        WebPkiServerVerifier::builder_with_provider(Arc::new(only_root(ca)?), self.provider.clone())
+            .build()
+            .map_err(|cause| Error::Other(OtherError(Arc::new(cause))))?
+            .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+    }
 }
 
 impl ServerCertVerifier for PinnedCa {
@@ -154,17 +182,21 @@ impl ServerCertVerifier for PinnedCa {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let pinned = intermediates.iter().find(|certificate| Fingerprint::of(certificate) == self.pin);
-        let Some(ca) = pinned else {
-            let last = intermediates.last().unwrap_or(end_entity);
-            let other = OtherCa { presented: Fingerprint::of(last), pinned: self.pin };
-            return Err(Error::Other(OtherError(Arc::new(other))));
-        };
         let name = ServerName::try_from(SERVER_NAME).map_err(|_| CertificateError::BadEncoding)?;
-        WebPkiServerVerifier::builder_with_provider(Arc::new(only_root(ca)?), self.provider.clone())
-            .build()
-            .map_err(|cause| Error::Other(OtherError(Arc::new(cause))))?
-            .verify_server_cert(end_entity, intermediates, &name, ocsp_response, now)
+        let pinned = intermediates.iter().filter(|certificate| self.pins.contains(&Fingerprint::of(certificate)));
+        let mut verdict = None;
+        for ca in pinned {
+            verdict = Some(self.verify_under(ca, end_entity, intermediates, &name, ocsp_response, now));
+            if let Some(Ok(_)) = verdict {
+                break;
+            }
+        }
+        verdict.unwrap_or_else(|| {
+            let last = intermediates.last().unwrap_or(end_entity);
+            let pinned = self.pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+            let other = OtherCa { presented: Fingerprint::of(last), pinned };
+            Err(Error::Other(OtherError(Arc::new(other))))
+        })
     }
 
     fn verify_tls12_signature(

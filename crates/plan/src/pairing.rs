@@ -114,6 +114,46 @@ mod tests {
     }
 
     #[test]
+    fn a_next_key_is_known_to_peers_before_and_keeps_the_epoch_when_it_takes_over() {
+        let mut hosts = [host("prep-1", NodeRole::Prep, 1), host("sentry-1", NodeRole::Sentry, 2)];
+        let next = WireGuardPublicKey::new([9; 32]).unwrap();
+        let with = |hosts: &[Node], keys: &crate::NextKeys, parent: &Plan| {
+            let nodes = hosts.iter().map(|node| (node.id.clone(), node.clone())).collect();
+            let (mesh, policy, validators) = ("m-1".parse().unwrap(), Policy::default(), validators(3));
+            let input = PlanInput {
+                mesh: &mesh,
+                policy: &policy,
+                policy_version: 1,
+                validators: &validators,
+                validators_version: 1,
+                nodes: &nodes,
+                parent: Some(parent),
+                now: Timestamp::from_millis(0),
+                epochs: Epochs { now: 30, confirmed: None },
+            };
+            let plan = crate::plan_with(&input, keys);
+            assert!(crate::lint(&plan, &input).iter().all(|finding| finding.severity != crate::Severity::Error));
+            plan
+        };
+        let first = planned(&hosts, 7, &[], None);
+        let keys = crate::NextKeys::from([(hosts[1].id.clone(), next)]);
+        let both = with(&hosts, &keys, &first);
+        let peers = |plan: &Plan| plan.nodes[&"prep-1".parse::<NodeId>().unwrap()].wireguard.peers.clone();
+        let (now, waiting) = (&peers(&both)[&hosts[1].wireguard_key], &peers(&both)[&next]);
+        assert!(waiting.allowed_ips.is_empty() && now.allowed_ips.len() == 2);
+        assert_eq!((waiting.pairing, waiting.endpoint, &waiting.node), (now.pairing, now.endpoint, &now.node));
+        let unchanged = |plan: &Plan| plan.nodes[&hosts[1].id].clone();
+        assert!(unchanged(&both).same_content(&unchanged(&first)), "the host itself is told nothing");
+        assert_eq!(with(&hosts, &keys, &both), both);
+        // It takes over: the old key is gone, and neither end begins another epoch.
+        let before = hosts[1].wireguard_key;
+        hosts[1].wireguard_key = next;
+        let after = with(&hosts, &crate::NextKeys::new(), &both);
+        assert!(!peers(&after).contains_key(&before) && peers(&after)[&next].allowed_ips.len() == 2);
+        assert_eq!(told(&after, ["prep-1", "sentry-1"]), Some((7, None)));
+    }
+
+    #[test]
     fn a_new_key_of_a_tunnel_begins_with_the_epoch_of_now() {
         let mut hosts = [host("prep-1", NodeRole::Prep, 1), host("sentry-1", NodeRole::Sentry, 2)];
         let first = planned(&hosts, 7, &[], None);

@@ -5,7 +5,8 @@ use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, network::host_network,
+    Purpose, Reason, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, WireGuardPublicKey,
+    network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -66,8 +67,16 @@ pub struct PlanInput<'a> {
     pub epochs: Epochs<'a>,
 }
 
+/// Keys that hosts have made and not taken into use yet: their peers are to know them before.
+pub type NextKeys = BTreeMap<NodeId, WireGuardPublicKey>;
+
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
+    plan_with(input, &NextKeys::new())
+}
+
+/// As [`plan`], with the next keys of hosts beside those of now.
+pub fn plan_with(input: &PlanInput<'_>, next_keys: &NextKeys) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let generation = parent.next();
     let shared = shared_firewall(input.policy, input.validators, input.now);
@@ -83,7 +92,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             role: node.role,
             generation,
             revision: generation,
-            wireguard: wireguard(input, node, &others),
+            wireguard: wireguard(input, next_keys, node, &others),
             firewall: firewall(&shared, &others),
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
@@ -110,8 +119,16 @@ fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
     }
 }
 
-fn wireguard(input: &PlanInput<'_>, node: &Node, others: &[&Node]) -> WireGuardConfig {
-    let peers = others.iter().map(|other| (other.wireguard_key, peer(input, node, other))).collect();
+fn wireguard(input: &PlanInput<'_>, next_keys: &NextKeys, node: &Node, others: &[&Node]) -> WireGuardConfig {
+    let mut peers = BTreeMap::new();
+    for other in others {
+        let peer = peer(input, node, other);
+        // Addresses belong to one key at a time: they move on the host, once the next key has had its first handshake.
+        if let Some(next) = next_keys.get(&other.id) {
+            peers.insert(*next, WireGuardPeer { allowed_ips: BTreeSet::new(), ..peer.clone() });
+        }
+        peers.insert(other.wireguard_key, peer);
+    }
     WireGuardConfig {
         listen_port: node.endpoint.map_or(0, |endpoint| endpoint.port()),
         addresses: BTreeSet::from(node.overlay.networks()),

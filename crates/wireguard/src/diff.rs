@@ -51,7 +51,14 @@ pub struct PeerUpdate {
 /// `previous`, after a start, the wish is asserted once; a peer that roamed comes back with its next packet.
 pub fn diff(wanted: &DeviceConfig, found: &DeviceState, previous: Option<&DeviceConfig>) -> Vec<DeviceChange> {
     let mut changes = Vec::new();
-    let unwanted = found.peers.keys().filter(|key| !wanted.peers.contains_key(key));
+    let is_rekeyed = found.public_key.is_some_and(|key| key != wanted.private_key.public());
+    // Under another key there is no session to lose, and a peer that comes anew is dialled at once: WireGuard itself would
+    // wait for something to send.
+    let anew = |key: &WireGuardPublicKey| {
+        let is_dialled = wanted.peers.get(key).is_some_and(|peer| peer.endpoint.is_some());
+        is_rekeyed && is_dialled && found.peers.get(key).is_some_and(|peer| peer.endpoint.is_some())
+    };
+    let unwanted = found.peers.keys().filter(|key| !wanted.peers.contains_key(key) || anew(key));
     changes.extend(unwanted.map(|key| DeviceChange::RemovePeer(*key)));
     if found.public_key != Some(wanted.private_key.public()) {
         changes.push(DeviceChange::SetPrivateKey(wanted.private_key.clone()));
@@ -60,7 +67,7 @@ pub fn diff(wanted: &DeviceConfig, found: &DeviceState, previous: Option<&Device
         changes.push(DeviceChange::SetListenPort(wanted.listen_port));
     }
     for (key, peer) in &wanted.peers {
-        match found.peers.get(key) {
+        match found.peers.get(key).filter(|_| !anew(key)) {
             None => changes.push(DeviceChange::AddPeer(*key, peer.clone())),
             Some(state) => {
                 let dialled = previous.and_then(|previous| previous.peers.get(key)).and_then(|peer| peer.endpoint);
@@ -225,6 +232,19 @@ mod tests {
                 &format!("add peer {}, allowed ips none", key(4)),
             ],
         );
+    }
+
+    #[test]
+    fn under_another_private_key_peers_that_are_dialled_are_dialled_at_once() {
+        let old = device(&[(2, peer(Some("192.0.2.2:1"), &["fd00::2/128"])), (3, peer(None, &["fd00::3/128"]))]);
+        let found = applied(DeviceState::default(), &diff(&old, &DeviceState::default(), None));
+        let wanted = DeviceConfig { private_key: PrivateKey::from_random([7; 32]), ..old.clone() };
+        let expected = [
+            format!("remove peer {}", key(2)),
+            format!("set private key of {}", wanted.private_key.public()),
+            format!("add peer {}, endpoint 192.0.2.2:1, allowed ips fd00::2/128", key(2)),
+        ];
+        check(&wanted, &found, Some(&old), &expected.each_ref().map(String::as_str));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::identity::{client_certificate, save_certificate};
 use anyhow::Result;
 use picket_api::{ApiError, node::RenewResponse};
 use picket_pki::{ClientCertificate, Validity, validity_of};
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 impl Agent {
@@ -14,6 +15,8 @@ impl Agent {
             Ok(validity) => {
                 info!(until = %validity.not_after, "certificate renewed");
                 self.renewals.renewed(validity);
+                // Over a connection that shows it, the controller sees which CA it is of.
+                self.ask_for_cas(Duration::ZERO);
                 true
             }
             Err(error) => {

@@ -3,7 +3,8 @@
 use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
-    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RenewRequest, RenewResponse},
+    ca::{CaQuery, MeshCas},
+    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
 };
 use picket_model::{Generation, NodeId, NodeReport};
 use reqwest::{StatusCode, Url};
@@ -76,6 +77,25 @@ impl AgentClient {
             return Ok(None);
         }
         json(response).await.map(Some)
+    }
+
+    /// Says which CAs this host trusts, and waits for something else to know of the mesh's CAs; `None` where there was nothing
+    /// for the longest poll.
+    pub async fn cas(&self, query: &CaQuery) -> Result<Option<MeshCas>, ApiError> {
+        let url = join(&self.base, "/v1/node/ca")?;
+        let request = self.http.get(url.clone()).query(query).timeout(LONGEST_POLL + CALL_TIMEOUT);
+        let response = request.send().await.map_err(unreachable(&url))?;
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(None);
+        }
+        json(response).await.map(Some)
+    }
+
+    /// Says which key the tunnels use and which is to follow, and asks whether that may be now.
+    pub async fn rekey(&self, request: &RekeyRequest) -> Result<RekeyAnswer, ApiError> {
+        let url = join(&self.base, "/v1/node/key")?;
+        let sent = self.http.post(url.clone()).timeout(CALL_TIMEOUT).json(request).send().await;
+        json(sent.map_err(unreachable(&url))?).await
     }
 
     /// Says what is in force.

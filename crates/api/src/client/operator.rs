@@ -2,6 +2,7 @@
 
 use super::{ApiError, build, join, json, lines::Lines, unreachable};
 use crate::{
+    ca::{CaView, RotateCa},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
@@ -222,6 +223,16 @@ impl OperatorClient {
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {
         let (url, call) = self.call(Method::GET, path)?;
         json(call.query(query).send().await.map_err(unreachable(&url))?).await
+    }
+
+    /// How the mesh's CA stands.
+    pub async fn ca(&self) -> Result<CaView, ApiError> {
+        self.get("/v1/ca", &()).await
+    }
+
+    /// Takes the next step of the CA's rotation.
+    pub async fn rotate_ca(&self, request: &RotateCa) -> Result<CaView, ApiError> {
+        self.post("/v1/ca/rotate", request).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiError> {

@@ -3,7 +3,8 @@
 use super::{Good, Method, Operation, Who, of};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse, ProblemKind as P,
-    node::{ConfigQuery, NewerProof, PeerProof, RenewRequest, RenewResponse},
+    ca::{CaQuery, MeshCas},
+    node::{ConfigQuery, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
 };
 use picket_model::NodeReport;
 
@@ -95,5 +96,27 @@ pub static PEER_PROOF: Operation = Operation::get(
 .answers(of::<PeerProof>)
 .fails(&[P::NotFound]);
 
+/// The mesh's CAs.
+pub static CAS: Operation = Operation::get(
+    "meshCas",
+    "/v1/node/ca",
+    Who::Member,
+    "Say which CAs the host trusts, and wait for other ones than it knows; 204 where there were none for 50 seconds",
+)
+.query(of::<CaQuery>)
+.good(Good::JsonOrNothing(of::<MeshCas>));
+
+/// Another key for the host's tunnels.
+pub static KEY: Operation = Operation::post(
+    "rotateKey",
+    "/v1/node/key",
+    Who::Member,
+    "Say which WireGuard key the host uses and which it has made for later; answers whether every peer knows that one",
+)
+.body(of::<RekeyRequest>)
+.answers(of::<RekeyAnswer>)
+.fails(&[P::Conflict, P::KeyTaken]);
+
 /// All of them.
-pub static ALL: &[&Operation] = &[&ENROLL_INFO, &ENROLL, &RENEW, &LEAVE, &CONFIG, &REPORT, &NEWER_PROOF, &PEER_PROOF];
+pub static ALL: &[&Operation] =
+    &[&ENROLL_INFO, &ENROLL, &RENEW, &LEAVE, &CONFIG, &REPORT, &NEWER_PROOF, &PEER_PROOF, &CAS, &KEY];

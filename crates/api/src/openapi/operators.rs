@@ -3,6 +3,7 @@
 use super::{ADMINS, ENROLLERS, Good, OPERATORS, Operation, VIEWERS, Who, of};
 use crate::{
     ProblemKind as P,
+    ca::{CaView, RotateCa},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
@@ -229,6 +230,17 @@ pub static READMIT: Operation =
         .answers(of::<Node>)
         .fails(&[P::NotFound]);
 
+/// How the CA stands.
+pub static CA: Operation =
+    Operation::get("ca", "/v1/ca", VIEWERS, "The mesh's CA, and how far its rotation is").answers(of::<CaView>);
+
+/// The next step of the CA's rotation.
+pub static ROTATE_CA: Operation =
+    Operation::post("rotateCa", "/v1/ca/rotate", ADMINS, "Take the next step of the rotation of the mesh's CA")
+        .body(of::<RotateCa>)
+        .answers(of::<CaView>)
+        .fails(&[P::Conflict]);
+
 /// All of them.
 pub static ALL: &[&Operation] = &[
     &DOCUMENT,
@@ -257,4 +269,6 @@ pub static ALL: &[&Operation] = &[
     &REVOKE,
     &QUARANTINE,
     &READMIT,
+    &CA,
+    &ROTATE_CA,
 ];

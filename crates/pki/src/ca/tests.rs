@@ -17,6 +17,7 @@ fn node_certificate_says_what_was_signed() {
         node: node(),
         serial: signed.serial.clone(),
         key_sha256: key.public_key_sha256(),
+        authority: ca.certificate().unwrap().key_id(),
         not_after: signed.not_after,
     };
     assert_eq!(read(&signed), identity);

@@ -94,7 +94,7 @@ fn controllers_and_nodes_cannot_pass_for_each_other() {
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedCa { pin: ca.fingerprint(), provider: provider() }))
+        .with_custom_certificate_verifier(Arc::new(PinnedCa { pins: vec![ca.fingerprint()], provider: provider() }))
         .with_client_auth_cert(chain, key)
         .unwrap();
     refused(&posing, &server(&ca), "extended key usage for client authentication");
@@ -206,4 +206,59 @@ fn now() -> Timestamp {
 
 fn ago(duration: Duration) -> Timestamp {
     (SystemTime::now() - duration).into()
+}
+
+#[test]
+fn while_one_ca_follows_another_both_pins_and_both_certificates_are_good() {
+    let (old, next) = (ca("one"), ca("one"));
+    let cross = old.cross_sign(&next.certificate().unwrap(), now()).unwrap();
+    let serving = |accepted: &[&Ca]| {
+        let mut certificate = next.server_certificate(now()).unwrap();
+        certificate.also_under(&old.certificate().unwrap(), &cross).unwrap();
+        let accepted: Vec<_> = accepted.iter().map(|ca| ca.certificate_der()).collect();
+        let accepted = AcceptedCas::new(&accepted).unwrap();
+        (
+            server_config_accepting(ServedCertificate::new(certificate).unwrap(), Some(accepted.clone())).unwrap(),
+            accepted,
+        )
+    };
+    let (server, accepted) = serving(&[&old, &next]);
+    for pins in [&[&old][..], &[&next], &[&old, &next]] {
+        let pins: Vec<_> = pins.iter().map(|ca| ca.fingerprint()).collect();
+        for signer in [&old, &next] {
+            let client = client_config_of(&pins, Some(&member(signer, now()))).unwrap();
+            let shaken = handshake(SERVER_NAME, client, server.clone());
+            assert!(matches!(shaken, Ok(Some(_))), "{shaken:?}");
+        }
+    }
+    let stranger = ca("one");
+    refused(&client(&stranger, None), &server, "ends in CA");
+    refused(&client(&next, Some(&member(&stranger, now()))), &server, "BadSignature");
+
+    // The old one is retired, under a server that runs.
+    accepted.replace(&[next.certificate_der()]).unwrap();
+    refused(&client(&next, Some(&member(&old, now()))), &server, "BadSignature");
+    assert!(handshake(SERVER_NAME, client(&next, Some(&member(&next, now()))), server).is_ok());
+    let served = serving_ca(&next);
+    refused(&client(&old, None), &served, &format!("pins CA {}", old.fingerprint()));
+    assert!(
+        handshake(SERVER_NAME, client_config_of(&[old.fingerprint(), next.fingerprint()], None).unwrap(), served)
+            .is_ok()
+    );
+}
+
+#[test]
+fn the_word_for_the_next_ca_lets_nobody_else_serve() {
+    let (old, next, thief) = (ca("one"), ca("one"), ca("one"));
+    // The old CA's word is public; a server needs the next one's key too.
+    let cross = old.cross_sign(&next.certificate().unwrap(), now()).unwrap();
+    let mut certificate = thief.server_certificate(now()).unwrap();
+    certificate.also_under(&old.certificate().unwrap(), &cross).unwrap();
+    let server = server_config(ServedCertificate::new(certificate).unwrap(), None).unwrap();
+    refused(&client(&old, None), &server, "BadSignature");
+    refused(&client(&next, None), &server, "ends in CA");
+}
+
+fn serving_ca(ca: &Ca) -> ServerConfig {
+    serving(ca.server_certificate(now()).unwrap(), ca)
 }

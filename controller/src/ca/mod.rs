@@ -1,0 +1,16 @@
+//! The mesh's certificate authority: at work, at rest, and when another one follows it.
+
+mod authority;
+mod config;
+mod kept;
+mod rest;
+mod rotation;
+mod secrets;
+
+pub use config::CaConfig;
+pub use secrets::Secrets;
+
+pub(crate) use authority::Authority;
+pub(crate) use rest::{decrypt, encrypt, status};
+pub(crate) use rotation::{step, switch_if_ready, view};
+pub(crate) use secrets::plain;

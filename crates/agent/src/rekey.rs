@@ -1,0 +1,185 @@
+//! Another key for this host's tunnels: made and on the disk first, handed to the peers by the controller, and in use once every
+//! peer has read it back. One rename takes it into use, so that a crash leaves the one or the other.
+
+use crate::{
+    cli::Place,
+    identity::{Identity, IdentityError, load_next_key, make_next_key},
+    state::StateDir,
+};
+use anyhow::{Result, bail};
+use picket_api::{
+    AgentClient, ApiError,
+    node::{RekeyAnswer, RekeyRequest},
+};
+use picket_model::{PeerHealth, WireGuardConfig, WireGuardPublicKey};
+use picket_wireguard::DeviceConfig;
+use std::{collections::BTreeMap, future::Future, pin::Pin};
+
+type Asking = Pin<Box<dyn Future<Output = Result<RekeyAnswer, ApiError>>>>;
+
+/// The question whether the next key may be taken into use, of which one is under way at a time.
+#[derive(Default)]
+pub struct Rekey {
+    asking: Option<Asking>,
+    /// What the controller was told last and took.
+    told: Option<RekeyRequest>,
+    asked: Option<RekeyRequest>,
+}
+
+impl Rekey {
+    /// Tells the controller which key is in use and which is to follow, unless it knows and nothing is to follow.
+    ///
+    /// # Errors
+    /// The next key's file cannot be read.
+    pub fn look(
+        &mut self,
+        state: &StateDir,
+        uses: WireGuardPublicKey,
+        client: &AgentClient,
+    ) -> Result<(), IdentityError> {
+        let next = load_next_key(state)?.map(|key| key.public()).filter(|next| *next != uses);
+        let request = RekeyRequest { uses, next };
+        if self.asking.is_none() && (next.is_some() || self.told != Some(request)) {
+            let client = client.clone();
+            self.asked = Some(request);
+            self.asking = Some(Box::pin(async move { client.rekey(&request).await }));
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer: whether the next key may be taken into use. Forever where nobody asks. May be dropped at any time.
+    pub async fn answered(&mut self) -> Result<bool, ApiError> {
+        let Some(asking) = &mut self.asking else { return std::future::pending().await };
+        let answer = asking.await;
+        self.asking = None;
+        let answer = answer?;
+        self.told = self.asked;
+        Ok(answer.ready)
+    }
+
+    /// The controller does not know the question, and is not asked it again for this.
+    pub fn unknown(&mut self) {
+        self.told = self.asked;
+    }
+}
+
+/// Peers of one host under two keys: the one with its addresses, and the next one, which has none yet.
+fn successions(wanted: &WireGuardConfig) -> impl Iterator<Item = (&WireGuardPublicKey, &WireGuardPublicKey)> {
+    let waiting = wanted.peers.iter().filter(|(_, peer)| peer.allowed_ips.is_empty());
+    waiting.filter_map(|(next, peer)| {
+        let holds =
+            |(_, twin): &(_, &picket_model::WireGuardPeer)| twin.node == peer.node && !twin.allowed_ips.is_empty();
+        Some((wanted.peers.iter().find(holds)?.0, next))
+    })
+}
+
+/// Whether a host is about to use another key, which it has not shown yet.
+pub fn is_awaited(wanted: &WireGuardConfig, found: &BTreeMap<WireGuardPublicKey, PeerHealth>) -> bool {
+    successions(wanted).any(|(_, next)| !has_handshake(found, next))
+}
+
+/// Gives a host's addresses to its next key once that has had its first handshake: only who holds it can have made one, and who
+/// uses it does not go back.
+pub fn hand_over(
+    device: &mut DeviceConfig,
+    wanted: &WireGuardConfig,
+    found: &BTreeMap<WireGuardPublicKey, PeerHealth>,
+) {
+    for (now, next) in successions(wanted).filter(|(_, next)| has_handshake(found, next)) {
+        let networks = device.peers.get_mut(now).map(|peer| std::mem::take(&mut peer.allowed_ips));
+        if let (Some(networks), Some(peer)) = (networks, device.peers.get_mut(next)) {
+            peer.allowed_ips = networks;
+        }
+    }
+}
+
+fn has_handshake(found: &BTreeMap<WireGuardPublicKey, PeerHealth>, key: &WireGuardPublicKey) -> bool {
+    found.get(key).is_some_and(|health| health.last_handshake.is_some())
+}
+
+/// Makes the next key, for the agent that runs to take into use; says what came of it.
+pub fn rotate(place: &Place) -> Result<String> {
+    let state = StateDir::new(&place.state_dir);
+    if Identity::load(&state)?.is_none() {
+        bail!("this host is not enrolled ({} has no identity)", place.state_dir.display());
+    }
+    if let Some(waiting) = load_next_key(&state)? {
+        return Ok(format!("key {} waits to be taken into use already; nothing was changed", waiting.public()));
+    }
+    let next = make_next_key(&state)?;
+    Ok(format!("key {} is made; the agent takes it into use once every peer knows it", next.public()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::Timestamp;
+    use picket_wireguard::PrivateKey;
+    use std::collections::BTreeSet;
+
+    fn key(n: u8) -> WireGuardPublicKey {
+        WireGuardPublicKey::new([n; 32]).unwrap()
+    }
+
+    /// Key 8 with addresses, its next key 9 without.
+    fn wanted() -> WireGuardConfig {
+        let mut config = crate::guard::tests::config().wireguard;
+        let peer = config.peers.pop_first().unwrap().1;
+        config.peers.insert(key(9), picket_model::WireGuardPeer { allowed_ips: BTreeSet::new(), ..peer.clone() });
+        config.peers.insert(key(8), peer);
+        config
+    }
+
+    fn found(handshakes: &[u8]) -> BTreeMap<WireGuardPublicKey, PeerHealth> {
+        let health = |n| {
+            let last_handshake = handshakes.contains(&n).then(|| Timestamp::from_millis(1));
+            (key(n), PeerHealth { last_handshake, endpoint: None, received_bytes: 0, sent_bytes: 0 })
+        };
+        [8, 9].map(health).into()
+    }
+
+    #[test]
+    fn addresses_move_with_the_first_handshake_of_the_next_key_and_not_before() {
+        let check = |handshakes: &[u8], owner: u8, awaited: bool| {
+            let wanted = wanted();
+            let mut device = DeviceConfig::from_model("picket0", PrivateKey::from_random([1; 32]), &wanted).unwrap();
+            hand_over(&mut device, &wanted, &found(handshakes));
+            for n in [8, 9] {
+                assert_eq!(device.peers[&key(n)].allowed_ips.is_empty(), n != owner, "{handshakes:?}");
+            }
+            device.check().unwrap();
+            assert_eq!(is_awaited(&wanted, &found(handshakes)), awaited);
+        };
+        check(&[], 8, true);
+        check(&[8], 8, true);
+        check(&[8, 9], 9, false);
+        check(&[9], 9, false);
+    }
+
+    #[test]
+    fn a_peer_without_addresses_is_no_next_key_by_itself() {
+        let mut alone = wanted();
+        alone.peers.remove(&key(8));
+        assert!(!is_awaited(&alone, &found(&[])));
+        let mut device = DeviceConfig::from_model("picket0", PrivateKey::from_random([1; 32]), &alone).unwrap();
+        hand_over(&mut device, &alone, &found(&[9]));
+        assert!(device.peers[&key(9)].allowed_ips.is_empty());
+    }
+
+    #[test]
+    fn a_next_key_is_made_once_and_taken_into_use_by_one_rename() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place { state_dir: folder.path().into(), guard: None, interface: "picket0".parse().unwrap() };
+        let state = StateDir::new(folder.path());
+        assert!(rotate(&place).unwrap_err().to_string().contains("not enrolled"));
+        crate::identity::tests::identity().save(&state, "pem").unwrap();
+        let keys = crate::identity::Keys::load_or_make(&state).unwrap();
+        rotate(&place).unwrap();
+        let next = load_next_key(&state).unwrap().unwrap();
+        assert!(rotate(&place).unwrap().contains("nothing was changed"));
+        assert_ne!(next.public(), keys.wireguard_public());
+        assert_eq!(crate::identity::use_next_key(&state).unwrap().unwrap().public(), next.public());
+        assert_eq!(crate::identity::Keys::load(&state).unwrap().wireguard_public(), next.public());
+        assert!(load_next_key(&state).unwrap().is_none() && crate::identity::use_next_key(&state).unwrap().is_none());
+    }
+}
