@@ -1,6 +1,9 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
-use crate::{enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, status, trust_by_hand, vouch};
+use crate::{
+    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, state::StateDir, status, trust_by_hand,
+    vouch,
+};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
@@ -9,7 +12,7 @@ use picket_firewall::InterfaceName;
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 use zeroize::Zeroizing;
 
 /// Variable that may hold the join token, so that it does not stand in the process list.
@@ -78,6 +81,9 @@ enum Command {
         /// On SIGTERM or SIGINT leave the mesh for good: for hosts that an autoscaling group ends.
         #[arg(long, env = "PICKET_LEAVE_ON_STOP")]
         leave_on_stop: bool,
+        /// Make another key for the tunnels when the one in use is so many days old, as `rotate-key` does.
+        #[arg(long, value_name = "DAYS", env = "PICKET_ROTATE_KEY_DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+        rotate_key_days: Option<u16>,
         #[command(flatten)]
         goloop: GoloopOptions,
     },
@@ -244,9 +250,13 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard, leave_on_stop, goloop } => {
+            Command::Run { wireguard, leave_on_stop, rotate_key_days, goloop } => {
                 let leaving = leave::Leaving::when(leave_on_stop);
-                return run::run(&place, wireguard, goloop.beside(role)?, role, leaving).await;
+                let every = rotate_key_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+                return tokio::select! {
+                    ended = run::run(&place, wireguard, goloop.beside(role)?, role, leaving) => ended,
+                    never = rekey::keep_fresh(StateDir::new(&place.state_dir), every) => match never {},
+                };
             }
             Command::RotateKey => println!("{}", rekey::rotate(&place)?),
             Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint).await?),

@@ -7,7 +7,7 @@ use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
 use picket_wireguard::PrivateKey;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::SystemTime};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -191,6 +191,12 @@ pub fn client_certificate(state: &StateDir) -> Result<ClientCertificate, Identit
 /// The key that is to follow the one of the tunnels; `None` where none was made.
 pub fn load_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
     load_x25519(state, NEXT_WIREGUARD_KEY)
+}
+
+/// When the key of the tunnels was made.
+pub fn key_made_at(state: &StateDir) -> Result<SystemTime, IdentityError> {
+    let made = std::fs::metadata(state.path().join(WIREGUARD_KEY)).and_then(|file| file.modified());
+    made.map_err(|_| no_key(state, WIREGUARD_KEY))
 }
 
 /// Makes that key; it is on the disk when this returns.

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::Place,
-    identity::{Identity, IdentityError, load_next_key, make_next_key},
+    identity::{Identity, IdentityError, key_made_at, load_next_key, make_next_key},
     state::StateDir,
 };
 use anyhow::{Result, bail};
@@ -13,7 +13,14 @@ use picket_api::{
 };
 use picket_model::{PeerHealth, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::DeviceConfig;
-use std::{collections::BTreeMap, future::Future, pin::Pin};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    time::{Duration, SystemTime},
+};
+use tracing::{error, info};
 
 type Asking = Pin<Box<dyn Future<Output = Result<RekeyAnswer, ApiError>>>>;
 
@@ -97,6 +104,35 @@ fn has_handshake(found: &BTreeMap<WireGuardPublicKey, PeerHealth>, key: &WireGua
     found.get(key).is_some_and(|health| health.last_handshake.is_some())
 }
 
+/// How often is looked whether the key is old.
+const LOOK: Duration = Duration::from_mins(10);
+
+/// Makes the next key whenever the one in use is older than `every`; does nothing where there is no such time.
+pub async fn keep_fresh(state: StateDir, every: Option<Duration>) -> Infallible {
+    let Some(every) = every else { return std::future::pending().await };
+    loop {
+        match make_if_old(&state, every, SystemTime::now()) {
+            Ok(Some(next)) => info!(key = %next, "the key of the tunnels is old: the next one is made"),
+            Ok(None) => {}
+            Err(error) => error!(error = format!("{error:#}"), "whether the key of the tunnels is old is not known"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The next key, made where the one in use is older than `every` and none waits. A key is as old as its file.
+fn make_if_old(state: &StateDir, every: Duration, now: SystemTime) -> Result<Option<WireGuardPublicKey>> {
+    if load_next_key(state)?.is_some() {
+        return Ok(None);
+    }
+    let made = key_made_at(state)?;
+    // A file from the future says nothing.
+    if now.duration_since(made).is_ok_and(|age| age >= every) {
+        return Ok(Some(make_next_key(state)?.public()));
+    }
+    Ok(None)
+}
+
 /// Makes the next key, for the agent that runs to take into use; says what came of it.
 pub fn rotate(place: &Place) -> Result<String> {
     let state = StateDir::new(&place.state_dir);
@@ -164,6 +200,23 @@ mod tests {
         let mut device = DeviceConfig::from_model("picket0", PrivateKey::from_random([1; 32]), &alone).unwrap();
         hand_over(&mut device, &alone, &found(&[9]));
         assert!(device.peers[&key(9)].allowed_ips.is_empty());
+    }
+
+    #[test]
+    fn an_old_key_gets_a_next_one_and_only_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let (day, hour) = (Duration::from_hours(24), Duration::from_hours(1));
+        assert!(make_if_old(&state, day, SystemTime::now()).unwrap_err().to_string().contains("wireguard.key"));
+        crate::identity::Keys::load_or_make(&state).unwrap();
+        let now = SystemTime::now();
+        assert_eq!(make_if_old(&state, day, now + hour).unwrap(), None);
+        assert_eq!(make_if_old(&state, day, now - day * 2).unwrap(), None, "a clock that was set back");
+        let next = make_if_old(&state, day, now + day * 2).unwrap().unwrap();
+        assert_eq!(load_next_key(&state).unwrap().unwrap().public(), next);
+        assert_eq!(make_if_old(&state, day, now + day * 2).unwrap(), None, "it waits already");
+        crate::identity::use_next_key(&state).unwrap();
+        assert_eq!(make_if_old(&state, day, now + hour).unwrap(), None, "it is young");
     }
 
     #[test]
