@@ -258,13 +258,13 @@ fn problems(operation: &Operation) -> BTreeMap<u16, BTreeSet<ProblemKind>> {
 fn path_parameters(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        let description = if name == "node" { "A host's id or name" } else { "An id" };
+        let (description, longest) = if name == "node" { ("A host's id or name", 64) } else { ("An id", 32) };
         json!({
             "name": name,
             "in": "path",
             "required": true,
             "description": description,
-            "schema": { "type": "string", "minLength": 1, "maxLength": 64 },
+            "schema": { "type": "string", "maxLength": longest, "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" },
         })
     };
     names.map(parameter).collect()
