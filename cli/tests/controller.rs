@@ -6,14 +6,14 @@
 
 use axum::{
     Json, Router,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use picket_api::{
     Problem, ProblemKind,
     operator::{CreateToken, CutStep, EventView, HostReceipt, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
-    operators::REASON,
+    operators::{IDEMPOTENCY_KEY, REASON},
     validators::{ApproveRequest, HeldView, HoldRequest, OrderReceipt},
 };
 use picket_http::{Connections, Limits, Server};
@@ -24,7 +24,7 @@ use picket_pki::{Ca, Fingerprint, ServedCertificate, server_config};
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     process::{Output, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 use tokio::{net::TcpListener, process::Command};
@@ -79,6 +79,16 @@ async fn an_order_after_which_something_is_still_held_asks_for_attention() {
     let released = controller.picket(&["validators", "release", "--json"]).await;
     assert_eq!(code(&released), 0);
     assert_eq!(serde_json::from_slice::<OrderReceipt>(&released.stdout).unwrap(), receipt(None, None));
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_asked_once_more_under_the_same_key_and_what_may_be_left_is_said() {
+    let controller = Controller::start(status(0)).await;
+    let lost = controller.picket(&["keys", "issue", "--name", "laptop", "--role", "prep"]).await;
+    let error = text(&lost.stderr);
+    assert_eq!((code(&lost), lost.stdout.len(), error.lines().count()), (1, 0, 1), "{error}");
+    assert!(error.starts_with("picket: it was carried out; laptop may be a member by now"), "{error}");
+    assert!(error.contains("--replace") && error.contains("`picket revoke laptop`"), "{error}");
 }
 
 #[tokio::test]
@@ -189,8 +199,18 @@ fn router(status: StatusView) -> Router {
         .route("/v1/validators/release", post(async || Json(receipt(None, None))))
         .route("/v1/tokens", post(async |Json(request): Json<CreateToken>| Json(created(&request))))
         .route("/v1/nodes/{node}/revoke", post(revoke))
+        .route("/v1/keys", post(lost))
         // More than a pipe holds, so that a reader who goes away is noticed while writing.
         .route("/v1/events", get(async || Json(vec![event(); 10_000])))
+}
+
+/// The first answer is lost with its connection, and was not kept when it is asked for again.
+async fn lost(headers: HeaderMap) -> Response {
+    static FIRST: Mutex<Option<HeaderValue>> = Mutex::new(None);
+    let key = headers[IDEMPOTENCY_KEY].clone();
+    let first = FIRST.lock().unwrap().replace(key.clone());
+    assert_eq!(first.expect("the connection is lost here"), key);
+    problem(ProblemKind::AnswerLost, "it was carried out")
 }
 
 async fn hold(Json(HoldRequest { comment, seconds }): Json<HoldRequest>) -> Json<OrderReceipt> {

@@ -4,7 +4,7 @@ use super::{
     ApiProblem,
     auth::{Member, came_back, revoked},
     cas,
-    problem::{Asked, Body},
+    problem::{Asked, Body, Named},
     rate,
     routes::Routes,
     with_fallbacks,
@@ -17,7 +17,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -141,7 +141,7 @@ async fn report(
 async fn peer_proof(
     State(controller): State<Arc<Controller>>,
     Member(node): Member,
-    Path(peer): Path<String>,
+    Named(peer): Named<String>,
 ) -> Result<Json<PeerProof>, ApiProblem> {
     Ok(Json(proofs::of_peer(&controller, &node, &peer).await?))
 }

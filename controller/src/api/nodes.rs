@@ -3,7 +3,7 @@
 use super::{
     Answer, ApiProblem, Shared,
     auth::Admin,
-    problem::{Asked, Body as JsonBody},
+    problem::{Asked, Body as JsonBody, Named},
 };
 use crate::{
     issue::issue,
@@ -13,7 +13,7 @@ use crate::{
 use axum::{
     Json,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
@@ -31,7 +31,7 @@ const WAIT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(
 pub(super) async fn revoke(
     controller: Shared,
     Admin(operator): Admin,
-    path: Path<String>,
+    path: Named<String>,
     headers: HeaderMap,
     query: Asked<RevokeQuery>,
 ) -> Result<Response, ApiProblem> {
@@ -41,7 +41,7 @@ pub(super) async fn revoke(
 pub(super) async fn quarantine(
     controller: Shared,
     Admin(operator): Admin,
-    path: Path<String>,
+    path: Named<String>,
     headers: HeaderMap,
     query: Asked<RevokeQuery>,
 ) -> Result<Response, ApiProblem> {
@@ -59,7 +59,7 @@ pub(super) async fn issue_key(
 pub(super) async fn release(
     State(controller): Shared,
     Admin(operator): Admin,
-    Path(node): Path<String>,
+    Named(node): Named<String>,
 ) -> Answer<Node> {
     Ok(Json(readmit(&controller, &Actor::Operator(operator.id), &node).await?))
 }
@@ -67,7 +67,7 @@ pub(super) async fn release(
 async fn cut_off(
     State(controller): Shared,
     operator: Operator,
-    Path(node): Path<String>,
+    Named(node): Named<String>,
     headers: &HeaderMap,
     Asked(query): Asked<RevokeQuery>,
     kind: Kind,

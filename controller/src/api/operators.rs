@@ -4,7 +4,7 @@ use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
     cas, identities, nodes as hosts, once, orders, page, past, people,
-    problem::Asked,
+    problem::{Asked, Named},
     rate,
     routes::Routes,
     tokens, views, with_fallbacks,
@@ -12,7 +12,7 @@ use super::{
 use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::header,
     middleware::{from_fn, from_fn_with_state},
     response::IntoResponse,
@@ -114,6 +114,6 @@ async fn explain(State(controller): Shared, _: Viewer, Asked(query): Asked<Expla
     }))
 }
 
-async fn clear(State(controller): Shared, Admin(operator): Admin, Path(node): Path<String>) -> Answer<Node> {
+async fn clear(State(controller): Shared, Admin(operator): Admin, Named(node): Named<String>) -> Answer<Node> {
     Ok(Json(clones::clear(&controller, &Actor::Operator(operator.id), &node).await?))
 }

@@ -4,17 +4,14 @@ use super::{
     Answer, ApiProblem, Shared,
     auth::Admin,
     page,
-    problem::{Asked, Body},
+    problem::{Asked, Body, Named},
 };
 use crate::{
     now,
     operators::make,
     store::{Actor, Operator},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use picket_api::{
     ProblemKind,
     operator::{ListQuery, Page},
@@ -76,7 +73,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(controller): Shared,
     Admin(admin): Admin,
-    Path(id): Path<TokenId>,
+    Named(id): Named<TokenId>,
 ) -> Answer<OperatorView> {
     if id == admin.id {
         let detail = format!("{id} is your own token: let another admin revoke it, so that somebody is left who can");

@@ -4,8 +4,8 @@ use crate::store::StoreError;
 use axum::{
     Json,
     extract::{
-        FromRequest, FromRequestParts, Query, Request,
-        rejection::{JsonRejection, QueryRejection},
+        FromRequest, FromRequestParts, Path, Query, Request,
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -82,6 +82,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
         let Query(value) = Query::from_request_parts(parts, state)
             .await
             .map_err(|error: QueryRejection| ApiProblem::new(ProblemKind::BadRequest, error.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// What the path of a URL names.
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = ApiProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiProblem> {
+        let Path(value) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|error: PathRejection| ApiProblem::new(ProblemKind::BadRequest, error.body_text()))?;
         Ok(Self(value))
     }
 }

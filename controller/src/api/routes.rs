@@ -43,13 +43,17 @@ impl Routes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{agents, operators};
+    use super::super::{agents, hooks, operators};
     use picket_api::openapi;
     use std::collections::BTreeSet;
 
     #[test]
     fn what_is_served_is_what_the_document_tells_of() {
-        let tables = [(agents::routes(), openapi::agents::ALL), (operators::routes(), openapi::operators::ALL)];
+        let tables = [
+            (agents::routes(), openapi::agents::ALL),
+            (operators::routes(), openapi::operators::ALL),
+            (hooks::routes(), openapi::hooks::ALL),
+        ];
         for (routes, table) in tables {
             let served: BTreeSet<&str> = routes.operations.iter().copied().collect();
             let told: BTreeSet<&str> = table.iter().map(|operation| operation.id).collect();

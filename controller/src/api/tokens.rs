@@ -4,17 +4,14 @@ use super::{
     Answer, ApiProblem, Shared,
     auth::TokenMaker,
     page,
-    problem::{Asked, Body},
+    problem::{Asked, Body, Named},
 };
 use crate::{
     now,
     start::hex,
     store::{Actor, Operator, Token, TokenTerms},
 };
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use picket_api::{
     ProblemKind,
     operator::{CreateToken, ListQuery, Page, TokenCreated, TokenView},
@@ -96,7 +93,7 @@ pub(super) async fn list(
 pub(super) async fn revoke(
     State(controller): Shared,
     TokenMaker(operator): TokenMaker,
-    Path(id): Path<TokenId>,
+    Named(id): Named<TokenId>,
 ) -> Answer<TokenView> {
     let at = now();
     let mut tx = controller.store.write().await?;

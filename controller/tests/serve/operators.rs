@@ -51,7 +51,7 @@ async fn a_token_for_nothing_or_for_ever_is_not_made() {
 #[tokio::test]
 async fn what_cannot_be_read_is_answered_as_a_problem() {
     let mesh = Mesh::start().await;
-    let http = http(&mesh);
+    let (http, admin) = (http(&mesh), mesh.add_operator("admin").await);
     let (agents, operators) = (mesh.agents_url().to_string(), format!("{}/", mesh.operators_url()));
     let requests = [
         (404, http.get(format!("{agents}v1/nowhere"))),
@@ -60,6 +60,10 @@ async fn what_cannot_be_read_is_answered_as_a_problem() {
         (400, http.post(format!("{agents}v1/enroll")).body("not json")),
         (400, http.post(format!("{agents}v1/enroll")).header("content-type", "application/json").body("{\"a\": 1}")),
         (401, http.get(format!("{operators}v1/status"))),
+        (400, http.post(format!("{operators}v1/tokens/%C3%A7/revoke")).bearer_auth(&admin)),
+        (400, http.post(format!("{operators}v1/operators/A/revoke")).bearer_auth(&admin)),
+        (400, http.post(format!("{operators}v1/nodes/%FF/readmit")).bearer_auth(&admin)),
+        (400, http.get(format!("{operators}v1/explain?address=x")).bearer_auth(&admin)),
     ];
     for (status, request) in requests {
         let response = request.send().await.unwrap();

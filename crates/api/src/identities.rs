@@ -37,6 +37,7 @@ pub struct IdentityHost {
 #[serde(deny_unknown_fields)]
 pub struct ForgetIdentity {
     /// Which.
+    #[schemars(length(max = 400), regex(pattern = "^(aws|gcp|oidc)/"))]
     pub identity: String,
     /// Forget one that is forbidden too.
     #[serde(default)]
@@ -48,5 +49,6 @@ pub struct ForgetIdentity {
 #[serde(deny_unknown_fields)]
 pub struct ForbidIdentity {
     /// Which.
+    #[schemars(length(max = 400), regex(pattern = "^(aws|gcp|oidc)/"))]
     pub identity: String,
 }

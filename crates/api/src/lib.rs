@@ -4,6 +4,7 @@
 pub mod ca;
 pub mod client;
 pub mod enroll;
+pub mod hooks;
 pub mod identities;
 pub mod keys;
 pub mod node;

@@ -83,8 +83,10 @@ pub struct CreateToken {
     /// The only role it admits.
     pub role: NodeRole,
     /// How often it may be used.
+    #[schemars(range(min = 1, max = 1000))]
     pub uses: u32,
-    /// How long it is good for, in seconds.
+    /// How long it is good for, in seconds: 30 days at most.
+    #[schemars(range(min = 1, max = 2_592_000))]
     pub ttl_seconds: u64,
     /// How long those who join by it are members without being heard, in seconds: 0 for ever, absent as their role has it.
     #[serde(default)]
@@ -94,10 +96,11 @@ pub struct CreateToken {
     pub name: Option<NamePattern>,
     /// Networks in which they must be seen; anywhere where empty.
     #[serde(default)]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<String>", length(max = 64))]
     pub from: Vec<IpNet>,
     /// What it is for, for people.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     pub comment: String,
 }
 

@@ -21,9 +21,11 @@ pub struct CreateOperator {
     pub role: OperatorRole,
     /// How long the token is good for, in seconds; until it is revoked where absent.
     #[serde(default)]
+    #[schemars(range(min = 60, max = 31_622_400))]
     pub expires_seconds: Option<u64>,
     /// Whose it is, for people.
     #[serde(default)]
+    #[schemars(length(max = 200))]
     pub comment: String,
 }
 

@@ -59,9 +59,11 @@ pub struct ApproveRequest {
 #[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// Why, for people.
+    #[schemars(length(min = 1, max = 200))]
     pub comment: String,
     /// Ends by itself after so many seconds; never where absent.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 31_536_000))]
     pub seconds: Option<u64>,
 }
 

@@ -1,6 +1,6 @@
 //! From the tables of operations to one OpenAPI 3.1 document, whose dialect of JSON Schema is the one the types give.
 
-use super::{Good, Operation, SchemaOf, Who, agents, operators};
+use super::{Good, Operation, SchemaOf, Who, agents, hooks, operators};
 use crate::{
     Problem, ProblemKind,
     operator::LINES,
@@ -36,7 +36,7 @@ fields within version 1; requests with fields that are not known are refused.";
 pub fn document() -> Value {
     let mut schemas = Schemas::new();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for (tag, operations) in [("agents", agents::ALL), ("operators", operators::ALL)] {
+    for (tag, operations) in [("agents", agents::ALL), ("operators", operators::ALL), ("hooks", hooks::ALL)] {
         for operation in operations {
             let described = described(operation, tag, &mut schemas);
             paths.entry(operation.path).or_default().insert(operation.method.as_str().to_lowercase(), described);
@@ -52,12 +52,13 @@ pub fn document() -> Value {
         },
         "servers": [{
             "url": "https://{host}:{port}",
-            "description": "The agents' listener (7443) and the operators' (7444), by default on loopback",
+            "description": "The agents' listener (7443), the operators' (7444, by default on loopback), and the hooks', which shows a certificate of the operator's",
             "variables": { "host": { "default": "127.0.0.1" }, "port": { "default": "7444" } },
         }],
         "tags": [
             { "name": "agents", "description": "The agents' listener: what hosts ask and tell" },
             { "name": "operators", "description": "The operators' listener: what people and programs ask and order" },
+            { "name": "hooks", "description": "The hooks' listener, where there is one: what clouds tell of their instances" },
         ],
         "paths": paths,
         "components": {
@@ -258,13 +259,13 @@ fn problems(operation: &Operation) -> BTreeMap<u16, BTreeSet<ProblemKind>> {
 fn path_parameters(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
-        let description = if name == "node" { "A host's id or name" } else { "An id" };
+        let (description, longest) = if name == "node" { ("A host's id or name", 64) } else { ("An id", 32) };
         json!({
             "name": name,
             "in": "path",
             "required": true,
             "description": description,
-            "schema": { "type": "string", "minLength": 1, "maxLength": 64 },
+            "schema": { "type": "string", "maxLength": longest, "pattern": "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$" },
         })
     };
     names.map(parameter).collect()

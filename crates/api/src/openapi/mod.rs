@@ -1,8 +1,9 @@
-//! The API as a document: every operation of both listeners in one table each, which the controller's routers are built from,
+//! The API as a document: the operations of each listener in a table, which the controller's routers are built from,
 //! and the OpenAPI document made of them and of the wire's types. No handlers, no IO.
 
 pub mod agents;
 mod document;
+pub mod hooks;
 pub mod operators;
 
 pub use document::document;
