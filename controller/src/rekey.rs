@@ -72,10 +72,15 @@ async fn check(tx: &mut crate::store::Transaction, node: &Node, next: &WireGuard
     Ok(())
 }
 
-/// Whether every host that is to have a tunnel under the key has read that back.
+/// Whether every host that is to have a tunnel under the key has read that back, and lets the host in under it.
 fn is_known_to_peers(controller: &Controller, node: &Node, next: &WireGuardPublicKey, now: Timestamp) -> bool {
     let Some(target) = controller.wanted.target() else { return false };
     let mut peers =
         target.plan.nodes.values().filter(|config| config.wireguard.peers.values().any(|p| p.node == node.id));
-    peers.all(|config| config.wireguard.peers.contains_key(next) && lag(controller, &config.node, now).is_none())
+    peers.all(|config| {
+        let report = controller.reports.get(&config.node).map(|received| received.stored.report);
+        config.wireguard.peers.contains_key(next)
+            && lag(controller, &config.node, now).is_none()
+            && report.is_some_and(|report| !report.unproven.contains_key(&node.name))
+    })
 }

@@ -36,13 +36,7 @@ fn wait_for_tunnel(mesh: &Mesh, sentry: &Agent) {
 /// The validator has no tunnel to this sentry and lets nobody in from its address, though all that it may do is in force, and
 /// the operator is told why.
 fn is_kept_out(mesh: &Mesh, sentry: &Agent, why: &str) {
-    let expected = format!("host prep-1 does not let {} in: ", sentry.name());
-    wait_until("the operator to be told", SOON, || {
-        let alarms = mesh.controller.status().map_err(|error| error.to_string())?.alarms;
-        let told = alarms.iter().any(|alarm| alarm.starts_with(&expected) && alarm.contains(why));
-        if told { Ok(()) } else { Err(format!("{alarms:?}")) }
-    })
-    .unwrap();
+    is_told(mesh, sentry, why);
     mesh.wait_in_force().unwrap();
     let address = sentry.overlay().unwrap().v4;
     // Into its tunnel, at the other end of which nobody knows it.
@@ -54,6 +48,17 @@ fn is_kept_out(mesh: &Mesh, sentry: &Agent, why: &str) {
     let view = mesh.controller.nodes().unwrap().into_iter().find(|view| view.node.name.as_str() == "prep-1").unwrap();
     let report = view.report.unwrap();
     assert!(report.peers.keys().all(|key| *key != key_of(mesh, sentry)), "{report:?}");
+}
+
+/// Waits until the status says that the validator does not let this sentry in, and why.
+fn is_told(mesh: &Mesh, sentry: &Agent, why: &str) {
+    let expected = format!("host prep-1 does not let {} in: ", sentry.name());
+    wait_until("the operator to be told", SOON, || {
+        let alarms = mesh.controller.status().map_err(|error| error.to_string())?.alarms;
+        let told = alarms.iter().any(|alarm| alarm.starts_with(&expected) && alarm.contains(why));
+        if told { Ok(()) } else { Err(format!("{alarms:?}")) }
+    })
+    .unwrap();
 }
 
 fn key_of(mesh: &Mesh, agent: &Agent) -> picket_model::WireGuardPublicKey {
@@ -118,4 +123,19 @@ fn a_validator_remembers_which_key_a_document_was_first_shown_for() {
     mesh.preps[0].command(&forget).unwrap().success().unwrap();
     mesh.preps[0].start().unwrap();
     wait_for_tunnel(&mesh, &copy.sentry);
+}
+
+#[test]
+fn a_sentry_whose_next_key_a_validator_does_not_let_in_goes_on_with_the_one_it_has() {
+    let (mesh, cloud) = guarded("next-key");
+    let _servers = serve_on(&mesh.preps[0]);
+    let first = joined(&mesh, cloud.launch(&mesh.lab, 1).unwrap());
+    wait_for_tunnel(&mesh, &first.sentry);
+    let key = key_of(&mesh, &first.sentry);
+    // A document names no keys, so that the validator cannot know the next one.
+    first.sentry.command(&["rotate-key"]).unwrap().success().unwrap();
+    is_told(&mesh, &first.sentry, "was shown here for another WireGuard key");
+    mesh.wait_in_force().unwrap();
+    assert_eq!(key_of(&mesh, &first.sentry), key);
+    wait_for_tunnel(&mesh, &first.sentry);
 }

@@ -37,7 +37,16 @@ pub(crate) async fn renew(
     proof: &Proof,
     now: Timestamp,
 ) -> Result<(), ApiProblem> {
-    let (id, _) = identify(controller, proof, &node.wireguard_key, &node.tls_key_sha256, now).await?;
+    // For the key that it is about to use, where it has announced one.
+    let next = controller.store.read().await?.next_keys().await?.remove(&node.id);
+    let of = async |key| identify(controller, proof, key, &node.tls_key_sha256, now).await;
+    let (id, _) = match next {
+        Some(next) => match of(&next).await {
+            Ok(identified) => identified,
+            Err(_) => of(&node.wireguard_key).await?,
+        },
+        None => of(&node.wireguard_key).await?,
+    };
     let mut tx = controller.store.write().await?;
     match tx.identity_of(&node.id).await? {
         Some(known) if known.id == id && known.forbidden_at.is_none() => {}

@@ -267,10 +267,7 @@ impl Agent {
                 }
                 Event::Renewed(Err(error)) => self.not_renewed(&error),
                 Event::Looked(answers) => self.looked(answers).await,
-                Event::Proof => {
-                    let Held { identity, .. } = &self.held;
-                    self.own_proof.begin(identity, &self.tunnels.public_key(), self.controllers.client());
-                }
+                Event::Proof => self.prove(),
                 Event::Proved(ended) => self.own_proof.ended(ended, &self.held.state),
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,

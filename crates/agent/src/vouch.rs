@@ -32,8 +32,11 @@ const MOST: usize = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vouch {
-    /// The only WireGuard key it is good for.
+    /// The WireGuard key it is good for.
     pub wireguard_key: WireGuardPublicKey,
+    /// The key that the same host had before, and uses until it takes the next one into use.
+    #[serde(default)]
+    pub before: Option<WireGuardPublicKey>,
     /// The host it came in as.
     pub node: NodeId,
     /// That host's name then.
@@ -85,7 +88,11 @@ impl Vouched {
         now: Timestamp,
     ) -> Result<(), String> {
         let (wireguard_key, peer) = peer;
-        if let Some(first) = self.0.get(id.as_str()).filter(|first| first.wireguard_key != wireguard_key) {
+        let known = self.0.get(id.as_str());
+        let before = known.filter(|first| first.node == peer.node).and_then(|first| {
+            if first.wireguard_key == wireguard_key { first.before } else { Some(first.wireguard_key) }
+        });
+        if let Some(first) = known.filter(|first| first.wireguard_key != wireguard_key) {
             let is_newer = identity.kind.names_the_keys() && identity.issued_at > first.made_at;
             if !is_newer {
                 return Err(format!(
@@ -96,7 +103,7 @@ impl Vouched {
             }
         }
         let (node, name, made_at) = (peer.node.clone(), peer.name.clone(), identity.issued_at);
-        self.0.insert(id.as_str().to_owned(), Vouch { wireguard_key, node, name, rule, made_at, seen_at: now });
+        self.0.insert(id.as_str().to_owned(), Vouch { wireguard_key, before, node, name, rule, made_at, seen_at: now });
         if self.0.len() > MOST
             && let Some(oldest) = self.0.iter().min_by_key(|(_, vouch)| vouch.seen_at).map(|(id, _)| id.clone())
         {
@@ -106,7 +113,7 @@ impl Vouched {
     }
 
     fn knows(&self, key: &WireGuardPublicKey, node: &NodeId) -> bool {
-        self.0.values().any(|vouch| vouch.wireguard_key == *key && vouch.node == *node)
+        self.0.values().any(|vouch| vouch.node == *node && (vouch.wireguard_key == *key || vouch.before == Some(*key)))
     }
 }
 
@@ -269,6 +276,15 @@ mod tests {
         take(&mut vouched, &token(11), 2, 5).unwrap();
         // The old proof is still about: it brings the old key back no more.
         take(&mut vouched, &token(10), 1, 6).unwrap_err();
+        // The host may use its old key until it takes the next one into use; two keys ago is too long ago.
+        let knows = |vouched: &Vouched, key| {
+            vouched.knows(&WireGuardPublicKey::new([key; 32]).unwrap(), &peer(&config()).1.node)
+        };
+        assert!(knows(&vouched, 1) && knows(&vouched, 2));
+        take(&mut vouched, &token(11), 2, 7).unwrap();
+        assert!(knows(&vouched, 1) && knows(&vouched, 2));
+        take(&mut vouched, &token(12), 3, 8).unwrap();
+        assert!(!knows(&vouched, 1) && knows(&vouched, 2) && knows(&vouched, 3));
     }
 
     #[test]

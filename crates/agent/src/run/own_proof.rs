@@ -1,16 +1,22 @@
 //! Proves again who this host is, now and then and when its keys have changed, for peers that look at proofs themselves.
 
-use crate::{host, identity::Identity, proof::kept::Kept, state::StateDir};
+use super::Agent;
+use crate::{
+    host,
+    identity::{Identity, load_next_key},
+    proof::kept::Kept,
+    state::StateDir,
+};
 use anyhow::{Context as _, Result};
 use picket_api::{AgentClient, node::NewerProof};
 use picket_attest::{audience, keys_digest};
 use picket_model::WireGuardPublicKey;
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{Interval, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Between two looks, and so between two tries.
-const LOOK: Duration = Duration::from_mins(10);
+const LOOK: Duration = Duration::from_mins(1);
 
 type Proving = Pin<Box<dyn Future<Output = Result<String>>>>;
 
@@ -44,7 +50,7 @@ impl OwnProof {
         Some(ended)
     }
 
-    /// Makes a proof for the host's keys and brings it to the controller, where the last one is not good enough.
+    /// Makes a proof for the host's keys, of which `wireguard_key` is the one to come where one is to follow, and brings it to the controller, where the last one is not good enough.
     pub(super) fn begin(&mut self, host: &Identity, wireguard_key: &WireGuardPublicKey, client: &AgentClient) {
         let Some(kept) = self.kept.as_ref().filter(|_| self.under_way.is_none()) else { return };
         let Some(digest) = keys_digest(wireguard_key, &self.tls_key_sha256) else { return };
@@ -71,6 +77,19 @@ impl OwnProof {
         match written {
             Ok(()) => info!("proved again who this host is"),
             Err(error) => warn!(error = format!("{error:#}"), "no newer proof of who this host is; it is tried again"),
+        }
+    }
+}
+
+impl Agent {
+    /// Makes another proof where one is due.
+    pub(super) fn prove(&mut self) {
+        match load_next_key(&self.held.state) {
+            Ok(next) => {
+                let key = next.map_or_else(|| self.tunnels.public_key(), |next| next.public());
+                self.own_proof.begin(&self.held.identity, &key, self.controllers.client());
+            }
+            Err(error) => error!(%error, "for which key to prove who this host is, is not known"),
         }
     }
 }
