@@ -4,6 +4,7 @@ mod contents;
 mod history;
 mod log;
 mod observed;
+mod races;
 
 use super::*;
 use picket_model::{

@@ -7,6 +7,7 @@ mod attest;
 mod audit;
 mod ca;
 mod chain;
+mod crashes;
 mod document;
 mod documents;
 mod ends;
