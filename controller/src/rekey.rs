@@ -29,6 +29,7 @@ pub(crate) async fn rekey(
             return Err(conflict(detail.to_owned()));
         }
         tx.change_key(&node.id, [&known, &uses], at).await?;
+        tx.promote_proof(&node.id).await?;
         let detail = format!("{uses} in place of {known}");
         tx.record(at, &actor, "node.rekeyed", node.name.as_str(), &detail).await?;
         tracing::info!(node = %node.name, "a host uses another WireGuard key");

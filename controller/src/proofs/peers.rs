@@ -19,9 +19,9 @@ pub(crate) async fn of_peer(controller: &Controller, asker: &Node, peer: &str) -
         return Err(no_peer());
     }
     let mut tx = controller.store.read().await?;
-    let (node, proof) = (tx.node(&peer).await?, tx.proof_of(&peer).await?);
+    let (node, proof) = (tx.node(&peer).await?, tx.proofs_of(&peer).await?);
     match (node, proof) {
-        (Some(node), Some(proof)) => Ok(PeerProof { proof, tls_key_sha256: node.tls_key_sha256 }),
+        (Some(node), Some((proof, next))) => Ok(PeerProof { proof, next, tls_key_sha256: node.tls_key_sha256 }),
         _ => Err(ApiProblem::new(
             ProblemKind::NotFound,
             format!("host {peer} came in with a join token, without a proof"),
@@ -40,11 +40,13 @@ pub(crate) async fn renew(
     // For the key that it is about to use, where it has announced one.
     let next = controller.store.read().await?.next_keys().await?.remove(&node.id);
     let of = async |key| identify(controller, proof, key, &node.tls_key_sha256, now).await;
-    let (id, _) = match next {
-        Some(next) => match of(&next).await {
-            Ok(identified) => identified,
-            Err(_) => of(&node.wireguard_key).await?,
-        },
+    let for_next = match &next {
+        Some(next) => of(next).await.ok(),
+        None => None,
+    };
+    let is_next = for_next.is_some();
+    let (id, _) = match for_next {
+        Some(identified) => identified,
         None => of(&node.wireguard_key).await?,
     };
     let mut tx = controller.store.write().await?;
@@ -55,7 +57,7 @@ pub(crate) async fn renew(
             return Err(ApiProblem::new(ProblemKind::IdentityBound, detail));
         }
     }
-    tx.renew_proof(&id, proof).await?;
+    tx.renew_proof(&id, proof, is_next).await?;
     tx.commit().await?;
     tracing::debug!(node = %node.name, identity = %id, "newer proof");
     Ok(())

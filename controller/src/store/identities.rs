@@ -3,7 +3,7 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{integer, json, number, text, text_or_none, time_or_none, to_json},
+    row::{integer, json, json_or_none, number, text, text_or_none, time_or_none, to_json},
 };
 use picket_api::Proof;
 use picket_attest::IdentityId;
@@ -99,26 +99,45 @@ impl Transaction {
         row.as_ref().map(known).transpose()
     }
 
-    /// A host's newest proof; `None` where it has none, or had none kept when it joined.
-    pub async fn proof_of(&mut self, node: &NodeId) -> Result<Option<Proof>, StoreError> {
-        let row = query("SELECT proof FROM identities WHERE mesh = $1 AND node = $2 AND proof IS NOT NULL")
+    /// A host's newest proofs: for the key it uses, and for the one that is to follow; `None` where it has none, or had none kept
+    /// when it joined.
+    pub async fn proofs_of(&mut self, node: &NodeId) -> Result<Option<(Proof, Option<Proof>)>, StoreError> {
+        let row = query("SELECT proof, next_proof FROM identities WHERE mesh = $1 AND node = $2 AND proof IS NOT NULL")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
             .fetch_optional(&mut *self.sql)
             .await
             .map_err(sql("read a host's proof"))?;
-        row.as_ref().map(|row| json(row, "proof")).transpose()
+        row.as_ref().map(|row| Ok((json(row, "proof")?, json_or_none(row, "next_proof")?))).transpose()
     }
 
-    /// Keeps a newer proof of the host that came in with an identity.
-    pub async fn renew_proof(&mut self, id: &IdentityId, proof: &Proof) -> Result<(), StoreError> {
-        query("UPDATE identities SET proof = $1 WHERE mesh = $2 AND id = $3 AND node IS NOT NULL")
+    /// Keeps a newer proof of the host that came in with an identity, for the key it uses or for the next one.
+    pub async fn renew_proof(&mut self, id: &IdentityId, proof: &Proof, is_next: bool) -> Result<(), StoreError> {
+        let change = if is_next {
+            "UPDATE identities SET next_proof = $1 WHERE mesh = $2 AND id = $3 AND node IS NOT NULL"
+        } else {
+            "UPDATE identities SET proof = $1 WHERE mesh = $2 AND id = $3 AND node IS NOT NULL"
+        };
+        query(change)
             .bind(to_json(proof, "proof")?)
             .bind(self.mesh.as_str())
             .bind(id.as_str())
             .execute(&mut *self.sql)
             .await
             .map_err(sql("keep a host's proof"))?;
+        Ok(())
+    }
+
+    /// The host uses its next key now: the proof for that one counts.
+    pub async fn promote_proof(&mut self, node: &NodeId) -> Result<(), StoreError> {
+        query(
+            "UPDATE identities SET proof = COALESCE(next_proof, proof), next_proof = NULL WHERE mesh = $1 AND node = $2",
+        )
+        .bind(self.mesh.as_str())
+        .bind(node.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("keep a host's proof"))?;
         Ok(())
     }
 

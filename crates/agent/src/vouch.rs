@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use ipnet::IpNet;
 use picket_attest::{Identity, IdentityId};
 use picket_model::{
-    NodeConfig, NodeId, NodeName, NodeRole, Purpose, Timestamp, TokenId, WireGuardConfig, WireGuardPeer,
+    Digest, NodeConfig, NodeId, NodeName, NodeRole, Purpose, Timestamp, TokenId, WireGuardConfig, WireGuardPeer,
     WireGuardPublicKey,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct Vouch {
     pub name: NodeName,
     /// The rule of guard.toml that let it in.
     pub rule: TokenId,
+    /// What that rule said, and whose proofs were believed: after a change of either its proof is looked at again.
+    #[serde(default)]
+    pub terms: Option<Digest>,
     /// When its proof was made, where it says so.
     pub made_at: Option<Timestamp>,
     /// When it was looked at here.
@@ -65,10 +68,11 @@ impl Vouched {
         state.write_json(VOUCHED, self)
     }
 
-    /// How many of these peers came in by each rule.
-    pub fn counts(&self, peers: &WireGuardConfig) -> BTreeMap<TokenId, u32> {
+    /// How many of these peers came in by each rule, but for one identity: whoever is in takes no further place.
+    pub fn counts(&self, peers: &WireGuardConfig, except: &IdentityId) -> BTreeMap<TokenId, u32> {
         let mut counts = BTreeMap::new();
-        for vouch in self.0.values().filter(|vouch| peers.peers.contains_key(&vouch.wireguard_key)) {
+        let others = self.0.iter().filter(|(id, _)| *id != except.as_str()).map(|(_, vouch)| vouch);
+        for vouch in others.filter(|vouch| vouch.is_peer(peers)) {
             *counts.entry(vouch.rule.clone()).or_default() += 1;
         }
         counts
@@ -83,15 +87,20 @@ impl Vouched {
         &mut self,
         id: &IdentityId,
         identity: &Identity,
-        peer: (WireGuardPublicKey, &WireGuardPeer),
-        rule: TokenId,
+        key: WireGuardPublicKey,
+        wanted: &WireGuardConfig,
+        (rule, terms): (TokenId, Option<Digest>),
         now: Timestamp,
     ) -> Result<(), String> {
-        let (wireguard_key, peer) = peer;
+        let wireguard_key = key;
+        let Some(peer) = wanted.peers.get(&key) else { return Err(format!("{id} is of no peer any more")) };
         let known = self.0.get(id.as_str());
-        let before = known.filter(|first| first.node == peer.node).and_then(|first| {
-            if first.wireguard_key == wireguard_key { first.before } else { Some(first.wireguard_key) }
-        });
+        // The key in use stays good until the host uses the next one: while its peer has addresses here.
+        let keys = known.filter(|first| first.node == peer.node).map(|first| [Some(first.wireguard_key), first.before]);
+        let in_use = |key: &WireGuardPublicKey| {
+            wanted.peers.get(key).is_some_and(|twin| twin.node == peer.node && !twin.allowed_ips.is_empty())
+        };
+        let before = keys.into_iter().flatten().flatten().find(|key| *key != wireguard_key && in_use(key));
         if let Some(first) = known.filter(|first| first.wireguard_key != wireguard_key) {
             let is_newer = identity.kind.names_the_keys() && identity.issued_at > first.made_at;
             if !is_newer {
@@ -103,17 +112,44 @@ impl Vouched {
             }
         }
         let (node, name, made_at) = (peer.node.clone(), peer.name.clone(), identity.issued_at);
-        self.0.insert(id.as_str().to_owned(), Vouch { wireguard_key, before, node, name, rule, made_at, seen_at: now });
+        self.0.insert(
+            id.as_str().to_owned(),
+            Vouch { wireguard_key, before, node, name, rule, terms, made_at, seen_at: now },
+        );
+        // Those that are peers now are never forgotten.
+        let others = self.0.iter().filter(|(_, vouch)| !vouch.is_peer(wanted));
         if self.0.len() > MOST
-            && let Some(oldest) = self.0.iter().min_by_key(|(_, vouch)| vouch.seen_at).map(|(id, _)| id.clone())
+            && let Some(oldest) = others.min_by_key(|(_, vouch)| vouch.seen_at).map(|(id, _)| id.clone())
         {
             self.0.remove(&oldest);
         }
         Ok(())
     }
 
-    fn knows(&self, key: &WireGuardPublicKey, node: &NodeId) -> bool {
-        self.0.values().any(|vouch| vouch.node == *node && (vouch.wireguard_key == *key || vouch.before == Some(*key)))
+    /// Forgets the keys of before of hosts that use their next ones by now. Whether there were any.
+    pub fn settle(&mut self, wanted: &WireGuardConfig) -> bool {
+        let mut changed = false;
+        for vouch in self.0.values_mut().filter(|vouch| vouch.before.is_some()) {
+            let takes_over = |peer: &WireGuardPeer| peer.node == vouch.node && !peer.allowed_ips.is_empty();
+            if wanted.peers.get(&vouch.wireguard_key).is_some_and(takes_over) {
+                vouch.before = None;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn knows(&self, rules: &GuardRules, key: &WireGuardPublicKey, node: &NodeId) -> bool {
+        let is_theirs =
+            |vouch: &&Vouch| vouch.node == *node && [Some(vouch.wireguard_key), vouch.before].contains(&Some(*key));
+        self.0.values().filter(is_theirs).any(|vouch| vouch.terms.is_some() && vouch.terms == rules.terms(&vouch.rule))
+    }
+}
+
+impl Vouch {
+    fn is_peer(&self, wanted: &WireGuardConfig) -> bool {
+        let keys = [Some(self.wireguard_key), self.before];
+        keys.into_iter().flatten().any(|key| wanted.peers.get(&key).is_some_and(|peer| peer.node == self.node))
     }
 }
 
@@ -123,6 +159,12 @@ impl GuardRules {
         // Hosts of one role have no tunnel between them.
         self.enroll.iter().any(|rule| rule.role != own) && !self.without_proof.contains(key)
     }
+
+    /// What a rule says now, and whose proofs are believed; `None` where there is no such rule.
+    pub fn terms(&self, rule: &TokenId) -> Option<Digest> {
+        let rule = self.enroll.iter().find(|known| known.id().as_ref() == Ok(rule))?;
+        Some(Digest::of(&(&self.attest, rule)))
+    }
 }
 
 impl Guard {
@@ -131,8 +173,20 @@ impl Guard {
         &'a self,
         wanted: &'a WireGuardConfig,
     ) -> impl Iterator<Item = (&'a WireGuardPublicKey, &'a WireGuardPeer)> {
-        let is_proven = |key, node| !self.rules.wants_proof(self.role, key) || self.vouched.knows(key, node);
+        let is_proven =
+            |key, node| !self.rules.wants_proof(self.role, key) || self.vouched.knows(&self.rules, key, node);
         wanted.peers.iter().filter(move |(key, peer)| !is_proven(key, &peer.node))
+    }
+
+    /// Those of them whose proof is to be asked for now. A host's next key waits until the one in use is known: the first that is
+    /// shown for an identity is the one that counts.
+    pub fn to_ask<'a>(
+        &'a self,
+        wanted: &'a WireGuardConfig,
+    ) -> impl Iterator<Item = (&'a WireGuardPublicKey, &'a WireGuardPeer)> {
+        let in_use =
+            |node: &NodeId| self.unproven(wanted).any(|(_, peer)| peer.node == *node && !peer.allowed_ips.is_empty());
+        self.unproven(wanted).filter(move |(_, peer)| !peer.allowed_ips.is_empty() || !in_use(&peer.node))
     }
 
     /// The wanted state without peers whose proof is missing: neither a tunnel nor a way in.
@@ -215,11 +269,27 @@ mod tests {
         config.wireguard.peers.iter().next().map(|(key, peer)| (*key, peer)).unwrap()
     }
 
-    fn take(vouched: &mut Vouched, identity: &Identity, key: u8, at: i64) -> Result<(), String> {
-        let config = config();
-        let key = WireGuardPublicKey::new([key; 32]).unwrap();
-        let (rule, now) = ("rule.edge".parse().unwrap(), Timestamp::from_millis(at));
-        vouched.take(&identity.id().unwrap(), identity, (key, peer(&config).1), rule, now)
+    fn key(byte: u8) -> WireGuardPublicKey {
+        WireGuardPublicKey::new([byte; 32]).unwrap()
+    }
+
+    fn rule() -> (TokenId, Option<Digest>) {
+        let rule = "rule.edge".parse().unwrap();
+        let terms = strict().rules.terms(&rule);
+        (rule, terms)
+    }
+
+    /// The one peer under another key.
+    fn under(key: WireGuardPublicKey) -> WireGuardConfig {
+        let mut wanted = config().wireguard;
+        let (_, host) = wanted.peers.pop_first().unwrap();
+        wanted.peers.insert(key, host);
+        wanted
+    }
+
+    fn take(vouched: &mut Vouched, identity: &Identity, byte: u8, at: i64) -> Result<(), String> {
+        let now = Timestamp::from_millis(at);
+        vouched.take(&identity.id().unwrap(), identity, key(byte), &under(key(byte)), rule(), now)
     }
 
     #[test]
@@ -230,13 +300,13 @@ mod tests {
         assert!(left.wireguard.peers.is_empty() && left.firewall.allowed(Purpose::Overlay).0.is_empty());
         assert_eq!(left.firewall.allowed(Purpose::P2p), config.firewall.allowed(Purpose::P2p));
         // With its proof it has both, under this key and no other.
-        let (key, host) = peer(&config);
-        let proven = identity("1", ProofKind::Gcp, Some(5));
-        let rule: TokenId = "rule.edge".parse().unwrap();
-        let now = Timestamp::from_millis(0);
-        guard.vouched.take(&proven.id().unwrap(), &proven, (key, host), rule.clone(), now).unwrap();
+        let (known, _) = peer(&config);
+        let (proven, now) = (identity("1", ProofKind::Gcp, Some(5)), Timestamp::from_millis(0));
+        guard.vouched.take(&proven.id().unwrap(), &proven, known, &config.wireguard, rule(), now).unwrap();
         assert!(matches!(guard.proven(&config), Cow::Borrowed(_)));
-        assert_eq!(guard.vouched.counts(&config.wireguard), BTreeMap::from([(rule, 1)]));
+        let other = identity("2", ProofKind::Gcp, Some(5)).id().unwrap();
+        assert_eq!(guard.vouched.counts(&config.wireguard, &other), BTreeMap::from([(rule().0, 1)]));
+        assert_eq!(guard.vouched.counts(&config.wireguard, &proven.id().unwrap()), BTreeMap::new());
         let mut swapped = config.clone();
         let (_, host) = swapped.wireguard.peers.pop_first().unwrap();
         swapped.wireguard.peers.insert(WireGuardPublicKey::new([77; 32]).unwrap(), host);
@@ -258,6 +328,43 @@ mod tests {
     }
 
     #[test]
+    fn what_the_rules_do_not_say_any_more_lets_nobody_in() {
+        let (mut guard, config) = (strict(), config());
+        let (known, _) = peer(&config);
+        let (proven, now) = (identity("1", ProofKind::Gcp, Some(5)), Timestamp::from_millis(0));
+        guard.vouched.take(&proven.id().unwrap(), &proven, known, &config.wireguard, rule(), now).unwrap();
+        let check = |change: &dyn Fn(&mut GuardRules), is_in: bool| {
+            let mut guard = guard.clone();
+            change(&mut guard.rules);
+            assert_eq!(matches!(guard.proven(&config), Cow::Borrowed(_)), is_in, "{:?}", guard.rules.enroll);
+        };
+        check(&|_| (), true);
+        check(&|rules| rules.max_peers = 7, true);
+        check(&|rules| rules.enroll[0].name = "other".into(), false);
+        check(&|rules| rules.enroll[0].regions = ["us".to_owned()].into(), false);
+        check(&|rules| rules.attest.aws_short_keys = true, false);
+    }
+
+    #[test]
+    fn a_next_key_is_asked_about_once_the_one_in_use_is_known() {
+        let mut guard = strict();
+        let mut wanted = config().wireguard;
+        let (used, host) = wanted.peers.iter().next().map(|(key, host)| (*key, host.clone())).unwrap();
+        // Before the other one in order of keys, as half of all are.
+        let next = key(1);
+        wanted.peers.insert(next, WireGuardPeer { allowed_ips: BTreeSet::new(), ..host });
+        let asked = |guard: &Guard| guard.to_ask(&wanted).map(|(key, _)| *key).collect::<Vec<_>>();
+        assert_eq!(asked(&guard), [used]);
+        let proven = identity("1", ProofKind::Gcp, Some(5));
+        let now = Timestamp::from_millis(0);
+        guard.vouched.take(&proven.id().unwrap(), &proven, used, &wanted, rule(), now).unwrap();
+        assert_eq!(asked(&guard), [next]);
+        let newer = identity("1", ProofKind::Gcp, Some(6));
+        guard.vouched.take(&newer.id().unwrap(), &newer, next, &wanted, rule(), now).unwrap();
+        assert_eq!(asked(&guard), []);
+    }
+
+    #[test]
     fn an_identity_stays_with_its_key_unless_its_cloud_names_another_one_later() {
         let mut vouched = Vouched::default();
         let document = identity("1", ProofKind::AwsDocument, None);
@@ -276,15 +383,35 @@ mod tests {
         take(&mut vouched, &token(11), 2, 5).unwrap();
         // The old proof is still about: it brings the old key back no more.
         take(&mut vouched, &token(10), 1, 6).unwrap_err();
-        // The host may use its old key until it takes the next one into use; two keys ago is too long ago.
-        let knows = |vouched: &Vouched, key| {
-            vouched.knows(&WireGuardPublicKey::new([key; 32]).unwrap(), &peer(&config()).1.node)
+    }
+
+    #[test]
+    fn a_key_in_use_stays_good_while_a_next_one_waits_and_not_after_it_took_over() {
+        let mut vouched = Vouched::default();
+        let token = |issued| identity("2", ProofKind::Gcp, Some(issued));
+        let (host, id, now) = (peer(&config()).1.clone(), token(1).id().unwrap(), Timestamp::from_millis(0));
+        let next = || WireGuardPeer { allowed_ips: BTreeSet::new(), ..host.clone() };
+        let with = |peers: &[(u8, WireGuardPeer)]| WireGuardConfig {
+            peers: peers.iter().map(|(byte, peer)| (key(*byte), peer.clone())).collect(),
+            ..config().wireguard
         };
-        assert!(knows(&vouched, 1) && knows(&vouched, 2));
-        take(&mut vouched, &token(11), 2, 7).unwrap();
-        assert!(knows(&vouched, 1) && knows(&vouched, 2));
-        take(&mut vouched, &token(12), 3, 8).unwrap();
-        assert!(!knows(&vouched, 1) && knows(&vouched, 2) && knows(&vouched, 3));
+        let knows = |vouched: &Vouched| {
+            (1..=3).filter(|byte| vouched.knows(&strict().rules, &key(*byte), &host.node)).collect::<Vec<u8>>()
+        };
+        let take = |vouched: &mut Vouched, byte: u8, wanted: &WireGuardConfig| {
+            vouched.take(&id, &token(byte.into()), key(byte), wanted, rule(), now).unwrap();
+        };
+        take(&mut vouched, 1, &with(&[(1, host.clone())]));
+        let waiting = with(&[(1, host.clone()), (2, next())]);
+        take(&mut vouched, 2, &waiting);
+        assert!(!vouched.settle(&waiting));
+        assert_eq!(knows(&vouched), [1, 2]);
+        // Given up for a third one, and that one takes over.
+        let other = with(&[(1, host.clone()), (3, next())]);
+        take(&mut vouched, 3, &other);
+        assert_eq!(knows(&vouched), [1, 3]);
+        assert!(vouched.settle(&with(&[(3, host.clone())])));
+        assert_eq!(knows(&vouched), [3]);
     }
 
     #[test]
@@ -294,13 +421,16 @@ mod tests {
         assert_eq!(Vouched::load(&state).unwrap(), Vouched::default());
         let mut vouched = Vouched::default();
         for n in 0..=MOST {
-            take(&mut vouched, &identity(&n.to_string(), ProofKind::Gcp, Some(0)), 1, i64::try_from(n).unwrap())
-                .unwrap();
+            // The last one has the only key that is a peer's by then.
+            let key = if n == MOST { 2 } else { 1 };
+            let identity = identity(&n.to_string(), ProofKind::Gcp, Some(0));
+            take(&mut vouched, &identity, key, i64::try_from(n).unwrap()).unwrap();
         }
-        assert_eq!(
-            (vouched.0.len(), vouched.0.contains_key("gcp/p/0"), vouched.0.contains_key("gcp/p/1")),
-            (MOST, false, true)
-        );
+        let known = ["gcp/p/0", "gcp/p/1", &format!("gcp/p/{MOST}")].map(|id| vouched.0.contains_key(id));
+        assert_eq!((vouched.0.len(), known), (MOST, [false, true, true]));
+        // A peer is not forgotten, however long ago its proof was looked at.
+        take(&mut vouched, &identity("old", ProofKind::Gcp, Some(0)), 2, -1).unwrap();
+        assert!(vouched.0.contains_key("gcp/p/old") && vouched.0.len() == MOST);
         vouched.save(&state).unwrap();
         assert_eq!(Vouched::load(&state).unwrap(), vouched);
     }

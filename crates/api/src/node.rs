@@ -32,8 +32,11 @@ pub struct ConfigAnswer {
 /// token is of the peer's two keys (`picket_attest::audience`), of which the host knows the other one.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PeerProof {
-    /// The proof.
+    /// The proof for the key it uses.
     pub proof: Proof,
+    /// The one for the key that is to follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Proof>,
     /// SHA-256 of the peer's TLS key (SubjectPublicKeyInfo), lower-case hexadecimal.
     pub tls_key_sha256: String,
 }

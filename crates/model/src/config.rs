@@ -64,7 +64,7 @@ pub struct WireGuardPeer {
     pub pairing: Option<Pairing>,
 }
 
-/// SHA-256 over a host's content, lower-case hexadecimal.
+/// SHA-256 over a content, as a host's, lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Digest(String);
@@ -76,7 +76,8 @@ impl fmt::Display for Digest {
 }
 
 impl Digest {
-    fn of(content: &impl Serialize) -> Self {
+    /// Of a value's JSON.
+    pub fn of(content: &impl Serialize) -> Self {
         // Every map in a content has text keys and every value is plain, so JSON cannot fail; an empty text would only
         // make two such failures equal.
         Self(hex::encode(Sha256::digest(serde_json::to_vec(content).unwrap_or_default())))

@@ -2,7 +2,7 @@
 //! believed, whatever a proof names.
 
 use picket_attest::{Issuer, Kind, Rule};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
@@ -12,7 +12,7 @@ use std::{
 const GOOGLE: [&str; 2] = ["https://accounts.google.com", "https://www.googleapis.com/oauth2/v3/certs"];
 
 /// Whose proofs are believed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Attest {
     /// AWS's certificates (the one called "RSA") by region, as files in PEM.
@@ -24,7 +24,7 @@ pub struct Attest {
 }
 
 /// One token issuer.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerLines {
     /// What its tokens prove: aws-sts, gcp or oidc.

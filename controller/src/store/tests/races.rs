@@ -27,9 +27,9 @@ async fn plan_away(store: Store, controller: u8) -> (Vec<Generation>, u32) {
             plan.basis.policy_version = u64::from(controller);
         }
         if commit(&store, &plan).await {
-            committed.push(plan.generation)
+            committed.push(plan.generation);
         } else {
-            lost += 1
+            lost += 1;
         }
         tokio::task::yield_now().await;
     }

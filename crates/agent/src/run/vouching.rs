@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use picket_api::AgentClient;
 use picket_attest::{Asked, Identity, audience, keys_digest};
 use picket_model::{MeshId, NodeName, NodeRole, WireGuardConfig, WireGuardPeer, WireGuardPublicKey};
-use picket_proofs::Proofs;
+use picket_proofs::{ProofError, Proofs};
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
 use tracing::{error, info, warn};
 
@@ -49,7 +49,7 @@ impl Vouching {
     /// Begins to look at what is missing; nothing where nothing is, or somebody looks already.
     pub(super) fn begin(&mut self, host: &Host, guard: &Guard, wanted: &WireGuardConfig, client: &AgentClient) {
         let Some(proofs) = self.proofs.as_ref().filter(|_| self.under_way.is_none()) else { return };
-        let missing: Vec<_> = guard.unproven(wanted).map(|(key, peer)| (*key, peer.clone())).collect();
+        let missing: Vec<_> = guard.to_ask(wanted).map(|(key, peer)| (*key, peer.clone())).collect();
         if missing.is_empty() {
             return;
         }
@@ -93,8 +93,10 @@ impl Vouching {
                 // When it was launched is the controller's to ask: this host may have joined long after its peer.
                 let then = identity.launched_at.unwrap_or_else(host::now);
                 let asked = Asked { role, name: &peer.name };
-                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted), then)?;
-                vouched.take(&id, &identity, (key, &peer), rule, host::now()).map_err(anyhow::Error::msg)?;
+                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted, &id), then)?;
+                let terms = guard.rules.terms(&rule);
+                let taken = vouched.take(&id, &identity, key, wanted, (rule, terms), host::now());
+                taken.map_err(anyhow::Error::msg)?;
                 Ok(id)
             });
             match fits {
@@ -141,8 +143,16 @@ impl Vouching {
 impl Agent {
     /// Asks for proofs that the guard wants of peers and has not seen.
     pub(super) fn look_at_proofs(&mut self) {
-        let Held { ledger, guard, identity, .. } = &self.held;
+        let Held { ledger, guard, identity, state, .. } = &mut self.held;
         if let Some(wanted) = ledger.config.as_ref().filter(|_| ledger.standing == Standing::Member) {
+            if guard.vouched.settle(&wanted.wireguard)
+                && let Err(error) = guard.vouched.save(state)
+            {
+                warn!(
+                    error = format!("{:#}", anyhow::Error::from(error)),
+                    "that keys of peers are old is not written down"
+                );
+            }
             self.vouching.begin(identity, guard, &wanted.wireguard, self.controllers.client());
         }
     }
@@ -171,5 +181,10 @@ async fn look(
 ) -> Result<Identity> {
     let told = client.peer_proof(&peer.node).await.context("ask the controller for its proof")?;
     let digest = keys_digest(key, &told.tls_key_sha256).context("the controller's answer names no TLS key of it")?;
-    Ok(proofs.verify_later(&told.proof, &audience(mesh, &digest), host::now()).await?)
+    let audience = audience(mesh, &digest);
+    // Each names its own key, so that at most one fits.
+    match (proofs.verify_later(&told.proof, &audience, host::now()).await, &told.next) {
+        (Err(ProofError::Refused(_)), Some(next)) => Ok(proofs.verify_later(next, &audience, host::now()).await?),
+        (verified, _) => Ok(verified?),
+    }
 }
