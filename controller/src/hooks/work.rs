@@ -32,14 +32,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// Absent credentials are told of once, however many instances come and go.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Does a task to its end.
+/// Does a task as far as it goes by itself: to its end, or to where a cut is done and the cloud is to be told.
 pub(crate) async fn work(controller: &Arc<Controller>, task: HookTask) -> Result<(), ApiProblem> {
     // What is done for it stands in the audit log with where the message came from, and what it was.
     let origin = Origin { address: task.address, reason: Some(task.what.clone()) };
     origin::resumed(origin, async {
         let task = match (task.state, task.transition) {
             (HookState::Waiting, Transition::Launching) => launching(controller, task).await?,
-            (HookState::Waiting, Transition::Terminating) => Some(terminating(controller, task).await?),
+            // Its end is another's work, which gives the place free for another cut.
+            (HookState::Waiting, Transition::Terminating) => return terminating(controller, task).await,
             _ => Some(task),
         };
         match task {
@@ -95,7 +96,7 @@ async fn launching(controller: &Controller, task: HookTask) -> Result<Option<Hoo
 }
 
 /// Cuts the instance's host, and waits until that is in force on all hosts that answer in time.
-async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<HookTask, ApiProblem> {
+async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<(), ApiProblem> {
     let lines = &controller.hooks.lines;
     let mut tx = controller.store.read().await?;
     let node = host(&mut tx, &task.subject).await?;
@@ -122,7 +123,7 @@ async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<Hoo
             }
         }
     };
-    Ok(advance(controller, task, Outcome::Continue, note).await?)
+    Ok(advance(controller, task, Outcome::Continue, note).await.map(drop)?)
 }
 
 /// Tells the cloud the outcome, where it waits for one.

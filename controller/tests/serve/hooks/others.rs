@@ -38,7 +38,7 @@ impl Clouds {
         self.post("gcp", &[("authorization", &format!("Bearer {token}"))], message.to_string()).await
     }
 
-    async fn webhook(&self, id: &str, at: Timestamp, body: &str) -> (u16, Value) {
+    pub(super) async fn webhook(&self, id: &str, at: Timestamp, body: &str) -> (u16, Value) {
         let signature = Secret::parse(WEBHOOK).unwrap().sign(id, at, body.as_bytes());
         let headers = [("webhook-id", id), ("webhook-timestamp", &seconds(at)), ("webhook-signature", &signature)];
         self.post("generic", &headers, body.to_owned()).await

@@ -100,6 +100,19 @@ async fn a_host_that_proved_to_be_another_instance_is_not_taken_for_this_one() {
 }
 
 #[tokio::test]
+async fn more_launches_than_are_awaited_at_once_keep_no_host_from_being_cut() {
+    let clouds = Clouds::start().await;
+    let host = clouds.mesh.join(NodeRole::Sentry, HOST).await;
+    for number in 0..201 {
+        let body = format!("{{\"action\": \"launching\", \"node\": \"none-{number}\"}}");
+        taken(clouds.webhook(&format!("w-{number}"), super::now(), &body).await, "taken");
+    }
+    taken(clouds.event(&clouds.autoscaling.terminate(INSTANCE)).await, "taken");
+    clouds.revoked(&host).await;
+    clouds.becomes(INSTANCE, "Terminated").await;
+}
+
+#[tokio::test]
 async fn hosts_that_do_not_answer_keep_no_instance() {
     let clouds = Clouds::start_with("cut_seconds = 1", "").await;
     clouds.mesh.join(NodeRole::Prep, "silent").await;
