@@ -1,7 +1,7 @@
 //! Messages as they arrive: who sends them is verified, whether they are allowed is decided, and what they ask for is written
 //! down in one transaction with the message's id. Nothing is done here: clouds wait five seconds for an answer.
 
-use super::{Hooks, digest};
+use super::{Hooks, certificates::NoCertificate, digest};
 use crate::{
     api::ApiProblem,
     controller::Controller,
@@ -127,8 +127,13 @@ async fn from_sns(controller: &Controller, arrived: &Arrived<'_>) -> Result<Take
     let topic =
         topic.ok_or_else(|| refused(ProblemKind::Forbidden, "hooks.topics does not name the message's topic"))?;
     let path = message.certificate_path(lines.sns_sha1)?;
-    let certificate = certificates.of(topic, &path, arrived.now).await.map_err(|error| {
-        refused(ProblemKind::Unavailable, format!("the certificate that signed the message cannot be had: {error}"))
+    let certificate = certificates.of(topic, &path, arrived.from, arrived.now).await.map_err(|error| {
+        let kind = match error {
+            NoCertificate::None { .. } => ProblemKind::Unauthorized,
+            NoCertificate::TooMany => ProblemKind::TooManyRequests,
+            NoCertificate::Unavailable(_) => ProblemKind::Unavailable,
+        };
+        refused(kind, format!("the certificate that signed the message cannot be had: {error}"))
     })?;
     let verified = message.verify(&certificate, lines.sns_sha1, lines.oldest(), arrived.now)?;
     let task = match verified.purpose {
