@@ -171,7 +171,7 @@ async fn pubsub(controller: &Controller, arrived: &Arrived<'_>) -> Result<Taken,
     if !is_sender {
         return Err(refused(ProblemKind::Forbidden, "the token is not of hooks.gcp.service_account"));
     }
-    let push = Push::parse(arrived.body)?;
+    let push = Push::parse(arrived.body, gcp.preempted)?;
     if push.subscription != gcp.subscription {
         return Err(refused(ProblemKind::Forbidden, "the message is not of hooks.gcp.subscription"));
     }
