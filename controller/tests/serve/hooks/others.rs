@@ -80,7 +80,16 @@ async fn googles_audit_log_takes_out_whom_it_speaks_of() {
     refused(clouds.push(&token, &push("2", "other")).await, 403, "does not name the instance's project");
     let mut old = message.clone();
     old["message"]["publishTime"] = json!("2020-01-01T00:00:00Z");
-    refused(clouds.push(&token, &old).await, 400, "too long ago");
+    old["message"]["messageId"] = json!("old");
+    // Refused, it would be sent again for days.
+    taken(clouds.push(&token, &old).await, "asks for nothing");
+    taken(clouds.push(&token, &old).await, "taken before: nothing is done");
+    let lines = clouds.log("hook.stale").await;
+    assert_eq!((lines.len(), lines[0].subject.as_str()), (1, identity.as_str()));
+    assert!(lines[0].detail.contains("2020-01-01T00:00:00Z, which is too long ago"), "{}", lines[0].detail);
+    let mut elsewhere = old.clone();
+    elsewhere["subscription"] = json!("projects/evil/subscriptions/picket");
+    refused(clouds.push(&token, &elsewhere).await, 403, "not of hooks.gcp.subscription");
     let mut other = message.clone();
     other["subscription"] = json!("projects/evil/subscriptions/picket");
     refused(clouds.push(&token, &other).await, 403, "not of hooks.gcp.subscription");
