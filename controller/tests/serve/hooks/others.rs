@@ -104,7 +104,7 @@ async fn googles_audit_log_takes_out_whom_it_speaks_of() {
 
 #[tokio::test]
 async fn a_signed_webhook_takes_a_host_out_or_waits_for_one() {
-    let clouds = Clouds::start().await;
+    let clouds = Clouds::start_with("heartbeat_seconds = 1", "").await;
     let (host, comer) =
         (clouds.mesh.join(NodeRole::Sentry, HOST).await, clouds.mesh.join(NodeRole::Sentry, "sentry-2").await);
     let body = json!({"action": "terminating", "node": HOST}).to_string();
@@ -124,10 +124,14 @@ async fn a_signed_webhook_takes_a_host_out_or_waits_for_one() {
     taken(clouds.webhook("w-2", now(), &json!({"action": "launching", "node": "sentry-2"}).to_string()).await, "taken");
     let ready =
         async || clouds.log("hook.completed").await.iter().any(|line| line.detail.contains("sentry-2 is ready"));
+    // What is awaited is looked at each second; so is an instance that never comes, whose cloud hears of each look.
+    taken(clouds.event(&clouds.autoscaling.launch("i-0aaaaaaaaaaaaaaaa")).await, "taken");
+    eventually("looks", async || clouds.autoscaling.heartbeats("i-0aaaaaaaaaaaaaaaa") >= 3).await;
     assert!(!ready().await);
     comer.client().report(&up(&comer).await).await.unwrap();
     eventually("sentry-2 to be ready", ready).await;
-    assert!(clouds.autoscaling.requests().is_empty());
+    let told = |action: &String| action == "CompleteLifecycleAction";
+    assert!(!clouds.autoscaling.requests().iter().any(told), "nobody waits for an answer");
 }
 
 #[tokio::test]
