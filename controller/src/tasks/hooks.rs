@@ -182,7 +182,9 @@ mod tests {
     fn no_cut_waits_behind_hosts_that_are_awaited_or_a_cloud_that_does_not_answer() {
         let mut open: Vec<_> = (0..300)
             .map(|number| task(&format!("launch-{number}"), Transition::Launching, HookState::Waiting))
-            .chain((0..300).map(|number| task(&format!("tell-{number}"), Transition::Terminating, HookState::Completing)))
+            .chain(
+                (0..300).map(|number| task(&format!("tell-{number}"), Transition::Terminating, HookState::Completing)),
+            )
             .collect();
         open.push(task("cut", Transition::Terminating, HookState::Waiting));
         let mut under_way = BTreeMap::new();
