@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A host that has not reported for so long and does not wait for news either is not believed to be as it said: three
 /// times the agents' comparison with the kernel, after which each reports.
-const SILENCE: Duration = Duration::from_secs(3 * 30);
+pub(crate) const SILENCE: Duration = Duration::from_secs(3 * 30);
 
 /// Why a member does not read back exactly what is wanted of it now; `None` where it does.
 pub(crate) fn lag(controller: &Controller, node: &NodeId, now: Timestamp) -> Option<String> {

@@ -19,6 +19,7 @@ mod tokens;
 mod views;
 
 pub(crate) use problem::ApiProblem;
+pub(crate) use rate::source;
 
 use crate::controller::Controller;
 use axum::{Json, Router, extract::State, http::Method, http::Uri};

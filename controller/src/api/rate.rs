@@ -99,7 +99,7 @@ fn too_many(wait: Duration) -> Response {
 }
 
 /// An IPv4 address stands for itself, an IPv6 address for its /64, which one host has whole.
-fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     const HOST_BITS: u32 = 64;
     match canonical(address) {
         IpAddr::V4(address) => address.into(),

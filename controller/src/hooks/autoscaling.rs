@@ -47,6 +47,15 @@ impl CallError {
     pub fn is_final(&self) -> bool {
         matches!(self, Self::Refused { code, .. } if code == "ValidationError")
     }
+
+    /// Whether it may have done what it was asked all the same.
+    pub(super) fn may_have_worked(&self) -> bool {
+        match self {
+            Self::Credentials(_) => false,
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => *status >= 500,
+        }
+    }
 }
 
 /// A client of Auto Scaling in all regions.
@@ -155,5 +164,8 @@ mod tests {
         assert!(refused("ValidationError").is_final());
         assert!(!refused("Throttling").is_final() && !refused("AccessDenied").is_final());
         assert!(!CallError::Credentials(String::new()).is_final());
+        assert!(!refused("Throttling").may_have_worked() && !CallError::Credentials(String::new()).may_have_worked());
+        let broken = CallError::Refused { status: 503, code: "InternalFailure".into(), message: String::new() };
+        assert!(broken.may_have_worked() && !broken.is_final());
     }
 }

@@ -111,6 +111,9 @@ pub struct GcpLines {
     /// Keys of Google's tokens: an https URL or a file's path.
     #[serde(default = "google_keys")]
     pub jwks: String,
+    /// Whether instances that are preempted are deleted, and not stopped, which is the default.
+    #[serde(default)]
+    pub preempted: bool,
 }
 
 fn google_keys() -> String {

@@ -18,12 +18,14 @@ pub(crate) use listen::Shown;
 pub(crate) use receive::{Arrived, Taken, aws, gcp, generic};
 pub(crate) use work::work;
 
+use crate::now;
 use anyhow::Context as _;
 use certificates::Certificates;
 use picket_attest::{
     Kind,
     hooks::{sns::Topic, webhook::Secret},
 };
+use picket_model::Timestamp;
 use picket_plan::Finding;
 use picket_proofs::{IssuerLines, Keys};
 use reqwest::redirect;
@@ -57,6 +59,8 @@ pub(crate) struct Hooks {
     pub(crate) wake: Notify,
     /// What is wrong, by whom it was found.
     findings: Mutex<BTreeMap<String, Vec<Finding>>>,
+    /// When this run of the controller began.
+    started_at: Timestamp,
 }
 
 impl Hooks {
@@ -83,6 +87,7 @@ impl Hooks {
             autoscaling: Autoscaling::new(client, source, url(&lines.autoscaling_url)?),
             wake: Notify::new(),
             findings: Mutex::default(),
+            started_at: now(),
             lines,
         })
     }

@@ -1,7 +1,7 @@
 //! Messages as they arrive: who sends them is verified, whether they are allowed is decided, and what they ask for is written
 //! down in one transaction with the message's id. Nothing is done here: clouds wait five seconds for an answer.
 
-use super::{Hooks, digest};
+use super::{Hooks, certificates::NoCertificate, digest};
 use crate::{
     api::ApiProblem,
     controller::Controller,
@@ -127,8 +127,13 @@ async fn from_sns(controller: &Controller, arrived: &Arrived<'_>) -> Result<Take
     let topic =
         topic.ok_or_else(|| refused(ProblemKind::Forbidden, "hooks.topics does not name the message's topic"))?;
     let path = message.certificate_path(lines.sns_sha1)?;
-    let certificate = certificates.of(topic, &path, arrived.now).await.map_err(|error| {
-        refused(ProblemKind::Unavailable, format!("the certificate that signed the message cannot be had: {error}"))
+    let certificate = certificates.of(topic, &path, arrived.from, arrived.now).await.map_err(|error| {
+        let kind = match error {
+            NoCertificate::None { .. } => ProblemKind::Unauthorized,
+            NoCertificate::TooMany => ProblemKind::TooManyRequests,
+            NoCertificate::Unavailable(_) => ProblemKind::Unavailable,
+        };
+        refused(kind, format!("the certificate that signed the message cannot be had: {error}"))
     })?;
     let verified = message.verify(&certificate, lines.sns_sha1, lines.oldest(), arrived.now)?;
     let task = match verified.purpose {
@@ -141,9 +146,11 @@ async fn from_sns(controller: &Controller, arrived: &Arrived<'_>) -> Result<Take
             certificates.confirm(topic, &path).await.map_err(|error| {
                 refused(ProblemKind::Unavailable, format!("the subscription was not confirmed: {error}"))
             })?;
-            return note(controller, &verified.id, topic, "hook.subscribed", arrived).await;
+            return note(controller, &verified.id, subscription(topic, "hook.subscribed"), arrived).await;
         }
-        Purpose::Unsubscribed => return note(controller, &verified.id, topic, "hook.unsubscribed", arrived).await,
+        Purpose::Unsubscribed => {
+            return note(controller, &verified.id, subscription(topic, "hook.unsubscribed"), arrived).await;
+        }
     };
     enter(controller, HookSource::Sns, &verified.id, task, arrived).await
 }
@@ -166,11 +173,19 @@ async fn pubsub(controller: &Controller, arrived: &Arrived<'_>) -> Result<Taken,
     if !is_sender {
         return Err(refused(ProblemKind::Forbidden, "the token is not of hooks.gcp.service_account"));
     }
-    let push = Push::parse(arrived.body)?;
+    let push = Push::parse(arrived.body, gcp.preempted)?;
     if push.subscription != gcp.subscription {
         return Err(refused(ProblemKind::Forbidden, "the message is not of hooks.gcp.subscription"));
     }
-    in_time(push.at, lines.oldest(), arrived.now)?;
+    match in_time(push.at, lines.oldest(), arrived.now) {
+        // Whatever is refused is sent again for days, and others wait behind it.
+        Err(error @ HookError::TooOld(_)) => {
+            let subject = push.notice.map_or_else(|| gcp.subscription.clone(), |notice| notice.identity.to_string());
+            let noted = Noted { source: HookSource::PubSub, action: "hook.stale", subject, detail: error.to_string() };
+            return note(controller, &push.id, noted, arrived).await;
+        }
+        in_time => in_time?,
+    }
     if push.notice.as_ref().is_some_and(|notice| !gcp.projects.contains(&notice.account)) {
         return Err(refused(ProblemKind::Forbidden, "hooks.gcp.projects does not name the instance's project"));
     }
@@ -268,23 +283,30 @@ async fn enter(
     Ok(taken)
 }
 
-/// Writes down that a subscription began or ended, once.
-async fn note(
-    controller: &Controller,
-    id: &str,
-    topic: &sns::Topic,
+/// What a good message leaves in the log that asks for nothing.
+struct Noted {
+    source: HookSource,
     action: &'static str,
-    arrived: &Arrived<'_>,
-) -> Result<Taken, Refused> {
+    subject: String,
+    detail: String,
+}
+
+/// A subscription began or ended.
+fn subscription(topic: &sns::Topic, action: &'static str) -> Noted {
+    let detail = "by a message that the topic's own SNS signed".to_owned();
+    Noted { source: HookSource::Sns, action, subject: topic.to_string(), detail }
+}
+
+/// Writes it down, once.
+async fn note(controller: &Controller, id: &str, noted: Noted, arrived: &Arrived<'_>) -> Result<Taken, Refused> {
+    let Noted { source, action, subject, detail } = noted;
     let mut tx = controller.store.write().await?;
-    if !tx.claim_message(HookSource::Sns, id, arrived.now).await? {
+    if !tx.claim_message(source, id, arrived.now).await? {
         return Ok(Taken::Repeated);
     }
-    let detail = "by a message that the topic's own SNS signed";
-    let actor = Actor::Hook(HookSource::Sns);
-    tx.record(arrived.now, &actor, action, &topic.to_string(), detail).await?;
+    tx.record(arrived.now, &Actor::Hook(source), action, &subject, &detail).await?;
     tx.commit().await?;
-    tracing::info!(%topic, action, "a subscription changed");
+    tracing::info!(%source, subject, action, detail, "a hook's message asks for nothing");
     Ok(Taken::Nothing)
 }
 

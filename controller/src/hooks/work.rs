@@ -4,14 +4,14 @@
 use crate::{
     api::ApiProblem,
     controller::Controller,
-    lag::lag,
+    lag::{SILENCE, lag},
     now,
     origin::{self, Origin},
     revoke::{Kind, cut},
     store::{Actor, Ended, HookState, HookTask, Outcome, StoreError},
 };
 use picket_attest::{IdentityId, hooks::Transition};
-use picket_model::{Node, PeerHealth, Timestamp, WireGuardPublicKey};
+use picket_model::{Node, NodeState, PeerHealth, Timestamp, WireGuardPublicKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -32,14 +32,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// Absent credentials are told of once, however many instances come and go.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
-/// Does a task to its end.
+/// Does a task as far as it goes by itself: to its end, or to where a cut is done and the cloud is to be told.
 pub(crate) async fn work(controller: &Arc<Controller>, task: HookTask) -> Result<(), ApiProblem> {
     // What is done for it stands in the audit log with where the message came from, and what it was.
     let origin = Origin { address: task.address, reason: Some(task.what.clone()) };
     origin::resumed(origin, async {
         let task = match (task.state, task.transition) {
             (HookState::Waiting, Transition::Launching) => launching(controller, task).await?,
-            (HookState::Waiting, Transition::Terminating) => Some(terminating(controller, task).await?),
+            // Its end is another's work, which gives the place free for another cut.
+            (HookState::Waiting, Transition::Terminating) => return terminating(controller, task).await,
             _ => Some(task),
         };
         match task {
@@ -73,7 +74,7 @@ async fn launching(controller: &Controller, task: HookTask) -> Result<Option<Hoo
             Some(Err(why)) => why,
             None => "no host of it has joined".to_owned(),
         };
-        if at.since(task.received_at) >= most {
+        if is_over(task.received_at, most, controller.hooks.started_at, at) {
             let note = format!("not ready within {} s: {why}", most.as_secs());
             return advance(controller, task, Outcome::Abandon, note).await.map(Some);
         }
@@ -94,8 +95,14 @@ async fn launching(controller: &Controller, task: HookTask) -> Result<Option<Hoo
     }
 }
 
+/// Whether a launch was awaited for as long as it may. One from before this run of the controller, which may have been down for
+/// long, has the time in which each host is heard again.
+fn is_over(received_at: Timestamp, most: Duration, started_at: Timestamp, now: Timestamp) -> bool {
+    now.since(received_at) >= most && (received_at >= started_at || now.since(started_at) >= SILENCE)
+}
+
 /// Cuts the instance's host, and waits until that is in force on all hosts that answer in time.
-async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<HookTask, ApiProblem> {
+async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<(), ApiProblem> {
     let lines = &controller.hooks.lines;
     let mut tx = controller.store.read().await?;
     let node = host(&mut tx, &task.subject).await?;
@@ -106,13 +113,17 @@ async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<Hoo
             format!("host {} is a {}, which hooks.roles does not name: it stays", node.name, node.role)
         }
         Some(node) => {
+            // A host that an operator had revoked before was not taken by its cloud.
+            let is_taken = !matches!(node.state, NodeState::Revoked { at } if at < task.received_at);
             let (actor, wait) = (Actor::Hook(task.source), Duration::from_secs(lines.cut_seconds));
             match cut(controller, &actor, node.id.as_str(), Kind::Revoke, wait).await {
                 Ok(following) => {
                     let receipt = following.receipt().await;
-                    let mut tx = controller.store.write().await?;
-                    tx.note_end(&node.id, Ended::Cloud).await?;
-                    tx.commit().await?;
+                    if is_taken {
+                        let mut tx = controller.store.write().await?;
+                        tx.note_end(&node.id, Ended::Cloud).await?;
+                        tx.commit().await?;
+                    }
                     let (there, missing) = (receipt.in_force.len(), receipt.missing.len());
                     format!("host {} revoked, in force on {there} of {} hosts", node.name, there + missing)
                 }
@@ -122,7 +133,7 @@ async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<Hoo
             }
         }
     };
-    Ok(advance(controller, task, Outcome::Continue, note).await?)
+    Ok(advance(controller, task, Outcome::Continue, note).await.map(drop)?)
 }
 
 /// Tells the cloud the outcome, where it waits for one.
@@ -138,6 +149,8 @@ async fn complete(controller: &Controller, task: HookTask) -> Result<(), StoreEr
     };
     let most = Duration::from_secs(controller.hooks.lines.complete_seconds);
     let mut pause = PAUSES.0;
+    // By an earlier try whose answer was lost, or in an earlier run of the controller.
+    let mut may_be_told = task.changed_at < controller.hooks.started_at;
     loop {
         let error = match controller.hooks.autoscaling.complete(&action, outcome).await {
             Ok(()) => {
@@ -146,6 +159,14 @@ async fn complete(controller: &Controller, task: HookTask) -> Result<(), StoreEr
             }
             Err(error) => error,
         };
+        if error.is_final() && may_be_told {
+            let note = format!(
+                "{}; the cloud no longer waits: an earlier try has told it {outcome}, or its own time was over",
+                task.note
+            );
+            return end(controller, task, done, &note).await;
+        }
+        may_be_told |= error.may_have_worked();
         if error.is_final() || now().since(task.changed_at) >= most {
             say(&error, &task);
             let note = format!("{}; the cloud was not told {outcome}: {error}", task.note);
@@ -247,6 +268,24 @@ mod tests {
         ] {
             assert_eq!(is_called_after(name, "i-0123456789abcdef0"), expect, "{name}");
         }
+    }
+
+    #[test]
+    fn a_launch_from_before_the_start_has_the_time_in_which_hosts_are_heard_again() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let check = |received: i64, started: i64, now: i64, expect: bool| {
+            let found = is_over(at(received), Duration::from_secs(900), at(started), at(now));
+            assert_eq!(found, expect, "received {received}, started {started}, now {now}");
+        };
+        check(1000, 500, 1899, false);
+        check(1000, 500, 1900, true);
+        // The controller was down when its time came.
+        check(1000, 5000, 5000, false);
+        check(1000, 5000, 5089, false);
+        check(1000, 5000, 5090, true);
+        // It had begun long enough before.
+        check(1000, 1200, 1899, false);
+        check(1000, 1200, 1900, true);
     }
 
     #[test]

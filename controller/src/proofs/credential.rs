@@ -142,6 +142,13 @@ impl Credential {
                 if let Some(holder) = known.as_ref().and_then(|known| known.node.as_ref()) {
                     return Err(bound(id, holder));
                 }
+                // The hook found no host of it, and does not look again.
+                if controller.hooks.lines.roles.contains(&request.role)
+                    && let Some(at) = tx.going_since(id.as_str()).await?
+                {
+                    let detail = format!("the cloud of {id} said at {at} that it goes: it does not join any more");
+                    return Err(no(ProblemKind::ProofDenied, detail));
+                }
                 let asked = Asked { role: request.role, name: &request.name };
                 let counts = tx.members_by_token().await?;
                 controller.proofs.admit(identity, asked, &counts, now).map_err(|error| denied(&error))

@@ -202,6 +202,20 @@ impl Transaction {
         Ok(())
     }
 
+    /// Since when a cloud says that an instance goes; for as long as that is kept.
+    pub async fn going_since(&mut self, subject: &str) -> Result<Option<Timestamp>, StoreError> {
+        let row = query(
+            "SELECT received_at FROM hook_tasks WHERE mesh = $1 AND subject = $2 AND transition = 'terminating'
+             ORDER BY received_at DESC LIMIT 1",
+        )
+        .bind(self.mesh.as_str())
+        .bind(subject)
+        .fetch_optional(&mut *self.sql)
+        .await
+        .map_err(sql("look whether an instance goes"))?;
+        row.as_ref().map(|row| time(row, "received_at")).transpose()
+    }
+
     /// Drops what was taken, and what was done, before a moment.
     pub async fn drop_old_hooks(&mut self, before: Timestamp) -> Result<(), StoreError> {
         for statement in [

@@ -163,7 +163,7 @@ impl Transaction {
 
     /// Says how a host went that is revoked now.
     pub async fn note_end(&mut self, id: &NodeId, ended: Ended) -> Result<(), StoreError> {
-        query("UPDATE nodes SET ended = $1 WHERE mesh = $2 AND id = $3")
+        query("UPDATE nodes SET ended = $1 WHERE mesh = $2 AND id = $3 AND ended IS NULL")
             .bind(ended.as_str())
             .bind(self.mesh.as_str())
             .bind(id.as_str())

@@ -10,6 +10,8 @@ use picket_api::{
     ProblemKind, Proof,
     identities::{ForbidIdentity, ForgetIdentity},
 };
+use picket_attest::hooks::Transition;
+use picket_controller::store::{HookSource, HookState, HookTask};
 use picket_lab::cloud::{Instance, Signer};
 use picket_model::{NodeRole, Timestamp};
 use serde_json::{Value, json};
@@ -66,6 +68,39 @@ async fn who_left_may_join_anew_by_the_same_proof() {
     host.agent(mesh, &first).client().leave().await.unwrap();
     assert_ne!(rebuilt.prove(mesh, proof()).await.unwrap().node, first.node);
     assert_eq!(mesh.status().await.nodes, 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_goes_does_not_join_any_more() {
+    let cloud = Cloud::start().await;
+    let mesh = &cloud.mesh;
+    let mut tx = mesh.store().await.write().await.unwrap();
+    let mut task = HookTask {
+        id: "t-1".into(),
+        source: HookSource::EventBridge,
+        transition: Transition::Terminating,
+        subject: ID.into(),
+        action: None,
+        what: "a test".into(),
+        address: None,
+        state: HookState::Done,
+        outcome: None,
+        note: String::new(),
+        received_at: now(),
+        changed_at: now(),
+    };
+    tx.insert_hook_task(&task).await.unwrap();
+    let other = Instance { id: "i-0aaaaaaaaaaaaaaaa".into(), ..instance() };
+    (task.id, task.transition) = ("t-2".into(), Transition::Launching);
+    task.subject = format!("aws/{ACCOUNT}/{}", other.id);
+    tx.insert_hook_task(&task).await.unwrap();
+    tx.commit().await.unwrap();
+    let error = sentry("sentry-1").prove(mesh, aws(&instance())).await.unwrap_err();
+    assert_eq!(error.kind(), Some(ProblemKind::ProofDenied), "{error}");
+    assert!(error.to_string().contains("it does not join any more"), "{error}");
+    assert_eq!(mesh.status().await.nodes, 0);
+    // One that comes up does.
+    sentry("sentry-2").prove(mesh, aws(&other)).await.unwrap();
 }
 
 #[tokio::test]

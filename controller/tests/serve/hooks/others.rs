@@ -38,7 +38,7 @@ impl Clouds {
         self.post("gcp", &[("authorization", &format!("Bearer {token}"))], message.to_string()).await
     }
 
-    async fn webhook(&self, id: &str, at: Timestamp, body: &str) -> (u16, Value) {
+    pub(super) async fn webhook(&self, id: &str, at: Timestamp, body: &str) -> (u16, Value) {
         let signature = Secret::parse(WEBHOOK).unwrap().sign(id, at, body.as_bytes());
         let headers = [("webhook-id", id), ("webhook-timestamp", &seconds(at)), ("webhook-signature", &signature)];
         self.post("generic", &headers, body.to_owned()).await
@@ -80,7 +80,16 @@ async fn googles_audit_log_takes_out_whom_it_speaks_of() {
     refused(clouds.push(&token, &push("2", "other")).await, 403, "does not name the instance's project");
     let mut old = message.clone();
     old["message"]["publishTime"] = json!("2020-01-01T00:00:00Z");
-    refused(clouds.push(&token, &old).await, 400, "too long ago");
+    old["message"]["messageId"] = json!("old");
+    // Refused, it would be sent again for days.
+    taken(clouds.push(&token, &old).await, "asks for nothing");
+    taken(clouds.push(&token, &old).await, "taken before: nothing is done");
+    let lines = clouds.log("hook.stale").await;
+    assert_eq!((lines.len(), lines[0].subject.as_str()), (1, identity.as_str()));
+    assert!(lines[0].detail.contains("2020-01-01T00:00:00Z, which is too long ago"), "{}", lines[0].detail);
+    let mut elsewhere = old.clone();
+    elsewhere["subscription"] = json!("projects/evil/subscriptions/picket");
+    refused(clouds.push(&token, &elsewhere).await, 403, "not of hooks.gcp.subscription");
     let mut other = message.clone();
     other["subscription"] = json!("projects/evil/subscriptions/picket");
     refused(clouds.push(&token, &other).await, 403, "not of hooks.gcp.subscription");
@@ -95,7 +104,7 @@ async fn googles_audit_log_takes_out_whom_it_speaks_of() {
 
 #[tokio::test]
 async fn a_signed_webhook_takes_a_host_out_or_waits_for_one() {
-    let clouds = Clouds::start().await;
+    let clouds = Clouds::start_with("heartbeat_seconds = 1", "").await;
     let (host, comer) =
         (clouds.mesh.join(NodeRole::Sentry, HOST).await, clouds.mesh.join(NodeRole::Sentry, "sentry-2").await);
     let body = json!({"action": "terminating", "node": HOST}).to_string();
@@ -115,10 +124,14 @@ async fn a_signed_webhook_takes_a_host_out_or_waits_for_one() {
     taken(clouds.webhook("w-2", now(), &json!({"action": "launching", "node": "sentry-2"}).to_string()).await, "taken");
     let ready =
         async || clouds.log("hook.completed").await.iter().any(|line| line.detail.contains("sentry-2 is ready"));
+    // What is awaited is looked at each second; so is an instance that never comes, whose cloud hears of each look.
+    taken(clouds.event(&clouds.autoscaling.launch("i-0aaaaaaaaaaaaaaaa")).await, "taken");
+    eventually("looks", async || clouds.autoscaling.heartbeats("i-0aaaaaaaaaaaaaaaa") >= 3).await;
     assert!(!ready().await);
     comer.client().report(&up(&comer).await).await.unwrap();
     eventually("sentry-2 to be ready", ready).await;
-    assert!(clouds.autoscaling.requests().is_empty());
+    let told = |action: &String| action == "CompleteLifecycleAction";
+    assert!(!clouds.autoscaling.requests().iter().any(told), "nobody waits for an answer");
 }
 
 #[tokio::test]

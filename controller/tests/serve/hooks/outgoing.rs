@@ -6,7 +6,8 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header::LOCATION},
+    response::IntoResponse,
     routing::post,
 };
 use picket_attest::hooks::webhook::{Headers, Secret};
@@ -24,6 +25,8 @@ struct Listener {
     url: String,
     heard: Arc<Mutex<Vec<(String, Value)>>>,
     says: Arc<Mutex<StatusCode>>,
+    /// Where it says that others are.
+    elsewhere: Arc<Mutex<String>>,
 }
 
 impl Listener {
@@ -32,7 +35,7 @@ impl Listener {
         let says = Arc::new(Mutex::new(StatusCode::NO_CONTENT));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}{path}", listener.local_addr().unwrap());
-        let own = Self { url, heard, says };
+        let own = Self { url, heard, says, elsewhere: Arc::default() };
         let router = Router::new().route(path, post(hear)).with_state(own.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         own
@@ -50,7 +53,7 @@ impl Listener {
     }
 }
 
-async fn hear(State(own): State<Listener>, headers: HeaderMap, body: Bytes) -> StatusCode {
+async fn hear(State(own): State<Listener>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
     let header = |name: &str| headers.get(name).unwrap().to_str().unwrap();
     let (id, timestamp, signature) = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
     let now = Timestamp::from(SystemTime::now());
@@ -59,7 +62,7 @@ async fn hear(State(own): State<Listener>, headers: HeaderMap, body: Bytes) -> S
     if status.is_success() {
         own.heard.lock().unwrap().push((id.to_owned(), serde_json::from_slice(&body).unwrap()));
     }
-    status
+    (status, [(LOCATION, own.elsewhere.lock().unwrap().clone())])
 }
 
 fn lines(folder: &TempDir, all: &[(&str, &Listener, &str)]) -> String {
@@ -129,7 +132,8 @@ async fn an_end_that_is_down_loses_nothing_hears_nothing_twice_and_keeps_nobody_
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
-    let listener = Listener::start("/here").await;
+    let (listener, other) = (Listener::start("/here").await, Listener::start("/there").await);
+    listener.elsewhere.lock().unwrap().clone_from(&other.url);
     let mesh = Mesh::start_with(&lines(&folder, &[("one", &listener, "node.*")])).await;
     begun(&mesh, &["one"]).await;
     listener.says(307);
@@ -140,4 +144,5 @@ async fn a_redirect_is_not_followed() {
         row.error.as_deref() == Some("HTTP 307")
     })
     .await;
+    assert!(other.heard().is_empty(), "{:?}", other.heard());
 }

@@ -82,7 +82,7 @@ async fn what_is_not_rightly_signed_or_not_of_the_topic_does_nothing() {
     refused(clouds.message(&with("Message", json!("{}"))).await, 401, "signature is wrong");
     refused(clouds.message(&with("Signature", json!(""))).await, 401, "signature is wrong");
     let none = json!("https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-none.pem");
-    refused(clouds.message(&with("SigningCertURL", none)).await, 503, "cannot be had");
+    refused(clouds.message(&with("SigningCertURL", none)).await, 401, "it did not sign the message");
     let old = with("Timestamp", json!("2020-01-01T00:00:00.000Z"));
     refused(clouds.message(&signed(old)).await, 400, "too long ago");
     let mut stranger = lifecycle("TERMINATING", "t-1");
@@ -90,6 +90,28 @@ async fn what_is_not_rightly_signed_or_not_of_the_topic_does_nothing() {
     refused(clouds.message(&notification("m-3", &stranger)).await, 403, "no [[hooks.aws]] allows account 999999999999");
     assert!(clouds.is_member(&host).await && clouds.log("hook.taken").await.is_empty());
     assert!(clouds.autoscaling.requests().is_empty());
+}
+
+#[tokio::test]
+async fn whoever_names_invented_certificates_is_written_down_and_hears_429_before_long() {
+    let clouds = Clouds::start().await;
+    let good = notification("m-1", &lifecycle("TERMINATING", "t-1"));
+    let mut message = good.clone();
+    message["SigningCertURL"] = json!("https://sns.eu-central-1.amazonaws.com/SimpleNotificationService-none.pem");
+    refused(clouds.message(&message).await, 401, "it did not sign the message");
+    let line = &clouds.log("hook.refused").await[0];
+    assert!(line.detail.contains("SimpleNotificationService-none.pem is no certificate"), "{}", line.detail);
+    for _ in 0..20 {
+        refused(clouds.message(&message).await, 401, "it did not sign the message");
+    }
+    // What comes in between is verified all the same.
+    taken(clouds.message(&good).await, "taken");
+    let mut seen = Vec::new();
+    while seen.last() != Some(&429) && seen.len() < 250 {
+        seen.push(clouds.message(&message).await.0);
+    }
+    assert_eq!(seen.last(), Some(&429), "{seen:?}");
+    assert!(clouds.sns.asked().len() <= 120, "{}", clouds.sns.asked().len());
 }
 
 #[tokio::test]

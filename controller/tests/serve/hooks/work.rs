@@ -3,8 +3,11 @@
 use super::{Clouds, HOST, INSTANCE, REGION, client, moto::metadata, taken, up};
 use crate::fixture::{eventually, report};
 use picket_api::Proof;
-use picket_attest::IdentityId;
-use picket_controller::hooks::{Autoscaling, CallError, CredentialSource};
+use picket_attest::{IdentityId, hooks::event::Event};
+use picket_controller::{
+    hooks::{Autoscaling, CallError, CredentialSource},
+    store::{HookSource, HookState, HookTask},
+};
 use picket_lab::cloud::{ACCESS_KEY, ROLE_SESSION, SECRET_KEY};
 use picket_model::{NodeReport, NodeRole, ReconcilerStatus};
 use std::time::Duration;
@@ -100,6 +103,19 @@ async fn a_host_that_proved_to_be_another_instance_is_not_taken_for_this_one() {
 }
 
 #[tokio::test]
+async fn more_launches_than_are_awaited_at_once_keep_no_host_from_being_cut() {
+    let clouds = Clouds::start().await;
+    let host = clouds.mesh.join(NodeRole::Sentry, HOST).await;
+    for number in 0..201 {
+        let body = format!("{{\"action\": \"launching\", \"node\": \"none-{number}\"}}");
+        taken(clouds.webhook(&format!("w-{number}"), super::now(), &body).await, "taken");
+    }
+    taken(clouds.event(&clouds.autoscaling.terminate(INSTANCE)).await, "taken");
+    clouds.revoked(&host).await;
+    clouds.becomes(INSTANCE, "Terminated").await;
+}
+
+#[tokio::test]
 async fn hosts_that_do_not_answer_keep_no_instance() {
     let clouds = Clouds::start_with("cut_seconds = 1", "").await;
     clouds.mesh.join(NodeRole::Prep, "silent").await;
@@ -139,6 +155,73 @@ async fn what_was_asked_for_survives_the_controllers_end() {
     clouds.becomes(launching, "InService").await;
     eventually("the log's lines", async || clouds.log("hook.completed").await.len() == 2).await;
     assert_eq!(clouds.log("node.revoked").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_launch_whose_time_came_while_the_controller_was_down_is_not_given_up_at_once() {
+    let mut clouds = Clouds::start_with("heartbeat_seconds = 1\nready_seconds = 5", "").await;
+    let comer = clouds.mesh.join(NodeRole::Sentry, HOST).await;
+    let event = clouds.autoscaling.launch(INSTANCE);
+    let notice = Event::parse(event.to_string().as_bytes()).unwrap().notice;
+    clouds.mesh.stop().await;
+    let before = super::Timestamp::from_millis(super::now().as_millis() - 3_600_000);
+    let task = HookTask {
+        id: "t-1".into(),
+        source: HookSource::EventBridge,
+        transition: notice.transition,
+        subject: notice.identity.to_string(),
+        action: notice.action,
+        what: notice.what,
+        address: None,
+        state: HookState::Waiting,
+        outcome: None,
+        note: String::new(),
+        received_at: before,
+        changed_at: before,
+    };
+    let mut tx = clouds.mesh.store().await.write().await.unwrap();
+    tx.insert_hook_task(&task).await.unwrap();
+    tx.commit().await.unwrap();
+    clouds.mesh.resume().await;
+    eventually("looks", async || clouds.autoscaling.heartbeats(INSTANCE) >= 2).await;
+    assert_eq!(clouds.autoscaling.state(INSTANCE), "Pending:Wait");
+    let comer = comer.connected(&clouds.mesh);
+    comer.client().report(&report(&comer.wanted().await)).await.unwrap();
+    clouds.becomes(INSTANCE, "InService").await;
+}
+
+#[tokio::test]
+async fn a_cloud_that_no_longer_waits_after_an_earlier_try_is_no_failure() {
+    let clouds = Clouds::start().await;
+    clouds.autoscaling.break_down(Some((503, "ServiceUnavailable")));
+    taken(clouds.event(&clouds.autoscaling.terminate(INSTANCE)).await, "taken");
+    eventually("a try", async || !clouds.autoscaling.requests().is_empty()).await;
+    clouds.autoscaling.pass(Duration::from_secs(3600));
+    clouds.autoscaling.break_down(None);
+    eventually("the log's line", async || !clouds.log("hook.completed").await.is_empty()).await;
+    let detail = &clouds.log("hook.completed").await[0].detail;
+    assert!(detail.contains("the cloud no longer waits: an earlier try has told it CONTINUE, or"), "{detail}");
+    assert!(clouds.log("hook.not-completed").await.is_empty());
+    // Without an earlier one it is.
+    let mut event = clouds.autoscaling.terminate("i-0aaaaaaaaaaaaaaaa");
+    event["detail"]["LifecycleActionToken"] = "of-nobody".into();
+    taken(clouds.event(&event).await, "taken");
+    eventually("the log's line", async || !clouds.log("hook.not-completed").await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_host_that_was_revoked_before_was_not_taken_by_its_cloud() {
+    let clouds = Clouds::start().await;
+    let host = clouds.mesh.join(NodeRole::Sentry, "sentry-1").await;
+    let identity: IdentityId = format!("aws/123456789012/{INSTANCE}").parse().unwrap();
+    let store = clouds.mesh.store().await;
+    let mut tx = store.write().await.unwrap();
+    tx.bind_identity(&identity, &host.node, &Proof::Oidc { token: String::new() }, super::now()).await.unwrap();
+    tx.commit().await.unwrap();
+    clouds.mesh.operator().revoke("sentry-1", &Default::default()).await.unwrap();
+    taken(clouds.event(&clouds.autoscaling.terminate(INSTANCE)).await, "taken");
+    eventually("the log's line", async || !clouds.log("hook.completed").await.is_empty()).await;
+    assert_eq!(store.read().await.unwrap().last_sentry_taken().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Pub/Sub push messages that hold entries of a Cloud Audit Log: a Compute Engine instance was deleted or preempted. Who sends
+//! Pub/Sub push messages that hold entries of a Cloud Audit Log: a Compute Engine instance was deleted, or preempted. Who sends
 //! them is known by the OIDC token beside them, which `token` verifies.
 
 use super::{HookError, Notice, Transition, object, plain, time};
@@ -7,8 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use picket_model::Timestamp;
 use serde_json::{Map, Value};
 
-/// Ends of an instance by the names of Compute Engine's methods (`protoPayload.methodName`), any version's.
-const ENDS: [&str; 2] = ["compute.instances.delete", "compute.instances.preempted"];
+/// The end of an instance by the name of Compute Engine's method (`protoPayload.methodName`), any version's.
+const DELETE: &str = "compute.instances.delete";
+/// An end only of instances that are made to be deleted then (`instanceTerminationAction`). The default is that they are
+/// stopped, and may be started again with their id, their disk and their keys.
+const PREEMPTED: &str = "compute.instances.preempted";
 
 /// One push message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,11 +27,11 @@ pub struct Push {
 }
 
 impl Push {
-    /// Reads a message and the log entry within.
+    /// Reads a message and the log entry within. `preempted`: whether instances that are preempted are deleted.
     ///
     /// # Errors
     /// A [`HookError`] where it is none.
-    pub fn parse(body: &[u8]) -> Result<Self, HookError> {
+    pub fn parse(body: &[u8], preempted: bool) -> Result<Self, HookError> {
         let map = object(body)?;
         let message = map.get("message").and_then(Value::as_object).ok_or(HookError::Field("message"))?;
         let data = message.get("data").and_then(Value::as_str).ok_or(HookError::Field("data"))?;
@@ -37,19 +40,19 @@ impl Push {
             id: plain(message, "messageId")?.to_owned(),
             at: time(message, "publishTime")?,
             subscription: plain(&map, "subscription")?.to_owned(),
-            notice: entry(&object(&data)?)?,
+            notice: entry(&object(&data)?, preempted)?,
         })
     }
 }
 
 /// What an entry of the log says (LogEntry of Cloud Logging with an AuditLog in it).
-fn entry(entry: &Map<String, Value>) -> Result<Option<Notice>, HookError> {
+fn entry(entry: &Map<String, Value>, preempted: bool) -> Result<Option<Notice>, HookError> {
     let part = |name: &'static str| entry.get(name).and_then(Value::as_object).ok_or(HookError::Field(name));
     let payload = part("protoPayload")?;
     let method = plain(payload, "methodName")?;
     // beta.compute.instances.delete, v1.compute.instances.delete, compute.instances.preempted
-    if !ENDS.iter().any(|end| method == *end || method.strip_suffix(end).is_some_and(|version| version.ends_with('.')))
-    {
+    let is = |end: &str| method.strip_suffix(end).is_some_and(|version| version.is_empty() || version.ends_with('.'));
+    if !(is(DELETE) || preempted && is(PREEMPTED)) {
         return Ok(None);
     }
     if plain(payload, "serviceName")? != "compute.googleapis.com" {

@@ -91,6 +91,11 @@ fn entry() -> Value {
 }
 
 fn push(entry: &Value) -> Result<Push, picket_attest::hooks::HookError> {
+    push_where(entry, false)
+}
+
+/// Where preempted instances are deleted, or not.
+fn push_where(entry: &Value, preempted: bool) -> Result<Push, picket_attest::hooks::HookError> {
     let message = json!({
         "subscription": "projects/my-project/subscriptions/picket",
         "message": {
@@ -98,7 +103,7 @@ fn push(entry: &Value) -> Result<Push, picket_attest::hooks::HookError> {
             "publishTime": "2026-11-21T18:00:00.25Z", "attributes": {"logging.googleapis.com/timestamp": "x"},
         },
     });
-    Push::parse(message.to_string().as_bytes())
+    Push::parse(message.to_string().as_bytes(), preempted)
 }
 
 #[test]
@@ -111,11 +116,22 @@ fn ends_of_instances_are_found_in_the_audit_log() {
         (notice.transition, notice.identity.as_str()),
         (Transition::Terminating, "gcp/my-project/4570452845155348778")
     );
-    for method in ["beta.compute.instances.delete", "compute.instances.preempted"] {
-        let mut other = entry();
-        other["protoPayload"]["methodName"] = json!(method);
-        assert!(push(&other).unwrap().notice.is_some(), "{method}");
+    let mut other = entry();
+    other["protoPayload"]["methodName"] = json!("beta.compute.instances.delete");
+    assert!(push(&other).unwrap().notice.is_some());
+}
+
+#[test]
+fn a_preemption_is_an_end_only_where_the_operator_says_so() {
+    for method in ["compute.instances.preempted", "v1.compute.instances.preempted"] {
+        let mut preempted = entry();
+        preempted["protoPayload"]["methodName"] = json!(method);
+        // It is stopped, and comes back with its id and its keys.
+        assert_eq!(push(&preempted).unwrap().notice, None, "{method}");
+        let notice = push_where(&preempted, true).unwrap().notice.unwrap();
+        assert_eq!(notice.transition, Transition::Terminating);
     }
+    assert!(push_where(&entry(), true).unwrap().notice.is_some(), "a delete is one in any case");
 }
 
 #[test]
@@ -139,10 +155,13 @@ fn entries_that_speak_of_no_end_end_nothing() {
     let mut named = entry();
     named["resource"]["labels"]["instance_id"] = json!("sentry-1");
     check(push(&named), "`instance_id`");
-    check(Push::parse(b"{}"), "`message`");
-    check(Push::parse(br#"{"message": {"data": "!"}}"#), "`data`");
+    check(Push::parse(b"{}", false), "`message`");
+    check(Push::parse(br#"{"message": {"data": "!"}}"#, false), "`data`");
     check(
-        Push::parse(br#"{"message": {"data": "W10=", "messageId": "1", "publishTime": "2026-11-21T18:00:00Z"}}"#),
+        Push::parse(
+            br#"{"message": {"data": "W10=", "messageId": "1", "publishTime": "2026-11-21T18:00:00Z"}}"#,
+            false,
+        ),
         "`subscription`",
     );
     check(push(&json!([])), "no object");
