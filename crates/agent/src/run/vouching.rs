@@ -93,7 +93,7 @@ impl Vouching {
                 // When it was launched is the controller's to ask: this host may have joined long after its peer.
                 let then = identity.launched_at.unwrap_or_else(host::now);
                 let asked = Asked { role, name: &peer.name };
-                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted), then)?;
+                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted), then)?.rule;
                 vouched.take(&id, &identity, (key, &peer), rule, host::now()).map_err(anyhow::Error::msg)?;
                 Ok(id)
             });
