@@ -48,10 +48,11 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::status::page)
         }
-        Verb::Nodes(Nodes { verb: None }) => {
-            outcome(&client.nodes().await?, json, 0, |view| show::nodes::page(view, now))
+        Verb::Nodes(Nodes { verb: None, pool }) => {
+            let view = client.nodes_of(pool.as_ref()).await?;
+            outcome(&view, json, 0, |view| show::nodes::page(view, pool.as_ref(), now))
         }
-        Verb::Nodes(Nodes { verb: Some(NodesVerb::Clear { node }) }) => {
+        Verb::Nodes(Nodes { verb: Some(NodesVerb::Clear { node }), .. }) => {
             let view = client.clear_node(node.as_str()).await?;
             outcome(&view, json, 0, |node| format!("{} is flagged no more\n", node.name))
         }
@@ -125,12 +126,13 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
 
 async fn token(client: &OperatorClient, verb: &TokenVerb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
     match verb {
-        TokenVerb::Create { role, ttl, uses, name, from, lease, comment } => {
+        TokenVerb::Create { role, ttl, uses, pool, name, from, lease, comment } => {
             let request = CreateToken {
                 role: *role,
                 uses: *uses,
                 ttl_seconds: ttl.as_secs(),
                 lease_seconds: lease.map(|lease| lease.as_secs()),
+                pool: pool.clone(),
                 name: name.clone(),
                 from: from.clone(),
                 comment: comment.clone(),

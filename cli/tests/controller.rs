@@ -254,6 +254,7 @@ async fn revoke(
         endpoint: None,
         identity_key: None,
         issued: false,
+        pool: None,
         machine_id: None,
         enrolled_at: Timestamp::from_millis(0),
         state: NodeState::Revoked { at: Timestamp::from_millis(1) },

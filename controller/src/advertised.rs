@@ -49,6 +49,7 @@ mod tests {
             endpoint: None,
             identity_key: None,
             issued: false,
+            pool: None,
             machine_id: None,
             enrolled_at: NOW,
             state: NodeState::Active,

@@ -6,7 +6,7 @@ use crate::{
     api::ApiProblem,
     clones,
     controller::Controller,
-    proofs::{Credential, Known, Worthless},
+    proofs::{Credential, Entry, Known, Worthless},
     start::new_id,
     store::{Actor, Enrolled, StoreError, Transaction},
     tasks::plan,
@@ -117,7 +117,7 @@ async fn admit(
         let certificate = sign(controller, request, &node.id, now)?;
         return Ok((node, certificate));
     }
-    let token = credential.spend(&known, &mut tx, controller, request, now).await?;
+    let Entry { by, pool } = credential.spend(&known, &mut tx, controller, request, now).await?;
     if let Some(holder) = holders.first() {
         return Err(key_taken(&holder.node));
     }
@@ -135,20 +135,22 @@ async fn admit(
         overlay,
         endpoint: seen(request.endpoint, from),
         issued: false,
+        pool,
         machine_id: request.machine_id.clone(),
         enrolled_at: now,
         state: NodeState::Active,
     };
-    tx.insert_node(&node, &token).await?;
+    tx.insert_node(&node, &by).await?;
     credential.bind(&mut tx, &node.id, &request.proof, now).await?;
     tx.grant_lease(&node.id, &controller.leases.granted(&node, known.lease(), now), from).await?;
+    let pool = node.pool.as_ref().map(|pool| format!(", pool {pool}")).unwrap_or_default();
     let detail = format!(
-        "{} {} from {from} with {credential}, overlay {} and {}, certificate {}",
+        "{} {} from {from} with {credential}{pool}, overlay {} and {}, certificate {}",
         node.role, node.name, node.overlay.v4, node.overlay.v6, certificate.serial
     );
     tx.record(now, &Actor::Node(node.id.clone()), "node.enrolled", node.name.as_str(), &detail).await?;
     tx.commit().await?;
-    tracing::info!(node = %node.name, id = %node.id, role = %node.role, %from, by = %token, "host enrolled");
+    tracing::info!(node = %node.name, id = %node.id, role = %node.role, %from, %by, "host enrolled");
     Ok((node, certificate))
 }
 

@@ -69,6 +69,7 @@ pub(crate) async fn issue(
         endpoint: request.endpoint,
         machine_id: None,
         issued: true,
+        pool: None,
         enrolled_at: at,
         state: NodeState::Active,
     };

@@ -99,6 +99,7 @@ mod tests {
             endpoint: None,
             identity_key: None,
             issued: false,
+            pool: None,
             machine_id: None,
             enrolled_at: at(0),
             state,

@@ -375,6 +375,7 @@ impl Mesh {
             endpoint: (role == NodeRole::Sentry).then(|| format!("198.51.100.{number}:51820").parse().unwrap()),
             identity_key: None,
             issued: false,
+            pool: None,
             machine_id: None,
             enrolled_at: Timestamp::from_millis(0),
             state: NodeState::Active,

@@ -3,11 +3,15 @@
 use super::parse::{parse_lease, parse_ttl};
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
-use picket_model::{NamePattern, NodeId, NodeName, NodeRole, TokenId};
+use picket_model::{NamePattern, NodeId, NodeName, NodeRole, PoolName, TokenId};
 use std::{net::SocketAddr, time::Duration};
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Nodes {
+    /// Only the hosts of this pool
+    #[arg(long)]
+    pub(crate) pool: Option<PoolName>,
     #[command(subcommand)]
     pub(crate) verb: Option<NodesVerb>,
 }
@@ -34,6 +38,9 @@ pub(crate) enum TokenVerb {
         /// How many hosts may enrol with it
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         uses: u32,
+        /// The pool they are to be in, a name for hosts that are brought up alike
+        #[arg(long)]
+        pool: Option<PoolName>,
         /// Which names they may have, * standing for anything, e.g. 'sentry-*'
         #[arg(long, value_name = "PATTERN")]
         name: Option<NamePattern>,

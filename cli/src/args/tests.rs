@@ -21,8 +21,10 @@ fn every_verb_is_understood() {
     let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
     check("status", Verb::Status);
     check("nodes --json", Verb::Nodes(Nodes::default()));
+    let edge = || "edge".parse().ok();
+    check("nodes --pool edge", Verb::Nodes(Nodes { verb: None, pool: edge() }));
     let clear = NodesVerb::Clear { node: "sentry-1".parse().unwrap() };
-    check("nodes clear sentry-1 --reason looked", Verb::Nodes(Nodes { verb: Some(clear) }));
+    check("nodes clear sentry-1 --reason looked", Verb::Nodes(Nodes { verb: Some(clear), pool: None }));
     let validators = |validators| Verb::Validators(validators);
     check("validators", validators(Validators::default()));
     check("validators --refused", validators(Validators { refused: true, ..Validators::default() }));
@@ -39,19 +41,20 @@ fn every_verb_is_understood() {
     check("validators hold --comment incident", hold(None));
     check("validators hold --comment incident --for 6h", hold(Some(Duration::from_secs(6 * 3600))));
     let create = |role, ttl, uses| {
-        let (name, from, lease, comment) = (None, Vec::new(), None, String::new());
-        Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses, name, from, lease, comment })
+        let (pool, name, from, lease, comment) = (None, None, Vec::new(), None, String::new());
+        Verb::Token(TokenVerb::Create { role, ttl: Duration::from_secs(ttl), uses, pool, name, from, lease, comment })
     };
     let narrow = TokenVerb::Create {
         role: NodeRole::Sentry,
         ttl: Duration::from_secs(3600),
         uses: 20,
+        pool: edge(),
         name: Some("sentry-*".parse().unwrap()),
         from: vec!["203.0.113.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         lease: Some(Duration::from_secs(600)),
         comment: "eu".to_owned(),
     };
-    let line = "token create --role sentry --uses 20 --expires 1h --name sentry-* --from 203.0.113.0/24 \
+    let line = "token create --role sentry --uses 20 --expires 1h --pool edge --name sentry-* --from 203.0.113.0/24 \
                 --from 2001:db8::/32 --lease 10m --comment eu";
     check(line, Verb::Token(narrow));
     check("token list", Verb::Token(TokenVerb::List));
@@ -98,6 +101,9 @@ fn wrong_arguments_are_refused_with_the_reason() {
     check("token create --role prep --uses 0", "0 is not in");
     check("token create --role sentry --lease 10", "has no unit");
     check("token create --role sentry --name Sentry", "name pattern");
+    check("token create --role sentry --pool Edge", "pool name");
+    check("nodes --pool a/b", "pool name");
+    check("nodes --pool edge clear sentry-1", "cannot be used with");
     check("events --verify --limit 3", "cannot be used with");
     check("operator create", "--role");
     check("status --reason \u{1}", "one line");

@@ -105,6 +105,7 @@ mod tests {
                 endpoint: None,
                 machine_id: None,
                 issued: true,
+                pool: None,
                 enrolled_at: Timestamp::from_millis(0),
                 state: NodeState::Active,
             },

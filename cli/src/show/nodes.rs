@@ -5,26 +5,29 @@ use crate::{
     time::{ago, rough},
 };
 use picket_api::operator::NodeView;
-use picket_model::{NodeReport, NodeState, Timestamp};
+use picket_model::{NodeReport, NodeState, PoolName, Timestamp};
 use std::time::Duration;
 
 /// A WireGuard session ends this long after its handshake (WireGuard paper, section 6.1, Reject-After-Time): a tunnel
 /// whose last handshake is older carries nothing.
 const SESSION: Duration = Duration::from_secs(180);
 
-/// The table. `now` is for ages.
-pub(crate) fn page(nodes: &[NodeView], now: Timestamp) -> String {
+/// The table, of all hosts or those of one pool. `now` is for ages.
+pub(crate) fn page(nodes: &[NodeView], pool: Option<&PoolName>, now: Timestamp) -> String {
     let mut page = Page::default();
     if nodes.is_empty() {
-        page.line("no host is enrolled yet; `picket token create --role sentry` is the first step");
+        match pool {
+            None => page.line("no host is enrolled yet; `picket token create --role sentry` is the first step"),
+            Some(pool) => page.line(format_args!("no host was ever in pool {pool}; `picket nodes` shows all")),
+        }
     } else {
-        let heading = ["name", "role", "overlay", "endpoint", "tunnels", "chain", "heard", "lease", "state"];
+        let heading = ["name", "role", "pool", "overlay", "endpoint", "tunnels", "chain", "heard", "lease", "state"];
         page.table(heading, nodes.iter().map(|view| row(view, now)));
     }
     page.finish()
 }
 
-fn row(view: &NodeView, now: Timestamp) -> [String; 9] {
+fn row(view: &NodeView, now: Timestamp) -> [String; 10] {
     let node = &view.node;
     let tunnels = match (&view.report, view.reported_at) {
         (Some(report), Some(at)) if node.is_active() => tunnels(report, at),
@@ -33,6 +36,7 @@ fn row(view: &NodeView, now: Timestamp) -> [String; 9] {
     [
         node.name.to_string(),
         node.role.to_string(),
+        node.pool.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
         node.overlay.v4.to_string(),
         node.endpoint.map_or_else(|| "dials only".to_owned(), |endpoint| endpoint.to_string()),
         tunnels,
@@ -144,6 +148,7 @@ mod tests {
                 endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
                 identity_key: None,
                 issued: false,
+                pool: name.starts_with("sentry").then(|| "edge".parse().unwrap()),
                 machine_id: None,
                 enrolled_at: at(-4000),
                 state: NodeState::Active,
@@ -207,26 +212,29 @@ mod tests {
             .into_iter()
             .chain(chains);
         let nodes: Vec<NodeView> = nodes.collect();
-        insta::assert_snapshot!(page(&nodes, at(0)), @r#"
-        NAME      ROLE    OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      LEASE            STATE
-        prep-1    prep    10.77.0.1  dials only         1 of 3   -         connected  pinned           in force
-        sentry-1  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      in force
-        sentry-2  sentry  10.77.0.3  203.0.113.7:51820  1 of 3   -         9 s ago    19 min left      not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
-        sentry-3  sentry  10.77.0.4  203.0.113.7:51820  -        -         never      9 min left       not in force: enrolled 66 min ago, has not reported yet
-        sentry-4  sentry  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    -                revoked 10 min ago
-        sentry-5  sentry  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  over 11 min ago  not in force: what it reads back is not what is wanted
-        sentry-6  sentry  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      quarantined 2 min ago: in force
-        prep-x    prep    10.77.0.2  dials only         -        -         never      pinned           issued key, no agent
-        prep-7    prep    10.77.0.7  dials only         1 of 3   153       connected  pinned           in force
-        prep-9    prep    10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
-        prep-8    prep    10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
+        insta::assert_snapshot!(page(&nodes, None, at(0)), @r#"
+        NAME      ROLE    POOL  OVERLAY    ENDPOINT           TUNNELS  CHAIN     HEARD      LEASE            STATE
+        prep-1    prep    -     10.77.0.1  dials only         1 of 3   -         connected  pinned           in force
+        sentry-1  sentry  edge  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      in force
+        sentry-2  sentry  edge  10.77.0.3  203.0.113.7:51820  1 of 3   -         9 s ago    19 min left      not in force: holds 5, wanted 7; refused: guard: port 7100 is mine\nreally; firewall failed: run nft: \u{1b}[31mno such file; silent for 9 s
+        sentry-3  sentry  edge  10.77.0.4  203.0.113.7:51820  -        -         never      9 min left       not in force: enrolled 66 min ago, has not reported yet
+        sentry-4  sentry  edge  10.77.0.5  203.0.113.7:51820  -        -         9 s ago    -                revoked 10 min ago
+        sentry-5  sentry  edge  10.77.0.6  203.0.113.7:51820  1 of 3   -         connected  over 11 min ago  not in force: what it reads back is not what is wanted
+        sentry-6  sentry  edge  10.77.0.2  203.0.113.7:51820  1 of 3   -         connected  29 min left      quarantined 2 min ago: in force
+        prep-x    prep    -     10.77.0.2  dials only         -        -         never      pinned           issued key, no agent
+        prep-7    prep    -     10.77.0.7  dials only         1 of 3   153       connected  pinned           in force
+        prep-9    prep    -     10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
+        prep-8    prep    -     10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
         "#);
     }
 
     #[test]
     fn an_empty_mesh_says_what_to_do_first() {
-        insta::assert_snapshot!(page(&[], at(0)), @r#"
+        insta::assert_snapshot!(page(&[], None, at(0)), @r#"
         no host is enrolled yet; `picket token create --role sentry` is the first step
+        "#);
+        insta::assert_snapshot!(page(&[], Some(&"edge".parse().unwrap()), at(0)), @r#"
+        no host was ever in pool edge; `picket nodes` shows all
         "#);
     }
 }

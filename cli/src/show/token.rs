@@ -39,17 +39,18 @@ pub(crate) fn list(tokens: &[TokenView], now: Timestamp) -> String {
         page.line("no join token is kept; `picket token create --role sentry` makes one");
         return page.finish();
     }
-    let heading = ["id", "role", "used", "names", "from", "lease", "made by", "state", "comment"];
+    let heading = ["id", "role", "pool", "used", "names", "from", "lease", "made by", "state", "comment"];
     page.table(heading, tokens.iter().map(|token| row(token, now)));
     page.finish()
 }
 
-fn row(token: &TokenView, now: Timestamp) -> [String; 9] {
+fn row(token: &TokenView, now: Timestamp) -> [String; 10] {
     let networks: Vec<String> = token.from.iter().map(ToString::to_string).collect();
     let any = |text: String| if text.is_empty() { "any".to_owned() } else { text };
     [
         token.id.to_string(),
         token.role.to_string(),
+        token.pool.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
         format!("{} of {}", token.used, token.uses),
         any(token.name.as_ref().map(ToString::to_string).unwrap_or_default()),
         any(networks.join(" ")),
@@ -83,6 +84,7 @@ mod tests {
             expires_at: Timestamp::from_millis(1_700_003_600_000),
             revoked_at: None,
             lease_seconds: Some(600),
+            pool: Some("edge".parse().unwrap()),
             name: Some("sentry-*".parse().unwrap()),
             from: vec!["203.0.113.0/24".parse().unwrap()],
             comment: "eu\u{1b}[2J".to_owned(),
@@ -92,7 +94,14 @@ mod tests {
 
     #[test]
     fn the_list_says_what_each_token_is_still_good_for() {
-        let plain = TokenView { lease_seconds: None, name: None, from: Vec::new(), made_by: None, ..kept("t-2", 20) };
+        let plain = TokenView {
+            lease_seconds: None,
+            pool: None,
+            name: None,
+            from: Vec::new(),
+            made_by: None,
+            ..kept("t-2", 20)
+        };
         let revoked = Some(Timestamp::from_millis(1_700_000_060_000));
         let revoked = TokenView { revoked_at: revoked, lease_seconds: Some(0), ..kept("t-3", 1) };
         let old = TokenView { expires_at: Timestamp::from_millis(1_700_000_000_000), ..kept("t-4", 0) };
@@ -101,9 +110,21 @@ mod tests {
         let check = |line: usize, parts: &[&str]| {
             assert!(parts.iter().all(|part| lines[line].contains(part)), "{parts:?} in {}", lines[line]);
         };
-        check(0, &["ID", "ROLE", "USED", "NAMES", "FROM", "LEASE", "MADE BY", "STATE", "COMMENT"]);
-        check(1, &["t-1", "3 of 20", "sentry-*", "203.0.113.0/24", "10 min", "op-1", "58 min left", "eu\\u{1b}[2J"]);
-        check(2, &["t-2", "used up", "any", "by role"]);
+        check(0, &["ID", "ROLE", "POOL", "USED", "NAMES", "FROM", "LEASE", "MADE BY", "STATE", "COMMENT"]);
+        check(
+            1,
+            &[
+                "t-1",
+                "sentry  edge  3 of 20",
+                "sentry-*",
+                "203.0.113.0/24",
+                "10 min",
+                "op-1",
+                "58 min left",
+                "eu\\u{1b}[2J",
+            ],
+        );
+        check(2, &["t-2", "sentry  -     20 of 20", "used up", "any", "by role"]);
         check(3, &["t-3", "none", "revoked 60 s ago"]);
         check(4, &["t-4", "expired 2 min ago"]);
         assert!(list(&[], Timestamp::from_millis(0)).contains("token create"));

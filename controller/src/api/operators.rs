@@ -19,7 +19,7 @@ use axum::{
 };
 use picket_api::{
     openapi::operators as api,
-    operator::{EventView, ExplainQuery, ListQuery, NodeView, Page, StatusView},
+    operator::{EventView, ExplainQuery, NodeView, NodesQuery, Page, StatusView},
     operators::{EventsQuery, LogVerdict},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
@@ -76,9 +76,9 @@ async fn status(State(controller): Shared, _: Viewer) -> Answer<StatusView> {
     Ok(Json(views::status(&controller, now()).await?))
 }
 
-async fn nodes(State(controller): Shared, _: Anybody, Asked(query): Asked<ListQuery>) -> Answer<Page<NodeView>> {
+async fn nodes(State(controller): Shared, _: Anybody, Asked(query): Asked<NodesQuery>) -> Answer<Page<NodeView>> {
     let (most, after) = (page::limit(query.limit)?, page::parse(query.after.as_deref())?);
-    let views = views::nodes(&controller, after.as_ref(), most, now()).await?;
+    let views = views::nodes(&controller, query.pool.as_ref(), after.as_ref(), most, now()).await?;
     Ok(Json(page::page(views, most, |view| page::place(&view.node.name, &view.node.id))))
 }
 

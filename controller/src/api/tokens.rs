@@ -57,6 +57,7 @@ pub(super) async fn create(
         expires_at: now.plus(Duration::from_secs(request.ttl_seconds)),
         terms: TokenTerms {
             lease: request.lease_seconds.map(Duration::from_secs),
+            pool: request.pool,
             name: request.name,
             from: request.from,
             comment: request.comment,
@@ -141,6 +142,9 @@ fn described(token: &Token) -> String {
     if let Some(lease) = terms.lease {
         text.push_str(&format!(", lease {} s", lease.as_secs()));
     }
+    if let Some(pool) = &terms.pool {
+        text.push_str(&format!(", pool {pool}"));
+    }
     if let Some(name) = &terms.name {
         text.push_str(&format!(", names {name}"));
     }
@@ -164,6 +168,7 @@ fn view(token: Token) -> TokenView {
         expires_at: token.expires_at,
         revoked_at: token.revoked_at,
         lease_seconds: token.terms.lease.map(|lease| lease.as_secs()),
+        pool: token.terms.pool,
         name: token.terms.name,
         from: token.terms.from,
         comment: token.terms.comment,

@@ -13,7 +13,7 @@ use picket_api::{
     operator::{ExplainQuery, NodeView, StatusView},
     validators::{HeldView, OrderReceipt, ValidatorsView},
 };
-use picket_model::{Explanation, Node, NodeId, NodeName, Timestamp};
+use picket_model::{Explanation, Node, NodeId, NodeName, PoolName, Timestamp};
 use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,9 +45,10 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     })
 }
 
-/// Hosts, revoked ones too, in order of name: `most` of those after a name and an id, and one more where there is one.
+/// Hosts of a pool or all, revoked ones too, in order of name: `most` of those after a name and an id, and one more where there is one.
 pub(super) async fn nodes(
     controller: &Controller,
+    pool: Option<&PoolName>,
     after: Option<&(NodeName, NodeId)>,
     most: usize,
     now: Timestamp,
@@ -56,6 +57,7 @@ pub(super) async fn nodes(
     let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
     drop(tx);
     let mut nodes: Vec<Node> = nodes.into_values().collect();
+    nodes.retain(|node| pool.is_none() || node.pool.as_ref() == pool);
     nodes.retain(|node| after.is_none_or(|(name, id)| (name, id) < (&node.name, &node.id)));
     nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     nodes.truncate(most + 1);

@@ -6,8 +6,8 @@ use crate::{
     store::{Enrolled, KnownIdentity, StoreError, Token, Transaction},
 };
 use picket_api::{EnrollRequest, Problem, ProblemKind, Proof};
-use picket_attest::{Asked, Denied, Identity, IdentityId, audience, keys_digest};
-use picket_model::{NodeId, Timestamp, TokenId, WireGuardPublicKey};
+use picket_attest::{Admission, Asked, Denied, Identity, IdentityId, audience, keys_digest};
+use picket_model::{NodeId, PoolName, Timestamp, TokenId, WireGuardPublicKey};
 use picket_pki::{JoinToken, request_key_sha256};
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
@@ -28,6 +28,14 @@ pub(crate) enum Known {
     Token(Token),
     /// An identity that is not forbidden, and the host that came in with it.
     Identity(Option<KnownIdentity>),
+}
+
+/// What a host that joins is entered under, which it has no say in.
+pub(crate) struct Entry {
+    /// The token, or what stands for a rule in its place.
+    pub(crate) by: TokenId,
+    /// The pool.
+    pub(crate) pool: Option<PoolName>,
 }
 
 /// Why a credential does not count.
@@ -136,7 +144,7 @@ impl Credential {
         controller: &Controller,
         request: &EnrollRequest,
         now: Timestamp,
-    ) -> Result<TokenId, Worthless> {
+    ) -> Result<Entry, Worthless> {
         match (self, known) {
             (Self::Identity(id, identity), Known::Identity(known)) => {
                 if let Some(holder) = known.as_ref().and_then(|known| known.node.as_ref()) {
@@ -151,7 +159,9 @@ impl Credential {
                 }
                 let asked = Asked { role: request.role, name: &request.name };
                 let counts = tx.members_by_token().await?;
-                controller.proofs.admit(identity, asked, &counts, now).map_err(|error| denied(&error))
+                let admitted = controller.proofs.admit(identity, asked, &counts, now);
+                let Admission { rule, pool } = admitted.map_err(|error| denied(&error))?;
+                Ok(Entry { by: rule, pool })
             }
             (_, Known::Token(known)) => {
                 admission::is_in_time(known, now).map_err(Worthless::Host)?;
@@ -159,7 +169,7 @@ impl Credential {
                     let detail = format!("this join token has been used {} times, as often as it may", known.uses);
                     return Err(no(ProblemKind::TokenUsed, detail));
                 }
-                Ok(known.id.clone())
+                Ok(Entry { by: known.id.clone(), pool: known.terms.pool.clone() })
             }
             (Self::Token(_), Known::Identity(_)) => {
                 Err(no(ProblemKind::TokenUnknown, "this join token is not known here".to_owned()))

@@ -4,5 +4,5 @@
 mod credential;
 mod peers;
 
-pub(crate) use credential::{Credential, Known, Worthless};
+pub(crate) use credential::{Credential, Entry, Known, Worthless};
 pub(crate) use peers::{of_peer, renew};

@@ -56,7 +56,7 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str); 10] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
@@ -66,6 +66,7 @@ const MIGRATIONS: [(i64, &str, &str); 9] = [
     (7, "hooks", include_str!("../../migrations/sqlite/0007_hooks.sql")),
     (8, "ca", include_str!("../../migrations/sqlite/0008_ca.sql")),
     (9, "proofs", include_str!("../../migrations/sqlite/0009_proofs.sql")),
+    (10, "pools", include_str!("../../migrations/sqlite/0010_pools.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

@@ -5,7 +5,7 @@ use super::{
     error::sql,
     row::{number, plain, plain_or_none, text, text_or_none, time, time_or_none},
 };
-use picket_model::{Node, NodeId, NodeState, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey};
+use picket_model::{Node, NodeId, NodeState, OverlayAddresses, PoolName, Timestamp, TokenId, WireGuardPublicKey};
 use sqlx::{query, sqlite::SqliteRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -89,8 +89,8 @@ impl Transaction {
     pub async fn insert_node(&mut self, node: &Node, token: &TokenId) -> Result<(), StoreError> {
         query(
             "INSERT INTO nodes (mesh, id, name, role, wireguard_key, tls_key_sha256, overlay_v4, overlay_v6, endpoint,
-                machine_id, token, enrolled_at, identity_key, issued, revoked_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, NULL)",
+                machine_id, token, enrolled_at, identity_key, issued, pool, revoked_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, NULL)",
         )
         .bind(self.mesh.as_str())
         .bind(node.id.as_str())
@@ -106,6 +106,7 @@ impl Transaction {
         .bind(node.enrolled_at.as_millis())
         .bind(node.identity_key.map(|key| key.to_string()))
         .bind(i64::from(node.issued))
+        .bind(node.pool.as_ref().map(PoolName::as_str))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a host"))?;
@@ -178,6 +179,7 @@ fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
         endpoint: text_or_none(row, "endpoint")?,
         machine_id: plain_or_none(row, "machine_id")?,
         issued: number::<u8>(row, "issued")? != 0,
+        pool: text_or_none(row, "pool")?,
         enrolled_at: time(row, "enrolled_at")?,
         state,
     })

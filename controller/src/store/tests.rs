@@ -38,6 +38,7 @@ fn node(name: &str, role: NodeRole, number: u8) -> Node {
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         identity_key: Some(IdentityKey(WireGuardPublicKey::new([number + 100; 32]).unwrap())),
         issued: false,
+        pool: None,
         machine_id: Some("abc".into()),
         enrolled_at: NOW,
         state: NodeState::Active,
@@ -167,6 +168,50 @@ async fn a_database_of_a_newer_program_is_refused() {
     store.close().await;
     let error = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { step: 99, .. }), "{error}");
+}
+
+/// The database of a controller before pools, with a host and a token in it.
+#[tokio::test]
+async fn hosts_and_tokens_from_before_pools_are_in_none() {
+    let (store, dir) = store().await;
+    let old = node("sentry-1", NodeRole::Sentry, 2);
+    enter(&store, std::slice::from_ref(&old)).await;
+    let given = |id: &str, pool: Option<&str>| Token {
+        id: id.parse().unwrap(),
+        secret_hash: picket_pki::TokenSecret::from_bytes([1; 32]).hash(),
+        role: NodeRole::Sentry,
+        uses: 1,
+        used: 0,
+        created_at: NOW,
+        expires_at: NOW,
+        terms: TokenTerms { pool: pool.map(|pool| pool.parse().unwrap()), ..TokenTerms::default() },
+        made_by: None,
+        revoked_at: None,
+    };
+    let mut tx = store.write().await.unwrap();
+    tx.insert_token(&given("t-1", None)).await.unwrap();
+    for statement in [
+        "ALTER TABLE tokens DROP COLUMN pool",
+        "ALTER TABLE nodes DROP COLUMN pool",
+        "DELETE FROM _sqlx_migrations WHERE version = 10",
+    ] {
+        sqlx::query(statement).execute(&mut *tx.sql).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    store.close().await;
+
+    let store = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    let (new, token) = (node("sentry-2", NodeRole::Sentry, 3), given("t-2", Some("edge")));
+    let new = Node { pool: Some("edge".parse().unwrap()), ..new };
+    enter(&store, std::slice::from_ref(&new)).await;
+    let mut tx = store.write().await.unwrap();
+    tx.insert_token(&token).await.unwrap();
+    assert_eq!(tx.token(&"t-1".parse().unwrap()).await.unwrap(), Some(given("t-1", None)));
+    assert_eq!(tx.token(&token.id).await.unwrap(), Some(token));
+    assert_eq!(tx.nodes().await.unwrap().into_values().collect::<Vec<_>>(), [old, new]);
+    sqlx::query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut *tx.sql).await.unwrap();
+    let error = tx.nodes().await.unwrap_err().to_string();
+    assert!(error.contains("host sentry-2, column pool"), "{error}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use super::{
     row::{integer, json, number, plain, text, text_or_none, time, time_or_none, to_json},
 };
 use ipnet::IpNet;
-use picket_model::{NamePattern, NodeRole, Timestamp, TokenId};
+use picket_model::{NamePattern, NodeRole, PoolName, Timestamp, TokenId};
 use picket_pki::SecretHash;
 use sqlx::{query, sqlite::SqliteRow};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use std::time::Duration;
 pub struct TokenTerms {
     /// Lease of those who join by it: the role's own where `None`, none at all where zero.
     pub lease: Option<Duration>,
+    /// Pool of those who join by it.
+    pub pool: Option<PoolName>,
     /// Which names they may have; any where `None`.
     pub name: Option<NamePattern>,
     /// Where they may be seen; anywhere where empty.
@@ -102,8 +104,8 @@ impl Transaction {
         let terms = &token.terms;
         query(
             "INSERT INTO tokens (mesh, id, secret_hash, role, uses, used, created_at, expires_at, lease_ms, name_pattern,
-                sources, comment, made_by)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                sources, comment, made_by, pool)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         )
         .bind(self.mesh.as_str())
         .bind(token.id.as_str())
@@ -118,6 +120,7 @@ impl Transaction {
         .bind(to_json(&terms.from, "sources")?)
         .bind(terms.comment.as_str())
         .bind(token.made_by.as_ref().map(TokenId::as_str))
+        .bind(terms.pool.as_ref().map(PoolName::as_str))
         .execute(&mut *self.sql)
         .await
         .map_err(sql("enter a join token"))?;
@@ -158,6 +161,7 @@ fn token(row: &SqliteRow) -> Result<Token, StoreError> {
         expires_at: time(row, "expires_at")?,
         terms: TokenTerms {
             lease: length_or_none(row)?,
+            pool: text_or_none(row, "pool")?,
             name: text_or_none(row, "name_pattern")?,
             from: json(row, "sources")?,
             comment: plain(row, "comment")?,

@@ -1,11 +1,14 @@
 //! Lists page by page: whole, in order, each entry once, whatever happens meanwhile.
 
-use crate::fixture::Mesh;
+use crate::{
+    fixture::{Host, Mesh},
+    operators::http,
+};
 use picket_api::{
-    ApiError, ProblemKind,
+    ApiError, Problem, ProblemKind,
     identities::ForbidIdentity,
     keys::IssueKey,
-    operator::{CreateToken, ListQuery, Page, RevokeQuery},
+    operator::{CreateToken, ListQuery, NodesQuery, Page, RevokeQuery},
     operators::CreateOperator,
 };
 use picket_model::{NodeRole, WireGuardPublicKey};
@@ -13,6 +16,10 @@ use picket_pki::OperatorRole;
 
 fn query(after: Option<&str>, limit: usize) -> ListQuery {
     ListQuery { after: after.map(str::to_owned), limit: Some(limit) }
+}
+
+fn nodes_query(pool: Option<&str>, ListQuery { after, limit }: ListQuery) -> NodesQuery {
+    NodesQuery { pool: pool.map(|pool| pool.parse().unwrap()), after, limit }
 }
 
 /// Follows a list by pages of two.
@@ -56,7 +63,7 @@ async fn every_list_is_whole_and_in_order() {
         operator.forbid_identity(&request).await.unwrap();
     }
 
-    let (nodes, pages) = followed(async |query| operator.nodes_page(&query).await).await;
+    let (nodes, pages) = followed(async |query| operator.nodes_page(&nodes_query(None, query)).await).await;
     let names: Vec<&str> = nodes.iter().map(|view| view.node.name.as_str()).collect();
     assert_eq!((names, pages), (vec!["a", "b", "b", "c", "d"], 3));
     assert_eq!(nodes, operator.nodes().await.unwrap());
@@ -70,6 +77,36 @@ async fn every_list_is_whole_and_in_order() {
     let ends: Vec<&str> = identities.iter().map(|view| view.identity.rsplit('/').next().unwrap()).collect();
     assert_eq!((ends, pages), (vec!["i-1", "i-2", "i-3"], 2));
     assert_eq!(identities, operator.identities().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_hosts_of_a_pool_come_page_by_page_and_no_others() {
+    let mesh = Mesh::start().await;
+    let operator = mesh.operator();
+    for (pool, names) in [(Some("edge"), ["a", "d", "e"]), (Some("edge-2"), ["b", "f", "g"]), (None, ["c", "h", "i"])] {
+        let terms = CreateToken::new(NodeRole::Sentry, 3, 60);
+        let made = operator.create_token(&CreateToken { pool: pool.map(|pool| pool.parse().unwrap()), ..terms }).await;
+        let token = made.unwrap().token;
+        for name in names {
+            Host::new(NodeRole::Sentry, name).enroll(&mesh, &token).await.unwrap();
+        }
+    }
+    // One that is revoked stays in its pool, as in the list of all.
+    operator.revoke("d", &RevokeQuery { wait_ms: Some(0) }).await.unwrap();
+
+    for (pool, expect) in [("edge", vec!["a", "d", "e"]), ("edge-2", vec!["b", "f", "g"]), ("edg", vec![])] {
+        let found = followed(async |query| operator.nodes_page(&nodes_query(Some(pool), query)).await).await;
+        let names: Vec<&str> = found.0.iter().map(|view| view.node.name.as_str()).collect();
+        assert_eq!((&names, found.1), (&expect, expect.len().div_ceil(2).max(1)), "{pool}");
+        assert_eq!(found.0, operator.nodes_of(Some(&pool.parse().unwrap())).await.unwrap());
+    }
+    assert_eq!(operator.nodes().await.unwrap().len(), 9);
+
+    let url = format!("{}/v1/nodes?pool=Edge%201", mesh.operators_url());
+    let answer = http(&mesh).get(url).bearer_auth(mesh.token_of_operator()).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    let problem: Problem = answer.json().await.unwrap();
+    assert!(problem.detail.contains("pool name"), "{problem}");
 }
 
 #[tokio::test]
@@ -111,7 +148,7 @@ async fn what_is_no_limit_and_no_place_is_refused_with_what_to_give() {
         (Some("x:y:z"), 1, "`next` of the page before"),
     ] {
         let query = query(after, limit);
-        check(operator.nodes_page(&query).await.err(), expect);
+        check(operator.nodes_page(&nodes_query(None, query.clone())).await.err(), expect);
         check(operator.tokens_page(&query).await.err(), expect);
         check(operator.operators_page(&query).await.err(), expect);
         check(operator.identities_page(&query).await.err(), expect);

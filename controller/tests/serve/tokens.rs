@@ -4,8 +4,9 @@ use crate::{
     fixture::{Host, Mesh},
     operators::http,
 };
-use picket_api::{ProblemKind, operator::CreateToken};
+use picket_api::{Problem, ProblemKind, Proof, operator::CreateToken};
 use picket_model::{Lease, NodeRole};
+use serde_json::json;
 use std::time::{Duration, SystemTime};
 
 const SENTRY: NodeRole = NodeRole::Sentry;
@@ -49,6 +50,51 @@ async fn a_token_is_for_names_networks_and_a_lease_of_its_own() {
     for reason in ["token-name", "token-source", "token-revoked"] {
         assert!(metrics.contains(&format!("picket_enrolments_refused_total{{reason=\"{reason}\"}} 1")), "{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_host_is_in_the_pool_that_its_token_says_and_in_no_other() {
+    let mesh = Mesh::start().await;
+    let operator = mesh.operator();
+    let edge = CreateToken { pool: Some("edge".parse().unwrap()), ..CreateToken::new(SENTRY, 2, 60) };
+    let (made, host) = (operator.create_token(&edge).await.unwrap(), Host::new(SENTRY, "sentry-1"));
+    let pool = async |name: &str| {
+        let nodes = operator.nodes().await.unwrap();
+        nodes.into_iter().find(|view| view.node.name.as_str() == name).unwrap().node.pool.map(String::from)
+    };
+    // It cannot name one itself.
+    let mut request = host.request.clone();
+    request.proof = Proof::JoinToken { token: made.token.clone() };
+    let mut wish = serde_json::to_value(&request).unwrap();
+    wish["pool"] = "core".into();
+    let answer = http(&mesh).post(mesh.agents_url().join("v1/enroll").unwrap()).json(&wish).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    assert_eq!((mesh.status().await.nodes, operator.tokens().await.unwrap()[0].used), (0, 0));
+
+    let (first, again) =
+        (host.enroll(&mesh, &made.token).await.unwrap(), host.enroll(&mesh, &made.token).await.unwrap());
+    assert_eq!(first.node, again.node);
+    Host::new(SENTRY, "sentry-2").enroll(&mesh, &mesh.token(SENTRY, 1).await).await.unwrap();
+    assert_eq!((pool("sentry-1").await.as_deref(), pool("sentry-2").await), (Some("edge"), None));
+    let pools: Vec<_> = operator.tokens().await.unwrap().into_iter().map(|token| token.pool).collect();
+    assert_eq!(pools, [edge.pool, None]);
+    let events = operator.events().await.unwrap();
+    let said = |action: &str, subject: &str| {
+        let event = events.iter().find(|event| event.action == action && event.subject == subject).unwrap();
+        event.detail.contains(", pool edge")
+    };
+    assert!(said("token.created", made.id.as_str()) && said("node.enrolled", "sentry-1"));
+    assert!(!said("node.enrolled", "sentry-2"));
+
+    let admin = mesh.token_of_operator();
+    for bad in ["Edge", "", "a b", "../x", "a\nb", &"a".repeat(64)] {
+        let request = json!({"role": "sentry", "uses": 1, "ttl_seconds": 60, "pool": bad});
+        let tokens = format!("{}/v1/tokens", mesh.operators_url());
+        let answer = http(&mesh).post(tokens).bearer_auth(&admin).json(&request).send().await.unwrap();
+        let problem: Problem = answer.json().await.unwrap();
+        assert!(problem.status == 400 && problem.detail.contains("pool name"), "{bad:?}: {problem}");
+    }
+    assert_eq!(operator.tokens().await.unwrap().len(), 2);
 }
 
 #[tokio::test]

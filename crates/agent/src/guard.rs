@@ -153,6 +153,12 @@ impl GuardRules {
 
     fn check_proofs(&self) -> Result<(), String> {
         self.attest.check(&self.enroll)?;
+        if let Some(rule) = self.enroll.iter().find(|rule| rule.pool.is_some()) {
+            return Err(format!(
+                "[[enroll]]: rule {} has pool, which only the controller gives: leave it out here",
+                rule.name
+            ));
+        }
         match self.enroll.iter().find(|rule| rule.launch_age_seconds.is_some()) {
             Some(rule) => Err(format!(
                 "[[enroll]]: rule {} has launch_age_seconds, which only the controller asks for: a peer may be long up before \

@@ -251,6 +251,18 @@ fn the_file_is_strict_and_names_line_and_column() {
 }
 
 #[test]
+fn its_rules_of_proofs_say_nothing_that_only_the_controller_can_give() {
+    let rule = "[[enroll]]\nname = \"edge\"\nproof = \"gcp\"\naccount = \"p\"\nrole = \"sentry\"\nmax_nodes = 9\n";
+    assert_eq!(load(rule, 0o600).unwrap().enroll.len(), 1);
+    for (line, expect) in
+        [("pool = \"edge\"", "edge has pool"), ("launch_age_seconds = 60", "edge has launch_age_seconds")]
+    {
+        let error = load(&format!("{rule}{line}\n"), 0o600).unwrap_err();
+        assert!(error.contains(expect) && error.contains("only the controller"), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_others_may_change_is_refused() {
     assert!(load("", 0o666).unwrap_err().contains("chmod go-w"));
     let missing = GuardRules::load(Some(Path::new("/nowhere/guard.toml"))).unwrap_err().to_string();

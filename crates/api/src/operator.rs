@@ -3,7 +3,8 @@
 
 use ipnet::IpNet;
 use picket_model::{
-    Generation, Lease, MeshId, NamePattern, Node, NodeName, NodeReport, NodeRole, SourceId, Timestamp, TokenId,
+    Generation, Lease, MeshId, NamePattern, Node, NodeName, NodeReport, NodeRole, PoolName, SourceId, Timestamp,
+    TokenId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,9 @@ pub struct CreateToken {
     /// How long those who join by it are members without being heard, in seconds: 0 for ever, absent as their role has it.
     #[serde(default)]
     pub lease_seconds: Option<u64>,
+    /// The pool of those who join by it; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// Which names they may have, `*` standing for anything; any where absent.
     #[serde(default)]
     pub name: Option<NamePattern>,
@@ -107,8 +111,8 @@ pub struct CreateToken {
 impl CreateToken {
     /// A token for hosts of any name, from anywhere, with their role's lease.
     pub fn new(role: NodeRole, uses: u32, ttl_seconds: u64) -> Self {
-        let (lease_seconds, name, from, comment) = (None, None, Vec::new(), String::new());
-        Self { role, uses, ttl_seconds, lease_seconds, name, from, comment }
+        let (lease_seconds, pool, name, from, comment) = (None, None, None, Vec::new(), String::new());
+        Self { role, uses, ttl_seconds, lease_seconds, pool, name, from, comment }
     }
 }
 
@@ -132,6 +136,9 @@ pub struct TokenView {
     /// As in [`CreateToken`].
     pub lease_seconds: Option<u64>,
     /// As in [`CreateToken`].
+    #[serde(default)]
+    pub pool: Option<PoolName>,
+    /// As in [`CreateToken`].
     pub name: Option<NamePattern>,
     /// As in [`CreateToken`].
     #[schemars(with = "Vec<String>")]
@@ -148,6 +155,18 @@ pub struct ListQuery {
     /// Only those after this place: `next` of the page before, as it was given.
     pub after: Option<String>,
     /// At most so many, 1 to 1000; 200 where absent.
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: Option<usize>,
+}
+
+/// Query of `GET /v1/nodes`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NodesQuery {
+    /// Only the hosts of this pool.
+    pub pool: Option<PoolName>,
+    /// As in [`ListQuery`]: only those after this place.
+    pub after: Option<String>,
+    /// As in [`ListQuery`]: at most so many.
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }

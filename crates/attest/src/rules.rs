@@ -4,7 +4,7 @@ use crate::{
     identity::{Identity, Kind},
     shown::shown,
 };
-use picket_model::{NodeName, NodeRole, Timestamp, TokenId};
+use picket_model::{NodeName, NodeRole, PoolName, Timestamp, TokenId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
@@ -51,6 +51,9 @@ pub struct Rule {
     /// Names a host may take.
     #[serde(default)]
     pub names: Pattern,
+    /// The pool of those who come in by it.
+    #[serde(default)]
+    pub pool: Option<PoolName>,
     /// How many members may be here by this rule at once.
     pub max_nodes: u32,
     /// How many seconds after its launch an instance may join. 900 for AWS documents unless said otherwise; else no limit.
@@ -101,6 +104,8 @@ pub struct Asked<'a> {
 pub struct Admission {
     /// By this rule: `rule.` and its name, in the place of a token's id.
     pub rule: TokenId,
+    /// Into this pool.
+    pub pool: Option<PoolName>,
 }
 
 /// A host is not let in.
@@ -142,7 +147,7 @@ pub fn admit(
         let refused = match rule.id() {
             Err(reason) => Some(reason),
             Ok(id) => match rule.refusal(identity, asked, counts.get(&id).copied().unwrap_or_default(), now) {
-                None => return Ok(Admission { rule: id }),
+                None => return Ok(Admission { rule: id, pool: rule.pool.clone() }),
                 refused => refused,
             },
         };

@@ -102,6 +102,10 @@ text_id! {
     NodeName, "node name", 63
 }
 text_id! {
+    /// Hosts that are brought up alike, as an autoscaling group or the hosts of a region.
+    PoolName, "pool name", 63
+}
+text_id! {
     /// The public half of a join token; the only part of it that is ever logged.
     TokenId, "token id", 32
 }
@@ -212,6 +216,19 @@ mod tests {
         let long = "a".repeat(64);
         for bad in ["", "-a", "a-", ".a", "A", "a b", "a\n", "a/b", "ü", "a\"", long.as_str()] {
             assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_pool_is_called_as_a_host_may_be() {
+        let longest = "a".repeat(63);
+        for good in ["edge", "eu-central-1", longest.as_str()] {
+            assert_eq!(good.parse::<PoolName>().unwrap().as_str(), good);
+        }
+        for bad in [String::new(), "Edge".to_owned(), "edge\n".to_owned(), "a,b".to_owned(), longest + "a"] {
+            let error = bad.parse::<PoolName>().unwrap_err().to_string();
+            assert!(error.starts_with("pool name: "), "{error}");
+            assert!(serde_json::from_value::<PoolName>(bad.into()).is_err());
         }
     }
 

@@ -28,7 +28,7 @@ pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};
 pub use firewall::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
 pub use identity::{IdentityKey, Pairing};
-pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PrepId, SourceId, TokenId};
+pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PoolName, PrepId, SourceId, TokenId};
 pub use key::{KeyError, WireGuardPublicKey};
 pub use lease::Lease;
 pub use lookup::{Lookups, NameAnswer};

@@ -1,6 +1,6 @@
 //! Enrolled hosts and the overlay addresses they hold.
 
-use crate::{IdentityKey, NodeId, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{IdentityKey, NodeId, NodeName, PoolName, Timestamp, WireGuardPublicKey};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,6 +110,9 @@ pub struct Node {
     /// Whether its key was issued to a machine that runs no agent: it never reports, and nobody waits for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub issued: bool,
+    /// Which hosts it was brought up with, as the token or the rule it joined by says; no host names its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
     /// When it enrolled.
     pub enrolled_at: Timestamp,
     /// Member, quarantined or revoked.

@@ -11,8 +11,8 @@ pub use keys::{Keys, KeysError};
 use anyhow::Context as _;
 use picket_api::{ProblemKind, Proof};
 use picket_attest::{
-    Asked, Certificate, Denied, Identity, Kind, RegionCertificates, Rule, TokenError, Unverified, admit, document,
-    token,
+    Admission, Asked, Certificate, Denied, Identity, Kind, RegionCertificates, Rule, TokenError, Unverified, admit,
+    document, token,
 };
 use picket_model::{Timestamp, TokenId};
 use std::collections::BTreeMap;
@@ -128,7 +128,7 @@ impl Proofs {
         if self.rules.iter().any(|rule| rule.proof == kind) { Ok(()) } else { Err(ProofError::Kind(kind)) }
     }
 
-    /// By which rule a proven identity comes in; `counts` are the members by rule.
+    /// By which rule a proven identity comes in, and into which pool; `counts` are the members by rule.
     ///
     /// # Errors
     /// What each rule of its account wants.
@@ -138,8 +138,8 @@ impl Proofs {
         asked: Asked<'_>,
         counts: &BTreeMap<TokenId, u32>,
         now: Timestamp,
-    ) -> Result<TokenId, Denied> {
-        admit(&self.rules, identity, asked, counts, now).map(|admission| admission.rule)
+    ) -> Result<Admission, Denied> {
+        admit(&self.rules, identity, asked, counts, now)
     }
 }
 

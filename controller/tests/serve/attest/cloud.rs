@@ -57,6 +57,11 @@ pub(super) struct Cloud {
 
 impl Cloud {
     pub(super) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With a further line in each of these rules, by their names.
+    pub(super) async fn start_with(further: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         let at = folder.path().display();
@@ -72,7 +77,11 @@ impl Cloud {
                 "[[attest.issuers]]\nproof = \"{kind}\"\nissuer = \"{issuer}\"\njwks = \"{at}/{kind}.json\"\n{more}"
             );
         }
-        Self { mesh: Mesh::start_with(&format!("{lines}{RULES}")).await, folder }
+        let rules = further.iter().fold(RULES.to_owned(), |rules, (name, line)| {
+            let name = format!("name = \"{name}\"\n");
+            rules.replace(&name, &format!("{name}{line}\n"))
+        });
+        Self { mesh: Mesh::start_with(&format!("{lines}{rules}")).await, folder }
     }
 
     /// The key of each kind of issuer.

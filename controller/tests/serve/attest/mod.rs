@@ -55,6 +55,30 @@ async fn a_copied_document_admits_nobody_with_other_keys() {
 }
 
 #[tokio::test]
+async fn a_rule_gives_the_pool_once() {
+    let mut cloud = Cloud::start_with(&[("edge-aws", "pool = \"edge\"")]).await;
+    let (host, proof) = (sentry("sentry-1"), aws(&instance()));
+    let first = host.prove(&cloud.mesh, proof.clone()).await.unwrap();
+    let pools = async |mesh: &Mesh| -> Vec<Option<String>> {
+        let nodes = mesh.operator().nodes().await.unwrap();
+        nodes.into_iter().map(|view| view.node.pool.map(String::from)).collect()
+    };
+    assert_eq!(pools(&cloud.mesh).await, [Some("edge".to_owned())]);
+    let events = cloud.mesh.operator().events().await.unwrap();
+    let line = events.iter().find(|event| event.action == "node.enrolled").unwrap();
+    assert!(line.detail.contains(&format!("proof of {ID}, pool edge, overlay")), "{}", line.detail);
+
+    // Another pool in the rule is for those who come later.
+    cloud.mesh.stop().await;
+    cloud.mesh.config = cloud.mesh.config.replace("pool = \"edge\"\n", "pool = \"core\"\n");
+    cloud.mesh.resume().await;
+    assert_eq!(host.prove(&cloud.mesh, proof).await.unwrap().node, first.node);
+    let other = Instance { id: "i-0aaaaaaaaaaaaaaaa".into(), ..instance() };
+    sentry("sentry-2").prove(&cloud.mesh, aws(&other)).await.unwrap();
+    assert_eq!(pools(&cloud.mesh).await, [Some("edge".to_owned()), Some("core".to_owned())]);
+}
+
+#[tokio::test]
 async fn who_left_may_join_anew_by_the_same_proof() {
     let cloud = Cloud::start().await;
     let (mesh, mut host, rebuilt) = (&cloud.mesh, sentry("sentry-1"), sentry("sentry-2"));

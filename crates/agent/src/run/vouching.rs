@@ -93,7 +93,7 @@ impl Vouching {
                 // When it was launched is the controller's to ask: this host may have joined long after its peer.
                 let then = identity.launched_at.unwrap_or_else(host::now);
                 let asked = Asked { role, name: &peer.name };
-                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted, &id), then)?;
+                let rule = proofs.admit(&identity, asked, &vouched.counts(wanted, &id), then)?.rule;
                 let terms = guard.rules.terms(&rule);
                 let taken = vouched.take(&id, &identity, key, wanted, (rule, terms), host::now());
                 taken.map_err(anyhow::Error::msg)?;

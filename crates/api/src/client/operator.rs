@@ -6,8 +6,8 @@ use crate::{
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
-        CreateToken, CutStep, EventView, ExplainQuery, LINES, ListQuery, NodeView, Page, RevokeQuery, RevokeReceipt,
-        StatusView, TokenCreated, TokenView,
+        CreateToken, CutStep, EventView, ExplainQuery, LINES, ListQuery, NodeView, NodesQuery, Page, RevokeQuery,
+        RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, IDEMPOTENCY_KEY, LogVerdict, OperatorCreated, OperatorView, REASON},
     validators::{
@@ -15,7 +15,7 @@ use crate::{
         ValidatorsView,
     },
 };
-use picket_model::{Explanation, Node, TokenId};
+use picket_model::{Explanation, Node, PoolName, TokenId};
 use picket_pki::random;
 use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
@@ -54,11 +54,20 @@ impl OperatorClient {
 
     /// All hosts, revoked ones too, in order of name.
     pub async fn nodes(&self) -> Result<Vec<NodeView>, ApiError> {
-        self.all("/v1/nodes").await
+        self.nodes_of(None).await
+    }
+
+    /// The hosts of one pool, or all.
+    pub async fn nodes_of(&self, pool: Option<&PoolName>) -> Result<Vec<NodeView>, ApiError> {
+        whole(async |after| {
+            let query = NodesQuery { pool: pool.cloned(), after, limit: Some(PAGE) };
+            self.nodes_page(&query).await
+        })
+        .await
     }
 
     /// One page of the hosts.
-    pub async fn nodes_page(&self, query: &ListQuery) -> Result<Page<NodeView>, ApiError> {
+    pub async fn nodes_page(&self, query: &NodesQuery) -> Result<Page<NodeView>, ApiError> {
         self.get("/v1/nodes", query).await
     }
 
@@ -242,15 +251,7 @@ impl OperatorClient {
 
     /// A whole list, page by page.
     async fn all<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, ApiError> {
-        let (mut all, mut query) = (Vec::new(), ListQuery { after: None, limit: Some(PAGE) });
-        loop {
-            let page: Page<T> = self.get(path, &query).await?;
-            all.extend(page.items);
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => return Ok(all),
-            }
-        }
+        whole(async |after| self.get(path, &ListQuery { after, limit: Some(PAGE) }).await).await
     }
 
     fn call(&self, method: Method, path: &str) -> Result<(Url, RequestBuilder), ApiError> {
@@ -261,6 +262,19 @@ impl OperatorClient {
             None => call,
         };
         Ok((url, call))
+    }
+}
+
+/// Follows a list from its first page to its last.
+async fn whole<T>(mut page: impl AsyncFnMut(Option<String>) -> Result<Page<T>, ApiError>) -> Result<Vec<T>, ApiError> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let Page { items, next } = page(after).await?;
+        all.extend(items);
+        match next {
+            Some(_) => after = next,
+            None => return Ok(all),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::{
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
-        CreateToken, CutStep, EventView, ExplainQuery, ListQuery, NodeView, Page, RevokeQuery, RevokeReceipt,
-        StatusView, TokenCreated, TokenView,
+        CreateToken, CutStep, EventView, ExplainQuery, ListQuery, NodeView, NodesQuery, Page, RevokeQuery,
+        RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView},
     validators::{
@@ -35,7 +35,7 @@ pub static STATUS: Operation =
 /// All hosts.
 pub static NODES: Operation =
     Operation::get("nodes", "/v1/nodes", OPERATORS, "Hosts, revoked ones too, in order of name, page by page")
-        .query(of::<ListQuery>)
+        .query(of::<NodesQuery>)
         .answers(of::<Page<NodeView>>);
 
 /// The validator set.

@@ -98,6 +98,24 @@ fn a_copy_of_a_document_is_of_no_use_for_long() {
 }
 
 #[test]
+fn the_pool_is_that_of_the_rule_that_fits() {
+    let pooled = |pool: Option<&str>| Rule { pool: pool.map(|pool| pool.parse().unwrap()), ..aws() };
+    let into = |rules: &[Rule]| {
+        let name = "sentry-1".parse().unwrap();
+        let asked = Asked { role: NodeRole::Sentry, name: &name };
+        let admission = admit(rules, &identity(), asked, &BTreeMap::new(), Timestamp::from_millis(NOW)).unwrap();
+        admission.pool.map(|pool| pool.to_string())
+    };
+    assert_eq!(into(&[pooled(None), pooled(Some("edge"))]), None);
+    let elsewhere = Rule { regions: ["us-east-1".to_owned()].into(), ..pooled(Some("us")) };
+    assert_eq!(into(&[elsewhere, pooled(Some("edge"))]).as_deref(), Some("edge"));
+    let text = toml::to_string(&pooled(Some("edge"))).unwrap();
+    assert_eq!(rule(&text).pool, Some("edge".parse().unwrap()));
+    let bad = toml::from_str::<Rule>(&text.replace("pool = \"edge\"", "pool = \"Edge 1\"")).unwrap_err().to_string();
+    assert!(bad.contains("pool name: \"Edge 1\" is not"), "{bad}");
+}
+
+#[test]
 fn so_many_and_no_more() {
     let name = "sentry-1".parse().unwrap();
     let with = |rules: &[Rule], counts: &[(&str, u32)]| {
