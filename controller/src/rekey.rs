@@ -1,7 +1,14 @@
 //! A host changes the key of its tunnels: the next one is handed to its peers, and is the host's key once the host says that it
 //! uses it. A key that was is never anybody's again.
 
-use crate::{api::ApiProblem, controller::Controller, lag::lag, now, store::Actor, tasks::plan};
+use crate::{
+    api::ApiProblem,
+    controller::Controller,
+    lag::lag,
+    now,
+    store::Actor,
+    tasks::plan::{self, Planned},
+};
 use picket_api::{
     ProblemKind,
     node::{RekeyAnswer, RekeyRequest},
@@ -46,9 +53,33 @@ pub(crate) async fn rekey(
         drop(tx);
     } else {
         tx.commit().await?;
-        plan::run_once(controller).await?;
+        let planned = plan::run_once(controller).await?;
+        if let (Planned::Stopped(errors), Some(announced)) = (planned, next.filter(|_| next != waiting)) {
+            take_back(controller, node, &announced, waiting.as_ref(), at).await?;
+            let detail = format!("no plan can have the next key of {}: {}", node.name, errors.join("; "));
+            return Err(conflict(detail));
+        }
     }
     Ok(RekeyAnswer { ready: next.is_some_and(|next| is_known_to_peers(controller, node, &next, at)) })
+}
+
+/// An announcement that no plan can have would stop every plan to come, and with them revocations: what was before it stands.
+async fn take_back(
+    controller: &Controller,
+    node: &Node,
+    announced: &WireGuardPublicKey,
+    before: Option<&WireGuardPublicKey>,
+    at: Timestamp,
+) -> Result<(), ApiProblem> {
+    let mut tx = controller.store.write().await?;
+    if tx.next_keys().await?.get(&node.id) == Some(announced) {
+        tx.put_next_key(&node.id, before, at).await?;
+        let detail = format!("{announced}: the plan with it was stopped");
+        tx.record(at, &Actor::Controller, "node.rekey.refused", node.name.as_str(), &detail).await?;
+        tx.commit().await?;
+    }
+    plan::run_once(controller).await?;
+    Ok(())
 }
 
 /// A next key is nobody's, and no peer is left behind by it.

@@ -102,11 +102,11 @@ impl StateDir {
                 self.path.display()
             );
         }
-        let key = secrets.given.first().map_or_else(TlsKey::generate, TlsKey::from_pem)?;
+        let key = secrets.key.as_ref().map_or_else(TlsKey::generate, TlsKey::from_pem)?;
         let ca = Ca::with_key(&mesh()?, key, now).context("make the mesh's CA")?;
         let CaPem { certificate, key } = ca.to_pem();
         // The certificate comes last: with it the CA is whole.
-        if secrets.given.is_empty() {
+        if secrets.key.is_none() {
             self.write_key(KEY, &key, secrets)?;
         }
         write_private(&self.path.join(CERTIFICATE), &certificate)?;
@@ -182,8 +182,8 @@ impl StateDir {
 
 /// The CA of a certificate, with its key from the file beside it, or that of the given ones which belongs to it.
 pub(crate) fn load_ca(certificate: &str, key: &Path, secrets: &Secrets) -> anyhow::Result<Ca> {
-    if !secrets.given.is_empty() {
-        let belonging = secrets.given.iter().find_map(|key| Ca::from_pem(certificate, key).ok());
+    if secrets.key.is_some() {
+        let belonging = secrets.given().find_map(|key| Ca::from_pem(certificate, key).ok());
         return belonging.context(
             "no key that ca.key_file, ca.key_command or their `next_` lines give belongs to the CA's certificate",
         );

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use picket_api::ca::{MeshCas, NextCa};
 use picket_model::{MeshId, NodeId, Timestamp};
 use picket_pki::{AcceptedCas, Ca, CaError, Fingerprint, ServedCertificate, ServerCertificate, SignedCertificate};
+use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
@@ -102,6 +103,13 @@ impl Authority {
                 Some(Rotation { next: Arc::new(next), kept })
             }
         };
+        let is_of_current = |key: &SecretString| Ca::from_pem(current.certificate_pem(), key).is_ok();
+        if rotation.is_none() && secrets.next_key.as_ref().is_some_and(is_of_current) {
+            tracing::warn!(
+                "the CA's key is given under ca.next_key_file or ca.next_key_command: give it by ca.key_file or \
+                 ca.key_command, in place of the one before"
+            );
+        }
         let set = CaSet { current, rotation };
         let served = ServedCertificate::new(set.server_certificate(now)?)?;
         let accepted: Vec<_> = set.all().map(|ca| ca.certificate_der()).collect();

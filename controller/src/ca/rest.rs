@@ -87,7 +87,7 @@ impl Key {
         let Some(text) = read_or_none(&path.join(KEY))?.map(SecretString::from) else {
             bail!("state folder {} has {CERTIFICATE} and no {KEY}: restore it from a backup", path.display());
         };
-        let secrets = Secrets { passphrase: Some(passphrase.clone()), given: Vec::new() };
+        let secrets = Secrets { passphrase: Some(passphrase.clone()), ..Secrets::default() };
         // Whatever is done to it, it must be the key of this CA, and this must be its passphrase.
         load_ca(certificate.pem(), &path.join(KEY), &secrets).context("nothing was changed")?;
         Ok(Self { state, certificate, text, passphrase })

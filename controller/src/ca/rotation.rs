@@ -12,7 +12,7 @@ use crate::{
     state_dir::NEXT_KEY,
     store::{Actor, CaTrust, Transaction},
 };
-use anyhow::Context as _;
+use anyhow::bail;
 use picket_api::{
     ProblemKind,
     ca::{CaView, RotationPhase, RotationStep, RotationView},
@@ -92,7 +92,7 @@ async fn start(controller: &Controller, actor: &Actor, set: &CaSet, now: Timesta
     let mut tx = controller.store.write().await?;
     tx.record(now, actor, "ca.rotation.started", controller.mesh.as_str(), &detail).await?;
     let written = || -> anyhow::Result<()> {
-        if secrets.given.is_empty() {
+        if secrets.key.is_none() {
             controller.ca.state.write_key(NEXT_KEY, &next.to_pem().key, &secrets)?;
         }
         kept.save(&controller.ca.state)
@@ -105,15 +105,17 @@ async fn start(controller: &Controller, actor: &Actor, set: &CaSet, now: Timesta
 
 async fn make_next(controller: &Controller, current: &Ca, now: Timestamp) -> anyhow::Result<(Ca, Kept, Secrets)> {
     let secrets = Secrets::fetch(&controller.ca.config).await?;
-    let next = match secrets.given.as_slice() {
-        [] => Ca::generate(current.mesh(), now)?,
-        given => {
-            let other = given.iter().find(|key| Ca::from_pem(current.certificate_pem(), key).is_err());
-            let other = other.context(
-                "the CA's key is given from elsewhere: give the next one's by ca.next_key_file or ca.next_key_command",
-            )?;
-            Ca::with_key(current.mesh(), TlsKey::from_pem(other)?, now)?
-        }
+    let next = match (&secrets.key, &secrets.next_key) {
+        (None, _) => Ca::generate(current.mesh(), now)?,
+        (Some(_), None) => bail!(
+            "the CA's key is given from elsewhere: give the next one's by ca.next_key_file or ca.next_key_command"
+        ),
+        // The key under ca.key may be one that was retired: it is never the next one's.
+        (Some(_), Some(next)) if Ca::from_pem(current.certificate_pem(), next).is_ok() => bail!(
+            "ca.next_key_file or ca.next_key_command gives the key of the CA of now: give that by ca.key_file or \
+             ca.key_command, and a new one for the next CA"
+        ),
+        (Some(_), Some(next)) => Ca::with_key(current.mesh(), TlsKey::from_pem(next)?, now)?,
     };
     let CaPem { certificate, .. } = next.to_pem();
     let cross_pem = current.cross_sign(&next.certificate()?, now)?;

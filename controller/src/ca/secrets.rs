@@ -22,8 +22,10 @@ const LONGEST_COMPLAINT: usize = 500;
 pub struct Secrets {
     /// The passphrase; `None` where keys are not encrypted.
     pub(crate) passphrase: Option<SecretString>,
-    /// Keys that are given from elsewhere, plain, PEM; none where they lie in the state folder.
-    pub(crate) given: Vec<SecretString>,
+    /// The key that is given from elsewhere, plain, PEM; `None` where keys lie in the state folder.
+    pub(crate) key: Option<SecretString>,
+    /// The key that is given for the next CA.
+    pub(crate) next_key: Option<SecretString>,
 }
 
 impl Secrets {
@@ -41,13 +43,19 @@ impl Secrets {
                 Some(passphrase.with_context(|| format!("use what {} gave", shown(&origin)))?)
             }
         };
-        let mut given = Vec::new();
-        for origin in [config.key(), config.next_key()].into_iter().flatten() {
+        let fetch = async |origin: Option<Origin>| -> anyhow::Result<Option<SecretString>> {
+            let Some(origin) = origin else { return Ok(None) };
             let text = read(&origin, patience).await.context("fetch the CA's key")?;
             let key = plain(&text.as_str().into(), passphrase.as_ref());
-            given.push(key.with_context(|| format!("use the key that {} gave", shown(&origin)))?);
-        }
-        Ok(Self { passphrase, given })
+            key.map(Some).with_context(|| format!("use the key that {} gave", shown(&origin)))
+        };
+        let (key, next_key) = (fetch(config.key()).await?, fetch(config.next_key()).await?);
+        Ok(Self { passphrase, key, next_key })
+    }
+
+    /// The keys that are given from elsewhere. Which of them is a CA's, its certificate says.
+    pub(crate) fn given(&self) -> impl Iterator<Item = &SecretString> {
+        self.key.iter().chain(&self.next_key)
     }
 }
 

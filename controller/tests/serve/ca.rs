@@ -291,5 +291,10 @@ async fn a_given_key_is_followed_by_a_given_key() {
         mesh.config = lines;
         mesh.resume().await;
         assert_eq!(mesh.ca(), next);
+        // The first key is retired, and no CA is ever made over it again; nor is the CA of now followed by itself.
+        let expected =
+            if mesh.config.contains("first.key") { "gives the key of the CA of now" } else { "give the next" };
+        refused(rotate(&mesh, RotationStep::Start).await, ProblemKind::Unavailable, expected);
+        assert_eq!(phase(&mesh).await, None);
     }
 }

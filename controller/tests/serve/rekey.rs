@@ -115,3 +115,18 @@ async fn a_key_that_is_somebodys_or_that_a_member_cannot_follow_is_refused() {
     mesh.operator().revoke("sentry-1", &Default::default()).await.unwrap();
     assert!(say(&sentry, own, Some(key())).await.is_err());
 }
+
+#[tokio::test]
+async fn an_announcement_that_stops_the_plan_is_taken_back() {
+    let mut mesh = Mesh::start().await;
+    let (host, sentry, _prep) = pair(&mesh).await;
+    let (own, next) = (host.request.wireguard_key, key());
+    mesh.stop().await;
+    mesh.config.push_str("[policy.ports]\nrpc = [22]\n");
+    mesh.resume().await;
+    let sentry = sentry.connected(&mesh);
+    let error = say(&sentry, own, Some(next)).await.unwrap_err();
+    assert!(error.kind() == Some(ProblemKind::Conflict) && error.to_string().contains("locked out"), "{error}");
+    let events = mesh.operator().events().await.unwrap();
+    assert!(events.iter().any(|line| line.action == "node.rekey.refused" && line.detail.contains(&next.to_string())));
+}

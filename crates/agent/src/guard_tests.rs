@@ -147,6 +147,27 @@ fn floods_are_refused() {
     check(few_entries, "2 entries in its allow sets");
     let few_peers = |guard: &mut Guard, _: &mut NodeConfig| guard.rules.max_peers = 0;
     check(few_peers, "1 peers");
+    let many_keys = |guard: &mut Guard, config: &mut NodeConfig| {
+        guard.rules.max_peers = 1;
+        add_keys(config, 2);
+    };
+    check(many_keys, "3 peers");
+}
+
+#[test]
+fn a_peer_that_changes_its_key_is_one_peer() {
+    let (mut guard, mut config) = (guard(), config());
+    guard.rules.max_peers = config.wireguard.peers.len();
+    add_keys(&mut config, 1);
+    admit(&guard, &config).unwrap();
+}
+
+/// Gives the first peer more keys, which have no addresses.
+fn add_keys(config: &mut NodeConfig, more: u8) {
+    let peers = &mut config.wireguard.peers;
+    let mut peer = peers.first_key_value().unwrap().1.clone();
+    peer.allowed_ips.clear();
+    peers.extend((0..more).map(|n| (WireGuardPublicKey::new([200 + n; 32]).unwrap(), peer.clone())));
 }
 
 #[test]

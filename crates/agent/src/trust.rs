@@ -64,7 +64,8 @@ pub fn judge(identity: &Identity, told: &MeshCas, now: Timestamp) -> Result<Trus
             Ok(if known { Trust::Stays } else { Trust::Learns(next.fingerprint()) })
         }
         None if fingerprint == identity.ca_fingerprint => Ok(Trust::Stays),
-        None if Some(fingerprint) == identity.next_ca => Ok(Trust::Settles(fingerprint)),
+        // Whether or not yet another one is to follow by now: that one is learned from this one, once it is pinned.
+        _ if Some(fingerprint) == identity.next_ca => Ok(Trust::Settles(fingerprint)),
         _ => Err(TrustRefusal::Stranger { current: fingerprint }),
     }
 }
@@ -164,6 +165,12 @@ mod tests {
         let finished = told(&next, None, &next);
         assert_eq!(judged(&pinning(&old, Some(&next)), &finished), Trust::Settles(next.fingerprint()));
         assert_eq!(judged(&pinning(&next, None), &finished), Trust::Stays);
+        // One that was away for the finish, and came back when the next rotation was under way.
+        let third = ca("m-1");
+        let following = told(&next, Some((&third, &next)), &next);
+        assert_eq!(judged(&pinning(&old, Some(&next)), &following), Trust::Settles(next.fingerprint()));
+        let settled = pinning(&old, Some(&next)).settled(next.fingerprint());
+        assert_eq!(judged(&settled, &following), Trust::Learns(third.fingerprint()));
         // A rotation that was begun anew, as after a restored backup.
         let other = ca("m-1");
         let anew = told(&old, Some((&other, &old)), &old);
@@ -189,6 +196,10 @@ mod tests {
         assert!(refused(&pinned, &told(&next, None, &next)).contains("does not trust"));
         assert!(refused(&pinned, &told(&liar, Some((&next, &liar)), &liar)).contains("does not trust"));
         assert!(refused(&pinning(&old, Some(&next)), &told(&liar, None, &liar)).contains("does not trust"));
+        // Who settles on one has learned nothing of what that one is said to be followed by.
+        let mut settled = pinning(&next, None);
+        settled.next_ca = None;
+        assert!(refused(&settled, &told(&next, Some((&liar, &liar)), &next)).contains("not vouched for"));
         let mut broken = told(&old, None, &old);
         broken.current_pem = "-----BEGIN nothing".into();
         assert!(refused(&pinned, &broken).contains("not PEM"));

@@ -7,7 +7,7 @@ use picket_model::{
     NodeConfig, NodeRole, Protocol, Purpose, Reason,
     limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
@@ -76,8 +76,9 @@ fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
         findings
             .push(refused(name, format!("{name} would have {entries} allow entries, more than {MOST_ALLOW_ENTRIES}")));
     }
-    if config.wireguard.peers.len() > MOST_PEERS {
-        let peers = config.wireguard.peers.len();
+    // Hosts, not keys: one that changes its key has two for a while, and would stop every plan of a full mesh.
+    let peers = config.wireguard.peers.values().map(|peer| &peer.node).collect::<BTreeSet<_>>().len();
+    if peers > MOST_PEERS {
         findings.push(refused(name, format!("{name} would have {peers} tunnels, more than {MOST_PEERS}")));
     }
 }
@@ -264,6 +265,37 @@ mod tests {
             config(plan, "sentry-1").wireguard.addresses.insert(address);
         };
         case.check(share, Severity::Error, "would share");
+    }
+
+    #[test]
+    fn tunnels_are_counted_by_host_and_a_next_key_is_no_tunnel_more() {
+        let fill = |hosts: usize, with_next: bool| {
+            move |plan: &mut Plan| {
+                let peers = &mut config(plan, "prep-1").wireguard.peers;
+                let peer = peers.pop_first().unwrap().1;
+                let key = |n: usize| {
+                    let mut bytes = [1; 32];
+                    bytes[..8].copy_from_slice(&n.to_le_bytes());
+                    picket_model::WireGuardPublicKey::new(bytes).unwrap()
+                };
+                for n in 0..hosts {
+                    let node: NodeId = format!("n-{n}").parse().unwrap();
+                    peers.insert(key(n), picket_model::WireGuardPeer { node, ..peer.clone() });
+                }
+                if with_next {
+                    let node: NodeId = "n-0".parse().unwrap();
+                    let next = picket_model::WireGuardPeer { node, allowed_ips: [].into(), ..peer };
+                    peers.insert(key(hosts), next);
+                }
+            }
+        };
+        let is_too_many = |hosts, with_next| {
+            let (_, findings) = Case::new().planned(fill(hosts, with_next));
+            findings.iter().any(|finding| finding.text.contains("tunnels, more than"))
+        };
+        assert!(!is_too_many(MOST_PEERS, false));
+        assert!(!is_too_many(MOST_PEERS, true), "a host that changes its key");
+        assert!(is_too_many(MOST_PEERS + 1, false));
     }
 
     #[test]
