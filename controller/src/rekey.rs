@@ -23,6 +23,13 @@ pub(crate) async fn rekey(
 ) -> Result<RekeyAnswer, ApiProblem> {
     let (RekeyRequest { uses, next }, at) = (request, now());
     let conflict = |detail: String| ApiProblem::new(ProblemKind::Conflict, detail);
+    // A host that waits asks every few seconds: only what is new is written.
+    let mut tx = controller.store.read().await?;
+    let is_known = tx.node(&node.id).await?.is_some_and(|node| node.wireguard_key == uses);
+    if is_known && tx.next_keys().await?.remove(&node.id) == next {
+        return Ok(RekeyAnswer { ready: next.is_some_and(|next| is_known_to_peers(controller, node, &next, at)) });
+    }
+    drop(tx);
     let mut tx = controller.store.write().await?;
     let announced = tx.next_keys().await?.remove(&node.id);
     let known = tx.node(&node.id).await?.map(|node| node.wireguard_key);

@@ -18,7 +18,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 use tracing::{error, info};
 
@@ -31,7 +31,12 @@ pub struct Rekey {
     /// What the controller was told last and took.
     told: Option<RekeyRequest>,
     asked: Option<RekeyRequest>,
+    /// A controller that said no is left alone until then.
+    not_before: Option<Instant>,
 }
+
+/// How long a controller is left alone after it said no.
+const AFTER_A_NO: Duration = Duration::from_mins(1);
 
 impl Rekey {
     /// Tells the controller which key is in use and which is to follow, unless it knows and nothing is to follow.
@@ -46,7 +51,8 @@ impl Rekey {
     ) -> Result<(), IdentityError> {
         let next = load_next_key(state)?.map(|key| key.public()).filter(|next| *next != uses);
         let request = RekeyRequest { uses, next };
-        if self.asking.is_none() && (next.is_some() || self.told != Some(request)) {
+        let rested = self.not_before.is_none_or(|until| Instant::now() >= until);
+        if rested && self.asking.is_none() && (next.is_some() || self.told != Some(request)) {
             let client = client.clone();
             self.asked = Some(request);
             self.asking = Some(Box::pin(async move { client.rekey(&request).await }));
@@ -62,6 +68,11 @@ impl Rekey {
         let answer = answer?;
         self.told = self.asked;
         Ok(answer.ready)
+    }
+
+    /// The controller said no, and may say yes later: a peer may come back, or a policy change.
+    pub fn refused(&mut self) {
+        self.not_before = Some(Instant::now() + AFTER_A_NO);
     }
 
     /// The controller does not know the question, and is not asked it again for this.

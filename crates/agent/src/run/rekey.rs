@@ -21,7 +21,10 @@ impl Agent {
             Ok(true) => self.use_next_key().await,
             // One from before keys could change.
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => self.rekey.unknown(),
-            Err(ApiError::Problem(problem)) => warn!(detail = problem.detail, "the key of the tunnels stays"),
+            Err(ApiError::Problem(problem)) => {
+                warn!(detail = problem.detail, "the key of the tunnels stays");
+                self.rekey.refused();
+            }
             Err(_) => {}
         }
     }
