@@ -59,7 +59,7 @@ pub struct Running {
     controller: Arc<Controller>,
     tasks: JoinSet<()>,
     /// Held until the end, so that no second controller takes the folder.
-    _state: Arc<StateDir>,
+    _state: StateDir,
 }
 
 impl std::fmt::Debug for Running {
@@ -82,13 +82,13 @@ impl App {
         layered: impl Fn(&'static str, Router) -> Router,
     ) -> anyhow::Result<Running> {
         let at = now();
-        let state = Arc::new(StateDir::open(state_dir)?);
+        let state = StateDir::open(state_dir)?;
         // A port that is taken is found before anything is written.
         let listeners = Listeners::bind(&config.listen).await?;
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
         let shown = Shown::new(&config.hooks)?;
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
-        let ca = Authority::open(state.clone(), config.ca.clone(), new_mesh, at).await?;
+        let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
         let (store, overlay) = open_store(&state, &ca.mesh(), &config.overlay, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;

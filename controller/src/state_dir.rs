@@ -27,7 +27,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    _lock: File,
+    /// `None` where somebody else keeps the folder open.
+    _lock: Option<File>,
 }
 
 /// The part of the operator's file that is read back.
@@ -64,7 +65,12 @@ impl StateDir {
         for name in UNFINISHED {
             remove(&path.join(name))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// The same folder for whatever lives as long as a connection may: the lock stays with who opened the folder.
+    pub(crate) fn borrowed(&self) -> Self {
+        Self { path: self.path.clone(), _lock: None }
     }
 
     /// The CA's certificate in a state folder that may be in use.

@@ -20,7 +20,7 @@ fuzz_target!(|body: &[u8]| {
         check_plain(&event.id);
         check_notice(&event.notice);
     }
-    if let Some(push) = read(Push::parse(body)) {
+    if let Some(push) = read(Push::parse(body, true)) {
         check_plain(&push.id);
         push.notice.iter().for_each(check_notice);
     }

@@ -58,10 +58,15 @@ async fn enter(store: &Store, nodes: &[Node]) {
 }
 
 async fn next_plan(store: &Store) -> Plan {
+    planned(store).await.0
+}
+
+/// The next plan, and the generation of the target that it was made from.
+async fn planned(store: &Store) -> (Plan, Generation) {
     let mut tx = store.read().await.unwrap();
     let (nodes, parent) = (tx.nodes().await.unwrap(), tx.target().await.unwrap().map(|target| target.plan));
     let (mesh, policy, validators) = ("m-1".parse().unwrap(), Policy::default(), ValidatorSet::default());
-    plan(&PlanInput {
+    let next = plan(&PlanInput {
         mesh: &mesh,
         policy: &policy,
         policy_version: 1,
@@ -71,7 +76,8 @@ async fn next_plan(store: &Store) -> Plan {
         parent: parent.as_ref(),
         now: NOW,
         epochs: picket_plan::Epochs::default(),
-    })
+    });
+    (next, parent.map(|parent| parent.generation).unwrap_or_default())
 }
 
 async fn commit(store: &Store, plan: &Plan) -> bool {

@@ -19,11 +19,10 @@ async fn opened(dir: &TempDir) -> Store {
 async fn plan_away(store: Store, controller: u8) -> (Vec<Generation>, u32) {
     let (mut committed, mut lost) = (Vec::new(), 0);
     while committed.len() < PLANS.into() {
-        let mut plan = next_plan(&store).await;
-        let target = store.read().await.unwrap().target_generation().await.unwrap();
-        if plan.generation <= target {
+        let (mut plan, target) = planned(&store).await;
+        if plan.generation == target {
             // Nothing to plan: another policy, as an operator may write one at any time.
-            plan = Plan { generation: plan.generation.next(), parent: plan.generation, ..plan };
+            plan = Plan { generation: target.next(), parent: target, ..plan };
             plan.basis.policy_version = u64::from(controller);
         }
         if commit(&store, &plan).await {
