@@ -2,14 +2,17 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod cut_off;
 mod own_proof;
 mod rekey;
 mod signals;
+mod telling;
 mod trust;
+mod tunnels;
 mod vouching;
 
 use crate::{
-    chain::{ChainWatch, Word},
+    chain::ChainWatch,
     cli::Place,
     decide::{Redial, Refusal, judge},
     guard::{Guard, GuardRules},
@@ -19,27 +22,27 @@ use crate::{
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
     pairing::PairKeys,
-    reconcile::{Found, HostFilter, HostTunnels, Tunnels as _, Wanted, reconcile},
+    reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
     rekey::Rekey,
     renewal::Renewals,
-    report::{Reporter, report},
+    report::Reporter,
     state::{StateDir, StateLock},
-    status::{LastWord, save},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail, ensure};
+pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
-use picket_model::{Digest, Generation, NodeConfig, NodeRole, PeerHealth, WireGuardPublicKey};
+use picket_model::{Digest, Generation, NodeConfig, NodeRole};
 use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use signals::Signals;
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
 use vouching::{Answers, Vouching};
@@ -370,115 +373,6 @@ impl Agent {
         self.tell();
         self.look_at_proofs();
     }
-
-    /// Looks whether tunnels have had their first handshake, and tells if so.
-    async fn look(&mut self) {
-        self.look = if self.awaits_key() { LOOK[0] } else { (self.look * 2).min(LOOK[1]) };
-        let Some(found) = &mut self.found else { return };
-        let Ok(peers) = self.tunnels.observe().await else { return };
-        let is_news = alive(&peers) != alive(&found.peers);
-        found.peers = peers;
-        if is_news {
-            info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
-            self.look = LOOK[0];
-            self.turn_keys().await;
-            self.tell();
-        }
-    }
-
-    /// Tries the preshared key of the other epoch where handshakes fail.
-    async fn turn_keys(&mut self) {
-        self.look_for_next_key();
-        let Held { ledger, guard, .. } = &self.held;
-        let Ok(Some(config)) = ledger.admitted(guard) else { return };
-        // Peers come with their filter and not before it.
-        if self.found.as_ref().is_none_or(|found| !found.is_in_force()) {
-            return;
-        }
-        if let Err(error) = self.tunnels.turn_keys(&config.wireguard).await {
-            warn!(error = format!("{error:#}"), "preshared keys not set");
-        }
-    }
-
-    /// Dials again soon what has no handshake yet.
-    fn dial_soon(&mut self) {
-        self.redial = Redial::begin();
-        self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
-    }
-
-    async fn redial(&mut self) {
-        if let Err(error) = self.tunnels.redial().await {
-            warn!(error = format!("{error:#}"), "peers without a handshake not dialled again");
-        }
-        self.redial = if self.awaits_key() { Redial::awaiting() } else { self.redial.dialled() };
-        self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
-    }
-
-    fn waits_for_handshake(&self) -> bool {
-        self.found.as_ref().is_some_and(|found| alive(&found.peers) < found.peers.len())
-    }
-
-    /// Reports what was found last, to the controller and to whoever asks on this host.
-    fn tell(&mut self) {
-        self.tell_after(Duration::ZERO);
-    }
-
-    fn tell_after(&mut self, delay: Duration) {
-        let Some(found) = &self.found else { return };
-        let (refused, engine, word) = (self.refused.clone(), self.tunnels.engine(), self.chain.word());
-        let mut report = report(found, self.applied, self.digest.as_ref(), refused, engine, word);
-        if let Some(wanted) = &self.held.ledger.config {
-            report.unproven = self.vouching.unproven(&self.held.guard, &wanted.wireguard);
-        }
-        let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
-        note(&self.held.state, &word);
-        self.reporter.put(word.report, self.controllers.client(), delay);
-    }
-
-    fn reported(&mut self, sent: Result<(), ApiError>) {
-        let delay = match sent {
-            Ok(()) => {
-                self.controllers.answered();
-                Duration::ZERO
-            }
-            Err(error) => self.controllers.failed(&error),
-        };
-        self.reporter.send_newest(self.controllers.client(), delay);
-    }
-}
-
-/// Leaves the mesh: written down first, so that a restart stays closed; then tunnels, then the firewall.
-pub(crate) async fn cut_off(
-    state: &StateDir,
-    mut ledger: Ledger,
-    guard: &Guard,
-    mut tunnels: HostTunnels,
-    mut filter: HostFilter,
-) -> Result<End> {
-    ledger.standing = Standing::Revoked;
-    let written = ledger.save(state).map_err(anyhow::Error::from);
-    let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
-    let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
-    let refused = Some("the controller revoked this host".to_owned());
-    let report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
-    note(state, &LastWord { at: host::now(), controller_answers: None, report });
-    written.context("this host was revoked, and that could not be written down")?;
-    if !found.is_in_force() {
-        let Found { wireguard, firewall, .. } = &found;
-        bail!("this host was revoked, and could not be closed: tunnels {wireguard}, firewall {firewall}");
-    }
-    Ok(End::Revoked)
-}
-
-fn note(state: &StateDir, word: &LastWord) {
-    if let Err(error) = save(state, word) {
-        warn!(%error, "status file not written");
-    }
-}
-
-/// How many tunnels have had a handshake.
-fn alive(peers: &BTreeMap<WireGuardPublicKey, PeerHealth>) -> usize {
-    peers.values().filter(|peer| peer.last_handshake.is_some()).count()
 }
 
 fn is_revoked(error: &ApiError) -> bool {

@@ -1,0 +1,38 @@
+//! The end of membership: written down, then tunnels go, then the firewall closes.
+
+use super::{End, telling::note};
+use crate::{
+    chain::Word,
+    guard::Guard,
+    host,
+    ledger::{Ledger, Standing},
+    reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
+    report::report,
+    state::StateDir,
+    status::LastWord,
+};
+use anyhow::{Context as _, Result, bail};
+use picket_model::Generation;
+
+/// Leaves the mesh: written down first, so that a restart stays closed; then tunnels, then the firewall.
+pub(crate) async fn cut_off(
+    state: &StateDir,
+    mut ledger: Ledger,
+    guard: &Guard,
+    mut tunnels: HostTunnels,
+    mut filter: HostFilter,
+) -> Result<End> {
+    ledger.standing = Standing::Revoked;
+    let written = ledger.save(state).map_err(anyhow::Error::from);
+    let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
+    let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
+    let refused = Some("the controller revoked this host".to_owned());
+    let report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
+    note(state, &LastWord { at: host::now(), controller_answers: None, report });
+    written.context("this host was revoked, and that could not be written down")?;
+    if !found.is_in_force() {
+        let Found { wireguard, firewall, .. } = &found;
+        bail!("this host was revoked, and could not be closed: tunnels {wireguard}, firewall {firewall}");
+    }
+    Ok(End::Revoked)
+}
