@@ -3,8 +3,10 @@
 
 pub mod apply;
 pub mod diff;
+mod element;
 pub mod interface;
 pub mod lower;
+pub mod netlink;
 pub mod observe;
 pub mod render;
 pub mod ruleset;
