@@ -5,7 +5,6 @@ use super::{
     FAMILY_INET, SUBSYSTEM, kind, table_name,
     wire::{
         ACKNOWLEDGE, Attributes, BATCH_BEGIN, BATCH_END, CREATE, DUMP, Malformed, Message, REQUEST, Writer, number,
-        text,
     },
 };
 use crate::{Change, Set};
@@ -198,11 +197,6 @@ pub(crate) fn read(message: &Message<'_>) -> Result<Vec<Element>, Malformed> {
     }
     let Some(items) = attributes.get(LIST_ELEMENTS)? else { return Ok(Vec::new()) };
     Attributes(items).map(|item| item.and_then(|(_, content)| read_element(Attributes(content)))).collect()
-}
-
-/// The set that a message is about.
-pub(crate) fn set_name<'a>(attributes: Attributes<'a>) -> Result<&'a str, Malformed> {
-    text(attributes.get(LIST_SET)?.ok_or("elements without their set")?)
 }
 
 fn read_element(attributes: Attributes<'_>) -> Result<Element, Malformed> {

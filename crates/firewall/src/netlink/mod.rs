@@ -9,7 +9,7 @@ pub(crate) mod elements;
 mod error;
 pub mod events;
 mod kernel;
-mod monitor;
+pub mod monitor;
 mod objects;
 pub(crate) mod wire;
 

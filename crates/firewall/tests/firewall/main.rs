@@ -8,5 +8,6 @@ mod kernel;
 mod listing;
 mod lowering;
 mod namespace;
+mod netlink;
 mod packet;
 mod policies;

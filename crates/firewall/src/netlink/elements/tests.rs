@@ -142,7 +142,7 @@ fn questions_are_one_message_for_each_key() {
     assert_eq!(messages.len(), 2);
     assert_eq!((messages[1].kind, messages[1].sequence), (0xa0d, 6));
     let (_, attributes) = messages[0].nf_tables().unwrap().unwrap();
-    assert_eq!(set_name(attributes), Ok("p2p_hosts4"));
+    assert_eq!(attributes.get(LIST_SET), Ok(Some(b"p2p_hosts4\0".as_slice())));
 }
 
 proptest! {
