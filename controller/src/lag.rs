@@ -74,6 +74,7 @@ mod tests {
             chain: None,
             advertised: None,
             unproven: BTreeMap::new(),
+            firewall_repairs: None,
         }
     }
 

@@ -11,6 +11,8 @@ use std::time::Duration;
 /// A WireGuard session ends this long after its handshake (WireGuard paper, section 6.1, Reject-After-Time): a tunnel
 /// whose last handshake is older carries nothing.
 const SESSION: Duration = Duration::from_secs(180);
+/// How long it is shown that another program changed a host's firewall.
+const DISTURBED: Duration = Duration::from_secs(15 * 60);
 
 /// The table, of all hosts or those of one pool. `now` is for ages.
 pub(crate) fn page(nodes: &[NodeView], pool: Option<&PoolName>, now: Timestamp) -> String {
@@ -83,9 +85,14 @@ fn state(view: &NodeView, now: Timestamp) -> String {
         NodeState::Active => String::new(),
     };
     let chain = view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|chain| !chain.is_good());
-    chain
+    let state = chain
         .into_iter()
-        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
+        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"));
+    let repairs = view.report.as_ref().and_then(|report| report.firewall_repairs.as_ref());
+    match repairs.filter(|repairs| now.since(repairs.last_at) < DISTURBED) {
+        Some(repairs) => format!("{state}; firewall repaired {repairs}"),
+        None => state,
+    }
 }
 
 /// Whether the host is in force; where it is not, everything that is known about why.
@@ -167,6 +174,7 @@ mod tests {
                 chain: None,
                 advertised: None,
                 unproven: std::collections::BTreeMap::new(),
+                firewall_repairs: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

@@ -7,7 +7,7 @@ use crate::{
     rekey::hand_over,
 };
 use anyhow::{Context as _, Result, anyhow};
-use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
+use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower, netlink::events::Commit};
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
 use std::{collections::BTreeMap, time::Instant};
@@ -71,6 +71,13 @@ pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wan
     let wireguard = status(connected.and(observed.as_ref().map(drop).map_err(|error| anyhow!("{error:#}"))));
     let peers = observed.unwrap_or_default();
     Found { wireguard, firewall: status(filtered), kernel: KernelView { peers: peers.len(), elements }, peers }
+}
+
+/// Brings the firewall alone into force, between reconciliations.
+pub async fn filter_alone(filter: &mut impl Filter, wanted: &FirewallPolicy, found: &mut Found) {
+    let filtered = filter.apply(wanted).await;
+    found.kernel.elements = *filtered.as_ref().unwrap_or(&0);
+    found.firewall = status(filtered);
 }
 
 impl Found {
@@ -185,23 +192,41 @@ impl Tunnels for HostTunnels {
 pub struct HostFilter {
     firewall: Firewall,
     facts: HostFacts,
+    has_written: bool,
 }
 
 impl HostFilter {
     /// A firewall written with the host's nft, in which the overlay is what comes out of `interface`.
     pub fn new(nft: Nft, interface: InterfaceName) -> Self {
-        Self { firewall: Firewall::new(nft), facts: HostFacts { overlay_interface: interface } }
+        Self { firewall: Firewall::new(nft), facts: HostFacts { overlay_interface: interface }, has_written: false }
     }
 
     /// Whether our table is in the kernel at all.
     pub async fn is_present(&self) -> Result<bool> {
         Ok(self.firewall.observe().await?.ruleset.is_some())
     }
+
+    /// Reads the whole table at the next time, whatever the kernel says of changes.
+    pub fn look_afresh(&mut self) {
+        self.firewall.look_afresh();
+    }
+
+    /// Whether the last time something had to be written.
+    pub fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    /// Whether a commit in nf_tables is somebody else's and may have changed our table since it was compared.
+    pub fn is_disturbed_by(&self, commit: &Commit) -> bool {
+        commit.is_reason_to_look(self.firewall.compared()) && !self.firewall.is_own(commit.generation)
+    }
 }
 
 impl Filter for HostFilter {
     async fn apply(&mut self, wanted: &FirewallPolicy) -> Result<usize> {
+        self.has_written = false;
         let applied = self.firewall.reconcile(&lower(wanted, &self.facts)).await?;
+        self.has_written = !applied.changes.is_empty();
         for change in &applied.changes {
             info!(%change, "firewall changed");
         }

@@ -28,6 +28,7 @@ pub fn report(
         chain: word.chain,
         advertised: word.advertised,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
     }
 }
 

@@ -2,6 +2,7 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod company;
 mod cut_off;
 mod own_proof;
 mod rekey;
@@ -32,6 +33,7 @@ use crate::{
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail, ensure};
+use company::Company;
 pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
@@ -78,6 +80,7 @@ enum Event {
     Answered(Result<Option<ConfigAnswer>, ApiError>),
     Reported(Result<(), ApiError>),
     Drift,
+    Disturbed,
     Pairs,
     Look,
     Redial,
@@ -156,6 +159,7 @@ struct Agent {
     digest: Option<Digest>,
     tunnels: HostTunnels,
     filter: HostFilter,
+    company: Company,
     controllers: Controllers,
     renewals: Renewals,
     cas: CaWatch,
@@ -199,6 +203,7 @@ impl Agent {
             held,
             tunnels,
             filter,
+            company: Company::new(),
             controllers,
             renewals,
             cas: CaWatch::default(),
@@ -238,6 +243,7 @@ impl Agent {
                 proved = self.own_proof.next() => proved.map_or(Event::Proof, Event::Proved),
                 answer = self.cas.answered() => Event::Cas(answer),
                 answer = self.rekey.answered() => Event::Rekeyed(answer),
+                () = self.company.disturbed(&self.filter) => Event::Disturbed,
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
             };
@@ -273,7 +279,8 @@ impl Agent {
                 Event::Proof => self.prove(),
                 Event::Proved(ended) => self.own_proof.ended(ended, &self.held.state),
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
-                Event::Drift => self.bring_into_force().await,
+                Event::Drift => self.compare().await,
+                Event::Disturbed => self.repair().await,
                 Event::Pairs => self.turn_keys().await,
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,

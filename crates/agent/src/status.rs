@@ -157,6 +157,9 @@ fn print_status(view: &View) {
     println!("agent       last word {seconds} s ago, {answers}");
     println!("in force    revision {}", report.applied);
     println!("firewall    {}, {} addresses and prefixes", report.firewall, report.kernel.elements);
+    if let Some(repairs) = &report.firewall_repairs {
+        println!("repaired    {repairs}");
+    }
     println!("tunnels     {}, {} peers, engine {}", report.wireguard, report.kernel.peers, report.engine);
     for (key, peer) in &report.peers {
         let handshake = peer.last_handshake.map_or_else(|| "never".to_owned(), |at| at.to_string());

@@ -1,6 +1,6 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Digest, Generation, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{Advertised, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
@@ -124,4 +124,7 @@ pub struct NodeReport {
     /// seen, and why. All else is in force.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unproven: BTreeMap<NodeName, String>,
+    /// What others did to the firewall and was put right; `None` where they left it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_repairs: Option<FirewallRepairs>,
 }

@@ -24,6 +24,7 @@ impl Agent {
         if let Some(wanted) = &self.held.ledger.config {
             report.unproven = self.vouching.unproven(&self.held.guard, &wanted.wireguard);
         }
+        report.firewall_repairs = self.company.repairs();
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
         self.reporter.put(word.report, self.controllers.client(), delay);

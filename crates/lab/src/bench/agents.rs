@@ -182,5 +182,6 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
     }
 }
