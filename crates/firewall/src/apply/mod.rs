@@ -141,8 +141,8 @@ impl Firewall {
         Ok(())
     }
 
-    /// What is left to do; everything where the table was not read.
-    fn left(&self, wanted: &Ruleset) -> Vec<Change> {
+    /// What is left to do by what was read last; everything where nothing was.
+    pub fn left(&self, wanted: &Ruleset) -> Vec<Change> {
         diff(wanted, self.seen.as_ref().and_then(|seen| seen.observed.ruleset.as_ref()))
     }
 
