@@ -7,7 +7,7 @@ use crate::{
     rekey::hand_over,
 };
 use anyhow::{Context as _, Result, anyhow};
-use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower, netlink::events::Commit};
+use picket_firewall::{Firewall, FirewallError, HostFacts, InterfaceName, Nft, lower, netlink::events::Commit};
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
 use std::{collections::BTreeMap, time::Instant};
@@ -216,17 +216,26 @@ impl HostFilter {
         self.has_written
     }
 
-    /// Whether a commit in nf_tables is somebody else's and may have changed our table since it was compared.
-    pub fn is_disturbed_by(&self, commit: &Commit) -> bool {
-        commit.is_reason_to_look(self.firewall.compared()) && !self.firewall.is_own(commit.generation)
+    /// Whether a commit in nf_tables may have changed our table since it was compared.
+    pub fn is_reason_to_look(&self, commit: &Commit) -> bool {
+        commit.is_reason_to_look(self.firewall.compared())
+    }
+
+    /// Whether a commit can be one of ours.
+    pub fn is_own(&self, commit: &Commit) -> bool {
+        self.firewall.is_own(commit.generation)
     }
 }
 
 impl Filter for HostFilter {
     async fn apply(&mut self, wanted: &FirewallPolicy) -> Result<usize> {
-        self.has_written = false;
-        let applied = self.firewall.reconcile(&lower(wanted, &self.facts)).await?;
-        self.has_written = !applied.changes.is_empty();
+        let applied = self.firewall.reconcile(&lower(wanted, &self.facts)).await;
+        // What reads back different was written, and changed by somebody meanwhile.
+        self.has_written = match &applied {
+            Ok(applied) => !applied.changes.is_empty(),
+            Err(error) => matches!(error, FirewallError::Different(_)),
+        };
+        let applied = applied?;
         for change in &applied.changes {
             info!(%change, "firewall changed");
         }

@@ -1,4 +1,4 @@
-//! Elements put into and taken out of sets, as values. What an element is, and how it is printed, is in `ruleset`.
+//! Elements put into, taken out of and compared between sets, as values. What an element is, and how it is printed, is in `ruleset`.
 
 use crate::{Ruleset, Set};
 use std::collections::BTreeSet;
@@ -16,6 +16,26 @@ impl Ruleset {
 }
 
 impl Set {
+    /// What has to go and what has to come where this is found and `wanted` is wanted; `None` where the two are of different
+    /// kinds.
+    pub(crate) fn both_ways(&self, wanted: &Self) -> Option<(Self, Self)> {
+        Some(match (self, wanted) {
+            (Self::Ports(found), Self::Ports(wanted)) => {
+                let (gone, new) = split(found, wanted);
+                (Self::Ports(gone), Self::Ports(new))
+            }
+            (Self::Hosts4(found), Self::Hosts4(wanted)) => {
+                let (gone, new) = split(found, wanted);
+                (Self::Hosts4(gone), Self::Hosts4(new))
+            }
+            (Self::Hosts6(found), Self::Hosts6(wanted)) => {
+                let (gone, new) = split(found, wanted);
+                (Self::Hosts6(gone), Self::Hosts6(new))
+            }
+            (found, wanted) => (found.without(wanted)?, wanted.without(found)?),
+        })
+    }
+
     /// Puts elements in; whether they are of this kind.
     fn add(&mut self, elements: &Self) -> bool {
         match (self, elements) {
@@ -41,6 +61,11 @@ impl Set {
         }
         true
     }
+}
+
+/// What only `found` has, and what only `wanted` has.
+fn split<T: Ord + Copy>(found: &BTreeSet<T>, wanted: &BTreeSet<T>) -> (BTreeSet<T>, BTreeSet<T>) {
+    found.symmetric_difference(wanted).copied().partition(|element| found.contains(element))
 }
 
 /// Costs what is taken out, not what stays.

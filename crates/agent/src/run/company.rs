@@ -1,5 +1,5 @@
 //! Other programs that write nf_tables on this host: heard, and put right at once where they touched our table; where
-//! they go on, ever more seldom, so that two writers in a loop do not fight at full speed. Who it was is told.
+//! they go on, each second, so that two writers in a loop do not fight at full speed. Who it was is told.
 
 use super::Agent;
 use crate::{
@@ -10,14 +10,12 @@ use picket_firewall::netlink::{Monitor, events::Commit, monitor::Heard};
 use picket_model::FirewallRepairs;
 use std::{future::pending, time::Duration};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
-/// Between the first look and the next, where there is another reason for one. A look and a repair take about 20 ms.
-const FIRST: Duration = Duration::from_millis(100);
-/// Between looks in the long run: as seldom as strangers may be let in by somebody who keeps opening the door.
-const LAST: Duration = Duration::from_secs(1);
-/// After so long without a reason the next one is the first again.
-const CALM: Duration = Duration::from_secs(30);
+/// Looks in the long run: as often as that costs next to nothing, as a look and a repair take about 20 ms.
+const EVERY: Duration = Duration::from_secs(1);
+/// So many may come at once after a calm, so that somebody who writes a few times is never waited for.
+const BURST: u32 = 8;
 
 /// What is heard of others, and what was done about it since the agent started.
 #[derive(Debug)]
@@ -26,13 +24,16 @@ pub(super) struct Company {
     pace: Pace,
     /// By whom and with what the next repair was made necessary, as far as it was heard.
     suspect: Option<(String, String)>,
+    /// The last who touched our table before it was looked at for another reason.
+    last: Option<(String, String)>,
     repairs: Option<FirewallRepairs>,
 }
 
 impl Company {
     /// Begins to listen.
     pub(super) fn new() -> Self {
-        let mut company = Self { monitor: None, pace: Pace::new(Instant::now()), suspect: None, repairs: None };
+        let mut company =
+            Self { monitor: None, pace: Pace::new(Instant::now()), suspect: None, last: None, repairs: None };
         company.listen();
         company
     }
@@ -69,33 +70,41 @@ impl Company {
     }
 
     fn note(&mut self, heard: Option<Heard>, filter: &HostFilter) {
-        let (by, what) = match heard {
-            Some(Heard::Commit(commit)) if !filter.is_disturbed_by(&commit) => return,
-            Some(Heard::Commit(Commit { author, touched, .. })) => {
-                (author.to_string(), touched.map(|touched| touched.to_string()).unwrap_or_default())
+        let is_reason = match &heard {
+            Some(Heard::Commit(commit)) if filter.is_own(commit) => return,
+            Some(Heard::Commit(commit)) => filter.is_reason_to_look(commit),
+            Some(Heard::Unknown) | None => true,
+        };
+        let suspect = match heard {
+            Some(Heard::Commit(Commit { touched: None, .. })) => return,
+            Some(Heard::Commit(Commit { author, touched: Some(touched), .. })) => {
+                (author.to_string(), touched.to_string())
             }
             Some(Heard::Unknown) | None => ("somebody".to_owned(), "more than could be heard".to_owned()),
         };
-        // The first of them did it; what the others did is put right with it.
-        self.suspect.get_or_insert((by, what));
-        self.pace.wake(Instant::now());
+        if is_reason {
+            // The first of them did it; what the others did is put right with it.
+            self.suspect.get_or_insert(suspect);
+            self.pace.wake(Instant::now());
+        } else {
+            self.last = Some(suspect);
+        }
     }
 
-    /// After a look: whether it wrote, and whether our table was in force before and is now.
-    fn looked(&mut self, has_written: bool, was_in_force: bool, is_in_force: bool) {
+    /// After a look: whether it put something right, and whether our table is in force.
+    fn looked(&mut self, has_repaired: bool, is_in_force: bool) {
         let now = Instant::now();
         self.pace.looked(now);
-        if has_written && (was_in_force || self.suspect.is_some()) {
+        if has_repaired {
             let nobody = || ("somebody".to_owned(), "found changed on the timer".to_owned());
-            let (by, what) = self.suspect.take().unwrap_or_else(nobody);
+            let (by, what) = self.suspect.take().or(self.last.take()).unwrap_or_else(nobody);
             warn!(%by, %what, "another program changed our firewall table; repaired");
             let count = self.repairs.as_ref().map_or(0, |repairs| repairs.count).saturating_add(1);
             self.repairs = Some(FirewallRepairs { count, last_at: host::now(), by, what });
-        } else if is_in_force {
-            if let Some((by, what)) = self.suspect.take() {
-                info!(%by, %what, "another program changed our firewall table; nothing to repair");
-            }
-        } else {
+        } else if is_in_force && let Some((by, what)) = self.suspect.take() {
+            info!(%by, %what, "another program changed our firewall table; nothing to repair");
+        }
+        if !is_in_force {
             self.pace.wake(now);
         }
     }
@@ -108,6 +117,7 @@ impl Agent {
         self.filter.look_afresh();
         let was_in_force = self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
         self.bring_into_force().await;
+        // What could not be brought into force before is no repair.
         self.compared(was_in_force);
     }
 
@@ -117,16 +127,19 @@ impl Agent {
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
         let before = (found.firewall.clone(), found.kernel);
         filter_alone(&mut self.filter, &wanted, found).await;
+        if !found.firewall.is_in_force() {
+            error!(firewall = %found.firewall, "changed by another program, and not in force again");
+        }
         let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel);
-        self.compared(before.0.is_in_force());
+        self.compared(true);
         if is_news {
             self.tell();
         }
     }
 
-    fn compared(&mut self, was_in_force: bool) {
+    fn compared(&mut self, is_repair: bool) {
         let is_in_force = self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
-        self.company.looked(self.filter.has_written(), was_in_force, is_in_force);
+        self.company.looked(is_repair && self.filter.has_written(), is_in_force);
     }
 }
 
@@ -147,33 +160,29 @@ fn chain(error: impl Into<anyhow::Error>) -> String {
     format!("{:#}", error.into())
 }
 
-/// When to look: at once for the first reason, and no sooner after that than the pause, which grows as long as there are
-/// reasons.
+/// When to look: at once for some reasons after a calm, and in the long run no oftener than each `EVERY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pace {
     due: Option<Instant>,
-    not_before: Instant,
-    pause: Duration,
+    /// When all looks would have been made, had they come one each `EVERY`.
+    paid_at: Instant,
 }
 
 impl Pace {
     fn new(now: Instant) -> Self {
-        Self { due: None, not_before: now, pause: FIRST }
+        Self { due: None, paid_at: now }
     }
 
     /// There is a reason.
     fn wake(&mut self, now: Instant) {
-        if now >= self.not_before + CALM {
-            self.pause = FIRST;
-        }
-        self.due.get_or_insert(now.max(self.not_before));
+        let ahead = self.paid_at.saturating_duration_since(now);
+        self.due.get_or_insert(now + ahead.saturating_sub(EVERY * (BURST - 1)));
     }
 
     /// It was looked.
     fn looked(&mut self, now: Instant) {
         if self.due.take().is_some() {
-            self.not_before = now + self.pause;
-            self.pause = (self.pause * 2).min(LAST);
+            self.paid_at = self.paid_at.max(now) + EVERY;
         }
     }
 }
@@ -183,12 +192,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_is_looked_at_at_once_and_a_loop_ever_more_seldom() {
+    fn some_reasons_are_looked_at_at_once_and_a_loop_each_second() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         let (mut now, mut looks) = (start, Vec::new());
-        // Somebody writes every 10 ms for ten seconds.
-        while now < start + Duration::from_secs(10) {
+        // Somebody writes every 10 ms for six seconds.
+        while now < start + Duration::from_secs(6) {
             pace.wake(now);
             if pace.due.is_some_and(|due| due <= now) {
                 looks.push((now - start).as_millis());
@@ -196,18 +205,14 @@ mod tests {
             }
             now += Duration::from_millis(10);
         }
-        assert_eq!(looks[..6], [0, 100, 300, 700, 1500, 2500]);
-        assert_eq!(looks.len(), 13);
+        assert_eq!(looks, [0, 10, 20, 30, 40, 50, 60, 70, 1000, 2000, 3000, 4000, 5000]);
         // What was done last is looked at when it is time, though nothing more happens.
-        pace.wake(now);
-        assert_eq!(pace.due, Some(pace.not_before));
-        pace.looked(pace.not_before);
+        assert_eq!(pace.due, Some(start + Duration::from_secs(6)));
+        pace.looked(start + Duration::from_secs(6));
         // After a calm it begins anew.
-        now = pace.not_before + CALM;
+        now = start + Duration::from_secs(30);
         pace.wake(now);
         assert_eq!(pace.due, Some(now));
-        pace.looked(now);
-        assert_eq!(pace.not_before, now + FIRST);
     }
 
     #[test]

@@ -93,7 +93,10 @@ impl Firewall {
         if changes.is_empty() {
             return Ok(self.applied(changes));
         }
-        let changes = self.write(wanted, changes).await?;
+        let (changes, is_read_back) = self.write(wanted, changes).await?;
+        if is_read_back {
+            return Ok(self.applied(changes));
+        }
         self.look().await?;
         let left = self.left(wanted);
         if left.is_empty() { Ok(self.applied(changes)) } else { Err(FirewallError::Different(left)) }
@@ -147,14 +150,17 @@ impl Firewall {
     }
 
     /// The changes made: those given, or the whole table where the kernel refused to change elements, because somebody
-    /// changed them since we looked.
-    async fn write(&mut self, wanted: &Ruleset, changes: Vec<Change>) -> Result<Vec<Change>, FirewallError> {
-        let before = self.generation();
+    /// changed them since we looked. Whether they were read back and nothing else has changed.
+    async fn write(&mut self, wanted: &Ruleset, changes: Vec<Change>) -> Result<(Vec<Change>, bool), FirewallError> {
+        let (before, mut is_read_back) = (self.generation(), false);
         let written = if changes.iter().any(|change| matches!(change, Change::ReplaceTable(_))) {
             self.replace(wanted, changes).await
         } else if let Some(committed) = self.commit(&changes) {
             match committed {
-                Ok(()) => Ok(self.read_back(before, changes)),
+                Ok(()) => {
+                    is_read_back = self.read_back(before, &changes);
+                    Ok(changes)
+                }
                 Err(error) => self.replace_after(error.to_string(), wanted).await,
             }
         } else {
@@ -165,7 +171,7 @@ impl Firewall {
             }
         };
         self.note_own(before);
-        written
+        written.map(|changes| (changes, is_read_back))
     }
 
     /// The whole table through nft, which goes on counting where the one before it ended.
@@ -186,11 +192,11 @@ impl Firewall {
     }
 
     /// Reads from the kernel whether elements are as they were changed, and nothing else is otherwise: the generation moved
-    /// by ours alone. Where that is not so the table is to be read in full. The changes.
-    fn read_back(&mut self, before: Option<u32>, changes: Vec<Change>) -> Vec<Change> {
-        let Some(mut seen) = self.seen.take() else { return changes };
+    /// by ours alone. Where that is not so the table is to be read in full.
+    fn read_back(&mut self, before: Option<u32>, changes: &[Change]) -> bool {
+        let Some(mut seen) = self.seen.take() else { return false };
         let expected = before.filter(|before| seen.generation == Some(*before)).map(|before| before.wrapping_add(1));
-        let Some(found) = seen.observed.ruleset.as_mut() else { return changes };
+        let Some(found) = seen.observed.ruleset.as_mut() else { return false };
         let is_as_changed = changes.iter().all(|change| match change {
             Change::AddElements { set, elements } => self.has(set, elements, true) && found.add(set, elements),
             Change::DeleteElements { set, elements } => {
@@ -199,10 +205,11 @@ impl Firewall {
             Change::ReplaceTable(_) => false,
         });
         let generation = self.generation();
-        if is_as_changed && generation.is_some() && generation == expected {
+        let is_read_back = is_as_changed && generation.is_some() && generation == expected;
+        if is_read_back {
             self.seen = Some(Seen { generation, ..seen });
         }
-        changes
+        is_read_back
     }
 
     /// Whether the kernel has all of these elements, or none.

@@ -144,7 +144,10 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// Attributes, one after the other: type and content.
+/// Type and content.
+type Attribute<'a> = (u16, &'a [u8]);
+
+/// Attributes, one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
 
@@ -162,7 +165,7 @@ impl<'a> Attributes<'a> {
 }
 
 impl<'a> Iterator for Attributes<'a> {
-    type Item = Result<(u16, &'a [u8]), Malformed>;
+    type Item = Result<Attribute<'a>, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
@@ -205,7 +208,7 @@ fn split_message(bytes: &[u8]) -> Option<(Message<'_>, &[u8])> {
     Some((message, bytes.get(aligned(length)..).unwrap_or_default()))
 }
 
-fn split_attribute(bytes: &[u8]) -> Option<((u16, &[u8]), &[u8])> {
+fn split_attribute(bytes: &[u8]) -> Option<(Attribute<'_>, &[u8])> {
     let &[l0, l1, k0, k1] = bytes.first_chunk::<ATTRIBUTE>()?;
     let length = usize::from(u16::from_ne_bytes([l0, l1]));
     let content = bytes.get(ATTRIBUTE..length)?;

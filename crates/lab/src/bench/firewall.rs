@@ -13,7 +13,6 @@ use picket_model::FirewallPolicy;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -47,7 +46,7 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
     };
     report.row(&json!({
         "case": "delta", "elements": "100000/100",
-        "time_ratio": ratio(&large.ours, &small.ours), "cpu_ratio": ratio(&large.cpu, &small.cpu),
+        "time_ratio": ratio(&large.ours, &small.ours),
         "time_ratio_without_comparing": ratio(&large.kernel, &small.kernel),
     }))
 }
@@ -56,8 +55,6 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Case {
     ours: Figures,
-    /// Of ours, on the processor, without programs that were run.
-    cpu: Figures,
     /// Of ours, but for comparing what is wanted with what was seen.
     kernel: Figures,
     nft: Figures,
@@ -70,7 +67,7 @@ impl Case {
             .then(|| json!({ "median_ms": fine(self.ipset.median()), "ratio": ratio(&self.ours, &self.ipset) }));
         json!({
             "case": case, "elements": elements, "median_ms": fine(self.ours.median()), "p99_ms": fine(self.ours.p99()),
-            "cpu_ms": fine(self.cpu.median()), "without_comparing_ms": self.kernel.measured().map(fine),
+            "without_comparing_ms": self.kernel.measured().map(fine),
             "beside": {
                 "nft": { "median_ms": fine(self.nft.median()), "ratio": ratio(&self.ours, &self.nft) },
                 "ipset": ipset.unwrap_or_else(|| json!("not installed")),
@@ -105,10 +102,9 @@ async fn full(case: &mut Case, size: u32, has_ipset: bool) -> anyhow::Result<()>
     let wanted = ruleset(size);
     let mut firewall = Firewall::new(Nft::locate()?);
     firewall.remove().await?;
-    let (started, cpu) = (Instant::now(), cpu_millis()?);
+    let started = Instant::now();
     firewall.reconcile(&wanted).await?;
     case.ours.add(millis(started.elapsed()));
-    case.cpu.add(cpu_millis()? - cpu);
     let text = replacement(&wanted, &BTreeMap::new());
     case.nft.add(timed(|| program("nft", &["-f", "-"], &text))?);
     if has_ipset {
@@ -129,14 +125,13 @@ async fn delta(case: &mut Case, size: u32, has_ipset: bool) -> anyhow::Result<()
     let last = Ipv4Addr::from(FIRST + size).to_string();
     for _ in 0..DELTAS {
         for (wanted, verb) in with.iter().zip(["add", "delete"]) {
-            let (started, cpu) = (Instant::now(), cpu_millis()?);
+            let started = Instant::now();
             let applied = firewall.reconcile(wanted).await?;
             let took = millis(started.elapsed());
             case.ours.add(took);
-            case.cpu.add(cpu_millis()? - cpu);
             ensure!(applied.changes.len() == 1, "one change was to be made, and {:?} were", applied.changes);
-            // What comparing alone takes: twice, before and after the change.
-            let comparing = timed(|| Ok([firewall.left(wanted), firewall.left(wanted)]))?;
+            // What comparing alone takes.
+            let comparing = timed(|| Ok(firewall.left(wanted)))?;
             case.kernel.add((took - comparing).max(0.0));
             let verb_ipset = if verb == "add" { "add" } else { "del" };
             let element = format!("{{ {last} }}");
@@ -200,13 +195,6 @@ fn timed<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<f64> {
     let started = Instant::now();
     std::hint::black_box(work()?);
     Ok(millis(started.elapsed()))
-}
-
-/// Time that this thread was on a processor: proc(5), `schedstat`, in nanoseconds.
-fn cpu_millis() -> anyhow::Result<f64> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").context("read /proc/thread-self/schedstat")?;
-    let nanoseconds = text.split(' ').next().and_then(|word| word.parse::<f64>().ok());
-    nanoseconds.map(|time| time / 1e6).context("/proc/thread-self/schedstat begins with no number")
 }
 
 /// Three digits after the point: an address takes some microseconds.
