@@ -131,8 +131,8 @@ fn standing(view: &NodeView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use picket_model::{
-        ChainHealth, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus,
-        WireGuardPublicKey,
+        ChainHealth, FirewallRepairs, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth,
+        ReconcilerStatus, WireGuardPublicKey,
     };
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -234,6 +234,17 @@ mod tests {
         prep-9    prep    -     10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
         prep-8    prep    -     10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
         "#);
+    }
+
+    #[test]
+    fn that_another_program_changed_the_firewall_is_shown_for_a_while() {
+        let mut node = host("prep-1", 1);
+        let repairs =
+            FirewallRepairs { count: 2, last_at: at(-60), by: "nft (process 7)".into(), what: "gone\n".into() };
+        node.report.as_mut().unwrap().firewall_repairs = Some(repairs);
+        let shown = "in force; firewall repaired 2 times, last at 2023-11-14T22:12:20Z: gone\\n, by nft (process 7)";
+        assert_eq!(state(&node, at(0)), shown);
+        assert_eq!(state(&node, at(1000)), "in force");
     }
 
     #[test]
