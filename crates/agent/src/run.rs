@@ -23,7 +23,7 @@ use crate::{
     lockdown::close_if_open,
     pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
-    rekey::Rekey,
+    rekey::{Awaited, Rekey},
     renewal::Renewals,
     report::Reporter,
     state::{StateDir, StateLock},
@@ -37,7 +37,7 @@ use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
-use picket_model::{Digest, Generation, NodeConfig, NodeRole};
+use picket_model::{Digest, Generation, NodeConfig, NodeRole, WireGuardPublicKey};
 use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
@@ -53,7 +53,8 @@ const DRIFT: Duration = Duration::from_secs(30);
 const AFTER_NONSENSE: Duration = Duration::from_secs(30);
 /// "Nothing newer" sooner than this is not what a long poll says.
 const SHORTEST_POLL: Duration = Duration::from_secs(1);
-/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
+/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom; at the first pace
+/// for a while where a peer is about to use another key.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How often tunnels are looked at whose handshakes may fail under a new preshared key.
@@ -87,7 +88,7 @@ enum Event {
     Looked(Answers),
     Proof,
     Proved(Result<String>),
-    Rekeyed(Result<bool, ApiError>),
+    Rekeyed(Result<Option<WireGuardPublicKey>, ApiError>),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -160,6 +161,7 @@ struct Agent {
     renewals: Renewals,
     cas: CaWatch,
     rekey: Rekey,
+    awaited: Awaited,
     chain: ChainWatch,
     vouching: Vouching,
     own_proof: OwnProof,
@@ -203,6 +205,7 @@ impl Agent {
             renewals,
             cas: CaWatch::default(),
             rekey: Rekey::default(),
+            awaited: Awaited::default(),
             chain,
             vouching,
             own_proof,
@@ -358,6 +361,7 @@ impl Agent {
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
         let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
+        self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
         if !found.is_in_force() {
             error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
