@@ -20,6 +20,8 @@ impl Agent {
                 if self.renewals.renewed(validity) {
                     self.renewals.begin(&self.held.identity, &self.controllers, host::now());
                 }
+                // A report that waits would leave over a connection that shows the old one, which is refused from now on.
+                self.tell();
                 // Over a connection that shows it, the controller sees which CA it is of.
                 self.ask_for_cas(Duration::ZERO);
                 true
