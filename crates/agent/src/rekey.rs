@@ -24,6 +24,17 @@ use tracing::{error, info};
 
 type Asking = Pin<Box<dyn Future<Output = Result<RekeyAnswer, ApiError>>>>;
 
+/// What the controller says of this host's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyWord {
+    /// Nothing is to be done.
+    Stays,
+    /// The peers know this next key: it may be taken into use.
+    Use(WireGuardPublicKey),
+    /// An operator wishes for another key than this one.
+    Replace(WireGuardPublicKey),
+}
+
 /// The question whether the next key may be taken into use, of which one is under way at a time.
 #[derive(Default)]
 pub struct Rekey {
@@ -60,15 +71,23 @@ impl Rekey {
         Ok(())
     }
 
-    /// Waits for an answer: the next key that was asked about, if it may be taken into use. Forever where nobody asks. May be
-    /// dropped at any time.
-    pub async fn answered(&mut self) -> Result<Option<WireGuardPublicKey>, ApiError> {
+    /// Asks once more at the next look, though the controller knows all there is to say: it may have something to say.
+    pub fn ask_again(&mut self) {
+        self.told = None;
+    }
+
+    /// Waits for an answer, which is about the keys that were asked about. Forever where nobody asks. May be dropped at any time.
+    pub async fn answered(&mut self) -> Result<KeyWord, ApiError> {
         let Some(asking) = &mut self.asking else { return std::future::pending().await };
         let answer = asking.await;
         self.asking = None;
         let answer = answer?;
         self.told = self.asked;
-        Ok(self.asked.and_then(|asked| asked.next).filter(|_| answer.ready))
+        Ok(match self.asked {
+            Some(RekeyRequest { next: Some(next), .. }) if answer.ready => KeyWord::Use(next),
+            Some(RekeyRequest { uses, next: None }) if answer.replace => KeyWord::Replace(uses),
+            _ => KeyWord::Stays,
+        })
     }
 
     /// The controller said no, and may say yes later: a peer may come back, or a policy change.

@@ -23,7 +23,7 @@ use crate::{
     lockdown::close_if_open,
     pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
-    rekey::{Awaited, Rekey},
+    rekey::{Awaited, KeyWord, Rekey},
     renewal::Renewals,
     report::Reporter,
     state::{StateDir, StateLock},
@@ -37,7 +37,7 @@ use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
-use picket_model::{Digest, Generation, NodeConfig, NodeRole, WireGuardPublicKey};
+use picket_model::{Digest, Generation, NodeConfig, NodeRole};
 use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
@@ -88,7 +88,7 @@ enum Event {
     Looked(Answers),
     Proof,
     Proved(Result<String>),
-    Rekeyed(Result<Option<WireGuardPublicKey>, ApiError>),
+    Rekeyed(Result<KeyWord, ApiError>),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -304,6 +304,9 @@ impl Agent {
             }
         };
         let Some(answer) = answer else {
+            // Woken for something else, or for nothing: an operator may wish for another key.
+            self.rekey.ask_again();
+            self.look_for_next_key();
             // A controller that stops says "nothing newer" early; it is not to be asked at full speed until it is gone.
             let early = self.asked_at.elapsed() < SHORTEST_POLL;
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });

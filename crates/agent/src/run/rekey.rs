@@ -1,7 +1,10 @@
 //! The agent takes another key into use for its tunnels, and waits for peers that do.
 
 use super::Agent;
-use crate::identity::use_next_key;
+use crate::{
+    identity::{make_next_key, use_next_key},
+    rekey::KeyWord,
+};
 use picket_api::{ApiError, ProblemKind};
 use picket_model::WireGuardPublicKey;
 use tracing::{error, info, warn};
@@ -16,18 +19,36 @@ impl Agent {
     }
 
     /// Deals with the controller's answer about keys.
-    pub(super) async fn rekeyed(&mut self, answer: Result<Option<WireGuardPublicKey>, ApiError>) {
+    pub(super) async fn rekeyed(&mut self, answer: Result<KeyWord, ApiError>) {
         match answer {
-            Ok(None) => {}
-            Ok(Some(known)) => self.use_next_key(known).await,
+            Ok(KeyWord::Stays) => {}
+            Ok(KeyWord::Use(known)) => self.use_next_key(known).await,
+            Ok(KeyWord::Replace(key)) => self.replace(key),
             // One from before keys could change.
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => self.rekey.unknown(),
+            // The certificate was replaced while the question was under way: it is asked again with the next one.
+            Err(error) if error.kind() == Some(ProblemKind::Unauthorized) => {}
             Err(ApiError::Problem(problem)) => {
                 warn!(detail = problem.detail, "the key of the tunnels stays");
                 self.rekey.refused();
             }
             Err(_) => {}
         }
+    }
+
+    /// Makes the next key, unless one waits, and announces it.
+    fn replace(&mut self, key: WireGuardPublicKey) {
+        if key != self.tunnels.public_key() {
+            return;
+        }
+        match make_next_key(&self.held.state) {
+            Ok(Some(next)) => {
+                info!(key = %next.public(), "an operator asked for another key of the tunnels: it is made")
+            }
+            Ok(None) => {}
+            Err(error) => return error!(%error, "an operator asked for another key of the tunnels, and it is not made"),
+        }
+        self.look_for_next_key();
     }
 
     async fn use_next_key(&mut self, known: WireGuardPublicKey) {
