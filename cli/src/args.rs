@@ -77,7 +77,7 @@ pub(crate) enum Verb {
     /// Join tokens
     #[command(subcommand)]
     Token(TokenVerb),
-    /// Keys for machines that run no agent
+    /// Keys for machines that run no agent, and other keys for hosts that do
     #[command(subcommand)]
     Keys(KeysVerb),
     /// Cut a host from the mesh for good and wait until its peers say so

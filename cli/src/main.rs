@@ -4,6 +4,7 @@
 mod args;
 mod context;
 mod cut;
+mod keys;
 mod run;
 mod show;
 mod table;

@@ -5,7 +5,7 @@ use crate::{
         Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, TokenVerb,
         Validators, ValidatorsVerb, Verb,
     },
-    cut, show,
+    cut, keys, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -86,6 +86,12 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             // As JSON too the private key is only in the configuration, which is shown once.
             let stdout = if json { show::keys::json(&view, &text)? } else { text };
             Ok(Outcome { stdout, stderr, code: 0 })
+        }
+        Verb::Keys(KeysVerb::Rotate { node, wait }) => {
+            let asked = client.replace_key(node.as_str()).await?;
+            let used = keys::replaced(client, &asked, wait.unwrap_or_default()).await?;
+            let code = if used.is_none() && wait.is_some() { ATTENTION } else { 0 };
+            outcome(used.as_ref().unwrap_or(&asked), json, code, |_| show::keys::rotated(&asked, used.as_ref(), *wait))
         }
         Verb::Ca(Ca { verb: None }) => outcome(&client.ca().await?, json, 0, |view| show::ca::page(view, now)),
         Verb::Ca(Ca { verb: Some(CaVerb::Rotate { step, force }) }) => {

@@ -24,7 +24,7 @@ use crate::{
     lockdown::close_if_open,
     pairing::PairKeys,
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
-    rekey::Rekey,
+    rekey::{Awaited, KeyWord, Rekey},
     renewal::Renewals,
     report::Reporter,
     state::{StateDir, StateLock},
@@ -55,7 +55,8 @@ const DRIFT: Duration = Duration::from_secs(30);
 const AFTER_NONSENSE: Duration = Duration::from_secs(30);
 /// "Nothing newer" sooner than this is not what a long poll says.
 const SHORTEST_POLL: Duration = Duration::from_secs(1);
-/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
+/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom; at the first pace
+/// for a while where a peer is about to use another key.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How often tunnels are looked at whose handshakes may fail under a new preshared key.
@@ -90,7 +91,7 @@ enum Event {
     Looked(Answers),
     Proof,
     Proved(Result<String>),
-    Rekeyed(Result<bool, ApiError>),
+    Rekeyed(Result<KeyWord, ApiError>),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -164,6 +165,7 @@ struct Agent {
     renewals: Renewals,
     cas: CaWatch,
     rekey: Rekey,
+    awaited: Awaited,
     chain: ChainWatch,
     vouching: Vouching,
     own_proof: OwnProof,
@@ -208,6 +210,7 @@ impl Agent {
             renewals,
             cas: CaWatch::default(),
             rekey: Rekey::default(),
+            awaited: Awaited::default(),
             chain,
             vouching,
             own_proof,
@@ -308,6 +311,9 @@ impl Agent {
             }
         };
         let Some(answer) = answer else {
+            // Woken for something else, or for nothing: an operator may wish for another key.
+            self.rekey.ask_again();
+            self.look_for_next_key();
             // A controller that stops says "nothing newer" early; it is not to be asked at full speed until it is gone.
             let early = self.asked_at.elapsed() < SHORTEST_POLL;
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
@@ -365,6 +371,7 @@ impl Agent {
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
         let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
+        self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
         if !found.is_in_force() {
             error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
