@@ -74,6 +74,8 @@ mod tests {
             chain: None,
             advertised: None,
             unproven: BTreeMap::new(),
+            state: None,
+            taken_back: None,
         }
     }
 

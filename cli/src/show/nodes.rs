@@ -167,6 +167,8 @@ mod tests {
                 chain: None,
                 advertised: None,
                 unproven: std::collections::BTreeMap::new(),
+                state: None,
+                taken_back: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

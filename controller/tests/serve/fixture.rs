@@ -293,6 +293,8 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        state: None,
+        taken_back: None,
     }
 }
 

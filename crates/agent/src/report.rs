@@ -28,6 +28,8 @@ pub fn report(
         chain: word.chain,
         advertised: word.advertised,
         unproven: BTreeMap::new(),
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn in_force<'a>(
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
+    findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -74,6 +75,18 @@ fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
             Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
         })
         .collect()
+}
+
+/// A change after which a host could not be reached any more.
+fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
+    let taken = controller.reports.get(&node.id)?.stored.report.taken_back?;
+    let text = format!(
+        "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
+        node.name,
+        taken.revision,
+        taken.reason.escape_debug()
+    );
+    Some(Finding::warning(FindingKind::ChangeTakenBack, &node.name, text))
 }
 
 /// What is held back; another change of the list is another alarm.

@@ -182,5 +182,7 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        state: None,
+        taken_back: None,
     }
 }
