@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod advertised;
+mod boot;
+mod confirm;
 mod enrolment;
 mod firewall;
 mod keys;
@@ -16,3 +18,4 @@ mod rotation;
 mod scaling;
 mod sources;
 mod support;
+mod units;
