@@ -77,6 +77,11 @@ fn a_change_that_cuts_the_controller_off_is_taken_back_and_told() {
     wait_guarded(&mesh.preps[0], CALL, false);
     is_guarded(&mesh, to);
     wait_told(&mesh, "change-taken-back", "host prep-1 took revision");
+    // The sentry's guard says nothing of such ports, and so never went as far.
+    let nodes = mesh.controller.nodes().unwrap();
+    let sentry =
+        nodes.into_iter().find(|view| view.node.name.as_str() == "sentry-1").and_then(|view| view.report).unwrap();
+    assert!(sentry.refused.as_ref().is_some_and(|why| why.contains("`guardable`")), "{:?}", sentry.refused);
     let taken = ledger(&mesh.preps[0]);
     assert!(taken.contains("\"taken_back\"") && !taken.contains("\"trial\""), "{taken}");
     let status = mesh.preps[0].command(&["status"]).unwrap().success().unwrap();
