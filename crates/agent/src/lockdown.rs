@@ -64,7 +64,7 @@ pub async fn uninstall(place: &Place, yes: bool) -> Result<()> {
     }
     let state = StateDir::new(&place.state_dir);
     let _lock = if state.path().exists() { Some(state.lock()?) } else { None };
-    release::open(place, host::now()).await?;
+    release::open(place, host::now(), true).await?;
     println!("removed: firewall table and tunnel device; nothing of Picket is in force on this host");
     if Identity::load(&state)?.is_some() {
         println!("it is still enrolled: revoke it at the controller, then remove {}", state.path().display());

@@ -61,19 +61,20 @@ pub async fn release(place: &Place, yes: bool, now: Timestamp) -> Result<String>
             bail!("that is not its name; nothing was changed");
         }
     }
-    open(place, now).await?;
+    // An agent that runs has the tunnels in hand, and ends them when it next looks.
+    let agent = StateDir::new(&place.state_dir).is_locked();
+    open(place, now, !agent).await?;
     Ok("released: every guarded port of this host is open to everybody until `close`; a restart leaves it so"
         .to_owned())
 }
 
 /// The marker first: an agent that runs would close what it does not know to be meant.
-pub(crate) async fn open(place: &Place, now: Timestamp) -> Result<()> {
+pub(crate) async fn open(place: &Place, now: Timestamp, and_tunnels: bool) -> Result<()> {
     let state = StateDir::new(&place.state_dir);
     let nft = Nft::locate()?;
     state.make().and_then(|()| state.write_json(MARKER, &Released { at: now })).context("nothing was opened")?;
     let own = Keys::load(&state).ok().map(|keys| keys.wireguard_public());
-    // No tunnel is there without its filter.
-    let removed = remove_device(&place.interface.to_string(), own).await;
+    let removed = if and_tunnels { remove_device(&place.interface.to_string(), own).await } else { Ok(()) };
     Firewall::new(nft).remove().await?;
     removed.context("the firewall was removed, the tunnels were not")
 }
