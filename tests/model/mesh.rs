@@ -345,6 +345,7 @@ impl Mesh {
             validators: &self.validators,
             validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
+            next_keys: &picket_plan::NextKeys::new(),
             parent: self.plan.as_ref(),
             now: self.now(),
             epochs: picket_plan::Epochs::default(),

@@ -183,6 +183,7 @@ mod tests {
                 policy_version: 1,
                 validators: &self.validators,
                 nodes: &nodes,
+                next_keys: &crate::NextKeys::new(),
                 parent: self.parent.as_ref(),
                 validators_version: 1,
                 now: picket_model::Timestamp::from_millis(0),
