@@ -134,7 +134,7 @@ fn an_agent_killed_while_a_change_is_on_trial_comes_back_with_what_was_confirmed
 
 #[test]
 fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
-    let mut mesh = mesh("away before", 1);
+    let mesh = mesh("away before", 1);
     let prep = mesh.preps[0].host.v4(0).unwrap().ip();
     // Connections that stand go on, new ones do not come about: before the change as after it.
     let deaf = format!(
@@ -155,6 +155,7 @@ fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
         log().contains("verdict=WasAway") || log().contains("verdict=PeerHeard")
     })
     .unwrap();
+    wait_confirmed(&mesh.preps[0]);
     let held = ledger(&mesh.preps[0]);
     assert!(held.contains("sentry-9") && !held.contains("\"trial\"") && !held.contains("taken_back"), "{held}");
 }
