@@ -2,6 +2,7 @@
 
 use crate::support::{GUARDED, dropped, open, serve_on, wait_calm, wait_told};
 use picket_lab::{
+    Host,
     mesh::{Agent, Mesh, MeshSize, SOON},
     wait_until,
 };
@@ -64,6 +65,18 @@ fn wait_guarded(agent: &Agent, port: &str, guarded: bool) {
 fn is_guarded(mesh: &Mesh, to: SocketAddr) {
     dropped(&mesh.stranger, to);
     open(&mesh.validators[0].host, to);
+}
+
+/// A route more: the one kind of change here that makes a trial and needs no restart of the controller. The sentry only joins.
+fn enroll_another(mesh: &Mesh) -> Host {
+    let host = mesh.lab.host("sentry-9").address("203.0.113.29/24").create().unwrap();
+    let program = picket_lab::Program::SentryAgent.path().unwrap();
+    let (token, state) = (mesh.controller.token(NodeRole::Sentry).unwrap(), host.path("state"));
+    let endpoint = host.v4(51820).unwrap().to_string();
+    let args = ["enroll", "--controller", mesh.controller.url(), "--name", "sentry-9", "--state-dir", &state];
+    let args = [&args[..], &["--endpoint", &endpoint]].concat();
+    host.run_with(&program, &args, &[("PICKET_JOIN_TOKEN", &token)], SOON).unwrap().success().unwrap();
+    host
 }
 
 #[test]
@@ -142,14 +155,7 @@ fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
          ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack drop; }}; }}"
     );
     mesh.controller.host.load_nft(&deaf).unwrap();
-    // A route more: the one kind of change here that makes a trial and needs no restart of the controller.
-    let host = mesh.lab.host("sentry-9").address("203.0.113.29/24").create().unwrap();
-    let program = picket_lab::Program::SentryAgent.path().unwrap();
-    let (token, state) = (mesh.controller.token(NodeRole::Sentry).unwrap(), host.path("state"));
-    let endpoint = host.v4(51820).unwrap().to_string();
-    let args = ["enroll", "--controller", mesh.controller.url(), "--name", "sentry-9", "--state-dir", &state];
-    let args = [&args[..], &["--endpoint", &endpoint]].concat();
-    host.run_with(&program, &args, &[("PICKET_JOIN_TOKEN", &token)], SOON).unwrap().success().unwrap();
+    let _host = enroll_another(&mesh);
     let log = || mesh.preps[0].process().unwrap().log();
     wait_until("the change to be kept", SOON, || {
         log().contains("verdict=WasAway") || log().contains("verdict=PeerHeard")
@@ -158,4 +164,24 @@ fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
     wait_confirmed(&mesh.preps[0]);
     let held = ledger(&mesh.preps[0]);
     assert!(held.contains("sentry-9") && !held.contains("\"trial\"") && !held.contains("taken_back"), "{held}");
+}
+
+#[test]
+fn a_controller_that_goes_silent_right_after_a_change_does_not_cost_the_change() {
+    let mesh = mesh("silent after", 1);
+    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
+    // Of new connections the first one comes about, which is tried before the change, and no other.
+    let deaf = format!(
+        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
+         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack quota over 60 bytes drop; }}; }}"
+    );
+    mesh.controller.host.load_nft(&deaf).unwrap();
+    let _host = enroll_another(&mesh);
+    let log = || mesh.preps[0].process().unwrap().log();
+    wait_until("the change to be taken back", SOON, || log().contains("change taken back")).unwrap();
+    wait_until("another cause to be found", SOON, || log().contains("is taken again once one offers it")).unwrap();
+    mesh.controller.host.load_nft("delete table inet deaf").unwrap();
+    wait_until("the change to be held", SOON, || ledger(&mesh.preps[0]).contains("sentry-9")).unwrap();
+    wait_confirmed(&mesh.preps[0]);
+    assert!(!ledger(&mesh.preps[0]).contains("taken_back"), "{}", ledger(&mesh.preps[0]));
 }

@@ -74,7 +74,7 @@ pub fn taken(held: &Ledger, offered: NodeConfig, was_away: bool, now: Timestamp)
     };
     // An interrupted revision that is taken once more keeps its mark until it is confirmed.
     let interrupted = held.interrupted.filter(|interrupted| *interrupted == offered.revision);
-    Ledger { standing: held.standing, config: Some(offered), trial, interrupted, taken_back: None, additions }
+    Ledger { standing: held.standing, config: Some(offered), trial, interrupted, taken_back: None, suspected: false, additions }
 }
 
 /// What becomes of the trial.
@@ -94,7 +94,21 @@ pub fn confirmed(held: &Ledger) -> Ledger {
 
 /// The ledger after a change was taken back; the same where there is no trial.
 pub fn taken_back(held: &Ledger, waited: Duration, now: Timestamp) -> Ledger {
-    back(held, now, format!("no controller could be reached by a new connection within {} s", waited.as_secs()))
+    let reason = format!("no controller could be reached by a new connection within {} s", waited.as_secs());
+    Ledger { suspected: held.trial.is_some(), ..back(held, now, reason) }
+}
+
+/// The ledger once it is known whether a controller is reached without the change that was taken back. Where it is, the change
+/// is to blame. Where it is not, the silence had another cause: the change may be offered again, and is tried again.
+pub fn cleared_up(held: &Ledger, answered: bool) -> Ledger {
+    let taken_back = held.taken_back.clone().filter(|_| answered);
+    Ledger { taken_back, suspected: false, ..held.clone() }
+}
+
+/// The moment from which a controller is looked for: of the change on trial, or of the one that is suspected.
+pub fn sought_since(held: &Ledger) -> Option<Timestamp> {
+    let suspected = held.taken_back.as_ref().filter(|_| held.suspected);
+    held.trial.as_ref().map(|trial| trial.since).or(suspected.map(|taken| taken.at))
 }
 
 /// The ledger of an agent that finds a trial which nobody watched to its end: what was confirmed last is held again. The

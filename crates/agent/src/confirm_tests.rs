@@ -157,3 +157,21 @@ fn without_a_trial_there_is_nothing_to_take_back() {
     assert_eq!(taken_back(&held(), Duration::from_secs(30), at(0)), held());
     assert_eq!(interrupted(&held(), at(0)), held());
 }
+
+#[test]
+fn a_change_is_to_blame_only_if_the_controller_answers_without_it() {
+    let back = taken_back(&on_trial(), Duration::from_secs(30), at(30));
+    assert!(back.suspected && sought_since(&back) == Some(at(30)));
+    assert_eq!(back.judged(), Generation(9), "it is not taken again while that is open");
+    let blamed = cleared_up(&back, true);
+    assert!(!blamed.suspected && sought_since(&blamed).is_none());
+    assert_eq!((blamed.taken_back.clone(), blamed.judged()), (back.taken_back.clone(), Generation(9)));
+    let absolved = cleared_up(&back, false);
+    assert_eq!((absolved.taken_back.clone(), absolved.judged()), (None, config().revision));
+    assert_eq!(absolved.config, back.config, "what was confirmed stays in force until the change is offered again");
+    // Who takes something newer meanwhile has nothing left to suspect.
+    assert!(!taken(&back, revision(guarding(config(), 9998), 10), false, at(31)).suspected);
+    // A change under which the agent ended twice is no suspicion.
+    let again = Ledger { interrupted: Some(Generation(9)), ..on_trial() };
+    assert!(!interrupted(&again, at(40)).suspected);
+}

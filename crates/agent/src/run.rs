@@ -230,6 +230,7 @@ impl Agent {
     async fn work(mut self, mut signals: Signals, leaving: Leaving) -> Result<End> {
         self.bring_into_force().await;
         self.dial_soon();
+        self.seek_confirmation();
         notify(NotifyState::Ready);
         let mut poll = self.ask(Duration::ZERO);
         self.ask_for_cas(Duration::ZERO);
@@ -288,7 +289,11 @@ impl Agent {
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
-                Event::Probed(reached) => self.probed(reached).await,
+                Event::Probed(reached) => {
+                    if self.probed(reached).await {
+                        poll = self.ask(Duration::ZERO);
+                    }
+                }
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,

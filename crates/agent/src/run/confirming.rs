@@ -73,10 +73,10 @@ impl Agent {
         }
     }
 
-    /// Begins to look for a controller where a change is on trial that is not being looked at yet.
+    /// Begins to look for a controller where a change is on trial, or suspected, and none is looked for yet.
     pub(super) fn seek_confirmation(&mut self) {
-        let Some(trial) = &self.held.ledger.trial else { return };
-        if self.confirming.since.replace(trial.since) == Some(trial.since) {
+        let Some(since) = confirm::sought_since(&self.held.ledger) else { return };
+        if self.confirming.since.replace(since) == Some(since) {
             return;
         }
         let limit = self.limit();
@@ -91,9 +91,9 @@ impl Agent {
         });
     }
 
-    /// Deals with what came of the search.
-    pub(super) async fn probed(&mut self, answered: bool) {
-        let Some(trial) = &self.held.ledger.trial else { return };
+    /// Deals with what came of the search; whether a revision that was taken back may be asked for again.
+    pub(super) async fn probed(&mut self, answered: bool) -> bool {
+        let Some(trial) = &self.held.ledger.trial else { return self.cleared_up(answered) };
         let handshakes =
             self.found.iter().flat_map(|found| found.peers.values()).filter_map(|peer| peer.last_handshake);
         let verdict = confirm::verdict(trial, Evidence { answered, handshake: handshakes.max() });
@@ -101,7 +101,8 @@ impl Agent {
         if verdict != Verdict::TakeBack {
             info!(%revision, ?verdict, "change confirmed");
             self.hold(confirm::confirmed(&self.held.ledger));
-            return self.tell();
+            self.tell();
+            return false;
         }
         let ledger = confirm::taken_back(&self.held.ledger, self.limit(), host::now());
         if let Some(taken) = &ledger.taken_back {
@@ -111,6 +112,23 @@ impl Agent {
         self.hold(ledger);
         self.bring_into_force().await;
         self.dial_soon();
+        self.seek_confirmation();
+        false
+    }
+
+    /// Ends the suspicion of a change that was taken back; whether it may be asked for again.
+    fn cleared_up(&mut self, answered: bool) -> bool {
+        let Some(taken) = self.held.ledger.taken_back.clone().filter(|_| self.held.ledger.suspected) else { return false };
+        let revision = taken.revision;
+        self.hold(confirm::cleared_up(&self.held.ledger, answered));
+        if answered {
+            info!(%revision, "the controller is reached without the change that was taken back");
+            return false;
+        }
+        warn!(%revision, "no controller is reached without the change either: it is taken again once one offers it");
+        (self.after, self.refused) = (self.held.ledger.judged(), None);
+        self.tell();
+        true
     }
 
     /// Ends a trial that nobody will watch any more: what was confirmed before is in force, and the change is tried again
