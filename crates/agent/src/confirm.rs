@@ -74,7 +74,15 @@ pub fn taken(held: &Ledger, offered: NodeConfig, was_away: bool, now: Timestamp)
     };
     // An interrupted revision that is taken once more keeps its mark until it is confirmed.
     let interrupted = held.interrupted.filter(|interrupted| *interrupted == offered.revision);
-    Ledger { standing: held.standing, config: Some(offered), trial, interrupted, taken_back: None, suspected: false, additions }
+    Ledger {
+        standing: held.standing,
+        config: Some(offered),
+        trial,
+        interrupted,
+        taken_back: None,
+        suspected: false,
+        additions,
+    }
 }
 
 /// What becomes of the trial.

@@ -118,7 +118,9 @@ impl Agent {
 
     /// Ends the suspicion of a change that was taken back; whether it may be asked for again.
     fn cleared_up(&mut self, answered: bool) -> bool {
-        let Some(taken) = self.held.ledger.taken_back.clone().filter(|_| self.held.ledger.suspected) else { return false };
+        let Some(taken) = self.held.ledger.taken_back.clone().filter(|_| self.held.ledger.suspected) else {
+            return false;
+        };
         let revision = taken.revision;
         self.hold(confirm::cleared_up(&self.held.ledger, answered));
         if answered {
