@@ -2,6 +2,7 @@
 //! What an answer looks like is decided in `show`, without IO.
 
 mod args;
+mod audit;
 mod context;
 mod cut;
 mod keys;

@@ -5,7 +5,7 @@ use crate::{
         Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, TokenVerb,
         Validators, ValidatorsVerb, Verb,
     },
-    cut, keys, show,
+    audit, cut, keys, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -117,6 +117,11 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let query = ExplainQuery { address, port, generation: *generation };
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
+        }
+        Verb::Audit { node, address, ports } => {
+            let audit = audit::audit(client, node, *address, ports).await?;
+            let code = if audit.is_kept() { 0 } else { ATTENTION };
+            outcome(&audit, json, code, show::audit::page)
         }
         Verb::Events(Events { verify: true, .. }) => {
             let view = client.verify_events().await?;

@@ -75,6 +75,8 @@ mod tests {
             advertised: None,
             unproven: BTreeMap::new(),
             firewall_repairs: None,
+            state: None,
+            taken_back: None,
         }
     }
 

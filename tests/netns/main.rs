@@ -3,6 +3,9 @@
 
 mod advertised;
 mod drift;
+mod audit;
+mod boot;
+mod confirm;
 mod enrolment;
 mod firewall;
 mod keys;
@@ -17,3 +20,4 @@ mod rotation;
 mod scaling;
 mod sources;
 mod support;
+mod units;

@@ -175,6 +175,8 @@ mod tests {
                 advertised: None,
                 unproven: std::collections::BTreeMap::new(),
                 firewall_repairs: None,
+                state: None,
+                taken_back: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

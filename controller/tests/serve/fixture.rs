@@ -294,6 +294,8 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         advertised: None,
         unproven: BTreeMap::new(),
         firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -13,13 +13,16 @@ use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel
 use std::{collections::BTreeMap, time::Instant};
 use tracing::info;
 
+/// What is said of the firewall of a host that was released.
+const OPENED: &str = "released by hand: every guarded port of this host is open until `close`";
+
 /// What a host shall be: its tunnels, `None` where it is to have none, and its firewall.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The tunnels.
     pub wireguard: Option<&'a WireGuardConfig>,
-    /// The firewall, the guard's admin networks included.
-    pub firewall: FirewallPolicy,
+    /// The firewall, the guard's admin networks included; `None` where somebody opened the host by hand.
+    pub firewall: Option<FirewallPolicy>,
 }
 
 /// What was read back.
@@ -51,6 +54,8 @@ pub trait Tunnels {
 pub trait Filter {
     /// Makes the firewall the wanted one; the number of addresses and prefixes read back.
     fn apply(&mut self, wanted: &FirewallPolicy) -> impl Future<Output = Result<usize>>;
+    /// Takes the firewall away; nothing where there is none.
+    fn remove(&mut self) -> impl Future<Output = Result<()>>;
 }
 
 /// Brings what is wanted into force, in the one order that lets nobody in unfiltered.
@@ -60,7 +65,11 @@ pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wan
         // An earlier process may have left tunnels in the kernel.
         None => tunnels.remove().await,
     };
-    let filtered = filter.apply(&wanted.firewall).await;
+    let filtered = match &wanted.firewall {
+        Some(firewall) => filter.apply(firewall).await,
+        // That it is gone is what was wanted here, and is not in force for anybody who asks from afar.
+        None => filter.remove().await.and(Err(anyhow!("{OPENED}"))),
+    };
     let connected = match (wanted.wireguard, prepared, &filtered) {
         (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).await,
         (Some(_), Ok(()), Err(_)) => Err(anyhow!("no peer is added while the firewall is not in force")),
@@ -241,6 +250,14 @@ impl Filter for HostFilter {
         }
         Ok(applied.elements)
     }
+
+    async fn remove(&mut self) -> Result<()> {
+        if self.is_present().await? {
+            self.firewall.remove().await?;
+            info!("firewall removed: this host was released by hand");
+        }
+        Ok(())
+    }
 }
 
 /// Takes the device of that name away, which an earlier process may have left; an error if it is not ours, which it is by
@@ -312,13 +329,16 @@ mod tests {
         async fn apply(&mut self, _: &FirewallPolicy) -> Result<usize> {
             self.step("filter").map(|()| 2)
         }
+        async fn remove(&mut self) -> Result<()> {
+            self.step("open")
+        }
     }
 
     /// Steps taken, and what is said of tunnels and firewall, on a host on which one step fails.
     fn check(fails: &'static str, steps: &[&str], wireguard: &str, firewall: &str) {
         let host = Host { fails, ..Host::default() };
         let config = config();
-        let wanted = Wanted { wireguard: Some(&config.wireguard), firewall: config.firewall.clone() };
+        let wanted = Wanted { wireguard: Some(&config.wireguard), firewall: Some(config.firewall.clone()) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
         assert_eq!(*host.steps.borrow(), steps);
@@ -352,7 +372,7 @@ mod tests {
     fn a_host_that_is_to_have_no_tunnels_loses_those_that_were_left_and_says_so() {
         for (fails, wireguard) in [("", "in force"), ("remove", "failed: remove went wrong")] {
             let host = Host { fails, ..Host::default() };
-            let wanted = Wanted { wireguard: None, firewall: FirewallPolicy::default() };
+            let wanted = Wanted { wireguard: None, firewall: Some(FirewallPolicy::default()) };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
             assert_eq!((*host.steps.borrow()).as_slice(), ["remove", "filter", "observe"]);
@@ -362,5 +382,15 @@ mod tests {
             );
             assert_eq!(found.kernel, KernelView { peers: 0, elements: 2 });
         }
+    }
+
+    #[test]
+    fn a_host_that_was_opened_by_hand_loses_its_tunnels_first_and_is_not_in_force() {
+        let host = Host::default();
+        let wanted = Wanted { wireguard: None, firewall: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
+        assert_eq!((*host.steps.borrow()).as_slice(), ["remove", "open", "observe"]);
+        assert!(!found.is_in_force() && found.firewall.to_string().contains("released by hand"), "{found:?}");
     }
 }

@@ -29,6 +29,8 @@ pub fn report(
         advertised: word.advertised,
         unproven: BTreeMap::new(),
         firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -122,13 +122,15 @@ impl StateDir {
         &self.0
     }
 
+    /// Makes the folder, with those above it.
+    pub fn make(&self) -> Result<(), StateError> {
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.0);
+        made.map_err(io_error("make folder", &self.0))
+    }
+
     /// Makes the folder, with those above it, and takes the right to write in it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(&self.0)
-            .map_err(io_error("make folder", &self.0))?;
+        self.make()?;
         let path = self.0.join(LOCK);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
         let file = file.map_err(io_error("open", &path))?;
@@ -137,6 +139,12 @@ impl StateDir {
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StateError::Locked(self.0.clone())),
             Err((_, errno)) => Err(io_error("lock", &path)(errno.into())),
         }
+    }
+
+    /// Whether somebody works in the folder: an agent runs, as a rule.
+    pub fn is_locked(&self) -> bool {
+        let Ok(file) = File::open(self.0.join(LOCK)) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
     }
 
     /// As [`lock`](Self::lock), and waits for so long where somebody else works in the folder.

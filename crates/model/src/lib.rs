@@ -39,6 +39,6 @@ pub use orders::{Approval, HoldOrder, Orders};
 pub use pattern::NamePattern;
 pub use policy::{Brakes, Denied, EndpointSource, NamePolicy, Policy, PolicyAllow, PolicyDeny, Ports};
 pub use repairs::FirewallRepairs;
-pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus};
+pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus, TakenBack};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

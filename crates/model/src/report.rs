@@ -92,6 +92,17 @@ impl fmt::Display for ChainHealth {
     }
 }
 
+/// A change that a host took back, because it could not be reached after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TakenBack {
+    /// The revision that is not in force; only a newer one will be.
+    pub revision: Generation,
+    /// When.
+    pub at: Timestamp,
+    /// What could not be reached, and for how long.
+    pub reason: String,
+}
+
 /// A host's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeReport {
@@ -127,4 +138,11 @@ pub struct NodeReport {
     /// What others did to the firewall and was put right; `None` where they left it alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firewall_repairs: Option<FirewallRepairs>,
+    /// Name of the state from which the host's firewall follows, as `docs/security.md` lists them; `None` from older agents.
+    /// Shown, never interpreted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The change that the host took back, until something newer is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
 }

@@ -53,6 +53,8 @@ pub enum FindingKind {
     PeerUnproven,
     /// Another program changed a host's firewall.
     FirewallDisturbed,
+    /// A host could not be reached after a change, and took it back.
+    ChangeTakenBack,
     /// A brake keeps a host whose lease is over.
     LeaseHeld,
     /// A copy of a host came to join.
@@ -86,6 +88,7 @@ impl FindingKind {
         Self::HostLagging,
         Self::PeerUnproven,
         Self::FirewallDisturbed,
+        Self::ChangeTakenBack,
         Self::LeaseHeld,
         Self::HostCloned,
         Self::RevokedReturned,
@@ -114,6 +117,7 @@ impl FindingKind {
             Self::HostLagging => "host-lagging",
             Self::PeerUnproven => "peer-unproven",
             Self::FirewallDisturbed => "firewall-disturbed",
+            Self::ChangeTakenBack => "change-taken-back",
             Self::LeaseHeld => "lease-held",
             Self::HostCloned => "host-cloned",
             Self::RevokedReturned => "revoked-returned",

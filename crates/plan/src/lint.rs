@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
+/// Ports from which Linux makes its own calls (`net.ipv4.ip_local_port_range`). Every packet is asked for by itself, so that
+/// the answers to a host's calls, the controller's among them, would be dropped where such a port is guarded.
+const OWN_CALLS: std::ops::RangeInclusive<u16> = 32768..=60999;
 
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
@@ -44,6 +47,11 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     for port in config.firewall.guarded.keys() {
         if NEVER_GUARDED.contains(&port.port.get()) {
             findings.push(refused(name, format!("{name} would guard {port}: the operator would be locked out")));
+        }
+        if OWN_CALLS.contains(&port.port.get()) {
+            let text =
+                format!("{name} would guard {port}: answers to its own calls, to the controller too, arrive there");
+            findings.push(refused(name, text));
         }
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
             findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
@@ -213,6 +221,13 @@ mod tests {
         let mut tunnel = Case::new();
         tunnel.policy.ports.rpc.insert(51820.try_into().unwrap());
         tunnel.check(|_| (), Severity::Error, "its own WireGuard port");
+        for (port, path) in [(32767, false), (32768, true), (60999, true), (61000, false)] {
+            let mut calls = Case::new();
+            calls.policy.ports.rpc.insert(port.try_into().unwrap());
+            let (_, findings) = calls.planned(|_| ());
+            let refused = findings.iter().any(|f| f.severity == Severity::Error && f.text.contains("its own calls"));
+            assert_eq!(refused, path, "{port}: {findings:?}");
+        }
         let mut wide = Case::new();
         let network = "0.0.0.0/0".parse().unwrap();
         wide.policy.allow.push(PolicyAllow {

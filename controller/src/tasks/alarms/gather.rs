@@ -58,6 +58,7 @@ pub(crate) fn in_force<'a>(
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
     findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
+    findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -85,6 +86,18 @@ fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Fin
     let text = format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
     let is_recent = now.since(repairs.last_at) < DISTURBED;
     is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text))
+}
+
+/// A change after which a host could not be reached any more.
+fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
+    let taken = controller.reports.get(&node.id)?.stored.report.taken_back?;
+    let text = format!(
+        "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
+        node.name,
+        taken.revision,
+        taken.reason.escape_debug()
+    );
+    Some(Finding::warning(FindingKind::ChangeTakenBack, &node.name, text))
 }
 
 /// What is held back; another change of the list is another alarm.

@@ -183,5 +183,7 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         advertised: None,
         unproven: BTreeMap::new(),
         firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
