@@ -99,8 +99,8 @@ impl Agent {
         let verdict = confirm::verdict(trial, Evidence { answered, handshake: handshakes.max() });
         let revision = self.held.ledger.revision();
         if verdict != Verdict::TakeBack {
-            info!(%revision, ?verdict, "change confirmed");
             self.hold(confirm::confirmed(&self.held.ledger));
+            info!(%revision, ?verdict, "change confirmed");
             return self.tell();
         }
         let ledger = confirm::taken_back(&self.held.ledger, self.limit(), host::now());
