@@ -151,9 +151,8 @@ async fn reach(controllers: Controllers, within: Duration) -> bool {
     let search = async {
         loop {
             for client in controllers.clients() {
-                match timeout(TRY, client.enroll_info()).await {
-                    Ok(Ok(_) | Err(ApiError::Problem(_))) => return,
-                    Ok(Err(_)) | Err(_) => {}
+                if let Ok(Ok(_) | Err(ApiError::Problem(_))) = timeout(TRY, client.enroll_info()).await {
+                    return;
                 }
             }
             sleep(PAUSE).await;
