@@ -39,9 +39,9 @@ fn stop_crash_and_restart_leave_the_table_as_it_is() {
     wait_state(&mesh.preps[0], "in force");
     for crash in [false, true] {
         if crash {
-            mesh.preps[0].kill()
+            mesh.preps[0].kill();
         } else {
-            mesh.preps[0].stop().unwrap()
+            mesh.preps[0].stop().unwrap();
         }
         wait_state(&mesh.preps[0], "before network");
         is_closed(&mesh);

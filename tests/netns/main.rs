@@ -2,10 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod advertised;
-mod drift;
 mod audit;
 mod boot;
 mod confirm;
+mod drift;
 mod enrolment;
 mod firewall;
 mod keys;

@@ -65,11 +65,7 @@ pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wan
         // An earlier process may have left tunnels in the kernel.
         None => tunnels.remove().await,
     };
-    let filtered = match &wanted.firewall {
-        Some(firewall) => filter.apply(firewall).await,
-        // That it is gone is what was wanted here, and is not in force for anybody who asks from afar.
-        None => filter.remove().await.and(Err(anyhow!("{OPENED}"))),
-    };
+    let filtered = apply_or_remove(filter, wanted.firewall.as_ref()).await;
     let connected = match (wanted.wireguard, prepared, &filtered) {
         (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).await,
         (Some(_), Ok(()), Err(_)) => Err(anyhow!("no peer is added while the firewall is not in force")),
@@ -83,10 +79,18 @@ pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wan
 }
 
 /// Brings the firewall alone into force, between reconciliations.
-pub async fn filter_alone(filter: &mut impl Filter, wanted: &FirewallPolicy, found: &mut Found) {
-    let filtered = filter.apply(wanted).await;
+pub async fn filter_alone(filter: &mut impl Filter, wanted: Option<&FirewallPolicy>, found: &mut Found) {
+    let filtered = apply_or_remove(filter, wanted).await;
     found.kernel.elements = *filtered.as_ref().unwrap_or(&0);
     found.firewall = status(filtered);
+}
+
+async fn apply_or_remove(filter: &mut impl Filter, wanted: Option<&FirewallPolicy>) -> Result<usize> {
+    match wanted {
+        Some(firewall) => filter.apply(firewall).await,
+        // That it is gone is what was wanted here, and is not in force for anybody who asks from afar.
+        None => filter.remove().await.and(Err(anyhow!("{OPENED}"))),
+    }
 }
 
 impl Found {
@@ -252,6 +256,7 @@ impl Filter for HostFilter {
     }
 
     async fn remove(&mut self) -> Result<()> {
+        self.has_written = false;
         if self.is_present().await? {
             self.firewall.remove().await?;
             info!("firewall removed: this host was released by hand");

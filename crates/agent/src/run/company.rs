@@ -4,6 +4,7 @@
 use super::Agent;
 use crate::{
     host,
+    posture::Posture,
     reconcile::{HostFilter, filter_alone},
 };
 use picket_firewall::netlink::{Monitor, events::Commit, monitor::Heard};
@@ -91,8 +92,8 @@ impl Company {
         }
     }
 
-    /// After a look: whether it put something right, and whether our table is in force.
-    fn looked(&mut self, has_repaired: bool, is_in_force: bool) {
+    /// After a look: whether it put something right, and whether our table is as it is to be.
+    fn looked(&mut self, has_repaired: bool, is_settled: bool) {
         let now = Instant::now();
         self.pace.looked(now);
         if has_repaired {
@@ -101,10 +102,10 @@ impl Company {
             warn!(%by, %what, "another program changed our firewall table; repaired");
             let count = self.repairs.as_ref().map_or(0, |repairs| repairs.count).saturating_add(1);
             self.repairs = Some(FirewallRepairs { count, last_at: host::now(), by, what });
-        } else if is_in_force && let Some((by, what)) = self.suspect.take() {
+        } else if is_settled && let Some((by, what)) = self.suspect.take() {
             info!(%by, %what, "another program changed our firewall table; nothing to repair");
         }
-        if !is_in_force {
+        if !is_settled {
             self.pace.wake(now);
         }
     }
@@ -123,11 +124,11 @@ impl Agent {
 
     /// Looks at our table, because somebody touched it, and makes it the wanted one again.
     pub(super) async fn repair(&mut self) {
-        let wanted = self.held.ledger.firewall(&self.held.guard);
+        let wanted = self.held.ledger.firewall(&self.held.guard, self.posture());
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
         let before = (found.firewall.clone(), found.kernel);
-        filter_alone(&mut self.filter, &wanted, found).await;
-        if !found.firewall.is_in_force() {
+        filter_alone(&mut self.filter, wanted.as_ref(), found).await;
+        if wanted.is_some() && !found.firewall.is_in_force() {
             error!(firewall = %found.firewall, "changed by another program, and not in force again");
         }
         let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel);
@@ -138,8 +139,10 @@ impl Agent {
     }
 
     fn compared(&mut self, is_repair: bool) {
-        let is_in_force = self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
-        self.company.looked(is_repair && self.filter.has_written(), is_in_force);
+        // A host that somebody opened by hand has nothing that could be put right.
+        let is_settled = self.posture() == Posture::Released
+            || self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
+        self.company.looked(is_repair && self.filter.has_written(), is_settled);
     }
 }
 

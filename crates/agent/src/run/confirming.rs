@@ -99,8 +99,8 @@ impl Agent {
         let verdict = confirm::verdict(trial, Evidence { answered, handshake: handshakes.max() });
         let revision = self.held.ledger.revision();
         if verdict != Verdict::TakeBack {
-            info!(%revision, ?verdict, "change confirmed");
             self.hold(confirm::confirmed(&self.held.ledger));
+            info!(%revision, ?verdict, "change confirmed");
             self.tell();
             return false;
         }
@@ -171,9 +171,8 @@ async fn reach(controllers: Controllers, within: Duration) -> bool {
     let search = async {
         loop {
             for client in controllers.clients() {
-                match timeout(TRY, client.enroll_info()).await {
-                    Ok(Ok(_) | Err(ApiError::Problem(_))) => return,
-                    Ok(Err(_)) | Err(_) => {}
+                if let Ok(Ok(_) | Err(ApiError::Problem(_))) = timeout(TRY, client.enroll_info()).await {
+                    return;
                 }
             }
             sleep(PAUSE).await;
