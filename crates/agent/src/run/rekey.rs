@@ -43,7 +43,7 @@ impl Agent {
         }
         match make_next_key(&self.held.state) {
             Ok(Some(next)) => {
-                info!(key = %next.public(), "an operator asked for another key of the tunnels: it is made")
+                info!(key = %next.public(), "an operator asked for another key of the tunnels: it is made");
             }
             Ok(None) => {}
             Err(error) => return error!(%error, "an operator asked for another key of the tunnels, and it is not made"),
