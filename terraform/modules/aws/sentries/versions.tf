@@ -1,4 +1,4 @@
-# Terraform 1.9: validation of one input may look at others.
+# Terraform 1.9: the validation of one input may look at others.
 terraform {
   required_version = ">= 1.9"
 
