@@ -50,6 +50,8 @@ variable "prefix_lists" {
     p2p       = { cidrs = { "0.0.0.0/0" = "every validator; Picket's own firewall knows which" }, max_entries = 2 }
     rpc       = { cidrs = {}, max_entries = 20 }
     wireguard = { cidrs = { "0.0.0.0/0" = "validators dial in; WireGuard is silent to who has no key" }, max_entries = 2 }
+    hooks     = { cidrs = { "0.0.0.0/0" = "EventBridge has no published addresses; each message is verified" }, max_entries = 2 }
+    out       = { cidrs = { "0.0.0.0/0" = "whither validators may open connections" }, max_entries = 20 }
     agents    = { cidrs = { "0.0.0.0/0" = "every host of the mesh; TLS on both sides" }, max_entries = 2 }
   }
 
