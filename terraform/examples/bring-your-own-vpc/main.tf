@@ -11,7 +11,7 @@ module "controller" {
   vpc_id                 = var.vpc_id
   subnet_id              = var.private_subnet_id
   balancer_subnet_ids    = var.public_subnet_ids
-  agents_prefix_list_ids = [var.prefix_list_ids.agents]
+  agents_prefix_list_ids = { all = var.prefix_list_ids.agents }
   ami_id                 = var.ami_id
   sts_issuer             = var.sts_issuer
   enroll                 = module.sentries[*].enroll_rule
@@ -30,10 +30,10 @@ module "sentries" {
   ami_id                    = var.ami_id
   instance_types            = ["c6i.large"]
   warm_pool                 = { min = 1 }
-  wireguard_prefix_list_ids = [var.prefix_list_ids.wireguard]
+  wireguard_prefix_list_ids = { all = var.prefix_list_ids.wireguard }
 
   ports = {
-    p2p = { port = 7100, prefix_list_ids = [var.prefix_list_ids.p2p] }
-    rpc = { port = 9000, prefix_list_ids = [var.prefix_list_ids.rpc] }
+    p2p = { port = 7100, prefix_list_ids = { all = var.prefix_list_ids.p2p } }
+    rpc = { port = 9000, prefix_list_ids = { all = var.prefix_list_ids.rpc } }
   }
 }

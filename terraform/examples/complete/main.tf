@@ -26,7 +26,7 @@ module "controller" {
   vpc_id                 = module.network.vpc_id
   subnet_id              = module.network.private_subnet_ids[var.zones[0]]
   balancer_subnet_ids    = module.network.public_subnet_ids
-  agents_prefix_list_ids = [module.network.prefix_list_ids["agents"]]
+  agents_prefix_list_ids = { all = module.network.prefix_list_ids["agents"] }
   ami_id                 = var.ami_id
   release                = var.release
   kms_key_arn            = module.network.kms_key_arn
@@ -40,7 +40,7 @@ module "controller" {
     host             = var.hooks.host
     certificate_arn  = var.hooks.certificate_arn
     zone_id          = var.hooks.zone_id
-    prefix_list_ids  = [module.network.prefix_list_ids["hooks"]]
+    prefix_list_ids  = { all = module.network.prefix_list_ids["hooks"] }
     groups           = [{ account = local.account, regions = [var.region], groups = ["${var.name}-*"] }]
     autoscaling_arns = ["arn:${local.partition}:autoscaling:${var.region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${var.name}-*"]
   }
@@ -58,13 +58,13 @@ module "sentries" {
   ami_id                    = var.ami_id
   release                   = var.release
   kms_key_arn               = module.network.kms_key_arn
-  wireguard_prefix_list_ids = [module.network.prefix_list_ids["wireguard"]]
+  wireguard_prefix_list_ids = { all = module.network.prefix_list_ids["wireguard"] }
   alarm_topic_arns          = [aws_sns_topic.alarms.arn]
   deletion_protection       = var.deletion_protection
 
   ports = {
-    p2p = { port = 7100, prefix_list_ids = [module.network.prefix_list_ids["p2p"]] }
-    rpc = { port = 9000, prefix_list_ids = [module.network.prefix_list_ids["rpc"]] }
+    p2p = { port = 7100, prefix_list_ids = { all = module.network.prefix_list_ids["p2p"] } }
+    rpc = { port = 9000, prefix_list_ids = { all = module.network.prefix_list_ids["rpc"] } }
   }
 }
 

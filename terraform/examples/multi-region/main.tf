@@ -51,7 +51,7 @@ module "controller" {
   vpc_id                 = module.network_home.vpc_id
   subnet_id              = module.network_home.private_subnet_ids[var.zones.home[0]]
   balancer_subnet_ids    = module.network_home.public_subnet_ids
-  agents_prefix_list_ids = [module.network_home.prefix_list_ids["agents"]]
+  agents_prefix_list_ids = { all = module.network_home.prefix_list_ids["agents"] }
   ami_id                 = var.ami_ids.home
   kms_key_arn            = module.network_home.kms_key_arn
   aws_certificates       = var.aws_certificates
@@ -61,7 +61,7 @@ module "controller" {
     host             = var.hooks.host
     certificate_arn  = var.hooks.certificate_arn
     zone_id          = var.hooks.zone_id
-    prefix_list_ids  = [module.network_home.prefix_list_ids["hooks"]]
+    prefix_list_ids  = { all = module.network_home.prefix_list_ids["hooks"] }
     groups           = [{ account = local.account, regions = values(var.regions), groups = ["${local.name}-*"] }]
     autoscaling_arns = [for region in values(var.regions) : "arn:${local.partition}:autoscaling:${region}:${local.account}:autoScalingGroup:*:autoScalingGroupName/${local.name}-*"]
   }
@@ -80,8 +80,8 @@ module "sentries_home" {
   ca_fingerprint            = var.ca_fingerprint
   ami_id                    = var.ami_ids.home
   kms_key_arn               = module.network_home.kms_key_arn
-  wireguard_prefix_list_ids = [module.network_home.prefix_list_ids["wireguard"]]
-  ports                     = { p2p = { port = 7100, prefix_list_ids = [module.network_home.prefix_list_ids["p2p"]] } }
+  wireguard_prefix_list_ids = { all = module.network_home.prefix_list_ids["wireguard"] }
+  ports                     = { p2p = { port = 7100, prefix_list_ids = { all = module.network_home.prefix_list_ids["p2p"] } } }
 }
 
 module "sentries_away" {
@@ -97,8 +97,8 @@ module "sentries_away" {
   ca_fingerprint            = var.ca_fingerprint
   ami_id                    = var.ami_ids.away
   kms_key_arn               = module.network_away.kms_key_arn
-  wireguard_prefix_list_ids = [module.network_away.prefix_list_ids["wireguard"]]
-  ports                     = { p2p = { port = 7100, prefix_list_ids = [module.network_away.prefix_list_ids["p2p"]] } }
+  wireguard_prefix_list_ids = { all = module.network_away.prefix_list_ids["wireguard"] }
+  ports                     = { p2p = { port = 7100, prefix_list_ids = { all = module.network_away.prefix_list_ids["p2p"] } } }
 }
 
 module "lifecycle_home" {

@@ -20,7 +20,7 @@ module "controller" {
   vpc_id                 = module.network.vpc_id
   subnet_id              = module.network.private_subnet_ids[var.zones[0]]
   balancer_subnet_ids    = { (var.zones[0]) = module.network.public_subnet_ids[var.zones[0]] }
-  agents_prefix_list_ids = [module.network.prefix_list_ids["agents"]]
+  agents_prefix_list_ids = { all = module.network.prefix_list_ids["agents"] }
   ami_id                 = var.ami_id
   kms_key_arn            = module.network.kms_key_arn
   aws_certificates       = var.aws_certificates
@@ -40,8 +40,8 @@ module "sentries" {
   ca_fingerprint            = var.ca_fingerprint
   ami_id                    = var.ami_id
   kms_key_arn               = module.network.kms_key_arn
-  wireguard_prefix_list_ids = [module.network.prefix_list_ids["wireguard"]]
-  ports                     = { p2p = { port = 7100, prefix_list_ids = [module.network.prefix_list_ids["p2p"]] } }
+  wireguard_prefix_list_ids = { all = module.network.prefix_list_ids["wireguard"] }
+  ports                     = { p2p = { port = 7100, prefix_list_ids = { all = module.network.prefix_list_ids["p2p"] } } }
   static_addresses          = false
   spot                      = { on_demand_base = 2, on_demand_percent = 0 }
 }

@@ -12,7 +12,7 @@ resource "aws_security_group" "balancer" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "agents" {
-  for_each = toset(var.agents_prefix_list_ids)
+  for_each = var.agents_prefix_list_ids
 
   security_group_id = aws_security_group.balancer.id
   description       = "Hosts of the mesh; certificates on both sides"
@@ -24,7 +24,7 @@ resource "aws_vpc_security_group_ingress_rule" "agents" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "hooks" {
-  for_each = toset(var.hooks == null ? [] : var.hooks.prefix_list_ids)
+  for_each = var.hooks == null ? {} : var.hooks.prefix_list_ids
 
   security_group_id = aws_security_group.balancer.id
   description       = "Hooks of clouds; each message is verified"

@@ -29,11 +29,11 @@ variable "balancer_subnet_ids" {
 }
 
 variable "agents_prefix_list_ids" {
-  description = "Prefix lists of whoever may reach the agents' port, 7443. Every host of the mesh must be in one."
-  type        = list(string)
+  description = "Prefix lists of whoever may reach the agents' port, 7443, by any names. Every host of the mesh must be in one."
+  type        = map(string)
 
   validation {
-    condition     = length(var.agents_prefix_list_ids) >= 1 && alltrue([for id in var.agents_prefix_list_ids : startswith(id, "pl-")])
+    condition     = length(var.agents_prefix_list_ids) >= 1 && alltrue([for id in values(var.agents_prefix_list_ids) : startswith(id, "pl-")])
     error_message = "agents_prefix_list_ids names at least one prefix list, pl-…: without one no host could join."
   }
 }
@@ -171,12 +171,12 @@ variable "sts_issuer" {
 }
 
 variable "hooks" {
-  description = "Hooks of clouds: the public name they call, an ACM certificate for it in this region, where its DNS zone is (null: make the record yourself), who may call (prefix lists; EventBridge has no published addresses, so in general everybody) and whose groups are listened to. Null: no hooks."
+  description = "Hooks of clouds: the public name they call, an ACM certificate for it in this region, where its DNS zone is (null: make the record yourself), who may call (prefix lists by any names; EventBridge has no published addresses, so in general everybody) and whose groups are listened to. Null: no hooks."
   type = object({
     host             = string
     certificate_arn  = string
     zone_id          = optional(string)
-    prefix_list_ids  = list(string)
+    prefix_list_ids  = map(string)
     groups           = list(object({ account = string, regions = list(string), groups = list(string) }))
     autoscaling_arns = optional(list(string), [])
   })

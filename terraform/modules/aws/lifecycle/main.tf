@@ -51,7 +51,6 @@ resource "aws_cloudwatch_event_connection" "this" {
   name               = "${var.name}-lifecycle"
   description        = "Picket controller"
   authorization_type = "API_KEY"
-  kms_key_identifier = var.kms_key_arn
 
   auth_parameters {
     api_key {

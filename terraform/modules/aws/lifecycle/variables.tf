@@ -62,7 +62,7 @@ variable "terminate_seconds" {
 }
 
 variable "kms_key_arn" {
-  description = "Key of the queue of what could not be delivered, and of the connection's secret. Null: AWS's own keys."
+  description = "Key of the queue of what could not be delivered. Null: SQS's own. (The connection's secret is under a key of AWS.)"
   type        = string
   default     = null
 }

@@ -54,21 +54,33 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # Queues of what could not be delivered, and the topic of alarms.
+  # The queues of what could not be delivered.
   statement {
-    sid       = "EventsAndAlarms"
+    sid       = "Events"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
     resources = ["*"]
 
     principals {
       type        = "Service"
-      identifiers = ["events.amazonaws.com", "cloudwatch.amazonaws.com"]
+      identifiers = ["events.amazonaws.com"]
     }
 
     condition {
       test     = "StringEquals"
       variable = "aws:SourceAccount"
       values   = [data.aws_caller_identity.current.account_id]
+    }
+  }
+
+  # The topic of alarms. AWS documents no condition that CloudWatch would meet here.
+  statement {
+    sid       = "Alarms"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey*"]
+    resources = ["*"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["cloudwatch.amazonaws.com"]
     }
   }
 }

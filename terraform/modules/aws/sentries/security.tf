@@ -2,7 +2,7 @@
 
 locals {
   lets_in = merge([for name, port in var.ports : {
-    for id in port.prefix_list_ids : "${name}/${id}" => { port = port.port, prefix_list_id = id }
+    for list, id in port.prefix_list_ids : "${name}/${list}" => { port = port.port, prefix_list_id = id }
   }]...)
 }
 
@@ -65,7 +65,7 @@ resource "aws_vpc_security_group_ingress_rule" "instance" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "wireguard" {
-  for_each = toset(var.wireguard_prefix_list_ids)
+  for_each = var.wireguard_prefix_list_ids
 
   security_group_id = aws_security_group.instance.id
   description       = "WireGuard, from validators"

@@ -142,8 +142,8 @@ variable "warm_pool" {
 }
 
 variable "ports" {
-  description = "What the balancer passes on, by name: the port and the prefix lists of who may come. Each sentry's own firewall tells validators from strangers within them."
-  type        = map(object({ port = number, prefix_list_ids = list(string) }))
+  description = "What the balancer passes on, by name: the port and the prefix lists of who may come, by any names. Each sentry's own firewall tells validators from strangers within them."
+  type        = map(object({ port = number, prefix_list_ids = map(string) }))
 
   validation {
     condition     = length(var.ports) >= 1 && alltrue([for port in var.ports : port.port >= 1 && port.port <= 65535 && port.port != 22])
@@ -156,17 +156,17 @@ variable "ports" {
   }
 
   validation {
-    condition     = alltrue(flatten([for port in var.ports : [for id in port.prefix_list_ids : startswith(id, "pl-")]]))
+    condition     = alltrue(flatten([for port in var.ports : [for id in values(port.prefix_list_ids) : startswith(id, "pl-")]]))
     error_message = "ports: prefix_list_ids are ids of prefix lists, pl-…."
   }
 }
 
 variable "wireguard_prefix_list_ids" {
-  description = "Prefix lists of the validators' hosts, which dial the sentries' WireGuard port, UDP 51820."
-  type        = list(string)
+  description = "Prefix lists of the validators' hosts, which dial the sentries' WireGuard port, UDP 51820; by any names."
+  type        = map(string)
 
   validation {
-    condition     = length(var.wireguard_prefix_list_ids) >= 1 && alltrue([for id in var.wireguard_prefix_list_ids : startswith(id, "pl-")])
+    condition     = length(var.wireguard_prefix_list_ids) >= 1 && alltrue([for id in values(var.wireguard_prefix_list_ids) : startswith(id, "pl-")])
     error_message = "wireguard_prefix_list_ids names at least one prefix list, pl-…: without one no validator has a tunnel."
   }
 }

@@ -9,7 +9,7 @@ variables {
   vpc_id                 = "vpc-0123456789abcdef0"
   subnet_id              = "subnet-0123456789abcdef0"
   balancer_subnet_ids    = { a = "subnet-0123456789abcdef1", b = "subnet-0123456789abcdef2" }
-  agents_prefix_list_ids = ["pl-0123456789abcdef0"]
+  agents_prefix_list_ids = { all = "pl-0123456789abcdef0" }
   ami_id                 = "ami-0123456789abcdef0"
 }
 
@@ -74,7 +74,7 @@ run "with_all_of_it" {
       host             = "hooks.example.org"
       certificate_arn  = "arn:aws:acm:eu-central-1:123456789012:certificate/0123"
       zone_id          = "Z0123"
-      prefix_list_ids  = ["pl-0123456789abcdef1"]
+      prefix_list_ids  = { all = "pl-0123456789abcdef1" }
       groups           = [{ account = "123456789012", regions = ["eu-central-1"], groups = ["mesh-*"] }]
       autoscaling_arns = ["arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:*:autoScalingGroupName/mesh-*"]
     }
@@ -113,7 +113,7 @@ run "bad_input_is_refused" {
   variables {
     name                   = "Mesh_1"
     balancer_subnet_ids    = {}
-    agents_prefix_list_ids = ["0.0.0.0/0"]
+    agents_prefix_list_ids = { all = "0.0.0.0/0" }
     ami_id                 = "debian-12"
     release                = { url = "http://example.org/picket.tar.gz", sha256 = "abc" }
     volume_gib             = 1
@@ -121,7 +121,7 @@ run "bad_input_is_refused" {
     admin_networks         = ["0.0.0.0/0"]
     aws_certificates       = { eu-central-1 = "MIIB" }
     sts_issuer             = "http://abc"
-    hooks                  = { host = "here", certificate_arn = "x", prefix_list_ids = [], groups = [] }
+    hooks                  = { host = "here", certificate_arn = "x", prefix_list_ids = {}, groups = [] }
     backup_days            = 1.5
   }
   expect_failures = [

@@ -12,10 +12,10 @@ variables {
   ca_fingerprint = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
   ami_id         = "ami-0123456789abcdef0"
   ports = {
-    p2p = { port = 7100, prefix_list_ids = ["pl-0123456789abcdef0"] }
-    rpc = { port = 9000, prefix_list_ids = ["pl-0123456789abcdef1"] }
+    p2p = { port = 7100, prefix_list_ids = { all = "pl-0123456789abcdef0" } }
+    rpc = { port = 9000, prefix_list_ids = { all = "pl-0123456789abcdef1" } }
   }
-  wireguard_prefix_list_ids = ["pl-0123456789abcdef2"]
+  wireguard_prefix_list_ids = { all = "pl-0123456789abcdef2" }
 }
 
 run "by_default" {
@@ -140,8 +140,8 @@ run "bad_input_is_refused" {
     instance_types            = []
     sizes                     = { min = 0, max = 1, desired = 1 }
     spot                      = { on_demand_base = 0, on_demand_percent = 0 }
-    ports                     = { ssh = { port = 22, prefix_list_ids = ["0.0.0.0/0"] } }
-    wireguard_prefix_list_ids = []
+    ports                     = { ssh = { port = 22, prefix_list_ids = { all = "0.0.0.0/0" } } }
+    wireguard_prefix_list_ids = {}
     health_port               = 80
     idle_seconds              = 25
     scaling                   = { cpu_percent = 100 }
