@@ -5,7 +5,6 @@ release             = { url = "https://releases.example.org/picket.tar.gz", sha2
 ca_fingerprint      = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 aws_certificates    = { eu-central-1 = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n" }
 admin_networks      = ["203.0.113.0/28"]
-hooks               = { host = "hooks.example.org", certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0123" }
 validator           = true
 alarm_address       = "operator@example.org"
 deletion_protection = false

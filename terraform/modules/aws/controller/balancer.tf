@@ -2,6 +2,7 @@
 # may name it. It passes the agents' TLS through, sources preserved; it ends the clouds' TLS, for which it has the certificate.
 
 resource "aws_eip" "balancer" {
+  # checkov:skip=CKV2_AWS_19:it is the load balancer's
   for_each = var.balancer_subnet_ids
 
   domain = "vpc"
@@ -9,6 +10,7 @@ resource "aws_eip" "balancer" {
 }
 
 resource "aws_lb" "this" {
+  # checkov:skip=CKV_AWS_91:access logs of a network balancer are of TLS listeners alone; flow logs of the VPC have all of it
   name                             = "${var.name}-controller"
   load_balancer_type               = "network"
   internal                         = false

@@ -1,6 +1,7 @@
 # Who talked to whom, as the VPC saw it: the second opinion beside what hosts report.
 
 resource "aws_cloudwatch_log_group" "flow" {
+  # checkov:skip=CKV_AWS_338:how long they are kept is an input; a month by default, because they cost by volume
   count = var.flow_log_days == 0 ? 0 : 1
 
   name              = "/picket/${var.name}/flow"
