@@ -1,6 +1,6 @@
 """What moto, played for AWS, has of examples/complete. Run by `cargo xtask test --terraform` in the example's folder.
 
-`cloud.py prepare`: makes what an operator has already, a certificate, and writes the input that names it.
+`cloud.py prepare`: what an operator has already, a certificate and an image, as inputs of the example.
 `cloud.py made`: reads back what a person would look at in the console.
 `cloud.py drift PLAN`: a second plan changes nothing but what moto is known to forget.
 `cloud.py gone`: nothing is left.
@@ -14,6 +14,7 @@ import sys
 import boto3
 
 NAME = "mesh"
+INPUTS = pathlib.Path("prepared.auto.tfvars.json")
 # What moto forgets or changes of what it was told, by resource type and attribute. AWS is expected to forget nothing.
 KNOWN_DRIFT = {}
 
@@ -51,8 +52,9 @@ def prepare():
             serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
         ),
     )["CertificateArn"]
-    hooks = {"hooks": {"host": "hooks.example.org", "certificate_arn": arn}}
-    pathlib.Path("hooks.auto.tfvars.json").write_text(json.dumps(hooks))
+    images = [image for image in client("ec2").describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs"]
+    inputs = {"hooks": {"host": "hooks.example.org", "certificate_arn": arn}, "ami_id": images[0]["ImageId"]}
+    INPUTS.write_text(json.dumps(inputs))
 
 
 def made():
@@ -109,7 +111,8 @@ def made():
         pass
     configuration = client("ssm").get_parameter(Name=f"/picket/{NAME}/controller.toml")["Parameter"]["Value"]
     check(secret not in configuration and "[[enroll]]" in configuration, "the configuration", configuration)
-    check('images = ["ami-0123456789abcdef0"]' in configuration, "the rule is not of the sentries' image", configuration)
+    image = json.loads(INPUTS.read_text())["ami_id"]
+    check(f'images = ["{image}"]' in configuration, "the rule is not of the sentries' image", configuration)
     check('groups = ["mesh-*"]' in configuration, "hooks are not of this mesh's groups", configuration)
     for reservation in ec2.describe_instances()["Reservations"]:
         for instance in reservation["Instances"]:

@@ -1,6 +1,5 @@
 # Inputs with which examples/complete is applied to the cloud that is played.
 name                = "mesh"
-ami_id              = "ami-0123456789abcdef0"
 release             = { url = "https://releases.example.org/picket.tar.gz", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 ca_fingerprint      = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 aws_certificates    = { eu-central-1 = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n" }

@@ -39,6 +39,8 @@ impl Moto {
         let log = fs::File::create(log).with_context(|| format!("write {}", log.display()))?;
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        // Policies that AWS keeps; Session Manager's is one.
+        command.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start moto")?;
         let mut moto = Self { child, url: format!("http://{address}") };
         let started = Instant::now();
@@ -85,7 +87,7 @@ pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome:
         command.arg(tests.join("cloud.py")).args(arguments).current_dir(&folder);
         step::run(&format!("cloud.py {}", arguments.join(" ")), moto.instead_of_aws(&mut command))
     };
-    ensure!(look(&["prepare"])?, "moto takes no certificate");
+    ensure!(look(&["prepare"])?, "moto has no image, or takes no certificate");
     let applied = run("apply to moto", &["apply", "-auto-approve"])?;
     let planned = applied && run("plan again", &["plan", "-out", "again.tfplan"])?;
     let mut show = terraform.command(&folder, &["show", "-json", "again.tfplan"]);
