@@ -6,9 +6,11 @@
 `cloud.py gone`: nothing is left.
 """
 
+import base64
 import datetime
 import json
 import pathlib
+import subprocess
 import sys
 
 import boto3
@@ -114,10 +116,20 @@ def made():
     image = json.loads(INPUTS.read_text())["ami_id"]
     check(f'images = ["{image}"]' in configuration, "the rule is not of the sentries' image", configuration)
     check('groups = ["mesh-*"]' in configuration, "hooks are not of this mesh's groups", configuration)
+
+    # User data: a script that the shell can read, without a secret.
+    scripts = {"sentries": data["UserData"]}
     for reservation in ec2.describe_instances()["Reservations"]:
         for instance in reservation["Instances"]:
             said = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
-            check(secret not in json.dumps(said, default=str), "user data has a secret", instance["InstanceId"])
+            scripts[instance["InstanceId"]] = said["UserData"]["Value"]
+    check(len(scripts) >= 3, "instances without user data", sorted(scripts))
+    for whose, encoded in scripts.items():
+        script = base64.b64decode(encoded).decode()
+        check(script.startswith("#!/bin/sh\n"), f"user data of {whose} is no script", script[:80])
+        check(secret not in script, f"user data of {whose} has a secret")
+        read = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)
+        check(read.returncode == 0, f"user data of {whose}", read.stderr)
 
     # Delivery: the rule's one target is the controller's hook API.
     events = client("events")

@@ -15,6 +15,7 @@ locals {
 }
 
 resource "aws_instance" "this" {
+  # checkov:skip=CKV_AWS_126:AWS checks an instance every minute without it, and nothing scales by this one's load
   ami                         = var.ami_id
   instance_type               = var.instance_type
   subnet_id                   = var.subnet_id
@@ -22,7 +23,6 @@ resource "aws_instance" "this" {
   iam_instance_profile        = aws_iam_instance_profile.this.name
   associate_public_ip_address = false
   ebs_optimized               = true
-  monitoring                  = true
   disable_api_termination     = var.deletion_protection
   user_data                   = local.user_data
   # A changed script is of use to a new instance alone; state and identity are on the volume.

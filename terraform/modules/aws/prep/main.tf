@@ -39,6 +39,7 @@ resource "aws_vpc_security_group_egress_rule" "this" {
 }
 
 resource "aws_instance" "this" {
+  # checkov:skip=CKV_AWS_126:AWS checks an instance every minute without it, and nothing scales by this one's load
   ami                         = var.ami_id
   instance_type               = var.instance_type
   subnet_id                   = var.subnet_id
@@ -46,7 +47,6 @@ resource "aws_instance" "this" {
   iam_instance_profile        = aws_iam_instance_profile.this.name
   associate_public_ip_address = false
   ebs_optimized               = true
-  monitoring                  = true
   disable_api_termination     = var.deletion_protection
   user_data                   = local.user_data
   tags                        = merge(local.tags, { Name = "${var.name}-${var.host_name}" })
