@@ -6,18 +6,18 @@ use crate::step;
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    io::{self, BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
 };
 
 /// Each in an environment of its own: what they need contradicts itself.
 const MOTO: (&str, &str) = ("moto-5.2.2", "moto[server]==5.2.2");
 const CHECKOV: (&str, &str) = ("checkov-3.3.30", "checkov==3.3.30");
-/// A cold start imports half of Python.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// What moto prints once it does.
+const LISTENS: &str = "Running on";
 
 /// moto's server; it ends with this value.
 struct Moto {
@@ -36,19 +36,20 @@ impl Moto {
     fn start(python: &Path, log: &Path) -> Result<Self> {
         // Free now; nobody else here asks for ports by number.
         let address = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?.local_addr()?;
-        let log = fs::File::create(log).with_context(|| format!("write {}", log.display()))?;
+        let mut log = fs::File::create(log).with_context(|| format!("write {}", log.display()))?;
         let mut command = Command::new(python);
         command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
         // Policies that AWS keeps; Session Manager's is one.
         command.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start moto")?;
-        let mut moto = Self { child, url: format!("http://{address}") };
-        let started = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            let ended = moto.child.try_wait().context("look after moto")?;
-            ensure!(ended.is_none() && started.elapsed() < PATIENCE, "moto does not listen");
-            thread::sleep(Duration::from_millis(100));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut moto = Self { child: child.context("start moto")?, url: format!("http://{address}") };
+        let mut said = BufReader::new(moto.child.stderr.take().context("hear moto")?);
+        let mut line = String::new();
+        while !line.contains(LISTENS) {
+            line.clear();
+            ensure!(said.read_line(&mut line).context("hear moto")? > 0, "moto ended and did not listen");
         }
+        thread::spawn(move || io::copy(&mut said, &mut log));
         Ok(moto)
     }
 

@@ -79,7 +79,8 @@ pub(super) fn is_there(program: &str) -> bool {
 /// A folder laid out as `HOST/NAMESPACE/TYPE/VERSION/PLATFORM/file` that has the provider.
 fn mirror(provider: Provider) -> Option<PathBuf> {
     let pattern = format!("terraform-provider-{}_v{}*", provider.name, provider.major);
-    let found = Command::new("find").args(["/", "-xdev", "-type", "f", "-name", &pattern]).stderr(Stdio::null()).output();
+    let found =
+        Command::new("find").args(["/", "-xdev", "-type", "f", "-name", &pattern]).stderr(Stdio::null()).output();
     let found = found.ok()?;
     let text = String::from_utf8_lossy(&found.stdout);
     text.lines().find_map(|line| root_of(Path::new(line), provider.name))
