@@ -45,6 +45,7 @@ resource "aws_instance" "this" {
     encrypted   = true
     kms_key_id  = var.kms_key_arn
     volume_type = "gp3"
+    volume_size = 20
   }
 }
 
