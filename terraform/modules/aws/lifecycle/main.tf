@@ -8,7 +8,7 @@ locals {
 }
 
 resource "aws_autoscaling_lifecycle_hook" "launch" {
-  for_each = var.group_names
+  for_each = var.launch_hook ? var.group_names : {}
 
   name                   = "picket-up"
   autoscaling_group_name = each.value

@@ -39,6 +39,12 @@ variable "hook_secret" {
   }
 }
 
+variable "launch_hook" {
+  description = "Whether instances that come up wait for the controller. Off for groups with a warm pool: AWS has instances wait that go into the pool as well, and those join only when they are to serve, so they would be thrown away."
+  type        = bool
+  default     = true
+}
+
 variable "launch_seconds" {
   description = "How long AWS waits for the word on an instance that comes up, before it throws it away. The controller asks for more time every 60 s until its own `ready_seconds` (900) are over."
   type        = number

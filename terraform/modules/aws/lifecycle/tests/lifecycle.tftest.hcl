@@ -47,6 +47,16 @@ run "by_default" {
   }
 }
 
+run "groups_with_a_warm_pool" {
+  variables {
+    launch_hook = false
+  }
+  assert {
+    condition     = length(aws_autoscaling_lifecycle_hook.launch) == 0 && length(aws_autoscaling_lifecycle_hook.terminate) == 2
+    error_message = "instances that go into the pool would be thrown away, or nobody hears of those that go"
+  }
+}
+
 run "bad_input_is_refused" {
   command = plan
   variables {
