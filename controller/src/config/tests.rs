@@ -105,3 +105,14 @@ fn lines_of_the_policy_say_why_and_may_end() {
     check(until, "\"tomorrow\" is no point in time: write it as in \"2026-12-24T18:00:00Z\"");
     check("[policy.names]\nshortest_seconds = 0", "at least 1");
 }
+
+/// The file is held against what the module writes by `cargo xtask test --terraform`.
+#[test]
+fn what_terraform_writes_is_understood() {
+    let text = include_str!("../../../terraform/tests/controller.toml");
+    let config = Config::parse(text, Path::new("terraform/tests/controller.toml")).unwrap();
+    assert!(config.listen.operators.ip().is_loopback() && config.listen.health.ip().is_loopback());
+    assert_eq!(config.enroll.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["edge", "edge-sts"]);
+    assert!(config.hooks.allows_aws("123456789012", "eu-central-1", Some("mesh-sentries")));
+    assert!(!config.hooks.allows_aws("123456789012", "eu-central-1", Some("another")));
+}

@@ -323,4 +323,28 @@ mod tests {
         let error = format!("{:#}", options.token().unwrap_err());
         assert!(error.contains("begins with `picket1.`") && !error.contains("hunter2"), "{error}");
     }
+
+    /// The file is held against what the module writes by `cargo xtask test --terraform`.
+    #[test]
+    fn the_command_lines_that_terraform_writes_are_understood() {
+        let script = include_str!("../../../terraform/tests/sentry-user-data.sh").replace("\\\n", " ");
+        let instance = "$(/usr/local/lib/picket/metadata instance-id)";
+        let (enroll, lines): (Vec<_>, Vec<_>) = script
+            .lines()
+            .filter_map(|line| line.split_once("picket-sentry-agent "))
+            .map(|(_, rest)| rest.replace(instance, "i-0123456789abcdef0").replace(['\'', '"'], ""))
+            .filter(|rest| ["enroll", "run", "lockdown", "status"].iter().any(|command| rest.starts_with(command)))
+            .partition(|rest| rest.starts_with("enroll"));
+        let parse = |rest: &str| {
+            let until = rest.find(" 2>").unwrap_or(rest.len());
+            Cli::try_parse_from(["agent"].into_iter().chain(rest[..until].split_whitespace()))
+        };
+        assert!(lines.len() >= 3, "{lines:?}");
+        lines.iter().for_each(|line| assert!(parse(line).is_ok(), "{line}"));
+        let [enroll] = enroll.as_slice() else { panic!("{enroll:?}") };
+        let Command::Enroll(options) = parse(enroll).unwrap().command else { panic!() };
+        assert_eq!(options.proof.chosen().unwrap().unwrap().0, crate::proof::ProofKind::Aws);
+        assert_eq!(options.name.unwrap().as_str(), "mesh-edge-i-0123456789abcdef0");
+        assert!(script.contains("Environment=PICKET_LEAVE_ON_STOP=true"));
+    }
 }

@@ -7,6 +7,7 @@ mod fuzz;
 mod machine;
 mod openapi;
 mod step;
+mod terraform;
 mod test;
 mod tidy;
 
@@ -44,7 +45,14 @@ enum Command {
         runs: Option<u8>,
     },
     /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces, fuzz targets.
-    Test,
+    Test {
+        /// Run what is under terraform/ and nothing else: validation, tests, moto in AWS's place, checkov.
+        #[arg(long)]
+        terraform: bool,
+        /// What this machine lacks, as a provider, is said and is no failure.
+        #[arg(long, requires = "terraform")]
+        allow_missing: bool,
+    },
     /// Run the fuzz targets alone, each for a while.
     Fuzz {
         /// For each target.
@@ -72,7 +80,8 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Demo { once, json } => demo::run(&root, *once, *json),
         Command::Bench { which, json, runs } => bench::run(&root, which, *json, *runs),
-        Command::Test => test::run(&root),
+        Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
+        Command::Test { .. } => test::run(&root),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
         Command::Openapi => openapi::run(&root),
         Command::Tidy => tidy_only(&root),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything, in the order in which it fails fastest, and one closing line of totals.
 
-use crate::{fuzz, machine, step, tidy};
+use crate::{fuzz, machine, step, terraform, tidy};
 use anyhow::Result;
 use std::{path::Path, process::ExitCode, time::Instant};
 
@@ -14,7 +14,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     machine::cpp_compiler()?;
     machine::python_environments()?;
     let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?
-        & step::run("format of fuzz targets", &mut step::cargo(root, &FORMAT_FUZZ))?;
+        & step::run("format of fuzz targets", &mut step::cargo(root, &FORMAT_FUZZ))?
+        // The rest of it has a command of its own, `cargo xtask test --terraform`.
+        & terraform::format(root)?.unwrap_or(true);
     let rules = house_rules(root)?;
     let mut clippy = step::cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--quiet"]);
     let lints = step::run("lints", clippy.args(["--", "--deny", "warnings"]))?;

@@ -1,0 +1,141 @@
+//! The complete example applied to moto, read back, planned again and destroyed; and checkov over all of it. Both are of PyPI, in
+//! an environment under the build folder.
+
+use super::{Outcome, tools::Terraform};
+use crate::step;
+use anyhow::{Context, Result, ensure};
+use std::{
+    fs,
+    io::{self, BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+};
+
+/// Each in an environment of its own: what they need contradicts itself.
+const MOTO: (&str, &str) = ("moto-5.2.2", "moto[server]==5.2.2");
+const CHECKOV: (&str, &str) = ("checkov-3.3.30", "checkov==3.3.30");
+/// What moto prints once it does.
+const LISTENS: &str = "Running on";
+
+/// moto's server; it ends with this value.
+struct Moto {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Moto {
+    fn start(python: &Path, log: &Path) -> Result<Self> {
+        // Free now; nobody else here asks for ports by number.
+        let address = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?.local_addr()?;
+        let mut log = fs::File::create(log).with_context(|| format!("write {}", log.display()))?;
+        let mut command = Command::new(python);
+        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        // Policies that AWS keeps; Session Manager's is one.
+        command.env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut moto = Self { child: child.context("start moto")?, url: format!("http://{address}") };
+        let mut said = BufReader::new(moto.child.stderr.take().context("hear moto")?);
+        let mut line = String::new();
+        while !line.contains(LISTENS) {
+            line.clear();
+            ensure!(said.read_line(&mut line).context("hear moto")? > 0, "moto ended and did not listen");
+        }
+        thread::spawn(move || io::copy(&mut said, &mut log));
+        Ok(moto)
+    }
+
+    /// A program that takes moto for AWS, and can reach no other.
+    fn instead_of_aws<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env("AWS_ENDPOINT_URL", &self.url)
+            .env("AWS_ACCESS_KEY_ID", "nobody")
+            .env("AWS_SECRET_ACCESS_KEY", "nothing")
+            .env("AWS_DEFAULT_REGION", "eu-central-1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_SESSION_TOKEN")
+    }
+}
+
+/// Applies `examples/complete`, looks at what came of it, and takes it away again.
+pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
+    let Some(python) = environment(scratch, MOTO)? else {
+        outcome.not_run.push("apply: moto cannot be installed from PyPI".to_owned());
+        return Ok(());
+    };
+    let moto = Moto::start(&python, &scratch.join("moto.log"))?;
+    let folder = work.join("examples/complete");
+    let tests = work.join("tests");
+    for (from, to) in [("provider_override.tf", "provider_override.tf"), ("complete.tfvars", "terraform.tfvars")] {
+        fs::copy(tests.join(from), folder.join(to)).with_context(|| format!("copy {from}"))?;
+    }
+    let mut run = |what: &str, arguments: &[&str]| -> Result<bool> {
+        let mut command = terraform.command(&folder, arguments);
+        let held = step::run(what, moto.instead_of_aws(&mut command))?;
+        Ok(outcome.of(what, held))
+    };
+    let look = |arguments: &[&str]| -> Result<bool> {
+        let mut command = Command::new(&python);
+        command.arg(tests.join("cloud.py")).args(arguments).current_dir(&folder);
+        step::run(&format!("cloud.py {}", arguments.join(" ")), moto.instead_of_aws(&mut command))
+    };
+    ensure!(look(&["prepare"])?, "moto has no image, or takes no certificate");
+    let applied = run("apply to moto", &["apply", "-auto-approve"])?;
+    let planned = applied && run("plan again", &["plan", "-out", "again.tfplan"])?;
+    let mut show = terraform.command(&folder, &["show", "-json", "again.tfplan"]);
+    let plan = if planned { show.output().context("read the plan")?.stdout } else { Vec::new() };
+    fs::write(folder.join("again.json"), plan).context("write the plan")?;
+    if applied {
+        outcome.of("what AWS would show", look(&["made"])?);
+    }
+    if planned {
+        outcome.of("only known drift", look(&["drift", "again.json"])?);
+    }
+    let mut destroy = terraform.command(&folder, &["destroy", "-auto-approve"]);
+    let destroyed = step::run("destroy", moto.instead_of_aws(&mut destroy))?;
+    outcome.of("destroy leaves nothing", destroyed && look(&["gone"])?);
+    Ok(())
+}
+
+/// checkov over modules and examples; what it is told to pass over stands in its configuration, with the reason.
+pub(super) fn checkov(root: &Path, scratch: &Path, outcome: &mut Outcome) -> Result<()> {
+    let Some(python) = environment(scratch, CHECKOV)? else {
+        outcome.not_run.push("checkov: it cannot be installed from PyPI".to_owned());
+        return Ok(());
+    };
+    let mut command = Command::new(&python);
+    command.args(["-m", "checkov.main", "--config-file", "terraform/tests/checkov.yaml"]).current_dir(root);
+    let held = step::run("checkov", command.env("LOG_LEVEL", "ERROR"))?;
+    outcome.of("checkov", held);
+    Ok(())
+}
+
+/// Python with one package of PyPI; `None` where it cannot be installed.
+fn environment(scratch: &Path, (folder, package): (&str, &str)) -> Result<Option<PathBuf>> {
+    let environment = scratch.join(folder);
+    let python = environment.join("bin/python");
+    let whole = environment.join("whole");
+    if whole.exists() {
+        return Ok(Some(python));
+    }
+    fs::create_dir_all(scratch).with_context(|| format!("make {}", scratch.display()))?;
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&environment);
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
+    let made = step::run(&format!("environment for {package}"), &mut make)? && step::run(package, &mut install)?;
+    if !made {
+        return Ok(None);
+    }
+    fs::write(&whole, package).with_context(|| format!("write {}", whole.display()))?;
+    Ok(Some(python))
+}

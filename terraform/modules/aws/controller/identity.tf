@@ -1,0 +1,100 @@
+# What the instance may do: read its own configuration and secrets, write backups and one metric, and answer hooks of its groups.
+
+data "aws_iam_policy_document" "assume" {
+  statement {
+    actions = ["sts:AssumeRole"]
+
+    principals {
+      type        = "Service"
+      identifiers = ["ec2.amazonaws.com"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "this" {
+  statement {
+    sid       = "Configuration"
+    actions   = ["ssm:GetParameter"]
+    resources = concat([aws_ssm_parameter.configuration.arn], [for parameter in aws_ssm_parameter.certificate : parameter.arn])
+  }
+
+  statement {
+    sid       = "Secrets"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = concat([aws_secretsmanager_secret.ca.arn], aws_secretsmanager_secret.hooks[*].arn)
+  }
+
+  # Once, at the first start.
+  statement {
+    sid       = "Passphrase"
+    actions   = ["secretsmanager:PutSecretValue"]
+    resources = [aws_secretsmanager_secret.ca.arn]
+  }
+
+  # CloudWatch knows no metrics to name, only their namespace.
+  statement {
+    sid       = "Metric"
+    actions   = ["cloudwatch:PutMetricData"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "cloudwatch:namespace"
+      values   = ["Picket"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = aws_s3_bucket.backups[*].arn
+
+    content {
+      sid       = "Backups"
+      actions   = ["s3:PutObject"]
+      resources = ["${statement.value}/controller/*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = try(length(var.hooks.autoscaling_arns), 0) > 0 ? [var.hooks.autoscaling_arns] : []
+
+    content {
+      sid       = "AnswerHooks"
+      actions   = ["autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat"]
+      resources = statement.value
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.kms_key_arn == null ? [] : [var.kms_key_arn]
+
+    content {
+      sid       = "Key"
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = [statement.value]
+    }
+  }
+}
+
+resource "aws_iam_role" "this" {
+  name_prefix        = "${var.name}-controller-"
+  description        = "Picket controller"
+  assume_role_policy = data.aws_iam_policy_document.assume.json
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy" "this" {
+  role   = aws_iam_role.this.id
+  policy = data.aws_iam_policy_document.this.json
+}
+
+# Session Manager is how operators reach the instance.
+resource "aws_iam_role_policy_attachment" "sessions" {
+  role       = aws_iam_role.this.name
+  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+}
+
+resource "aws_iam_instance_profile" "this" {
+  name_prefix = "${var.name}-controller-"
+  role        = aws_iam_role.this.name
+  tags        = local.tags
+}

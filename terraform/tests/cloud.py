@@ -1,0 +1,213 @@
+"""What moto, played for AWS, has of examples/complete. Run by `cargo xtask test --terraform` in the example's folder.
+
+`cloud.py prepare`: what an operator has already, a certificate and an image, as inputs of the example.
+`cloud.py made`: reads back what a person would look at in the console.
+`cloud.py drift PLAN`: a second plan changes nothing but what moto is known to forget.
+`cloud.py gone`: nothing is left.
+"""
+
+import base64
+import datetime
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import boto3
+
+NAME = "mesh"
+HERE = pathlib.Path(__file__).resolve().parent
+INPUTS = pathlib.Path("prepared.auto.tfvars.json")
+# What moto forgets or changes of what it was told, by resource type and attribute. AWS is expected to forget nothing.
+KNOWN_DRIFT = {
+    "aws_autoscaling_group": ["capacity_reservation_specification", "default_instance_warmup", "mixed_instances_policy"],
+    "aws_autoscaling_lifecycle_hook": ["notification_target_arn", "role_arn"],
+    "aws_autoscaling_policy": ["enabled", "predictive_scaling_configuration"],
+    "aws_launch_template": ["default_version", "latest_version", "tag_specifications"],
+    "aws_lb": ["subnet_mapping", "subnets"],
+}
+
+
+def client(service):
+    return boto3.client(service, region_name="eu-central-1")
+
+
+def check(held, what, found=None):
+    if not held:
+        sys.exit(f"cloud.py: {what}" + (f": {found}" if found is not None else ""))
+
+
+def prepare():
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hooks.example.org")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    arn = client("acm").import_certificate(
+        Certificate=certificate.public_bytes(serialization.Encoding.PEM),
+        PrivateKey=key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        ),
+    )["CertificateArn"]
+    images = [image for image in client("ec2").describe_images(Owners=["amazon"])["Images"] if image["RootDeviceType"] == "ebs"]
+    inputs = {"hooks": {"host": "hooks.example.org", "certificate_arn": arn}, "ami_id": images[0]["ImageId"]}
+    INPUTS.write_text(json.dumps(inputs))
+    for module in ("controller", "prep"):
+        shutil.copy(HERE / "instance_override.tf", HERE.parent / "modules/aws" / module / "moto_override.tf")
+
+
+def made():
+    ec2, elb, asg = client("ec2"), client("elbv2"), client("autoscaling")
+
+    # Instances: metadata by token alone, no public address for controller and validator.
+    template = ec2.describe_launch_templates()["LaunchTemplates"][0]["LaunchTemplateId"]
+    data = ec2.describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
+    data = data["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    check(data["MetadataOptions"]["HttpTokens"] == "required", "sentries give metadata without a token", data)
+    check(data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1, "sentries' metadata are to be had from further away")
+    check(all(device["Ebs"]["Encrypted"] for device in data["BlockDeviceMappings"]), "a sentry's volume is in the clear")
+
+    # Groups: nobody can open a connection to the validator, and nobody by address to any instance.
+    groups = {group["GroupName"]: group for group in ec2.describe_security_groups()["SecurityGroups"]}
+    ours = {name: group for name, group in groups.items() if name.startswith(f"{NAME}-")}
+    validator = [group for name, group in ours.items() if name.startswith(f"{NAME}-prep-1-")]
+    check(len(validator) == 1 and validator[0]["IpPermissions"] == [], "the validator lets somebody in", validator)
+    for rule in validator[0]["IpPermissionsEgress"]:
+        check(not rule.get("IpRanges") and not rule.get("Ipv6Ranges"), "the validator may dial by address", rule)
+    for name, group in ours.items():
+        for rule in group["IpPermissions"]:
+            check(not rule.get("IpRanges") and not rule.get("Ipv6Ranges"), f"{name} lets in by address", rule)
+            check(rule["IpProtocol"] in ("tcp", "udp") and rule["FromPort"] == rule["ToPort"] != 22, f"{name}", rule)
+
+    # The group, its hooks, and the balancers.
+    group = asg.describe_auto_scaling_groups()["AutoScalingGroups"][0]
+    check((group["MinSize"], group["MaxSize"]) == (2, 6), "the group has other sizes", group)
+    check(group["HealthCheckType"] == "ELB", "a sentry that is not ready stays")
+    hooks = asg.describe_lifecycle_hooks(AutoScalingGroupName=group["AutoScalingGroupName"])["LifecycleHooks"]
+    results = {hook["LifecycleHookName"]: (hook["DefaultResult"], hook["HeartbeatTimeout"]) for hook in hooks}
+    check(results == {"picket-up": ("ABANDON", 300), "picket-down": ("CONTINUE", 300)}, "hooks", results)
+    listeners = {}
+    for balancer in elb.describe_load_balancers()["LoadBalancers"]:
+        check(balancer["Type"] == "network", "a balancer that hides sources", balancer)
+        for listener in elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]:
+            listeners[(balancer["LoadBalancerName"], listener["Port"])] = listener["Protocol"]
+    expected = {("mesh-controller", 7443): "TCP", ("mesh-controller", 443): "TLS"}
+    expected |= {("mesh-edge", 7100): "TCP", ("mesh-edge", 9000): "TCP"}
+    check(listeners == expected, "listeners", listeners)
+
+    # Secrets: the hook's is what EventBridge shows, and stands nowhere else; the passphrase has no value yet.
+    secrets = client("secretsmanager")
+    names = {secret["Name"]: secret["ARN"] for secret in secrets.list_secrets()["SecretList"] if "picket/" in secret["Name"]}
+    check(len(names) == 2, "secrets", names)
+    of = next(arn for name, arn in names.items() if "eventbridge" in name)
+    secret = secrets.get_secret_value(SecretId=of)["SecretString"]
+    check(len(secret) == 64, "EventBridge's secret is short")
+    passphrase = next(arn for name, arn in names.items() if "ca-passphrase" in name)
+    try:
+        secrets.get_secret_value(SecretId=passphrase)
+        check(False, "Terraform knows the passphrase of the CA's key")
+    except secrets.exceptions.ResourceNotFoundException:
+        pass
+    configuration = client("ssm").get_parameter(Name=f"/picket/{NAME}/controller.toml")["Parameter"]["Value"]
+    check(secret not in configuration and "[[enroll]]" in configuration, "the configuration", configuration)
+    image = json.loads(INPUTS.read_text())["ami_id"]
+    check(f'images = ["{image}"]' in configuration, "the rule is not of the sentries' image", configuration)
+    check('groups = ["mesh-*"]' in configuration, "hooks are not of this mesh's groups", configuration)
+
+    # User data: a script that the shell can read, without a secret.
+    scripts = {"sentries": data["UserData"]}
+    for reservation in ec2.describe_instances()["Reservations"]:
+        for instance in reservation["Instances"]:
+            said = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+            scripts[instance["InstanceId"]] = said["UserData"]["Value"]
+    check(len(scripts) >= 3, "instances without user data", sorted(scripts))
+    for whose, encoded in scripts.items():
+        script = base64.b64decode(encoded).decode()
+        check(script.startswith("#!/bin/sh\n"), f"user data of {whose} is no script", script[:80])
+        check(secret not in script, f"user data of {whose} has a secret")
+        read = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)
+        check(read.returncode == 0, f"user data of {whose}", read.stderr)
+
+    # Delivery: the rule's one target is the controller's hook API.
+    events = client("events")
+    target = events.list_targets_by_rule(Rule=f"{NAME}-lifecycle")["Targets"]
+    check(len(target) == 1 and "api-destination" in target[0]["Arn"] and "DeadLetterConfig" in target[0], "target", target)
+    destination = events.describe_api_destination(Name=f"{NAME}-lifecycle")
+    check(destination["InvocationEndpoint"] == "https://hooks.example.org/v1/hooks/aws", "destination", destination)
+
+    # Rights: a sentry's role has none.
+    iam = client("iam")
+    role = f"{NAME}-edge-sentry-eu-central-1"
+    check(iam.list_role_policies(RoleName=role)["PolicyNames"] == [], "sentries have a right")
+    check(iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == [], "sentries have a right")
+
+    # Backups: versions are kept, and nothing is public.
+    s3 = client("s3")
+    bucket = next(b["Name"] for b in s3.list_buckets()["Buckets"] if b["Name"].startswith(f"{NAME}-backups-"))
+    check(s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled", "backups can be overwritten")
+    check(all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()), "backups are public")
+
+
+def changed(before, after):
+    """Names of the attributes that differ; what is only known after an apply counts too."""
+    return {key for key in {**before, **after} if before.get(key) != after.get(key)}
+
+
+def drift(plan):
+    found = {}
+    for resource in json.loads(pathlib.Path(plan).read_text()).get("resource_changes", []):
+        change = resource["change"]
+        if change["actions"] in (["no-op"], ["read"]):
+            continue
+        check(change["actions"] == ["update"], f"{resource['address']} would be made anew", change["actions"])
+        found.setdefault(resource["type"], set()).update(changed(change["before"], change["after"]))
+    found = {kind: sorted(names) for kind, names in sorted(found.items())}
+    check(found == KNOWN_DRIFT, "the second plan changes other things than moto is known to forget", found)
+
+
+def gone():
+    ec2 = client("ec2")
+    left = {
+        "vpcs": [vpc["VpcId"] for vpc in ec2.describe_vpcs()["Vpcs"] if not vpc["IsDefault"]],
+        "groups": [g["GroupName"] for g in ec2.describe_security_groups()["SecurityGroups"] if g["GroupName"] != "default"],
+        "templates": ec2.describe_launch_templates()["LaunchTemplates"],
+        "addresses": ec2.describe_addresses()["Addresses"],
+        "balancers": client("elbv2").describe_load_balancers()["LoadBalancers"],
+        "groups of instances": client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"],
+        "rules": client("events").list_rules()["Rules"],
+        "roles": [role["RoleName"] for role in client("iam").list_roles()["Roles"] if role["RoleName"].startswith(NAME)],
+        "queues": client("sqs").list_queues().get("QueueUrls", []),
+        "buckets": client("s3").list_buckets()["Buckets"],
+        "topics": client("sns").list_topics()["Topics"],
+        "alarms": client("cloudwatch").describe_alarms()["MetricAlarms"],
+        "parameters": client("ssm").get_parameters_by_path(Path="/picket", Recursive=True)["Parameters"],
+    }
+    left = {kind: found for kind, found in left.items() if found}
+    check(not left, "the destroy left something", left)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["prepare"]:
+            prepare()
+        case ["made"]:
+            made()
+        case ["drift", plan]:
+            drift(plan)
+        case ["gone"]:
+            gone()
+        case other:
+            sys.exit(f"cloud.py: {other} is none of prepare, made, drift PLAN, gone")

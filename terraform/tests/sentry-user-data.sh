@@ -1,0 +1,129 @@
+#!/bin/sh
+# Sets up a sentry of a Picket mesh. There is no secret in it: the sentry joins by what AWS says of this instance.
+set -eu
+
+# Programs of Picket, and what they need beside them.
+if command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends ca-certificates curl nftables iproute2 jq
+else
+  dnf install -y -q nftables iproute jq tar gzip
+fi
+for program in picket-sentry-agent; do
+  command -v "$program" >/dev/null || { echo "picket: $program is not in this image, and no release is named" >&2; exit 1; }
+done
+
+mkdir -p /usr/local/lib/picket
+cat >/usr/local/lib/picket/metadata <<'SCRIPT'
+#!/bin/sh
+# One thing of the instance's metadata.
+set -eu
+base=http://169.254.169.254/latest
+token=$(curl --fail --silent --show-error --max-time 5 --retry 5 --request PUT \
+  --header 'x-aws-ec2-metadata-token-ttl-seconds: 60' "$base/api/token")
+exec curl --fail --silent --max-time 5 --retry 5 --header "x-aws-ec2-metadata-token: $token" "$base/meta-data/$1"
+SCRIPT
+
+cat >/usr/local/lib/picket/join <<'SCRIPT'
+#!/bin/sh
+# Joins, where this host is no member yet. A host in a warm pool waits until it is to be in service.
+set -eu
+while state=$(/usr/local/lib/picket/metadata autoscaling/target-lifecycle-state) && [ "$state" != InService ]; do
+  echo "picket: waiting: this instance is to be $state"
+  sleep 5
+done
+exec picket-sentry-agent enroll --controller 'https://mock.elb.eu-central-1.amazonaws.com:7443' --ca-fingerprint 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef \
+  --name "mesh-edge-$(/usr/local/lib/picket/metadata instance-id)" \
+  --proof aws
+SCRIPT
+
+cat >/usr/local/lib/picket/ready <<'SCRIPT'
+#!/bin/sh
+# Answers one request of the balancer: 200 while firewall and tunnels are in force as read back within two minutes, else 503.
+read -r method path rest || exit 0
+end=$(printf '\r')
+while read -r header && [ "$header" != "$end" ] && [ -n "$header" ]; do :; done
+if [ "$method $path" != 'GET /ready' ]; then
+  line='404 Not Found'
+elif picket-sentry-agent status --json 2>/dev/null | jq --exit-status '
+    .identity != null and .standing == "member" and .guard_refuses == null and .agent_seconds_ago < 120 and
+    .agent.report.firewall.status == "inforce" and .agent.report.wireguard.status == "inforce"' >/dev/null; then
+  line='200 OK'
+else
+  line='503 Service Unavailable'
+fi
+printf 'HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n' "$line"
+SCRIPT
+chmod 0755 /usr/local/lib/picket/*
+
+# Closed before the network is up, and after Debian's nftables.service, whose start flushes what is there.
+cat >/etc/systemd/system/picket-lockdown.service <<'UNIT'
+[Unit]
+Description=Picket: guarded ports are closed until the agent runs
+DefaultDependencies=no
+After=local-fs.target nftables.service
+Before=network-pre.target
+Wants=network-pre.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/env picket-sentry-agent lockdown
+
+[Install]
+WantedBy=sysinit.target
+UNIT
+
+cat >/etc/systemd/system/picket-sentry-agent.service <<'UNIT'
+[Unit]
+Description=Picket sentry agent
+Wants=network-online.target
+After=network-online.target picket-lockdown.service
+StartLimitIntervalSec=0
+
+[Service]
+Environment=PICKET_LEAVE_ON_STOP=true
+ExecStartPre=/usr/local/lib/picket/join
+ExecStart=/usr/bin/env picket-sentry-agent run
+TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=5
+# Revoked: it stays closed, and the balancer has the group replace it.
+RestartPreventExitStatus=78
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+
+cat >/etc/systemd/system/picket-ready.socket <<'UNIT'
+[Unit]
+Description=Picket: /ready for the load balancer
+
+[Socket]
+ListenStream=7480
+Accept=yes
+MaxConnections=32
+
+[Install]
+WantedBy=sockets.target
+UNIT
+
+cat >'/etc/systemd/system/picket-ready@.service' <<'UNIT'
+[Unit]
+Description=Picket: /ready, one request
+CollectMode=inactive-or-failed
+
+[Service]
+ExecStart=/usr/local/lib/picket/ready
+StandardInput=socket
+StandardOutput=socket
+StandardError=journal
+RuntimeMaxSec=10
+UNIT
+
+systemctl daemon-reload
+systemctl enable --now picket-lockdown.service
+systemctl enable --now picket-ready.socket
+# A sentry that waits in a warm pool is not kept from being stopped.
+systemctl enable --now --no-block picket-sentry-agent.service
