@@ -27,7 +27,8 @@ const KNOCK: Duration = Duration::from_millis(1);
 /// A stranger that knocks by UDP without a rest.
 struct Knocker {
     stop: Arc<AtomicBool>,
-    answers: JoinHandle<Vec<Instant>>,
+    /// When the knocks were sent that were answered.
+    answered: JoinHandle<Vec<Duration>>,
 }
 
 impl Knocker {
@@ -37,24 +38,27 @@ impl Knocker {
         socket.set_read_timeout(Some(KNOCK)).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let answers = std::thread::spawn(move || {
-            let mut answers = Vec::new();
+        let answered = std::thread::spawn(move || {
+            let (start, mut answered, mut answer) = (Instant::now(), Vec::new(), [0; 8]);
             while !stopped.load(Ordering::Relaxed) {
-                socket.send(b"knock").unwrap();
-                if socket.recv(&mut [0; 16]).is_ok() {
-                    answers.push(Instant::now());
+                let now = u64::try_from(start.elapsed().as_nanos()).unwrap();
+                socket.send(&now.to_be_bytes()).unwrap();
+                // On a busy machine an answer comes late: what counts is when its knock was let in.
+                if socket.recv(&mut answer).is_ok() {
+                    answered.push(Duration::from_nanos(u64::from_be_bytes(answer)));
                 }
             }
-            answers
+            answered
         });
-        Self { stop, answers }
+        Self { stop, answered }
     }
 
-    /// How long it was let in: from the first answer to the last.
+    /// How long it was let in: from the first knock that was answered to the last.
     fn window(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
-        let answers = self.answers.join().unwrap();
-        answers.last().zip(answers.first()).map_or(Duration::ZERO, |(last, first)| last.duration_since(*first))
+        let answered = self.answered.join().unwrap();
+        let (first, last) = (answered.iter().min(), answered.iter().max());
+        last.zip(first).map_or(Duration::ZERO, |(last, first)| last.saturating_sub(*first))
     }
 }
 

@@ -216,10 +216,8 @@ impl Firewall {
     fn has(&mut self, set: &str, elements: &crate::Set, wanted: bool) -> bool {
         if elements.len() > READ_ONE_BY_ONE {
             let all = self.with_kernel(|kernel| kernel.set(set, elements)).flatten();
-            return all.is_some_and(|all| {
-                let missing = elements.without(&all).map_or(0, |missing| missing.len());
-                missing == if wanted { 0 } else { elements.len() }
-            });
+            let missing = all.and_then(|all| elements.without(&all));
+            return missing.is_some_and(|missing| missing.len() == if wanted { 0 } else { elements.len() });
         }
         let found = self.with_kernel(|kernel| kernel.has(set, elements));
         found.is_some_and(|found| found.len() == elements.len() && found.iter().all(|is_there| *is_there == wanted))
