@@ -15,7 +15,7 @@ use picket_firewall::{Firewall, Nft};
 /// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
 /// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
 pub async fn lockdown(place: &Place) -> Result<()> {
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let mut filter = HostFilter::new(Nft::locate()?, place);
     match wanted_policy(place) {
         Ok(policy) => {
             filter.apply(&policy).await?;

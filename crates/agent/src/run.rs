@@ -107,7 +107,7 @@ pub async fn run(
             place.state_dir.display()
         );
     };
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let mut filter = HostFilter::new(Nft::locate()?, place);
     // Whatever keeps the agent from its work below, guarded ports are not open meanwhile.
     if let Err(error) = close_if_open(place, &mut filter).await {
         error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");

@@ -5,7 +5,7 @@ mod nft;
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Observed, ReplaceReason, Ruleset, TABLE, diff,
+    Change, Counter, Features, Observed, ReplaceReason, Ruleset, TABLE, diff,
     observe::{ObserveError, observe},
     transaction,
 };
@@ -39,6 +39,9 @@ pub enum FirewallError {
     /// The listing could not be read.
     #[error(transparent)]
     Read(#[from] ObserveError),
+    /// nft could not tell what the kernel can do.
+    #[error("try what this kernel's nf_tables can do")]
+    Probe(#[source] NftError),
     /// nft could not make the change; the table is as it was.
     #[error("change table {TABLE}")]
     Change(#[source] NftError),
@@ -51,6 +54,11 @@ impl Firewall {
     /// A firewall that works through `nft`.
     pub fn new(nft: Nft) -> Self {
         Self { nft }
+    }
+
+    /// Which of the features this kernel has.
+    pub async fn probe(&self, wanted: Features) -> Result<Features, FirewallError> {
+        wanted.probe(async |text: &str| self.nft.takes(text).await).await.map_err(FirewallError::Probe)
     }
 
     /// Our table as the kernel has it now.

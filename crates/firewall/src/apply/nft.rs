@@ -109,6 +109,15 @@ impl Nft {
         self.run(&["-f", "-"], text).await.map(drop)
     }
 
+    /// Whether this text could be made, without making it: false where the kernel or the program says no.
+    pub(super) async fn takes(&self, text: &str) -> Result<bool, NftError> {
+        match self.run(&["-c", "-f", "-"], text).await {
+            Ok(_) => Ok(true),
+            Err(NftError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn locate_in(folders: &[&str]) -> Result<Self, NftError> {
         let mut candidates = folders.iter().map(|folder| Path::new(folder).join("nft"));
         candidates.find(|path| path.is_file()).map(Self::at).ok_or(NftError::NotFound)
