@@ -18,6 +18,7 @@ pub mod rekey;
 pub mod renewal;
 pub mod report;
 pub mod run;
+pub mod shield;
 pub mod state;
 pub mod status;
 pub mod subscribe;

@@ -221,6 +221,13 @@ impl HostFilter {
         Ok(&self.facts)
     }
 
+    /// How many packets our table has stopped in all since it was written.
+    pub async fn stopped(&self) -> Result<u64> {
+        let counters = self.firewall.counters().await?;
+        let stopped = counters.iter().filter(|(name, _)| name.starts_with("refused_") || name.starts_with("limited_"));
+        Ok(stopped.map(|(_, counter)| counter.packets).sum())
+    }
+
     /// What the kernel would have to change to have that firewall.
     pub async fn changes(&mut self, wanted: &FirewallPolicy) -> Result<Vec<Change>> {
         let wanted = lower(wanted, self.facts().await?);

@@ -5,6 +5,7 @@ mod certificate;
 mod cut_off;
 mod own_proof;
 mod rekey;
+mod shield;
 mod signals;
 mod telling;
 mod trust;
@@ -26,6 +27,7 @@ use crate::{
     rekey::Rekey,
     renewal::Renewals,
     report::Reporter,
+    shield::Shield,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
@@ -79,6 +81,7 @@ enum Event {
     Reported(Result<(), ApiError>),
     Drift,
     Pairs,
+    Attacks,
     Look,
     Redial,
     Chain,
@@ -172,6 +175,8 @@ struct Agent {
     found: Option<Found>,
     drift: Interval,
     pairs: Interval,
+    shield: Shield,
+    attacks: Interval,
     look: Duration,
     redial: Redial,
     redial_at: Instant,
@@ -211,6 +216,8 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
+            shield: Shield::default(),
+            attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
             redial_at: Instant::now(),
@@ -240,6 +247,7 @@ impl Agent {
                 answer = self.rekey.answered() => Event::Rekeyed(answer),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
+                _ = self.attacks.tick() => Event::Attacks,
             };
             match event {
                 Event::Stop(name) => {
@@ -275,6 +283,7 @@ impl Agent {
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.bring_into_force().await,
                 Event::Pairs => self.turn_keys().await,
+                Event::Attacks => self.watch_attacks().await,
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -356,7 +365,7 @@ impl Agent {
         let Held { ledger, guard, .. } = &self.held;
         let admitted = ledger.admitted(guard).ok().flatten();
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
-        let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
+        let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard)) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
         if !found.is_in_force() {

@@ -30,7 +30,7 @@ const SITES: [Source; 2] = [Source::V4(32), Source::V6(64)];
 const NETWORKS: [Source; 2] = [Source::V4(16), Source::V6(16)];
 
 /// Set of the ports of a gate, or of those that are open to strangers.
-pub(crate) fn ports(of: impl ToString) -> String {
+pub(crate) fn ports(of: impl Copy + ToString) -> String {
     format!("{}_ports", of.to_string())
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn public_ports() -> String {
 
 /// The chain that decides before tracking. All names end in a word of their own after an underscore: `ct`, `fwd` and the like
 /// are nft's keywords.
-pub(crate) fn gate(of: impl ToString) -> String {
+pub(crate) fn gate(of: impl Copy + ToString) -> String {
     format!("gate_{}", of.to_string())
 }
 
@@ -83,11 +83,18 @@ pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits)
         build.ruleset.half_open.extend(HALF_OPEN.map(limit));
     }
     for (purpose, most) in caps {
-        let count = format!("count_{purpose}");
-        let member = if most > 0 { Verdict::Goto(count.clone()) } else { Verdict::Accept };
-        let mut rules: Vec<Rule> = sources(purpose).map(|source| when([source], member.clone())).into();
+        let [hosts, nets] = ["hosts", "nets"].map(|kind| format!("{kind}_{purpose}"));
+        let [hosts4, hosts6, nets4, nets6] = sources(purpose);
+        let sources = [(hosts4, &hosts), (hosts6, &hosts), (nets4, &nets), (nets6, &nets)];
+        let mut rules: Vec<Rule> = sources
+            .map(|(source, name)| match most {
+                0 => when([source], Verdict::Accept),
+                _ => go(source, &format!("count_{name}")),
+            })
+            .into();
         if most > 0 {
-            build.cap(&count, purpose, most);
+            build.cap(purpose, &hosts, most, EACH);
+            build.cap(purpose, &nets, most, SITES);
         }
         if public > 0 {
             rules.push(go(Match::Port(public_ports()), "count_public"));
@@ -173,12 +180,11 @@ impl Build<'_> {
     }
 
     /// Asked while a connection is new: kernels from 6.18 on do not count one that tracking has confirmed.
-    fn cap(&mut self, name: &str, purpose: Purpose, most: u32) {
-        let within = SITES
-            .map(|by| when([metered("open", &purpose.to_string(), by, Measure::AtMost(most, by))], Verdict::Accept));
+    fn cap(&mut self, purpose: Purpose, name: &str, most: u32, by: [Source; 2]) {
+        let within = by.map(|by| when([metered("open", name, by, Measure::AtMost(most, by))], Verdict::Accept));
         let operator = does(Verdict::Jump(MESH_FREE.to_owned()));
         let over = drops(Vec::new(), format!("limited_open_{purpose}"));
-        self.chain(name, self.expiry().into_iter().chain(within).chain([operator, over]).collect());
+        self.chain(format!("count_{name}"), self.expiry().into_iter().chain(within).chain([operator, over]).collect());
     }
 
     fn cap_strangers(&mut self, name: &str, most: u32) {

@@ -7,7 +7,7 @@ use crate::{
     ruleset::PRIVATE,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, network::canonical_network};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield, network::canonical_network};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
@@ -43,6 +43,7 @@ const PRIVATE6: [Ipv6Net; 2] = [
 /// operator within the limits. The rest is counted and dropped.
 pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let limits = policy.limits.unwrap_or_default();
+    let limits = if policy.shield == Shield::On { limits.tightened() } else { limits };
     let mut ruleset = Ruleset::default();
     for purpose in Purpose::ALL {
         ruleset.sets.extend(address_sets(purpose, policy.allowed(purpose)));

@@ -1,6 +1,6 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
-use crate::{Limits, NodeId, NodeName, P2pEndpoint, PrepId, SourceId, network::canonical_network};
+use crate::{Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,9 @@ pub struct FirewallPolicy {
     /// Limits per source; `None` leaves them to the host's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Whether they are tight.
+    #[serde(default, skip_serializing_if = "Shield::is_off")]
+    pub shield: Shield,
 }
 
 impl FirewallPolicy {

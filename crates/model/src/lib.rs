@@ -38,7 +38,7 @@ pub use observation::{Observation, ObservedValidator, Refused};
 pub use orders::{Approval, HoldOrder, Orders};
 pub use pattern::NamePattern;
 pub use policy::{Brakes, Denied, EndpointSource, NamePolicy, Policy, PolicyAllow, PolicyDeny, Ports, PublicPorts};
-pub use protection::{Limits, PublicLimits};
+pub use protection::{Limits, PublicLimits, Shield};
 pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

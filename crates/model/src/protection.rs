@@ -37,6 +37,26 @@ pub struct PublicLimits {
     pub connections: u32,
 }
 
+/// Whether limits are tight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shield {
+    /// They are as they are.
+    #[default]
+    Off,
+    /// They are tight.
+    On,
+    /// The host tightens them while it is attacked.
+    Auto,
+}
+
+impl Shield {
+    /// Whether nobody wants one.
+    pub fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
+}
+
 impl Default for Limits {
     /// A peer dials once in 2 to 5 seconds and needs one connection; an RPC client opens one for each request at the worst.
     fn default() -> Self {

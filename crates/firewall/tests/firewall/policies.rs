@@ -3,7 +3,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_firewall::{Features, HostFacts, Ruleset, lower};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason, Shield};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{
     collections::BTreeMap,
@@ -67,6 +67,7 @@ pub(crate) fn policy() -> impl Strategy<Value = FirewallPolicy> {
         allow: allowed.into_iter().map(|(purpose, networks)| (purpose, allow(networks))).collect(),
         public,
         limits: None,
+        shield: Shield::Off,
     })
 }
 

@@ -6,7 +6,7 @@ mod names;
 pub use lines::{Denied, PolicyAllow, PolicyDeny};
 pub use names::NamePolicy;
 
-use crate::{Grade, Limits, NodeRole, Timestamp};
+use crate::{Grade, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
@@ -23,6 +23,8 @@ pub struct Policy {
     pub public: PublicPorts,
     /// How much one source may ask of a guarded port; hosts' defaults where there are none.
     pub limits: Option<Limits>,
+    /// Whether those limits are tight: `on`, `off`, or `auto` while a host is attacked.
+    pub shield: Shield,
     /// Networks that always reach every guarded port, so that the operator is never locked out.
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
@@ -57,6 +59,7 @@ impl Default for Policy {
             ports: Ports::default(),
             public: PublicPorts::default(),
             limits: None,
+            shield: Shield::Off,
             admin: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
