@@ -2,9 +2,10 @@
 
 use crate::world::{Manner, NameServer, Step};
 use picket_agent::{
-    decide::judge,
+    decide::{Here, judge},
     guard::{Guard, GuardRules},
     identity::Identity,
+    ledger::Ledger,
 };
 use picket_api::ConfigAnswer;
 use picket_firewall::{Features, HostFacts, lower};
@@ -345,6 +346,7 @@ impl Mesh {
             validators: &self.validators,
             validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
+            next_keys: &picket_plan::NextKeys::new(),
             parent: self.plan.as_ref(),
             now: self.now(),
             epochs: picket_plan::Epochs::default(),
@@ -413,7 +415,9 @@ impl Mesh {
         let held = agent.held.as_ref().map(|held| held.revision);
         let revision = full.revision;
         let answer = ConfigAnswer { revision, digest: full.digest(), full };
-        match judge(&agent.identity, &guard, agent.held.as_ref(), answer) {
+        let ledger = Ledger { config: agent.held.clone(), ..Ledger::default() };
+        let now = Timestamp::from_millis(0);
+        match judge(Here { identity: &agent.identity, guard: &guard, ledger: &ledger, sessions: &[], now }, answer) {
             Ok(taken) => agent.held = Some(taken),
             Err(refusal) => assert!(held.is_some_and(|held| revision <= held), "a newer state was refused: {refusal}"),
         }

@@ -1,12 +1,13 @@
 //! EC2 Auto Scaling, as far as lifecycle actions go: its query API, signed by AWS's own signer (docs/decisions/0008).
 
-use super::{CredentialSource, body, innermost};
+use super::CredentialSource;
 use crate::{now, store::Outcome};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
 use picket_attest::hooks::LifecycleAction;
+use picket_proofs::outside::{body, innermost};
 use reqwest::{Url, header};
 use std::time::SystemTime;
 use thiserror::Error;
@@ -121,7 +122,7 @@ impl Autoscaling {
         }
         let response = request.send().await.map_err(|error| unreachable(innermost(&error)))?;
         let status = response.status();
-        let text = body(response, LARGEST).await.map_err(unreachable)?;
+        let text = body(response, LARGEST).await.map_err(|error| unreachable(error.to_string()))?;
         let text = String::from_utf8_lossy(&text).into_owned();
         if status.is_success() {
             return Ok(text);

@@ -1,10 +1,10 @@
 //! SNS as subscribers need it: the certificates that it signs with, fetched once each, and the confirmation of a subscription.
 //! Where they are is decided in `picket-attest`; here nothing else is asked.
 
-use super::{body, innermost};
 use crate::api::source;
 use picket_attest::{Certificate, hooks::sns::Topic};
 use picket_model::Timestamp;
+use picket_proofs::outside::{body, innermost};
 use reqwest::{StatusCode, Url, header};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -144,7 +144,7 @@ impl Certificates {
         let request = self.client.get(format!("{base}{path}")).header(header::HOST, host);
         let response = request.send().await.map_err(|error| GetError::Unreachable(innermost(&error)))?;
         match response.status() {
-            StatusCode::OK => body(response, LARGEST).await.map_err(GetError::Unreachable),
+            StatusCode::OK => body(response, LARGEST).await.map_err(|error| GetError::Unreachable(error.to_string())),
             status => Err(GetError::Status(status)),
         }
     }
@@ -198,7 +198,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let certificates = Certificates::new(crate::hooks::client().unwrap(), Some(url));
+        let certificates = Certificates::new(reqwest::Client::new(), Some(url));
         let topic: Topic = "arn:aws:sns:eu-central-1:123456789012:picket".parse().unwrap();
         let (from, at) = (IpAddr::from([192, 0, 2, 1]), Timestamp::from_millis(0));
         let get = |path: &'static str| certificates.of(&topic, path, from, at);

@@ -1,10 +1,10 @@
 //! AWS credentials of the controller: from its environment, else of its instance's role by the metadata service (IMDSv2 only).
 //! Absent, hooks revoke all the same.
 
-use super::{body, innermost};
 use anyhow::Context as _;
 use aws_credential_types::Credentials;
 use picket_model::Timestamp;
+use picket_proofs::outside::{body, innermost};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use std::{
@@ -107,9 +107,8 @@ fn from_environment(value: impl Fn(&str) -> Option<String>) -> Option<Credential
 async fn text(request: reqwest::RequestBuilder) -> Result<String, String> {
     let response = request.timeout(PATIENCE).send().await.map_err(|error| innermost(&error))?;
     match response.status() {
-        StatusCode::OK => {
-            String::from_utf8(body(response, LARGEST).await?).map_err(|_| "the answer is no text".to_owned())
-        }
+        StatusCode::OK => String::from_utf8(body(response, LARGEST).await.map_err(|error| error.to_string())?)
+            .map_err(|_| "the answer is no text".to_owned()),
         status => Err(format!("HTTP {}", status.as_u16())),
     }
 }

@@ -19,7 +19,6 @@ pub(crate) use receive::{Arrived, Taken, aws, gcp, generic};
 pub(crate) use work::work;
 
 use crate::now;
-use anyhow::Context as _;
 use certificates::Certificates;
 use picket_attest::{
     Kind,
@@ -27,21 +26,16 @@ use picket_attest::{
 };
 use picket_model::Timestamp;
 use picket_plan::Finding;
-use picket_proofs::{IssuerLines, Keys};
-use reqwest::redirect;
-use rustls::RootCertStore;
+use picket_proofs::{IssuerLines, Keys, outside};
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::Notify;
 
 /// Google's issuer of a service account's tokens.
 const GOOGLE: &str = "https://accounts.google.com";
-/// Time to connect, and for the whole answer of a cloud.
-const TIMES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
 
 /// Everything by which messages are judged, and what their work needs.
 pub(crate) struct Hooks {
@@ -75,7 +69,7 @@ impl Hooks {
             jwks: gcp.jwks.clone(),
             account: None,
         });
-        let client = client()?;
+        let client = outside::client(outside::host_roots(), false)?;
         let source = CredentialSource::new(client.clone(), &lines.metadata_url)?;
         let url = |text: &Option<String>| text.as_deref().map(safe_url).transpose().map_err(anyhow::Error::msg);
         Ok(Self {
@@ -109,46 +103,4 @@ impl Hooks {
 
 fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
-}
-
-/// A client for what is outside: this host's root certificates, no redirects, no proxy, little patience. Which addresses may be
-/// without TLS is the configuration's to check.
-pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = rustls::ClientConfig::builder_with_provider(picket_pki::provider())
-        .with_safe_default_protocol_versions()
-        .context("set up TLS for clouds")?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(TIMES.0)
-        .timeout(TIMES.1)
-        .user_agent(concat!("picket/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .context("set up the client for clouds")
-}
-
-/// The body of an answer; an error as soon as it is known to be larger than `most` bytes.
-async fn body(mut response: reqwest::Response, most: usize) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| innermost(&error))? {
-        body.extend_from_slice(&chunk);
-        if body.len() > most {
-            return Err(format!("the answer has more than {most} bytes"));
-        }
-    }
-    Ok(body)
-}
-
-/// The innermost cause: the outer layers only say that a request was sent, and where to.
-pub(crate) fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string().replace(char::is_control, " ")
 }

@@ -7,7 +7,7 @@ use crate::{
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan_with};
+use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -45,11 +45,12 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             validators: &validators,
             validators_version,
             nodes: &nodes,
+            next_keys: &next_keys,
             parent: parent.as_ref().map(|target| &target.plan),
             now: at,
             epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
         };
-        let next = plan_with(&input, &next_keys);
+        let next = plan(&input);
         let findings = lint(&next, &input);
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::to_string);
         let errors: Vec<String> = errors.collect();

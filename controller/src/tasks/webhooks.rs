@@ -4,7 +4,7 @@
 use super::report;
 use crate::{
     controller::Controller,
-    hooks::{WebhookLines, client, innermost, safe_url, webhook_secret},
+    hooks::{WebhookLines, safe_url, webhook_secret},
     now,
     store::{Actor, StoreError, WebhookRow},
 };
@@ -13,6 +13,7 @@ use picket_api::operator::EventView;
 use picket_attest::hooks::webhook::{self, Secret};
 use picket_model::Timestamp;
 use picket_plan::{Finding, FindingKind};
+use picket_proofs::outside::{self, innermost};
 use reqwest::{Url, header};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -40,7 +41,7 @@ pub(crate) struct Sender {
 impl Sender {
     /// As configured; secrets are read now.
     pub(crate) fn all(lines: &[WebhookLines]) -> anyhow::Result<Vec<Self>> {
-        let client = client()?;
+        let client = outside::client(outside::host_roots(), false)?;
         let sender = |lines: &WebhookLines| {
             let doing = || format!("set up [[webhook]] {}", lines.name);
             let url = safe_url(&lines.url).map_err(anyhow::Error::msg).with_context(doing)?;
@@ -107,25 +108,26 @@ async fn run_once(controller: &Controller, sender: &Sender) -> Result<(), StoreE
         let Some(last) = lines.last().map(|line| line.id) else { return Ok(()) };
         for line in lines.iter().filter(|line| sender.wants(&line.action)) {
             let at = now();
-            match sender.send(controller.mesh.as_str(), line, at).await {
-                Ok(()) => {
-                    row = WebhookRow { line: line.id, failures: 0, failing_since: None, next_at: at, error: None }
-                }
+            let sent = sender.send(controller.mesh.as_str(), line, at).await;
+            let is_delivered = sent.is_ok();
+            let before = row;
+            row = match sent {
+                Ok(()) => WebhookRow { line: line.id, failures: 0, failing_since: None, next_at: at, error: None },
                 Err(error) => {
                     tracing::warn!(webhook = name, line = line.id, error, "an event was not delivered");
-                    let given_up = is_given_up(&row, line, at);
-                    row = failed(&row, error, at);
-                    if given_up {
-                        row.line = line.id;
-                        give_up(controller, name, &row, line).await?;
-                    }
-                    put(controller, name, &row).await?;
-                    found(controller, name, &row, at);
-                    return Ok(());
+                    failed(&before, error, at)
                 }
+            };
+            if !is_delivered && is_given_up(&before, line, at) {
+                row.line = line.id;
+                give_up(controller, name, &row, line).await?;
+            } else {
+                put(controller, name, &row).await?;
             }
-            put(controller, name, &row).await?;
             found(controller, name, &row, at);
+            if !is_delivered {
+                return Ok(());
+            }
         }
         // Lines that are for somebody else.
         row.line = last;

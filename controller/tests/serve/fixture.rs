@@ -293,6 +293,9 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
 use crate::{
-    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, state::StateDir, status, trust_by_hand,
-    vouch,
+    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
+    trust_by_hand, vouch,
 };
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -129,6 +129,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Open every guarded port of this host to everybody, until `close`; asks first.
+    Release {
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// End a release: the host's firewall is in force again.
+    Close,
     /// Remove firewall table and tunnel device: opens every guarded port.
     Uninstall {
         /// Do it.
@@ -279,6 +287,8 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Status { json } => status::status(&place, json)?,
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
             Command::Proofs { command: None, json } => vouch::list(&place, json)?,
+            Command::Release { yes } => println!("{}", release::release(&place, yes, host::now()).await?),
+            Command::Close => println!("{}", release::close(&place).await?),
             Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
         }
         Ok(run::End::Stopped)

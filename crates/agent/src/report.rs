@@ -28,6 +28,9 @@ pub fn report(
         chain: word.chain,
         advertised: word.advertised,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -164,9 +164,9 @@ pub struct ListQuery {
 pub struct NodesQuery {
     /// Only the hosts of this pool.
     pub pool: Option<PoolName>,
-    /// As in [`ListQuery`]: only those after this place.
+    /// Only those after this place: `next` of the page before, as it was given.
     pub after: Option<String>,
-    /// As in [`ListQuery`]: at most so many.
+    /// At most so many, 1 to 1000; 200 where absent.
     #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<usize>,
 }

@@ -3,12 +3,14 @@
 
 pub mod apply;
 pub mod diff;
+mod element;
 pub mod features;
 mod gates;
 pub mod interface;
 mod listing;
 pub mod lower;
 pub mod meter;
+pub mod netlink;
 pub mod observe;
 pub mod render;
 pub mod rule;

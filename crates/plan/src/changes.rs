@@ -105,6 +105,7 @@ mod tests {
                 validators: &validators,
                 validators_version: 1,
                 nodes: &nodes,
+                next_keys: &crate::NextKeys::new(),
                 parent,
                 now: picket_model::Timestamp::from_millis(0),
                 epochs: crate::Epochs::default(),

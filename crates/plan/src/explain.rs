@@ -113,6 +113,7 @@ mod tests {
             policy_version: 1,
             validators: &validators,
             nodes: &nodes,
+            next_keys: &crate::NextKeys::new(),
             parent: None,
             validators_version: 1,
             now,

@@ -21,7 +21,7 @@ pub use merge::{
     next_lookup,
 };
 pub use pairing::Epochs;
-pub use planner::{Basis, NextKeys, Plan, PlanInput, plan, plan_with};
+pub use planner::{Basis, NextKeys, Plan, PlanInput, plan};
 
 #[cfg(test)]
 mod fixture;

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
+/// Ports from which Linux makes its own calls (`net.ipv4.ip_local_port_range`). Every packet is asked for by itself, so that
+/// the answers to a host's calls, the controller's among them, would be dropped where such a port is guarded.
+const OWN_CALLS: std::ops::RangeInclusive<u16> = 32768..=60999;
 
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
@@ -45,6 +48,11 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     for port in config.firewall.guarded.keys() {
         if NEVER_GUARDED.contains(&port.port.get()) {
             findings.push(refused(name, format!("{name} would guard {port}: the operator would be locked out")));
+        }
+        if OWN_CALLS.contains(&port.port.get()) {
+            let text =
+                format!("{name} would guard {port}: answers to its own calls, to the controller too, arrive there");
+            findings.push(refused(name, text));
         }
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
             findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
@@ -185,6 +193,7 @@ mod tests {
                 policy_version: 1,
                 validators: &self.validators,
                 nodes: &nodes,
+                next_keys: &crate::NextKeys::new(),
                 parent: self.parent.as_ref(),
                 validators_version: 1,
                 now: picket_model::Timestamp::from_millis(0),
@@ -226,6 +235,13 @@ mod tests {
         open.policy.public.prep = [9000, 2222].map(|port| port.try_into().unwrap()).into();
         open.check(|_| (), Severity::Error, "public port 2222, which is not among policy.ports");
         assert_eq!(open.planned(|_| ()).1.len(), 1, "a public port that is guarded is no finding");
+        for (port, path) in [(32767, false), (32768, true), (60999, true), (61000, false)] {
+            let mut calls = Case::new();
+            calls.policy.ports.rpc.insert(port.try_into().unwrap());
+            let (_, findings) = calls.planned(|_| ());
+            let refused = findings.iter().any(|f| f.severity == Severity::Error && f.text.contains("its own calls"));
+            assert_eq!(refused, path, "{port}: {findings:?}");
+        }
         let mut wide = Case::new();
         let network = "0.0.0.0/0".parse().unwrap();
         wide.policy.allow.push(PolicyAllow {

@@ -64,6 +64,7 @@ mod tests {
             validators: &validators(3),
             validators_version: 1,
             nodes: &nodes,
+            next_keys: &crate::NextKeys::new(),
             parent,
             now: Timestamp::from_millis(0),
             epochs: Epochs { now, confirmed: Some(&confirmed) },
@@ -117,7 +118,7 @@ mod tests {
     fn a_next_key_is_known_to_peers_before_and_keeps_the_epoch_when_it_takes_over() {
         let mut hosts = [host("prep-1", NodeRole::Prep, 1), host("sentry-1", NodeRole::Sentry, 2)];
         let next = WireGuardPublicKey::new([9; 32]).unwrap();
-        let with = |hosts: &[Node], keys: &crate::NextKeys, parent: &Plan| {
+        let with = |hosts: &[Node], next_keys: &crate::NextKeys, parent: &Plan| {
             let nodes = hosts.iter().map(|node| (node.id.clone(), node.clone())).collect();
             let (mesh, policy, validators) = ("m-1".parse().unwrap(), Policy::default(), validators(3));
             let input = PlanInput {
@@ -127,11 +128,12 @@ mod tests {
                 validators: &validators,
                 validators_version: 1,
                 nodes: &nodes,
+                next_keys,
                 parent: Some(parent),
                 now: Timestamp::from_millis(0),
                 epochs: Epochs { now: 30, confirmed: None },
             };
-            let plan = crate::plan_with(&input, keys);
+            let plan = plan(&input);
             assert!(crate::lint(&plan, &input).iter().all(|finding| finding.severity != crate::Severity::Error));
             plan
         };

@@ -60,6 +60,8 @@ pub struct PlanInput<'a> {
     pub validators_version: u64,
     /// All hosts, revoked ones too.
     pub nodes: &'a BTreeMap<NodeId, Node>,
+    /// Keys that hosts are about to use, known to their peers beside those of now.
+    pub next_keys: &'a NextKeys,
     /// The plan in force.
     pub parent: Option<&'a Plan>,
     /// When this is: lines of the policy may end by themselves.
@@ -73,11 +75,6 @@ pub type NextKeys = BTreeMap<NodeId, WireGuardPublicKey>;
 
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    plan_with(input, &NextKeys::new())
-}
-
-/// As [`plan`], with the next keys of hosts beside those of now.
-pub fn plan_with(input: &PlanInput<'_>, next_keys: &NextKeys) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let generation = parent.next();
     let shared = shared_firewall(input.policy, input.validators, input.now);
@@ -93,7 +90,7 @@ pub fn plan_with(input: &PlanInput<'_>, next_keys: &NextKeys) -> Plan {
             role: node.role,
             generation,
             revision: generation,
-            wireguard: wireguard(input, next_keys, node, &others),
+            wireguard: wireguard(input, node, &others),
             firewall: firewall(&shared, input.policy.public.of(node.role), &others),
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
@@ -120,12 +117,12 @@ fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
     }
 }
 
-fn wireguard(input: &PlanInput<'_>, next_keys: &NextKeys, node: &Node, others: &[&Node]) -> WireGuardConfig {
+fn wireguard(input: &PlanInput<'_>, node: &Node, others: &[&Node]) -> WireGuardConfig {
     let mut peers = BTreeMap::new();
     for other in others {
         let peer = peer(input, node, other);
         // Addresses belong to one key at a time: they move on the host, once the next key has had its first handshake.
-        if let Some(next) = next_keys.get(&other.id) {
+        if let Some(next) = input.next_keys.get(&other.id) {
             peers.insert(*next, WireGuardPeer { allowed_ips: BTreeSet::new(), ..peer.clone() });
         }
         peers.insert(other.wireguard_key, peer);

@@ -1,11 +1,13 @@
 //! Key sets of token issuers, from the configured URL or file: kept for an hour, asked for anew when a token names a key that
 //! is not there, at most once a minute, whoever asks.
 
-use super::config::IssuerLines;
-use anyhow::Context as _;
+use crate::{
+    config::IssuerLines,
+    outside::{self, BodyError},
+};
 use picket_attest::{Jwks, JwksError, jwks};
 use picket_model::Timestamp;
-use reqwest::{Response, redirect};
+use reqwest::StatusCode;
 use rustls::RootCertStore;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use thiserror::Error;
@@ -17,8 +19,6 @@ const FRESH: Duration = Duration::from_hours(1);
 const LONGEST_USE: Duration = Duration::from_hours(24);
 /// Between two requests to one issuer, whatever tokens name.
 const BETWEEN: Duration = Duration::from_secs(60);
-/// Time to connect, and for the whole answer: a host that joins waits for it.
-const TIMES: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(5));
 
 /// Why there are no keys.
 #[derive(Debug, Error)]
@@ -84,28 +84,11 @@ impl Held {
 impl Keys {
     /// For these issuers, with the root certificates of this host.
     pub fn new(issuers: &[IssuerLines]) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        Self::with_roots(issuers, roots)
+        Self::with_roots(issuers, outside::host_roots())
     }
 
     fn with_roots(issuers: &[IssuerLines], roots: RootCertStore) -> anyhow::Result<Self> {
-        let tls = rustls::ClientConfig::builder_with_provider(picket_pki::provider())
-            .with_safe_default_protocol_versions()
-            .context("set up TLS for the keys of token issuers")?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .https_only(true)
-            .no_proxy()
-            // Where keys come from is the operator's choice alone.
-            .redirect(redirect::Policy::none())
-            .connect_timeout(TIMES.0)
-            .timeout(TIMES.1)
-            .user_agent(concat!("picket/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("set up the client for the keys of token issuers")?;
+        let client = outside::client(roots, true)?;
         let held = |issuer: &IssuerLines| Held { place: issuer.jwks.clone(), ..Held::default() };
         let held = issuers.iter().map(|issuer| (issuer.issuer.clone(), Mutex::new(held(issuer)))).collect();
         Ok(Self { client, held })
@@ -142,36 +125,18 @@ impl Keys {
             }
             tokio::fs::read(place).await.map_err(|error| unreachable(error.to_string()))?
         } else {
-            let asked = self.client.get(place).send().await.map_err(|error| unreachable(chain(&error)))?;
-            body(asked, place).await?
+            let answer =
+                self.client.get(place).send().await.map_err(|error| unreachable(outside::innermost(&error)))?;
+            if answer.status() != StatusCode::OK {
+                return Err(KeysError::Status { place: place.to_owned(), status: answer.status().as_u16() });
+            }
+            outside::body(answer, jwks::LARGEST).await.map_err(|error| match error {
+                BodyError::Broken(reason) => unreachable(reason),
+                BodyError::TooLarge(_) => KeysError::Set { place: place.to_owned(), cause: JwksError::TooLarge },
+            })?
         };
         Jwks::parse(&text).map_err(|cause| KeysError::Set { place: place.to_owned(), cause })
     }
-}
-
-/// The body of a good answer; an error as soon as it is known to be too large.
-async fn body(mut response: Response, place: &str) -> Result<Vec<u8>, KeysError> {
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(KeysError::Status { place: place.to_owned(), status: response.status().as_u16() });
-    }
-    let mut body = Vec::new();
-    let broken = |error| KeysError::Unreachable { place: place.to_owned(), reason: chain(&error) };
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > jwks::LARGEST {
-            return Err(KeysError::Set { place: place.to_owned(), cause: JwksError::TooLarge });
-        }
-    }
-    Ok(body)
-}
-
-/// The innermost cause: the outer layers only say that a request was sent.
-fn chain(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string().replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Proofs of identity held against what an operator wrote: whose signatures are believed (`config`), the keys that verify them
-//! (`keys`, the only IO here), and the rules of whom they admit. Controllers ask at enrolment, and hosts again of their peers.
+//! (`keys`, fetched as `outside` does: the only IO here), and the rules of whom they admit. Controllers ask at enrolment, and
+//! hosts again of their peers.
 //! What is decided about a proof is decided in `picket-attest`.
 
 mod config;
 mod keys;
+pub mod outside;
 
 pub use config::{Attest, IssuerLines};
 pub use keys::{Keys, KeysError};

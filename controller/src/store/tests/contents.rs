@@ -45,6 +45,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
         validators,
         validators_version: 1,
         nodes: &nodes,
+        next_keys: &picket_plan::NextKeys::new(),
         parent: parent.as_ref(),
         now: NOW,
         epochs: picket_plan::Epochs::default(),

@@ -200,11 +200,11 @@ fn a_port_guarded_for_the_mesh_alone_is_closed_to_validators() {
 
 #[test]
 fn a_prep_as_text() {
-    insta::assert_snapshot!(replacement(&lowered(&prep())));
+    insta::assert_snapshot!(replacement(&lowered(&prep()), &BTreeMap::new()));
 }
 
 #[test]
 fn a_closed_baseline_as_text() {
     let closed = baseline(&mainnet_ports(), &allow(["192.0.2.0/24"]));
-    insta::assert_snapshot!(replacement(&lowered(&closed)));
+    insta::assert_snapshot!(replacement(&lowered(&closed), &BTreeMap::new()));
 }

@@ -9,5 +9,6 @@ mod kernel;
 mod listing;
 mod lowering;
 mod namespace;
+mod netlink;
 mod packet;
 mod policies;

@@ -182,5 +182,8 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }

@@ -18,6 +18,7 @@ fn planned_by(policy: &Policy, nodes: &[Node], validators: &ValidatorSet, parent
         validators,
         validators_version: 1,
         nodes: &nodes,
+        next_keys: &NextKeys::new(),
         parent,
         now: at(seconds),
         epochs: Epochs::default(),
