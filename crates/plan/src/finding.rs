@@ -69,7 +69,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
