@@ -8,7 +8,7 @@ use picket_agent::{
     ledger::Ledger,
 };
 use picket_api::ConfigAnswer;
-use picket_firewall::{HostFacts, lower};
+use picket_firewall::{Features, HostFacts, lower};
 use picket_model::{
     Brakes, Denied, DnsName, Grade, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole,
     NodeState, Observation, ObservedValidator, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp,
@@ -172,7 +172,7 @@ impl Mesh {
     /// Everybody holds exactly what is planned, the plan agrees with the set, and no revoked host is anybody's peer.
     pub(crate) fn check_settled(&self) -> Result<(), TestCaseError> {
         let plan = self.plan.as_ref().unwrap();
-        let facts = HostFacts { overlay_interface: "picket0".parse().unwrap() };
+        let facts = HostFacts { overlay_interface: "picket0".parse().unwrap(), features: Features::default() };
         for (id, agent) in self.agents.iter().filter(|(id, _)| self.nodes[*id].is_active()) {
             let held = agent.held.as_ref().unwrap();
             prop_assert!(held.same_content(&plan.nodes[id]), "{id} lags");

@@ -167,7 +167,7 @@ mod tests {
                 refused: None,
                 wireguard: ReconcilerStatus::InForce,
                 firewall: ReconcilerStatus::InForce,
-                kernel: KernelView { peers: 3, elements: 120 },
+                kernel: KernelView { peers: 3, elements: 120, ..KernelView::default() },
                 peers: peers.map(|(key, at)| (WireGuardPublicKey::new([key; 32]).unwrap(), peer(at))).into(),
                 engine: "userspace".to_owned(),
                 agent_version: "0.1.0".to_owned(),

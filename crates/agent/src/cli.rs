@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
-use picket_firewall::InterfaceName;
+use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
@@ -67,6 +67,17 @@ pub struct Place {
     /// WireGuard interface of the mesh.
     #[arg(long, global = true, value_name = "NAME", default_value = "picket0")]
     pub interface: InterfaceName,
+    /// Netlink group that hears of some of the refused packets, for `nflog` programs; 0 for none.
+    #[arg(long, global = true, value_name = "GROUP", env = "PICKET_LOG_GROUP", default_value_t = LOG_GROUP)]
+    pub log_group: u16,
+}
+
+impl Place {
+    /// What lowering has to know, with all that is asked of the kernel.
+    pub fn host_facts(&self) -> HostFacts {
+        let log_group = Some(self.log_group).filter(|group| *group != 0);
+        HostFacts { overlay_interface: self.interface.clone(), features: Features { log_group, ..Features::default() } }
+    }
 }
 
 #[derive(Subcommand)]

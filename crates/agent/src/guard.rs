@@ -39,6 +39,8 @@ pub struct GuardRules {
     pub guarded: BTreeSet<NonZeroU16>,
     /// Ports that are never closed to strangers: the operator's way in.
     pub never_guard: BTreeSet<NonZeroU16>,
+    /// Guarded ports that a controller may open to everybody, within limits; none by default.
+    pub may_open: BTreeSet<NonZeroU16>,
     /// Ports that may be guarded at all, beside `guarded`.
     pub guardable: BTreeSet<NonZeroU16>,
     /// Networks that always reach every guarded port.
@@ -83,6 +85,7 @@ impl Default for GuardRules {
         Self {
             guarded: ports(&[7100, 9000, 9080]),
             never_guard: ports(&[22]),
+            may_open: BTreeSet::new(),
             guardable: ports(&GUARDABLE),
             admin: BTreeSet::new(),
             overlay: BTreeSet::new(),
@@ -272,6 +275,9 @@ pub enum GuardViolation {
     /// Would open a port.
     #[error("it leaves {0} unguarded, which `guarded` in guard.toml names")]
     Unguarded(GuardedPort),
+    /// Would open a port to everybody.
+    #[error("it opens port {0} to everybody, which `may_open` in guard.toml does not name")]
+    Opens(NonZeroU16),
     /// Would lock the operator out.
     #[error("it guards {0}, which `never_guard` in guard.toml names")]
     NeverGuard(GuardedPort),
@@ -374,6 +380,9 @@ fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViola
     }
     if let Some(port) = guarded.keys().find(|port| rules.never_guard.contains(&port.port)) {
         return Err(GuardViolation::NeverGuard(*port));
+    }
+    if let Some(port) = wanted.firewall.public.difference(&rules.may_open).next() {
+        return Err(GuardViolation::Opens(*port));
     }
     let arrives =
         |port: &&GuardedPort| port.protocol == Protocol::Udp && port.port.get() == wanted.wireguard.listen_port;

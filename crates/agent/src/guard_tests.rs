@@ -99,6 +99,28 @@ fn the_operator_is_not_locked_out() {
 }
 
 #[test]
+fn a_port_is_open_to_everybody_only_where_this_host_says_so() {
+    let public = |_: &mut Guard, config: &mut NodeConfig| {
+        config.firewall.public.insert(nine_thousand());
+    };
+    check(public, "it opens port 9000 to everybody, which `may_open` in guard.toml does not name");
+    let allowed = |guard: &mut Guard, config: &mut NodeConfig| {
+        guard.rules.may_open = BTreeSet::from([nine_thousand()]);
+        config.firewall.public.insert(nine_thousand());
+    };
+    check(allowed, "");
+    // A host that closes has no public port left.
+    let mut config = config();
+    config.firewall.public.insert(nine_thousand());
+    let rules = GuardRules { may_open: BTreeSet::from([nine_thousand()]), ..GuardRules::default() };
+    assert_eq!(rules.closed(Some(&config.firewall)).public_ports().count(), 0);
+}
+
+fn nine_thousand() -> NonZeroU16 {
+    NonZeroU16::new(9000).unwrap()
+}
+
+#[test]
 fn the_tunnels_port_is_not_closed() {
     let guards = |protocol| {
         move |guard: &mut Guard, config: &mut NodeConfig| {

@@ -24,6 +24,7 @@ pub mod renewal;
 pub mod report;
 pub mod run;
 pub mod sessions;
+pub mod shield;
 pub mod state;
 pub mod status;
 pub mod subscribe;

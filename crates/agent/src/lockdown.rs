@@ -20,7 +20,7 @@ use tracing::error;
 /// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
 /// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
 pub async fn lockdown(place: &Place) -> Result<()> {
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let mut filter = HostFilter::new(Nft::locate()?, place);
     // A change on trial is not what a machine starts with.
     match wanted_policy(place, |ledger| interrupted(&ledger, host::now())) {
         Ok(Some(policy)) => {

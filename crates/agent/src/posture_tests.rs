@@ -2,6 +2,7 @@
 //! The rules are judged by the same model of nf_tables as the firewall's own tests.
 
 #[path = "../../firewall/tests/firewall/packet.rs"]
+#[allow(dead_code, reason = "the firewall's own tests ask for more")]
 mod packet;
 
 use super::*;
@@ -10,8 +11,8 @@ use crate::{
     guard::tests::{config, guard},
 };
 use ipnet::IpNet;
-use packet::{Packet, decide};
-use picket_firewall::{HostFacts, lower};
+use packet::{Kind, Meters, Packet, decide};
+use picket_firewall::{Features, HostFacts, lower};
 use picket_model::{GuardedPort, NodeRole, Protocol, Timestamp};
 use std::{collections::BTreeSet, num::NonZeroU16, path::Path};
 
@@ -35,10 +36,17 @@ fn held(role: NodeRole) -> NodeConfig {
 fn passes(posture: Posture, interface: &str, source: &str, (protocol, port): (Protocol, u16)) -> bool {
     let passes = [NodeRole::Prep, NodeRole::Sentry].map(|role| {
         let Some(policy) = posture.firewall(&rules(), Some(&held(role))) else { return true };
-        let ruleset = lower(&policy, &HostFacts { overlay_interface: "picket0".parse().unwrap() });
+        let ruleset =
+            lower(&policy, &HostFacts { overlay_interface: "picket0".parse().unwrap(), features: Features::default() });
         let to = GuardedPort { protocol, port: NonZeroU16::new(port).unwrap() };
-        let packet = Packet { interface: interface.to_owned(), source: source.parse().unwrap(), to, passing: None };
-        decide(&ruleset, &packet).accepted
+        let packet = Packet {
+            interface: interface.to_owned(),
+            source: source.parse().unwrap(),
+            to,
+            passing: None,
+            kind: Kind::Running,
+        };
+        decide(&ruleset, &packet, Meters::Within).accepted
     });
     assert_eq!(passes[0], passes[1], "a validator and a sentry decide alike");
     passes[0]

@@ -315,7 +315,8 @@ mod tests {
     #[test]
     fn a_next_key_is_made_once_and_taken_into_use_by_one_rename() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place { state_dir: folder.path().into(), guard: None, interface: "picket0".parse().unwrap() };
+        let place =
+            Place { state_dir: folder.path().into(), guard: None, interface: "picket0".parse().unwrap(), log_group: 0 };
         let state = StateDir::new(folder.path());
         assert!(rotate(&place).unwrap_err().to_string().contains("not enrolled"));
         crate::identity::tests::identity().save(&state, "pem").unwrap();

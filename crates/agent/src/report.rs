@@ -21,7 +21,7 @@ pub fn report(
         refused,
         wireguard: found.wireguard.clone(),
         firewall: found.firewall.clone(),
-        kernel: found.kernel,
+        kernel: found.kernel.clone(),
         peers: found.peers.clone(),
         engine,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -7,6 +7,7 @@ mod confirming;
 mod cut_off;
 mod own_proof;
 mod rekey;
+mod shield;
 mod signals;
 mod telling;
 mod trust;
@@ -32,6 +33,7 @@ use crate::{
     renewal::Renewals,
     report::Reporter,
     sessions,
+    shield::Shield,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
@@ -89,6 +91,7 @@ enum Event {
     Drift,
     Disturbed,
     Pairs,
+    Attacks,
     Look,
     Redial,
     Chain,
@@ -118,7 +121,7 @@ pub async fn run(
             place.state_dir.display()
         );
     };
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let mut filter = HostFilter::new(Nft::locate()?, place);
     // Whatever keeps the agent from its work below, guarded ports are not open meanwhile.
     if let Err(error) = close_if_open(place, &mut filter).await {
         error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");
@@ -187,6 +190,8 @@ struct Agent {
     found: Option<Found>,
     drift: Interval,
     pairs: Interval,
+    shield: Shield,
+    attacks: Interval,
     look: Duration,
     redial: Redial,
     redial_at: Instant,
@@ -229,6 +234,8 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
+            shield: Shield::default(),
+            attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
             redial_at: Instant::now(),
@@ -261,6 +268,7 @@ impl Agent {
                 reached = self.confirming.next() => Event::Probed(reached),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
+                _ = self.attacks.tick() => Event::Attacks,
             };
             match event {
                 Event::Stop(name) => {
@@ -299,6 +307,7 @@ impl Agent {
                 Event::Drift => self.compare().await,
                 Event::Disturbed => self.repair().await,
                 Event::Pairs => self.turn_keys().await,
+                Event::Attacks => self.watch_attacks().await,
                 Event::Probed(reached) => {
                     if self.probed(reached).await {
                         poll = self.ask(Duration::ZERO);
@@ -393,7 +402,7 @@ impl Agent {
         let Held { ledger, guard, .. } = &self.held;
         let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
-        let wanted = Wanted { wireguard, firewall: ledger.firewall(guard, posture) };
+        let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard, posture)) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);

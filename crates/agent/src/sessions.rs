@@ -98,6 +98,7 @@ mod tests {
         FirewallPolicy {
             guarded: guarded.iter().map(|p| (port(p), Purpose::Rpc)).collect(),
             allow: BTreeMap::from([(Purpose::Admin, set)]),
+            ..FirewallPolicy::default()
         }
     }
 

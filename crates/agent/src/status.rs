@@ -7,12 +7,13 @@ use crate::{
     identity::Identity,
     ledger::{Ledger, Standing},
     posture::{AgentIs, Facts, Posture},
+    reconcile::HostFilter,
     release::{is_released, released},
     state::{Kind, StateDir, StateError},
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result};
-use picket_firewall::{Firewall, HostFacts, Nft, Ruleset, diff, lower};
+use picket_firewall::{Nft, Ruleset, lower};
 use picket_model::{FirewallPolicy, Generation, NodeReport, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -106,9 +107,8 @@ pub fn show_rules(place: &Place, json: bool) -> Result<()> {
 
 /// Prints the changes that would bring the ruleset into force; says so where there are none.
 pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
-    let found = Firewall::new(Nft::locate()?).observe().await?;
-    let wanted = wanted_rules(place, &policy(place)?);
-    let changes: Vec<String> = diff(&wanted, found.ruleset.as_ref()).iter().map(ToString::to_string).collect();
+    let changes = HostFilter::new(Nft::locate()?, place).changes(&policy(place)?).await?;
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if json {
         return print_json(&changes);
     }
@@ -143,7 +143,7 @@ fn policy(place: &Place) -> Result<FirewallPolicy> {
 }
 
 fn wanted_rules(place: &Place, policy: &FirewallPolicy) -> Ruleset {
-    lower(policy, &HostFacts { overlay_interface: place.interface.clone() })
+    lower(policy, &place.host_facts())
 }
 
 fn print_status(view: &View) {

@@ -87,7 +87,7 @@ fn answer(ca: &Ca, refusal: Option<ProblemKind>, request: &EnrollRequest, now: T
 }
 
 fn place(folder: &Path) -> Place {
-    Place { state_dir: folder.join("state"), guard: None, interface: "picket0".parse().unwrap() }
+    Place { state_dir: folder.join("state"), guard: None, interface: "picket0".parse().unwrap(), log_group: 0 }
 }
 
 fn join(folder: &Path, url: &str, token: &str, name: &str, role: NodeRole) -> Result<String, String> {

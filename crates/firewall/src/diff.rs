@@ -35,6 +35,8 @@ pub enum ReplaceReason {
     Chains,
     /// Sets are missing, of another kind, or too many.
     Sets,
+    /// Meters or time limits are missing, of another shape, or too many.
+    Meters,
     /// Counters are missing or too many.
     Counters,
     /// The kernel refused a change of elements: somebody else changed them at the same time.
@@ -64,6 +66,8 @@ fn replace_reason(wanted: &Ruleset, found: &Ruleset) -> Option<ReplaceReason> {
         Some(ReplaceReason::Chains)
     } else if wanted.counters != found.counters {
         Some(ReplaceReason::Counters)
+    } else if (&wanted.meters, &wanted.half_open) != (&found.meters, &found.half_open) {
+        Some(ReplaceReason::Meters)
     } else if !wanted.sets.keys().eq(found.sets.keys()) {
         Some(ReplaceReason::Sets)
     } else {
@@ -108,6 +112,7 @@ impl fmt::Display for ReplaceReason {
             Self::Foreign(items) => write!(f, "not ours in it: {}", joined(items)),
             Self::Chains => f.write_str("its chains or rules differ"),
             Self::Sets => f.write_str("it has other sets"),
+            Self::Meters => f.write_str("it has other meters"),
             Self::Counters => f.write_str("it has other counters"),
             Self::ElementsRefused => f.write_str("the kernel refused a change of elements"),
         }

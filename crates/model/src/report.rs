@@ -35,12 +35,16 @@ impl fmt::Display for ReconcilerStatus {
 }
 
 /// Counts read back from the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelView {
     /// Peers on the WireGuard device.
     pub peers: usize,
     /// Elements in all allow sets.
     pub elements: usize,
+    /// Packets by what the firewall decided about them, since its table was last replaced: `allowed_p2p`, `refused_rpc`,
+    /// `limited_new_public` and so on. Agents of before do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packets: BTreeMap<String, u64>,
 }
 
 /// One tunnel as the WireGuard device sees it.

@@ -21,6 +21,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     for config in plan.nodes.values() {
         let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
         check_ports(name, config, &mut findings);
+        check_public(name, config, &mut findings);
         check_width(name, config, &mut findings);
         check_peers(name, config, plan, &mut findings);
         check_emptied(name, config, input.parent, &mut findings);
@@ -56,6 +57,15 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
             findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
         }
+    }
+}
+
+/// What is public is guarded as well: then an agent of before keeps it closed, and members have their own way in.
+fn check_public(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+    let opened: BTreeSet<_> = config.firewall.public_ports().map(|port| port.port).collect();
+    for port in config.firewall.public.difference(&opened) {
+        let text = format!("{name} would have public port {port}, which is not among policy.ports: add it there");
+        findings.push(refused(name, text));
     }
 }
 
@@ -221,6 +231,10 @@ mod tests {
         let mut tunnel = Case::new();
         tunnel.policy.ports.rpc.insert(51820.try_into().unwrap());
         tunnel.check(|_| (), Severity::Error, "its own WireGuard port");
+        let mut open = Case::new();
+        open.policy.public.prep = [9000, 2222].map(|port| port.try_into().unwrap()).into();
+        open.check(|_| (), Severity::Error, "public port 2222, which is not among policy.ports");
+        assert_eq!(open.planned(|_| ()).1.len(), 1, "a public port that is guarded is no finding");
         for (port, path) in [(32767, false), (32768, true), (60999, true), (61000, false)] {
             let mut calls = Case::new();
             calls.policy.ports.rpc.insert(port.try_into().unwrap());

@@ -124,14 +124,14 @@ impl Agent {
 
     /// Looks at our table, because somebody touched it, and makes it the wanted one again.
     pub(super) async fn repair(&mut self) {
-        let wanted = self.held.ledger.firewall(&self.held.guard, self.posture());
+        let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
-        let before = (found.firewall.clone(), found.kernel);
+        let before = (found.firewall.clone(), found.kernel.elements);
         filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         if wanted.is_some() && !found.firewall.is_in_force() {
             error!(firewall = %found.firewall, "changed by another program, and not in force again");
         }
-        let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel);
+        let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel.elements);
         self.compared(true);
         if is_news {
             self.tell();

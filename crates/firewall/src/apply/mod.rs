@@ -5,7 +5,7 @@ mod nft;
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Observed, ReplaceReason, Ruleset, TABLE, diff,
+    Change, Counter, Features, Observed, ReplaceReason, Ruleset, TABLE, diff,
     netlink::{Kernel, NetlinkError, events::is_later},
     observe::{ObserveError, observe},
     render::{replacement, transaction},
@@ -63,6 +63,9 @@ pub enum FirewallError {
     /// The listing could not be read.
     #[error(transparent)]
     Read(#[from] ObserveError),
+    /// nft could not tell what the kernel can do.
+    #[error("try what this kernel's nf_tables can do")]
+    Probe(#[source] NftError),
     /// nft could not make the change; the table is as it was.
     #[error("change table {TABLE}")]
     Change(#[source] NftError),
@@ -77,11 +80,24 @@ impl Firewall {
         Self { nft, kernel: None, seen: None, own: VecDeque::new() }
     }
 
+    /// Which of the features this kernel has.
+    pub async fn probe(&self, wanted: Features) -> Result<Features, FirewallError> {
+        wanted.probe(async |text: &str| self.nft.takes(text).await).await.map_err(FirewallError::Probe)
+    }
+
     /// Our table as the kernel has it now, read in full.
     pub async fn observe(&self) -> Result<Observed, FirewallError> {
         match self.nft.list_table().await.map_err(FirewallError::List)? {
             Some(listing) => Ok(observe(&listing)?),
             None => Ok(Observed::default()),
+        }
+    }
+
+    /// The counters alone, which cost the same however many elements there are; none without a table.
+    pub async fn counters(&self) -> Result<BTreeMap<String, Counter>, FirewallError> {
+        match self.nft.list_counters().await.map_err(FirewallError::List)? {
+            Some(listing) => Ok(observe(&listing)?.counters),
+            None => Ok(BTreeMap::new()),
         }
     }
 

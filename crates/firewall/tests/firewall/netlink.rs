@@ -114,7 +114,7 @@ fn counters_go_on_where_a_replaced_table_ended() {
     let namespace = Namespace::new();
     let wanted = lowered(&prep());
     let counted = BTreeMap::from([
-        ("refused".to_owned(), Counter { packets: 7, bytes: 5_368_709_120 }),
+        ("refused_p2p".to_owned(), Counter { packets: 7, bytes: 5_368_709_120 }),
         ("not_ours".to_owned(), Counter { packets: 1, bytes: 1 }),
     ]);
     namespace.load(&replacement(&wanted, &counted));
@@ -123,7 +123,7 @@ fn counters_go_on_where_a_replaced_table_ended() {
         let mut firewall = Firewall::new(Nft::locate().unwrap());
         let applied = firewall.reconcile(&wanted).await.unwrap();
         assert!(matches!(applied.changes[..], [Change::ReplaceTable(_)]));
-        assert_eq!(applied.counters["refused"], counted["refused"]);
+        assert_eq!(applied.counters["refused_p2p"], counted["refused_p2p"]);
         assert_eq!(applied.counters["allowed_p2p"], Counter::default());
     });
 }

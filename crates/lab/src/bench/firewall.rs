@@ -5,7 +5,7 @@ use super::{Figures, Report, figures::rounded, millis};
 use crate::{Host, Lab, command};
 use anyhow::{Context as _, bail, ensure};
 use picket_firewall::{
-    Firewall, HostFacts, Nft, Ruleset, Set, lower,
+    Features, Firewall, HostFacts, Nft, Ruleset, Set, lower,
     netlink::{Monitor, monitor::Heard},
     render::replacement,
 };
@@ -179,7 +179,7 @@ fn addresses(size: u32) -> impl Iterator<Item = Ipv4Addr> {
 /// A table as hosts have it, with so many addresses.
 fn ruleset(size: u32) -> Ruleset {
     let interface = "picket0".parse();
-    let facts = interface.map(|overlay_interface| HostFacts { overlay_interface });
+    let facts = interface.map(|overlay_interface| HostFacts { overlay_interface, features: Features::default() });
     let mut ruleset = facts.map(|facts| lower(&FirewallPolicy::default(), &facts)).unwrap_or_default();
     ruleset.sets.insert(SET.to_owned(), Set::Hosts4(addresses(size).collect::<BTreeSet<_>>()));
     ruleset
