@@ -8,6 +8,7 @@ mod confirm;
 mod drift;
 mod enrolment;
 mod firewall;
+mod flood;
 mod keys;
 mod lists;
 mod names;

@@ -68,7 +68,7 @@ impl Promise {
     pub(crate) fn of(host: &HostVerdict) -> BTreeMap<u16, Self> {
         let tcp = host.ports.iter().filter(|verdict| verdict.port.protocol == Protocol::Tcp);
         tcp.map(|verdict| {
-            let is_let_in = verdict.grants.iter().any(|grant| grant.purpose != Purpose::Overlay);
+            let is_let_in = verdict.public || verdict.grants.iter().any(|grant| grant.purpose != Purpose::Overlay);
             (verdict.port.port.get(), if is_let_in { Self::LetIn } else { Self::Closed })
         })
         .collect()
@@ -196,16 +196,19 @@ mod tests {
             port: GuardedPort { protocol, port: NonZeroU16::new(port).unwrap() },
             purpose: Purpose::P2p,
             grants,
+            public: false,
         };
         let ports = vec![
             port(Protocol::Tcp, 7100, vec![grant(Purpose::Overlay)]),
             port(Protocol::Tcp, 9000, vec![grant(Purpose::Overlay), grant(Purpose::Admin)]),
             port(Protocol::Tcp, 9080, vec![]),
             port(Protocol::Udp, 9081, vec![]),
+            PortVerdict { public: true, ..port(Protocol::Tcp, 9090, vec![]) },
         ];
         let host =
             HostVerdict { node: "n-1".parse().unwrap(), name: "prep-1".parse().unwrap(), role: NodeRole::Prep, ports };
-        let expected = [(7100, Promise::Closed), (9000, Promise::LetIn), (9080, Promise::Closed)];
+        let expected =
+            [(7100, Promise::Closed), (9000, Promise::LetIn), (9080, Promise::Closed), (9090, Promise::LetIn)];
         assert_eq!(Promise::of(&host), BTreeMap::from(expected));
     }
 
