@@ -21,7 +21,7 @@ use parse::{parse_generation, parse_reason, parse_wait};
 use picket_model::{Generation, NodeId};
 use picket_pki::Fingerprint;
 use reqwest::Url;
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, time::Duration};
 
 /// Where the controller on this host leaves its operator's context at its first start.
 const DEFAULT_CONTEXT: &str = "/var/lib/picket/controller/operator.toml";
@@ -31,7 +31,8 @@ Exit status:
   0  done; for `status`: all hosts are in force and there is no alarm
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
-     `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`
+     `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`,
+     `audit` found a port that is not as promised, or nothing that answers
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
@@ -77,7 +78,7 @@ pub(crate) enum Verb {
     /// Join tokens
     #[command(subcommand)]
     Token(TokenVerb),
-    /// Keys for machines that run no agent
+    /// Keys for machines that run no agent, and other keys for hosts that do
     #[command(subcommand)]
     Keys(KeysVerb),
     /// Cut a host from the mesh for good and wait until its peers say so
@@ -111,6 +112,17 @@ pub(crate) enum Verb {
         /// By this past generation: by the set, the policy and the refused entries of then
         #[arg(long, value_name = "N", value_parser = parse_generation)]
         generation: Option<Generation>,
+    },
+    /// Knock at a host's ports from this machine, and hold what is open against what the plan says for its address
+    Audit {
+        /// Its name or id
+        node: NodeId,
+        /// Where it is; the endpoint of its tunnels unless you say otherwise
+        #[arg(long, value_name = "IP")]
+        address: Option<IpAddr>,
+        /// One more port to try
+        #[arg(long = "port", value_name = "PORT")]
+        ports: Vec<NonZeroU16>,
     },
     /// The newest lines of the audit log, newest last
     Events(Events),

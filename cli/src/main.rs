@@ -2,8 +2,10 @@
 //! What an answer looks like is decided in `show`, without IO.
 
 mod args;
+mod audit;
 mod context;
 mod cut;
+mod keys;
 mod run;
 mod show;
 mod table;

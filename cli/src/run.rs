@@ -5,7 +5,7 @@ use crate::{
         Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, TokenVerb,
         Validators, ValidatorsVerb, Verb,
     },
-    cut, show,
+    audit, cut, keys, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -87,6 +87,12 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let stdout = if json { show::keys::json(&view, &text)? } else { text };
             Ok(Outcome { stdout, stderr, code: 0 })
         }
+        Verb::Keys(KeysVerb::Rotate { node, wait }) => {
+            let asked = client.replace_key(node.as_str()).await?;
+            let used = keys::replaced(client, &asked, wait.unwrap_or_default()).await?;
+            let code = if used.is_none() && wait.is_some() { ATTENTION } else { 0 };
+            outcome(used.as_ref().unwrap_or(&asked), json, code, |_| show::keys::rotated(&asked, used.as_ref(), *wait))
+        }
         Verb::Ca(Ca { verb: None }) => outcome(&client.ca().await?, json, 0, |view| show::ca::page(view, now)),
         Verb::Ca(Ca { verb: Some(CaVerb::Rotate { step, force }) }) => {
             let step = match step {
@@ -111,6 +117,11 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let query = ExplainQuery { address, port, generation: *generation };
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
+        }
+        Verb::Audit { node, address, ports } => {
+            let audit = audit::audit(client, node, *address, ports).await?;
+            let code = if audit.is_kept() { 0 } else { ATTENTION };
+            outcome(&audit, json, code, show::audit::page)
         }
         Verb::Events(Events { verify: true, .. }) => {
             let view = client.verify_events().await?;

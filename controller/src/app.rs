@@ -2,7 +2,7 @@
 
 use crate::{
     Config, api,
-    ca::Authority,
+    ca::{self, Authority},
     config::{Chain, Keys, Listen},
     controller::Controller,
     hooks::{Hooks, Shown},
@@ -90,6 +90,7 @@ impl App {
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
         let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
         let (store, overlay) = open_store(&state, &ca.mesh(), &config.overlay, at).await?;
+        ca::agree(&ca, &store, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;
         let url = format!("https://{}", listeners.operators_address()?);

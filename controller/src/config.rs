@@ -158,7 +158,7 @@ impl Config {
         self.chain.check()?;
         self.overlay.check()?;
         if let Some(policy) = &self.policy {
-            policy::check(policy, self.chain.sources.len())?;
+            policy::check(policy, self.chain.sources.len(), &self.listen)?;
         }
         self.keys.check()?;
         self.hooks.check(self.listen.hooks)?;

@@ -113,8 +113,9 @@ async fn admit(
         && is_repeated(holder, request, &known, &certificate.key_sha256)
     {
         let node = repeat(&mut tx, &holder.node, request, from, now).await?;
-        tx.commit().await?;
         let certificate = sign(controller, request, &node.id, now)?;
+        tx.enter_certificate(&node.id, &certificate.serial).await?;
+        tx.commit().await?;
         return Ok((node, certificate));
     }
     let Entry { by, pool } = credential.spend(&known, &mut tx, controller, request, now).await?;
@@ -141,6 +142,7 @@ async fn admit(
         state: NodeState::Active,
     };
     tx.insert_node(&node, &by).await?;
+    tx.enter_certificate(&node.id, &certificate.serial).await?;
     credential.bind(&mut tx, &node.id, &request.proof, now).await?;
     tx.grant_lease(&node.id, &controller.leases.granted(&node, known.lease(), now), from).await?;
     let pool = node.pool.as_ref().map(|pool| format!(", pool {pool}")).unwrap_or_default();

@@ -74,6 +74,9 @@ mod tests {
             chain: None,
             advertised: None,
             unproven: BTreeMap::new(),
+            firewall_repairs: None,
+            state: None,
+            taken_back: None,
         }
     }
 

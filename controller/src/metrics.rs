@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use picket_api::ProblemKind;
-use picket_model::Timestamp;
+use picket_model::{NodeId, Timestamp};
 use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
     Metrics,
@@ -12,7 +12,12 @@ use picket_telemetry::{
         histogram::{Histogram, exponential_buckets},
     },
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Decisions of one host that are shown; there are about fifteen.
+const MOST_DECISIONS: usize = 32;
+/// Longest name of a decision.
+const DECISION_BYTES: usize = 32;
 
 /// Names and values of labels.
 type Labels = Vec<(&'static str, String)>;
@@ -44,6 +49,7 @@ pub(crate) struct Counts {
     push_events: Family<Labels, Counter>,
     push_connected: Family<Labels, Gauge>,
     alarms: Family<Labels, Gauge>,
+    packets: Family<Labels, Gauge>,
     source_up: Family<Labels, Gauge>,
     source_height: Family<Labels, Gauge>,
     source_answered: Family<Labels, Gauge>,
@@ -93,6 +99,11 @@ impl Counts {
             push_events: metrics.register("push_events", "Events that sources pushed", Family::default()),
             push_connected: metrics.register("push_connected", "Whether a source pushes events", Family::default()),
             alarms: metrics.register("alarms", "Alarms in force by kind", Family::default()),
+            packets: metrics.register(
+                "host_packets",
+                "Packets to guarded ports by host and decision, since the host's table was last replaced",
+                Family::default(),
+            ),
             source_up: metrics.register("source_up", "Whether a source gave a list when last asked", Family::default()),
             source_height: metrics.register("source_height", "Height of a source's last list", Family::default()),
             source_answered: metrics.register(
@@ -143,6 +154,17 @@ impl Counts {
         }
     }
 
+    /// Sets what hosts' firewalls counted, of these hosts alone. Names come from hosts: few, and of a known kind.
+    pub(crate) fn packets(&self, hosts: impl Iterator<Item = (NodeId, BTreeMap<String, u64>)>) {
+        self.packets.clear();
+        for (node, packets) in hosts {
+            for (decision, count) in packets.into_iter().filter(|(name, _)| is_decision(name)).take(MOST_DECISIONS) {
+                let labels = vec![("node", node.to_string()), ("decision", decision)];
+                self.packets.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
     /// Sets how a source stands; a height and a time that are not known have no value.
     pub(crate) fn source(&self, source: &str, up: bool, height: Option<u64>, answered_at: Option<Timestamp>) {
         let labels = vec![("source", source.to_owned())];
@@ -168,5 +190,40 @@ impl Counts {
         if let Some(kind) = refused {
             self.refusals.get_or_create(&vec![("reason", kind.as_str().to_owned())]).inc();
         }
+    }
+}
+
+/// Whether a name that a host gave is one of a firewall's decisions.
+fn is_decision(name: &str) -> bool {
+    let words = ["allowed_", "limited_", "refused_"];
+    name.len() <= DECISION_BYTES
+        && words.iter().any(|word| name.starts_with(word))
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hosts_count_is_shown_by_host_as_far_as_it_is_a_decision() {
+        let mut metrics = Metrics::new("test", "0");
+        let counts = Counts::new(&mut metrics);
+        let shown = |hosts: &[(&str, &[(&str, u64)])]| {
+            let map =
+                |packets: &[(&str, u64)]| packets.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+            counts.packets(hosts.iter().map(|(node, packets)| (node.parse().unwrap(), map(packets))));
+            let text = metrics.render().unwrap();
+            let lines = text.lines().filter(|line| line.starts_with("picket_host_packets{"));
+            lines.map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let hostile = [("refused_p2p", 7), ("allowed_rpc", u64::MAX), ("x", 1), ("refused_\"}", 1), ("refused_P", 1)];
+        let all = shown(&[("n-1", &hostile), ("n-2", &[("limited_new_public", 0)])]);
+        assert_eq!(all.len(), 3, "{all:?}");
+        assert!(all.contains("picket_host_packets{node=\"n-1\",decision=\"refused_p2p\"} 7"), "{all:?}");
+        assert_eq!(shown(&[("n-2", &[])]).len(), 0, "a host that is gone is not shown");
+        let many: Vec<String> = (0..1000).map(|n| format!("refused_{n}")).collect();
+        let many: Vec<(&str, u64)> = many.iter().map(|name| (name.as_str(), 1)).collect();
+        assert_eq!(shown(&[("n-1", &many)]).len(), MOST_DECISIONS);
     }
 }

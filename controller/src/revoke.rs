@@ -104,12 +104,14 @@ pub(crate) fn planned_or_stopped(planned: Planned, id: &NodeId, what: &str, does
     Err(ApiProblem::new(ProblemKind::Unavailable, detail))
 }
 
-fn not_found(id_or_name: &str) -> ApiProblem {
+/// What is said of a host that is not there.
+pub(crate) fn not_found(id_or_name: &str) -> ApiProblem {
     let detail = format!("there is no host with the id or name {}", id_or_name.escape_debug());
     ApiProblem::new(ProblemKind::NotFound, detail)
 }
 
-fn revoked(node: &Node) -> ApiProblem {
+/// What is said to an operator of a host that is revoked.
+pub(crate) fn revoked(node: &Node) -> ApiProblem {
     let detail = format!("host {} is revoked, and stays so: enrol it anew", node.name);
     ApiProblem::new(ProblemKind::Conflict, detail)
 }

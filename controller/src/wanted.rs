@@ -85,6 +85,11 @@ impl Wanted {
         self.lock().host(node).send_replace(HostWanted::Revoked);
     }
 
+    /// Wakes a host's poll though there is nothing new of what it shall be: it is answered so, and the host looks at all else.
+    pub(crate) fn nudge(&self, node: &NodeId) {
+        self.lock().host(node).send_modify(|_| {});
+    }
+
     /// The target; `None` before the first plan.
     pub(crate) fn target(&self) -> Option<Arc<Target>> {
         self.lock().target.clone()

@@ -2,12 +2,13 @@
 
 use crate::world::{Manner, NameServer, Step};
 use picket_agent::{
-    decide::judge,
+    decide::{Here, judge},
     guard::{Guard, GuardRules},
     identity::Identity,
+    ledger::Ledger,
 };
 use picket_api::ConfigAnswer;
-use picket_firewall::{HostFacts, lower};
+use picket_firewall::{Features, HostFacts, lower};
 use picket_model::{
     Brakes, Denied, DnsName, Grade, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole,
     NodeState, Observation, ObservedValidator, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp,
@@ -171,7 +172,7 @@ impl Mesh {
     /// Everybody holds exactly what is planned, the plan agrees with the set, and no revoked host is anybody's peer.
     pub(crate) fn check_settled(&self) -> Result<(), TestCaseError> {
         let plan = self.plan.as_ref().unwrap();
-        let facts = HostFacts { overlay_interface: "picket0".parse().unwrap() };
+        let facts = HostFacts { overlay_interface: "picket0".parse().unwrap(), features: Features::default() };
         for (id, agent) in self.agents.iter().filter(|(id, _)| self.nodes[*id].is_active()) {
             let held = agent.held.as_ref().unwrap();
             prop_assert!(held.same_content(&plan.nodes[id]), "{id} lags");
@@ -414,7 +415,9 @@ impl Mesh {
         let held = agent.held.as_ref().map(|held| held.revision);
         let revision = full.revision;
         let answer = ConfigAnswer { revision, digest: full.digest(), full };
-        match judge(&agent.identity, &guard, agent.held.as_ref(), answer) {
+        let ledger = Ledger { config: agent.held.clone(), ..Ledger::default() };
+        let now = Timestamp::from_millis(0);
+        match judge(Here { identity: &agent.identity, guard: &guard, ledger: &ledger, sessions: &[], now }, answer) {
             Ok(taken) => agent.held = Some(taken),
             Err(refusal) => assert!(held.is_some_and(|held| revision <= held), "a newer state was refused: {refusal}"),
         }

@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod advertised;
+mod audit;
+mod boot;
+mod confirm;
+mod drift;
 mod enrolment;
 mod firewall;
 mod keys;
@@ -16,3 +20,4 @@ mod rotation;
 mod scaling;
 mod sources;
 mod support;
+mod units;

@@ -68,22 +68,52 @@ fn an_agent_that_crashed_after_it_took_the_key_into_use_goes_on() {
     // Made while the agent is down: the first crash, after the key and before anybody was told.
     mesh.sentries[0].kill();
     rotate(&mesh.sentries[0]);
+    // While the peer is away nobody says that it knows the key: the host announces it and does not take it into use.
+    mesh.preps[0].kill();
     mesh.sentries[0].start().unwrap();
-    wait_until("the peer to know both keys", SOON, || {
-        let peers = peers_of(&mesh, "prep-1");
-        if peers.len() == 2 { Ok(()) } else { Err(format!("{peers:?}")) }
+    wait_until("the key to be announced", SOON, || {
+        let events = mesh.controller.events().map_err(|error| error.to_string())?;
+        let is_announced = events.iter().any(|line| line.action == "node.rekey.announced");
+        if is_announced { Ok(()) } else { Err("it is not".to_owned()) }
     })
     .unwrap();
     // The second, after the rename and before the controller heard of it.
     mesh.sentries[0].kill();
     let folder = mesh.sentries[0].state_folder().to_owned();
-    let next = format!("{folder}/wireguard-next.key");
-    if std::path::Path::new(&next).exists() {
-        std::fs::rename(&next, format!("{folder}/wireguard.key")).unwrap();
-    }
+    std::fs::rename(format!("{folder}/wireguard-next.key"), format!("{folder}/wireguard.key")).unwrap();
+    mesh.preps[0].start().unwrap();
+    wait_until("the peer to know both keys", SOON, || {
+        let peers = peers_of(&mesh, "prep-1");
+        if peers.len() == 2 { Ok(()) } else { Err(format!("{peers:?}")) }
+    })
+    .unwrap();
+    assert_eq!(key(&mesh, "sentry-1"), before, "the controller has not heard of the other key");
     mesh.sentries[0].start().unwrap();
     wait_for_another_key(&mesh, "sentry-1", before);
     mesh.wait_in_force().unwrap();
     mesh.wait_for_tunnels().unwrap();
     assert_eq!(peers_of(&mesh, "prep-1"), [key(&mesh, "sentry-1")]);
+}
+
+#[test]
+fn a_host_that_an_operator_asks_changes_its_key_and_says_when() {
+    let mesh = small_mesh("rekey-asked");
+    let _servers = serve_on(&mesh.sentries[0]);
+    let stream = mesh.preps[0].host.stream(mesh.sentries[0].overlay_ports(PORT).unwrap()[0]).unwrap();
+    for (name, other) in [("sentry-1", "prep-1"), ("prep-1", "sentry-1")] {
+        let before = key(&mesh, name);
+        let said = mesh.controller.picket(&["keys", "rotate", name, "--wait", "30s", "--reason", "yearly"]).unwrap();
+        let after = key(&mesh, name);
+        assert_eq!(said.success().unwrap(), format!("{name} uses key {after} in place of {before}\n"));
+        assert_ne!(after, before);
+        wait_until("the peer to have the new key alone", SOON, || {
+            let peers = peers_of(&mesh, other);
+            if peers == [after] { Ok(()) } else { Err(format!("{peers:?}")) }
+        })
+        .unwrap();
+        stream.wait_flowing(SOON).unwrap();
+    }
+    assert!(stream.longest_silence() < DROPPED, "{:?}", stream.longest_silence());
+    let asked = mesh.controller.events().unwrap().into_iter().filter(|line| line.action == "node.rekey.asked");
+    assert_eq!(asked.map(|line| line.reason).collect::<Vec<_>>(), vec![Some("yearly".to_owned()); 2]);
 }

@@ -81,6 +81,14 @@ pub(crate) enum KeysVerb {
         #[arg(long)]
         replace: bool,
     },
+    /// Ask a host to replace its WireGuard key by one that it makes itself: in use once every peer knows it, tunnels go on
+    Rotate {
+        /// Its name or id
+        node: NodeId,
+        /// How long to wait until the new key is in use, e.g. 30s
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        wait: Option<Duration>,
+    },
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Args)]

@@ -86,6 +86,9 @@ fn every_verb_is_understood() {
     let issue =
         KeysVerb::Issue { name: "laptop".parse().unwrap(), role: NodeRole::Prep, endpoint: None, replace: false };
     check("keys issue --name laptop --role prep", Verb::Keys(issue));
+    let rotate = |wait| Verb::Keys(KeysVerb::Rotate { node: "sentry-1".parse().unwrap(), wait });
+    check("keys rotate sentry-1 --reason yearly", rotate(None));
+    check("keys rotate sentry-1 --wait 2m", rotate(Some(Duration::from_secs(120))));
 }
 
 #[test]

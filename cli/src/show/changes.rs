@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 /// Changes where no limit is asked for.
 const LIMIT: usize = 200;
+/// Most that can be asked for.
+const MOST: usize = 1000;
 
 /// Changes, newest last, and how to see older ones.
 pub(crate) fn history(changes: &[ValidatorChange], limit: Option<usize>) -> String {
@@ -21,14 +23,17 @@ pub(crate) fn history(changes: &[ValidatorChange], limit: Option<usize>) -> Stri
         [change.version.to_string(), change.at.to_string(), height(change), prep, name, what]
     };
     page.table(["version", "at", "height", "p-rep", "name", "change"], changes.iter().map(row));
-    if let ([oldest, .., newest], true) = (changes, changes.len() >= limit.unwrap_or(LIMIT)) {
-        // The oldest version's changes may not all be there.
-        let more = match oldest.version < newest.version {
-            true => format!("--before {}", oldest.version + 1),
-            false => format!("--before {} --limit 1000", oldest.version + 1),
+    if let (Some(oldest), Some(newest)) = (changes.first(), changes.last()) {
+        // A version's changes are shown whole, so that there may be fewer than the limit; only those of one version alone may not be.
+        let is_cut = oldest.version == newest.version && changes.len() >= limit.unwrap_or(LIMIT);
+        let more = match (is_cut, oldest.version) {
+            (true, version) if limit != Some(MOST) => Some(format!("--before {} --limit {MOST}", version + 1)),
+            (_, version) => (version > 1).then(|| format!("--before {version}")),
         };
-        page.blank();
-        page.line(format_args!("older changes: picket validators --history {more}"));
+        if let Some(more) = more {
+            page.blank();
+            page.line(format_args!("older changes: picket validators --history {more}"));
+        }
     }
     page.finish()
 }
@@ -171,10 +176,16 @@ mod tests {
         assert_eq!(history(&[], None), "no change is kept\n");
         let last_line =
             |changes: &[ValidatorChange], limit| history(changes, Some(limit)).lines().last().unwrap().to_owned();
-        assert_eq!(last_line(&changes(), 5), "older changes: picket validators --history --before 2");
-        assert!(last_line(&changes(), 6).starts_with("5 "));
+        assert!(last_line(&changes(), 5).starts_with("5 "), "version 1 is the first");
+        // Fewer than were asked for, because version 2 would not have been whole.
+        for limit in [3, 4, 200] {
+            assert_eq!(last_line(&changes()[2..], limit), "older changes: picket validators --history --before 3");
+        }
         let one = vec![changes()[1].clone(); 2];
         assert_eq!(last_line(&one, 2), "older changes: picket validators --history --before 3 --limit 1000");
+        assert_eq!(last_line(&one, 3), "older changes: picket validators --history --before 2");
+        let one = vec![changes()[1].clone(); MOST];
+        assert_eq!(last_line(&one, MOST), "older changes: picket validators --history --before 2");
     }
 
     #[test]

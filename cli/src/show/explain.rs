@@ -58,7 +58,8 @@ fn verdict_rows(host: &HostVerdict, verdict: &PortVerdict) -> Vec<[String; 5]> {
         let word = if grant.purpose == Purpose::Overlay { "allowed in the tunnel" } else { "allowed" };
         row(word, format!("{} ({}): {}", grant.network, grant.purpose, grant.reason))
     });
-    rows.collect()
+    let public = verdict.public.then(|| row("allowed within limits", "the port is public".to_owned()));
+    rows.chain(public).collect()
 }
 
 #[cfg(test)]
@@ -79,6 +80,7 @@ mod tests {
             port: GuardedPort { protocol: Protocol::Tcp, port: NonZeroU16::new(port).unwrap() },
             purpose,
             grants,
+            public: port == 9080,
         }
     }
 

@@ -6,7 +6,7 @@ use picket_api::{ApiError, keys::KeyIssued};
 use picket_model::{Node, NodeName, WireGuardConfig};
 use picket_wireguard::PrivateKey;
 use serde::Serialize;
-use std::{fmt::Write as _, mem};
+use std::{fmt::Write as _, mem, time::Duration};
 use zeroize::Zeroizing;
 
 /// Room for what is before the peers, and for one of them: a text that grows leaves copies behind which nobody wipes.
@@ -23,7 +23,8 @@ pub(crate) fn wg_quick(issued: &KeyIssued, private: &PrivateKey) -> Zeroizing<St
     if wireguard.listen_port != 0 {
         let _ = writeln!(text, "ListenPort = {}", wireguard.listen_port);
     }
-    for (key, peer) in &wireguard.peers {
+    // A peer without addresses is the next key of one that has them: its change waits, or is refused, while this member is there.
+    for (key, peer) in wireguard.peers.iter().filter(|(_, peer)| !peer.allowed_ips.is_empty()) {
         let _ =
             writeln!(text, "\n# {}\n[Peer]\nPublicKey = {key}\nAllowedIPs = {}", peer.name, list(&peer.allowed_ips));
         if let Some(endpoint) = peer.endpoint {
@@ -44,6 +45,22 @@ pub(crate) fn explanation(issued: &KeyIssued) -> String {
          was made here, is stored nowhere, and is not shown again.\nIt has the peers of now and no firewall of ours; \
          `picket revoke {name}` ends it.\n"
     )
+}
+
+/// What came of asking a host for another key.
+pub(crate) fn rotated(asked: &Node, used: Option<&Node>, wait: Option<Duration>) -> String {
+    let (name, key) = (visible(asked.name.as_str()), asked.wireguard_key);
+    match (used, wait) {
+        (Some(used), _) => format!("{name} uses key {} in place of {key}\n", used.wireguard_key),
+        (None, None) => {
+            format!("{name} is asked to replace key {key}; `picket events` has node.rekeyed once it did\n")
+        }
+        (None, Some(wait)) => format!(
+            "{name} is asked to replace key {key} and still uses it after {} s: it does once it is heard and every peer has read \
+             the next key back. `picket nodes` names hosts that have not; the host's own log says what keeps it\n",
+            wait.as_secs_f64()
+        ),
+    }
 }
 
 /// For programs: the member, and the configuration as one text.
@@ -93,6 +110,7 @@ mod tests {
             keepalive_seconds: Some(25),
             pairing: None,
         };
+        let next = WireGuardPeer { allowed_ips: [].into(), ..peer.clone() };
         let issued = KeyIssued {
             node: Node {
                 id: "n-1".parse().unwrap(),
@@ -113,7 +131,11 @@ mod tests {
                 listen_port: 0,
                 addresses: overlay.networks().into(),
                 mtu: 1420,
-                peers: [(PrivateKey::from_random([2; 32]).public(), peer)].into(),
+                peers: [
+                    (PrivateKey::from_random([2; 32]).public(), peer),
+                    (PrivateKey::from_random([3; 32]).public(), next),
+                ]
+                .into(),
             },
         };
         let text = wg_quick(&issued, &private);
@@ -126,8 +148,14 @@ mod tests {
         );
         assert_eq!(text.as_str(), expected);
         assert!(!explanation(&issued).contains(private.to_text().as_str()));
+        let used = Node { wireguard_key: public, ..issued.node.clone() };
+        let key = private.public();
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(rotated(&issued.node, Some(&used), second), format!("laptop uses key {public} in place of {key}\n"));
+        assert!(rotated(&issued.node, None, None).starts_with(&format!("laptop is asked to replace key {key}; ")));
+        assert!(rotated(&issued.node, None, second).contains("still uses it after 1 s"));
         // Neither text grew while it was written.
-        assert_eq!(text.capacity(), ROOM.0 + ROOM.1);
+        assert_eq!(text.capacity(), ROOM.0 + 2 * ROOM.1);
         let whole = json(&issued, &text).unwrap();
         let value: serde_json::Value = serde_json::from_str(&whole).unwrap();
         assert_eq!((value["wg_quick"].as_str(), &value["node"]["name"]), (Some(text.as_str()), &"laptop".into()));

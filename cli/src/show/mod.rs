@@ -1,5 +1,6 @@
 //! What each answer looks like to people: from a view to text, without IO.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod changes;
 pub(crate) mod events;

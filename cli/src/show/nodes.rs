@@ -11,6 +11,8 @@ use std::time::Duration;
 /// A WireGuard session ends this long after its handshake (WireGuard paper, section 6.1, Reject-After-Time): a tunnel
 /// whose last handshake is older carries nothing.
 const SESSION: Duration = Duration::from_secs(180);
+/// How long it is shown that another program changed a host's firewall.
+const DISTURBED: Duration = Duration::from_secs(15 * 60);
 
 /// The table, of all hosts or those of one pool. `now` is for ages.
 pub(crate) fn page(nodes: &[NodeView], pool: Option<&PoolName>, now: Timestamp) -> String {
@@ -83,9 +85,14 @@ fn state(view: &NodeView, now: Timestamp) -> String {
         NodeState::Active => String::new(),
     };
     let chain = view.report.as_ref().and_then(|report| report.chain.as_ref()).filter(|chain| !chain.is_good());
-    chain
+    let state = chain
         .into_iter()
-        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"))
+        .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"));
+    let repairs = view.report.as_ref().and_then(|report| report.firewall_repairs.as_ref());
+    match repairs.filter(|repairs| now.since(repairs.last_at) < DISTURBED) {
+        Some(repairs) => format!("{state}; firewall repaired {repairs}"),
+        None => state,
+    }
 }
 
 /// Whether the host is in force; where it is not, everything that is known about why.
@@ -124,8 +131,8 @@ fn standing(view: &NodeView, now: Timestamp) -> String {
 mod tests {
     use super::*;
     use picket_model::{
-        ChainHealth, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth, ReconcilerStatus,
-        WireGuardPublicKey,
+        ChainHealth, FirewallRepairs, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth,
+        ReconcilerStatus, WireGuardPublicKey,
     };
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -160,13 +167,16 @@ mod tests {
                 refused: None,
                 wireguard: ReconcilerStatus::InForce,
                 firewall: ReconcilerStatus::InForce,
-                kernel: KernelView { peers: 3, elements: 120 },
+                kernel: KernelView { peers: 3, elements: 120, ..KernelView::default() },
                 peers: peers.map(|(key, at)| (WireGuardPublicKey::new([key; 32]).unwrap(), peer(at))).into(),
                 engine: "userspace".to_owned(),
                 agent_version: "0.1.0".to_owned(),
                 chain: None,
                 advertised: None,
                 unproven: std::collections::BTreeMap::new(),
+                firewall_repairs: None,
+                state: None,
+                taken_back: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,
@@ -226,6 +236,17 @@ mod tests {
         prep-9    prep    -     10.77.0.9  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is stopped at height 9: no space\u{1b}[31m
         prep-8    prep    -     10.77.0.8  dials only         1 of 3   not well  connected  pinned           in force; goloop's chain is unknown: goloop at /cli.sock cannot be reached: no such file
         "#);
+    }
+
+    #[test]
+    fn that_another_program_changed_the_firewall_is_shown_for_a_while() {
+        let mut node = host("prep-1", 1);
+        let repairs =
+            FirewallRepairs { count: 2, last_at: at(-60), by: "nft (process 7)".into(), what: "gone\n".into() };
+        node.report.as_mut().unwrap().firewall_repairs = Some(repairs);
+        let shown = "in force; firewall repaired 2 times, last at 2023-11-14T22:12:20Z: gone\\n, by nft (process 7)";
+        assert_eq!(state(&node, at(0)), shown);
+        assert_eq!(state(&node, at(1000)), "in force");
     }
 
     #[test]

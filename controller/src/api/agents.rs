@@ -94,17 +94,19 @@ async fn config(
             () = controller.stopped() => {}
         }
     });
+    let mut waits = true;
     loop {
         wanted.mark_unchanged();
         match controller.wanted.news(&node.id, query.after) {
             News::Revoked => return Err(revoked(&node)),
             News::Content(answer) => return Ok(Json(*answer).into_response()),
+            News::Nothing if !waits => return Ok(StatusCode::NO_CONTENT.into_response()),
             News::Nothing => {}
         }
         tokio::select! {
             // The board lives as long as the controller.
-            _ = wanted.changed() => {}
-            () = &mut end => return Ok(StatusCode::NO_CONTENT.into_response()),
+            _ = wanted.changed() => waits = false,
+            () = &mut end => waits = false,
         }
     }
 }

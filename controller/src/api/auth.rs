@@ -4,7 +4,7 @@ use super::ApiProblem;
 use crate::{
     controller::Controller,
     knocks::Told,
-    leases, now,
+    leases, now, renew,
     store::{Actor, Operator},
 };
 use axum::{
@@ -38,6 +38,7 @@ impl FromRequestParts<Arc<Controller>> for Member {
         }
         let mut tx = controller.store.read().await?;
         let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
+        let standing = tx.certificate_standing(&identity.node, &identity.serial).await?;
         drop(tx);
         let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
         if node.tls_key_sha256 != identity.key_sha256 {
@@ -48,6 +49,7 @@ impl FromRequestParts<Arc<Controller>> for Member {
             came_back(controller, &node, from).await?;
             return Err(revoked(&node));
         }
+        renew::shown(controller, &node, identity, standing).await?;
         leases::heard(controller, &node, &lease, from, now()).await?;
         Ok(Self(node))
     }

@@ -1,4 +1,4 @@
-//! What operators do to one host: revoke it, put it into quarantine, readmit it; and enter one that has no agent.
+//! What operators do to one host: revoke it, put it into quarantine, readmit it, ask it for another key; and enter one that has no agent.
 
 use super::{
     Answer, ApiProblem, Shared,
@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     issue::issue,
+    rekey,
     revoke::{Following, Kind, cut, readmit},
     store::{Actor, Operator},
 };
@@ -62,6 +63,14 @@ pub(super) async fn release(
     Named(node): Named<String>,
 ) -> Answer<Node> {
     Ok(Json(readmit(&controller, &Actor::Operator(operator.id), &node).await?))
+}
+
+pub(super) async fn replace_key(
+    State(controller): Shared,
+    Admin(operator): Admin,
+    Named(node): Named<String>,
+) -> Answer<Node> {
+    Ok(Json(rekey::ask(&controller, &Actor::Operator(operator.id), &node).await?))
 }
 
 async fn cut_off(

@@ -63,6 +63,7 @@ pub(super) fn routes() -> Routes {
         .on(&api::REVOKE, hosts::revoke)
         .on(&api::QUARANTINE, hosts::quarantine)
         .on(&api::READMIT, hosts::release)
+        .on(&api::REPLACE_KEY, hosts::replace_key)
         .on(&api::CA, cas::view)
         .on(&api::ROTATE_CA, cas::rotate)
 }

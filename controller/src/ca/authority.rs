@@ -4,6 +4,7 @@
 use super::{
     CaConfig, Secrets,
     kept::{Kept, Phase},
+    rest::left_behind,
 };
 use crate::{operators, state_dir::StateDir};
 use anyhow::Context as _;
@@ -94,7 +95,7 @@ impl Authority {
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let secrets = Secrets::fetch(&config).await?;
-        let kept = Kept::resume(&state)?;
+        let kept = Kept::resume(&state, &secrets)?;
         let current = Arc::new(state.ca(mesh, &secrets, now)?);
         let rotation = match kept {
             None => None,
@@ -103,6 +104,9 @@ impl Authority {
                 Some(Rotation { next: Arc::new(next), kept })
             }
         };
+        if let Some(said) = left_behind(&state, &config)? {
+            tracing::warn!("{said}");
+        }
         let is_of_current = |key: &SecretString| Ca::from_pem(current.certificate_pem(), key).is_ok();
         if rotation.is_none() && secrets.next_key.as_ref().is_some_and(is_of_current) {
             tracing::warn!(
@@ -146,8 +150,9 @@ impl Authority {
         Ok(())
     }
 
-    /// Shows a fresh certificate from now on.
-    pub(crate) fn show_fresh(&self, now: Timestamp) -> anyhow::Result<()> {
+    /// Shows a fresh certificate from now on; of the CA that signs once a change that is under way is made.
+    pub(crate) async fn show_fresh(&self, now: Timestamp) -> anyhow::Result<()> {
+        let _changing = self.change().await;
         let certificate = self.now().server_certificate(now)?;
         self.served.replace(certificate).context("show a new server certificate")
     }
@@ -193,5 +198,25 @@ impl Authority {
         lifetime: Duration,
     ) -> Result<SignedCertificate, CaError> {
         self.now().issuer().sign_node(csr_pem, node, now, lifetime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn a_fresh_certificate_waits_for_a_change_that_is_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateDir::open(folder.path()).unwrap());
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let mesh = || Ok("m-1".parse()?);
+        let authority = Authority::open(state, CaConfig::default(), mesh, now).await.unwrap();
+        let changing = authority.change().await;
+        let mut shown = std::pin::pin!(authority.show_fresh(now));
+        assert!(shown.as_mut().now_or_never().is_none(), "it would show a certificate of the CA from before");
+        drop(changing);
+        shown.await.unwrap();
     }
 }

@@ -37,12 +37,13 @@ pub(crate) struct Kept {
 
 impl Kept {
     /// The rotation that is under way; one that was about to finish is finished first.
-    pub(super) fn resume(state: &StateDir) -> anyhow::Result<Option<Self>> {
+    pub(super) fn resume(state: &StateDir, secrets: &Secrets) -> anyhow::Result<Option<Self>> {
         let Some(text) = state.read(ROTATION)? else { return Ok(None) };
         let kept: Self = serde_json::from_str(&text)
             .with_context(|| format!("read {ROTATION} in the state folder; restore it from a backup"))?;
         if kept.phase == Phase::Finishing {
-            kept.finish(state)?;
+            let is_given = secrets.given().any(|key| Ca::from_pem(&kept.next_pem, key).is_ok());
+            kept.finish(state, is_given)?;
             return Ok(None);
         }
         Ok(Some(kept))
@@ -57,12 +58,24 @@ impl Kept {
         state.write(ROTATION, &serde_json::to_string_pretty(self).context("write the rotation as JSON")?)
     }
 
-    /// Moves the next CA's files to where the mesh's CA is; repeated, it ends the same.
-    pub(super) fn finish(&self, state: &StateDir) -> anyhow::Result<()> {
-        state.rename(NEXT_KEY, KEY)?;
+    /// Moves the next CA's files to where the mesh's CA is; repeated, it ends the same. Where its key is given from elsewhere,
+    /// what lies under a key's name is of the CA before, or a copy: none stays.
+    pub(super) fn finish(&self, state: &StateDir, is_given: bool) -> anyhow::Result<()> {
+        if is_given {
+            state.remove(KEY)?;
+            state.remove(NEXT_KEY)?;
+        } else {
+            state.rename(NEXT_KEY, KEY)?;
+        }
         state.write(CERTIFICATE, &self.next_pem)?;
         state.remove(ROTATION)
     }
+}
+
+/// Removes what a rotation that never began left behind: its file first, so that none is ever there without its key.
+pub(super) fn forget(state: &StateDir) -> anyhow::Result<()> {
+    state.remove(ROTATION)?;
+    state.remove(NEXT_KEY)
 }
 
 /// Whether a rotation is under way in a state folder.
@@ -106,7 +119,7 @@ mod tests {
             if steps > 2 {
                 state.remove(ROTATION).unwrap();
             }
-            assert_eq!(Kept::resume(&state).unwrap(), None);
+            assert_eq!(Kept::resume(&state, &secrets).unwrap(), None);
             let found = state.ca(|| bail!("made another"), &secrets, NOW).unwrap();
             assert_eq!(found.fingerprint(), next.fingerprint(), "{steps}");
             assert!(!is_under_way(&state).unwrap());
@@ -124,8 +137,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(folder.path()).unwrap();
         state.write(NEXT_KEY, "a key without its rotation").unwrap();
-        assert_eq!(Kept::resume(&state).unwrap(), None);
+        let secrets = Secrets::default();
+        assert_eq!(Kept::resume(&state, &secrets).unwrap(), None);
         state.write(ROTATION, "{").unwrap();
-        assert!(format!("{:#}", Kept::resume(&state).unwrap_err()).contains(ROTATION));
+        assert!(format!("{:#}", Kept::resume(&state, &secrets).unwrap_err()).contains(ROTATION));
     }
 }

@@ -1,5 +1,6 @@
 //! The mesh's certificate authority: at work, at rest, and when another one follows it.
 
+mod agreed;
 mod authority;
 mod config;
 mod kept;
@@ -10,6 +11,7 @@ mod secrets;
 pub use config::CaConfig;
 pub use secrets::Secrets;
 
+pub(crate) use agreed::agree;
 pub(crate) use authority::Authority;
 pub(crate) use rest::{decrypt, encrypt, status};
 pub(crate) use rotation::{step, switch_if_ready, view};

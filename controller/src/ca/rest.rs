@@ -6,7 +6,7 @@ use super::{
     kept::{ROTATION, is_under_way},
     secrets::Secrets,
 };
-use crate::state_dir::{CERTIFICATE, KEY, StateDir, load_ca, read_or_none};
+use crate::state_dir::{CERTIFICATE, KEY, NEXT_KEY, StateDir, load_ca, read_or_none};
 use anyhow::{Context as _, bail};
 use picket_pki::{Ca, CaCertificate, is_sealed, seal, unseal};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -16,7 +16,15 @@ use std::path::Path;
 pub(crate) fn status(path: &Path, config: &CaConfig) -> anyhow::Result<String> {
     let certificate = StateDir::existing_ca(path)?;
     let key = match read_or_none(&path.join(KEY))?.map(SecretString::from) {
-        _ if config.key().is_some() => "given from elsewhere (ca.key_file or ca.key_command)",
+        Some(key) if config.key().is_some() && is_sealed(&key) => {
+            "given from elsewhere (ca.key_file or ca.key_command); an encrypted one lies in the folder as well, for nothing: \
+             remove it"
+        }
+        Some(_) if config.key().is_some() => {
+            "given from elsewhere (ca.key_file or ca.key_command), and one lies in the folder as well, NOT encrypted: whoever \
+             reads it may be the mesh. Remove it"
+        }
+        None if config.key().is_some() => "given from elsewhere (ca.key_file or ca.key_command)",
         None => "MISSING: restore it from a backup",
         Some(key) if is_sealed(&key) && config.passphrase().is_none() => {
             "encrypted, and no passphrase is configured: the next start will fail"
@@ -31,6 +39,27 @@ pub(crate) fn status(path: &Path, config: &CaConfig) -> anyhow::Result<String> {
         certificate.fingerprint(),
         certificate.not_after()
     ))
+}
+
+/// What a start says of keys that lie in the state folder though it has no use for them.
+pub(super) fn left_behind(state: &StateDir, config: &CaConfig) -> anyhow::Result<Option<String>> {
+    if config.key().is_none() {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    for name in [KEY, NEXT_KEY] {
+        if let Some(text) = state.read(name)?.map(SecretString::from) {
+            found.push(if is_sealed(&text) {
+                format!("{name} (encrypted)")
+            } else {
+                format!("{name} (NOT encrypted)")
+            });
+        }
+    }
+    let found = found.join(" and ");
+    Ok((!found.is_empty()).then(|| {
+        format!("the CA's key is given by ca.key_file or ca.key_command, and the state folder has {found}: remove it")
+    }))
 }
 
 /// Encrypts the key in a state folder that nobody uses; one sentence on what came of it.
@@ -200,6 +229,18 @@ mod tests {
         assert!(!path.join(KEY).exists());
         assert!(status(&path, &config).unwrap().contains("given from elsewhere"));
         assert!(encrypt(&path, &config).await.unwrap_err().to_string().contains("where it comes from"));
+        // A key that lies there as well, from before, is pointed out, by the program and by each start.
+        let said = || left_behind(&StateDir::open(&path).unwrap(), &config).unwrap();
+        assert_eq!(said(), None);
+        for (text, expected) in [("plain", "NOT encrypted"), ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "encrypted")] {
+            fs::write(path.join(KEY), text).unwrap();
+            let status = status(&path, &config).unwrap();
+            assert!(status.contains(expected) && status.to_lowercase().contains("remove it"), "{status}");
+            assert_eq!(status.contains("NOT encrypted"), text == "plain");
+            assert!(said().unwrap().contains(&format!("the state folder has ca.key ({expected}): remove it")));
+            assert_eq!(left_behind(&StateDir::open(&path).unwrap(), &CaConfig::default()).unwrap(), None);
+        }
+        fs::remove_file(path.join(KEY)).unwrap();
         // The file may be encrypted itself.
         let given = fs::read_to_string(&file).unwrap();
         write(&seal(&given.into(), &"a passphrase of its own".into()).unwrap());

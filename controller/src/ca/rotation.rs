@@ -3,8 +3,9 @@
 
 use super::{
     Secrets,
+    agreed::{FINISHED, words},
     authority::{CaSet, Rotation},
-    kept::{Kept, Phase},
+    kept::{Kept, Phase, forget},
 };
 use crate::{
     api::ApiProblem,
@@ -88,19 +89,46 @@ pub(crate) async fn switch_if_ready(controller: &Controller, now: Timestamp) -> 
 async fn start(controller: &Controller, actor: &Actor, set: &CaSet, now: Timestamp) -> Result<(), ApiProblem> {
     let made = make_next(controller, &set.current, now).await;
     let (next, kept, secrets) = made.map_err(|error| unable("make the next CA", &error))?;
-    let detail = format!("CA {} is to follow CA {}", next.fingerprint(), set.current.fingerprint());
+    let key = secrets.key.is_none().then(|| next.to_pem().key);
+    let rotation = Some(Rotation { next: Arc::new(next), kept: kept.clone() });
+    let after = CaSet { current: set.current.clone(), rotation };
     let mut tx = controller.store.write().await?;
-    tx.record(now, actor, "ca.rotation.started", controller.mesh.as_str(), &detail).await?;
+    tx.record(now, actor, "ca.rotation.started", controller.mesh.as_str(), &words(&after)).await?;
+    let state = &controller.ca.state;
     let written = || -> anyhow::Result<()> {
-        if secrets.key.is_none() {
-            controller.ca.state.write_key(NEXT_KEY, &next.to_pem().key, &secrets)?;
+        // What an earlier try left must never meet the key of this one.
+        forget(state)?;
+        if let Some(key) = &key {
+            state.write_key(NEXT_KEY, key, &secrets)?;
         }
-        kept.save(&controller.ca.state)
+        kept.save(state)
     };
-    written().map_err(|error| unable("write the next CA down", &error))?;
-    tx.commit().await?;
-    let rotation = Some(Rotation { next: Arc::new(next), kept });
-    put(controller, CaSet { current: set.current.clone(), rotation }, now)
+    match written().map_err(|error| unable("write the next CA down", &error)) {
+        Ok(()) => commit(tx, || forget(state)).await?,
+        Err(problem) => {
+            undo(|| forget(state));
+            return Err(problem);
+        }
+    }
+    put(controller, after, now)
+}
+
+/// Commits; where that fails, takes back what was written to the folder for it.
+async fn commit(tx: Transaction, back: impl FnOnce() -> anyhow::Result<()>) -> Result<(), ApiProblem> {
+    let committed = tx.commit().await;
+    if committed.is_err() {
+        undo(back);
+    }
+    Ok(committed?)
+}
+
+fn undo(back: impl FnOnce() -> anyhow::Result<()>) {
+    if let Err(error) = back() {
+        tracing::error!(
+            error = format!("{error:#}"),
+            "a step of the CA's rotation is written down though it was not taken"
+        );
+    }
 }
 
 async fn make_next(controller: &Controller, current: &Ca, now: Timestamp) -> anyhow::Result<(Ca, Kept, Secrets)> {
@@ -136,12 +164,13 @@ async fn switch(
     let lost =
         refuse_loss(&lost, force, "have not said that they trust the next CA, and would not reach this controller")?;
     let kept = Kept { phase: Phase::Issuing, switched_at: Some(now), ..rotation.kept.clone() };
-    let detail = format!("CA {} signs{lost}", rotation.next.fingerprint());
+    let next = Some(Rotation { next: rotation.next.clone(), kept: kept.clone() });
+    let after = CaSet { current: set.current.clone(), rotation: next };
+    let detail = format!("{}{lost}", words(&after));
     tx.record(now, actor, "ca.rotation.switched", controller.mesh.as_str(), &detail).await?;
     kept.save(&controller.ca.state).map_err(|error| unable("write the rotation down", &error))?;
-    tx.commit().await?;
-    let rotation = Some(Rotation { next: rotation.next.clone(), kept });
-    put(controller, CaSet { current: set.current.clone(), rotation }, now)
+    commit(tx, || rotation.kept.save(&controller.ca.state)).await?;
+    put(controller, after, now)
 }
 
 async fn finish(
@@ -160,14 +189,17 @@ async fn finish(
     lost.dedup();
     let text = refuse_loss(&lost, force, why)?;
     let kept = Kept { phase: Phase::Finishing, ..rotation.kept.clone() };
-    let detail = format!("CA {} is the mesh's; the one before is retired{text}", rotation.next.fingerprint());
-    tx.record(now, actor, "ca.rotation.finished", controller.mesh.as_str(), &detail).await?;
+    let after = CaSet { current: rotation.next.clone(), rotation: None };
+    let detail = format!("{}; the one before is retired{text}", words(&after));
+    tx.record(now, actor, FINISHED, controller.mesh.as_str(), &detail).await?;
     let nodes = tx.nodes().await?;
     let state = &controller.ca.state;
-    let written = kept.save(state).and_then(|()| kept.finish(state));
-    written.map_err(|error| unable("write the rotation's end down; the next start finishes it", &error))?;
-    tx.commit().await?;
-    put(controller, CaSet { current: rotation.next.clone(), rotation: None }, now)?;
+    kept.save(state).map_err(|error| unable("write the rotation's end down", &error))?;
+    // From here on the old key goes, and nothing could be taken back.
+    commit(tx, || rotation.kept.save(state)).await?;
+    let moved = kept.finish(state, controller.ca.config.key().is_some());
+    moved.map_err(|error| unable("move the CA's files; the next start does", &error))?;
+    put(controller, after, now)?;
     for node in nodes.values().filter(|node| lost.contains(&node.name)) {
         controller.connections.close_node(&node.id);
     }

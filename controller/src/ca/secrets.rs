@@ -96,6 +96,8 @@ async fn run(words: &[String], patience: Duration) -> anyhow::Result<Zeroizing<S
     let Ok((printed, complaint, status)) = ended else {
         bail!("it took longer than {} s (ca.command_seconds) and was killed", patience.as_secs());
     };
+    // First: a program whose reader has had enough may end by the signal of that.
+    let printed = printed.context("read what it prints")?;
     let status = status.context("wait for it")?;
     if !status.success() {
         let complaint = complaint.unwrap_or_default();
@@ -103,7 +105,6 @@ async fn run(words: &[String], patience: Duration) -> anyhow::Result<Zeroizing<S
         let complaint: String = complaint.trim().chars().take(LONGEST_COMPLAINT).collect();
         bail!("it ended with {status} and said: {}", complaint.escape_debug());
     }
-    let printed = printed.context("read what it prints")?;
     let text = std::str::from_utf8(&printed).ok().context("what it prints is not text")?;
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -1,9 +1,19 @@
 //! `[policy]`: what the file says of it beyond the type, which is the model's own.
 
+use super::Listen;
 use picket_model::Policy;
 
-/// Refuses values out of their range; `sources` is how many the chain has.
-pub(super) fn check(policy: &Policy, sources: usize) -> Result<(), String> {
+/// Refuses values out of their range; `sources` is how many the chain has, `listen` where the controller is reached.
+pub(super) fn check(policy: &Policy, sources: usize, listen: &Listen) -> Result<(), String> {
+    let own = [Some(listen.agents), Some(listen.operators), listen.hooks];
+    let mut own = own.into_iter().flatten().map(|address| address.port());
+    let is_guarded =
+        |port: &u16| policy.ports.p2p.iter().chain(&policy.ports.rpc).any(|guarded| guarded.get() == *port);
+    if let Some(port) = own.find(is_guarded) {
+        return Err(format!(
+            "policy.ports has {port}, on which this controller listens: beside an agent nobody would reach it; take another port"
+        ));
+    }
     if policy.names.shortest_seconds == 0 {
         return Err("policy.names.shortest_seconds is 0: write at least 1".to_owned());
     }

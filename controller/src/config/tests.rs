@@ -36,6 +36,11 @@ fn values_out_of_range_are_refused_with_what_to_write() {
     check("[chain]\npoll_seconds = 0", "at least 1");
     check("[chain]\nchannel = \"a/b\"", "such as \"icon_dex\"");
     check("[policy]\nagree = 4", "1 to 3");
+    check(
+        "[policy]\nports = { p2p = [7100], rpc = [7443] }",
+        "policy.ports has 7443, on which this controller listens",
+    );
+    check("[listen]\nagents = \"[::]:1443\"\n[policy]\nports = { p2p = [7100], rpc = [7443] }", "7443");
     check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
     check("[keys]\npreshared_seconds = 0", "at least 1");
     check("[keys]\ncertificate_seconds = 1", "write 2 to 7776000");

@@ -198,7 +198,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let certificates = Certificates::new(reqwest::Client::new(), Some(url));
+        let certificates = Certificates::new(
+            picket_proofs::outside::client(picket_proofs::outside::host_roots(), false).unwrap(),
+            Some(url),
+        );
         let topic: Topic = "arn:aws:sns:eu-central-1:123456789012:picket".parse().unwrap();
         let (from, at) = (IpAddr::from([192, 0, 2, 1]), Timestamp::from_millis(0));
         let get = |path: &'static str| certificates.of(&topic, path, from, at);

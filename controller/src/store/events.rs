@@ -89,6 +89,18 @@ impl Transaction {
         }
     }
 
+    /// The newest line whose action begins so.
+    pub async fn last_event_of(&mut self, action: &str) -> Result<Option<EventView>, StoreError> {
+        let row = query("SELECT * FROM events WHERE mesh = $1 AND substr(action, 1, $2) = $3 ORDER BY id DESC LIMIT 1")
+            .bind(self.mesh.as_str())
+            .bind(integer(action.len()))
+            .bind(action)
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read the audit log"))?;
+        row.as_ref().map(event).transpose()
+    }
+
     /// The newest lines, newest last.
     pub async fn events(&mut self, most: usize) -> Result<Vec<EventView>, StoreError> {
         self.events_before(None, most).await

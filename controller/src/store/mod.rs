@@ -3,6 +3,7 @@
 
 mod answers;
 mod ca_trust;
+mod certificates;
 mod clones;
 mod contents;
 mod error;
@@ -29,6 +30,7 @@ mod webhooks;
 
 pub use answers::{Answer, Progress};
 pub use ca_trust::CaTrust;
+pub use certificates::Standing;
 pub use clones::{ClonedHost, Machine};
 pub use error::StoreError;
 pub use events::Actor;
@@ -56,7 +58,7 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str); 11] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
@@ -67,6 +69,7 @@ const MIGRATIONS: [(i64, &str, &str); 10] = [
     (8, "ca", include_str!("../../migrations/sqlite/0008_ca.sql")),
     (9, "proofs", include_str!("../../migrations/sqlite/0009_proofs.sql")),
     (10, "pools", include_str!("../../migrations/sqlite/0010_pools.sql")),
+    (11, "certificates", include_str!("../../migrations/sqlite/0011_certificates.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

@@ -1,6 +1,10 @@
 //! WireGuard keys of hosts beside the one of now: the next one, and those of before.
 
-use super::{StoreError, Transaction, error::sql, row::text};
+use super::{
+    StoreError, Transaction,
+    error::sql,
+    row::{text, text_or_none},
+};
 use picket_model::{NodeId, Timestamp, WireGuardPublicKey};
 use sqlx::query;
 use std::collections::BTreeMap;
@@ -39,6 +43,32 @@ impl Transaction {
             .await
             .map_err(sql("enter a next key"))?;
         Ok(())
+    }
+
+    /// Notes that a host is to replace this key; false where that was so before.
+    pub async fn ask_for_key(&mut self, node: &NodeId, key: &WireGuardPublicKey) -> Result<bool, StoreError> {
+        let done = query(
+            "UPDATE nodes SET key_to_replace = $1
+             WHERE mesh = $2 AND id = $3 AND (key_to_replace IS NULL OR key_to_replace <> $1)",
+        )
+        .bind(key.to_string())
+        .bind(self.mesh.as_str())
+        .bind(node.as_str())
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("ask a host for another key"))?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The key that a host was asked to replace last, whether it has by now or not.
+    pub async fn key_to_replace(&mut self, node: &NodeId) -> Result<Option<WireGuardPublicKey>, StoreError> {
+        let row = query("SELECT key_to_replace FROM nodes WHERE mesh = $1 AND id = $2")
+            .bind(self.mesh.as_str())
+            .bind(node.as_str())
+            .fetch_optional(&mut *self.sql)
+            .await
+            .map_err(sql("read which key a host is to replace"))?;
+        row.as_ref().map_or(Ok(None), |row| text_or_none(row, "key_to_replace"))
     }
 
     /// Whether any host used this key before or uses it now.

@@ -11,7 +11,7 @@ const EVERY: Duration = Duration::from_hours(24);
 pub(crate) async fn run(controller: Arc<Controller>) {
     loop {
         sleep(EVERY).await;
-        if let Err(error) = controller.ca.show_fresh(now()) {
+        if let Err(error) = controller.ca.show_fresh(now()).await {
             report("certificate", &*error);
         }
     }

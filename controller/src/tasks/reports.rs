@@ -2,6 +2,7 @@
 
 use super::report;
 use crate::{controller::Controller, lag::lag, now, store::StoreError};
+use picket_model::NodeId;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
@@ -38,4 +39,6 @@ fn count(controller: &Controller) {
     let now = now();
     let in_force = target.plan.nodes.keys().filter(|id| lag(controller, id, now).is_none());
     controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
+    let packets = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.kernel.packets));
+    controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
 }

@@ -9,7 +9,8 @@ use picket_api::{
 use picket_controller::App;
 use picket_model::{Generation, NodeRole, Timestamp};
 use picket_pki::{CaCertificate, Fingerprint, check_succession, client_config};
-use std::time::SystemTime;
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, raw_sql};
+use std::{path::Path, time::SystemTime};
 
 const SENTRY: NodeRole = NodeRole::Sentry;
 
@@ -79,6 +80,95 @@ async fn phase(mesh: &Mesh) -> Option<RotationPhase> {
 fn refused(result: Result<CaView, ApiError>, kind: ProblemKind, part: &str) {
     let error = result.unwrap_err();
     assert!(error.kind() == Some(kind) && error.to_string().contains(part), "{error}");
+}
+
+/// From now on no transaction is committed that has a line of this action in the log; of none, where that is empty.
+async fn refuse_to_commit(state: &Path, action: &str) {
+    let url = format!("sqlite://{}", state.join("controller.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    let statements = format!(
+        "CREATE TABLE IF NOT EXISTS refusing (mesh TEXT NOT NULL REFERENCES meshes (id) DEFERRABLE INITIALLY DEFERRED);
+         DROP TRIGGER IF EXISTS refuse;
+         CREATE TRIGGER refuse AFTER INSERT ON events WHEN NEW.action = '{action}'
+         BEGIN INSERT INTO refusing VALUES ('no such mesh'); END;"
+    );
+    raw_sql(AssertSqlSafe(statements)).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+}
+
+async fn steps(mesh: &Mesh) -> Vec<String> {
+    let log = mesh.operator().events().await.unwrap();
+    log.into_iter().map(|line| line.action).filter(|action| action.starts_with("ca.")).collect()
+}
+
+#[tokio::test]
+async fn a_step_that_is_not_committed_leaves_nothing_behind_and_can_be_taken_again() {
+    let mut mesh = Mesh::start().await;
+    let state = mesh.state_dir();
+    let mut sentry = Follower::join(&mesh, "sentry-1").await;
+    let old = mesh.ca();
+    let phase_on_disk = || {
+        let text = std::fs::read_to_string(state.join("ca-rotation.json")).ok()?;
+        let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+        Some(kept["phase"].as_str().unwrap().to_owned())
+    };
+    refuse_to_commit(&state, "ca.rotation.started").await;
+    for _ in 0..2 {
+        rotate(&mesh, RotationStep::Start).await.unwrap_err();
+        assert_eq!((phase_on_disk(), state.join("ca-next.key").exists()), (None, false));
+        mesh.stop().await;
+        mesh.resume().await;
+        assert_eq!((phase(&mesh).await, steps(&mesh).await.len()), (None, 0));
+    }
+    refuse_to_commit(&state, "ca.rotation.switched").await;
+    rotate(&mesh, RotationStep::Start).await.unwrap();
+    let next = sentry.learn(&mesh).await;
+    rotate(&mesh, RotationStep::Switch).await.unwrap_err();
+    assert_eq!(phase_on_disk().as_deref(), Some("announced"));
+    mesh.stop().await;
+    mesh.resume().await;
+    assert_eq!(phase(&mesh).await, Some(RotationPhase::Announced));
+    refuse_to_commit(&state, "ca.rotation.finished").await;
+    eventually("the switch", async || phase(&mesh).await == Some(RotationPhase::Issuing)).await;
+    sentry.renew(&mesh).await;
+    rotate(&mesh, RotationStep::Finish).await.unwrap_err();
+    assert_eq!(phase_on_disk().as_deref(), Some("issuing"));
+    mesh.stop().await;
+    mesh.resume().await;
+    assert_eq!(mesh.operator().ca().await.unwrap().fingerprint, old);
+    refuse_to_commit(&state, "").await;
+    assert_eq!(rotate(&mesh, RotationStep::Finish).await.unwrap().fingerprint, next);
+    assert_eq!(steps(&mesh).await, ["ca.rotation.started", "ca.rotation.switched", "ca.rotation.finished"]);
+}
+
+#[tokio::test]
+async fn a_step_that_the_log_has_not_heard_of_is_written_into_it_at_the_start() {
+    let mut mesh = Mesh::start().await;
+    let (state, _sentry) = (mesh.state_dir(), Follower::join(&mesh, "sentry-1").await);
+    let database = state.join("controller.db");
+    mesh.stop().await;
+    let before = std::fs::read(&database).unwrap();
+    mesh.resume().await;
+    let next = rotate(&mesh, RotationStep::Start).await.unwrap().rotation.unwrap().next;
+    mesh.stop().await;
+    // As a crash leaves it between the files and the commit.
+    std::fs::write(&database, before).unwrap();
+    for _ in 0..2 {
+        mesh.resume().await;
+        let rotation = mesh.operator().ca().await.unwrap().rotation.unwrap();
+        assert_eq!((rotation.next, rotation.phase), (next, RotationPhase::Announced));
+        assert_eq!(steps(&mesh).await, ["ca.rotation.found"], "said once");
+        mesh.stop().await;
+    }
+    // A key whose rotation was never written down is of no use to anybody.
+    std::fs::remove_file(state.join("ca-rotation.json")).unwrap();
+    mesh.resume().await;
+    assert_eq!(steps(&mesh).await, ["ca.rotation.found", "ca.rotation.found"]);
+    assert!(state.join("ca-next.key").exists(), "a rotation's key that the log knows is left to a person");
+    rotate(&mesh, RotationStep::Start).await.unwrap();
+    mesh.stop().await;
+    mesh.resume().await;
+    assert_eq!(phase(&mesh).await, Some(RotationPhase::Announced));
 }
 
 #[tokio::test]
@@ -283,6 +373,8 @@ async fn a_given_key_is_followed_by_a_given_key() {
     mesh.resume().await;
     rotate(&mesh, RotationStep::Start).await.unwrap();
     eventually("the switch", async || phase(&mesh).await == Some(RotationPhase::Issuing)).await;
+    // A key of the CA before, from when it lay in the folder, is retired with it.
+    std::fs::copy(folder.path().join("first.key"), mesh.state_dir().join("ca.key")).unwrap();
     let next = rotate(&mesh, RotationStep::Finish).await.unwrap().fingerprint;
     assert!(!mesh.state_dir().join("ca.key").exists() && !mesh.state_dir().join("ca-next.key").exists());
     // With both lines as they were, and with the second in the first one's place.

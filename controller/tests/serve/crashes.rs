@@ -31,8 +31,12 @@ async fn an_agent_that_crashes_at_any_step_of_enrolment_is_the_same_host_afterwa
     let mesh = Mesh::start().await;
     let token = mesh.token(NodeRole::Sentry, 1).await;
     let folder = tempfile::tempdir().unwrap();
-    let place =
-        |name: &str| Place { state_dir: folder.path().join(name), guard: None, interface: "picket0".parse().unwrap() };
+    let place = |name: &str| Place {
+        state_dir: folder.path().join(name),
+        guard: None,
+        interface: "picket0".parse().unwrap(),
+        log_group: 0,
+    };
     let options = EnrollOptions {
         controllers: vec![mesh.agents_url().to_string()],
         token: Some(token),

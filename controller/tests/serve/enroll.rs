@@ -129,7 +129,7 @@ async fn a_request_that_is_not_one_is_refused() {
 
 #[tokio::test]
 async fn an_endpoint_on_a_guarded_port_is_refused_at_first_and_when_repeated() {
-    let mesh = Mesh::start_with("[policy.ports]\np2p = [7100]\nrpc = [9000, 51821]\n").await;
+    let mesh = Mesh::start_with("[policy.ports]\np2p = [7100]\nrpc = [9000, 9001]\n").await;
     let token = mesh.token(SENTRY, 1).await;
     let mut host = Host::new(SENTRY, "sentry-1");
     let refused = async |host: &mut Host, port: u16| {
@@ -139,7 +139,7 @@ async fn an_endpoint_on_a_guarded_port_is_refused_at_first_and_when_repeated() {
         assert!(error.to_string().contains(&format!("port {port}, which the policy guards")), "{error}");
     };
     refused(&mut host, 7100).await;
-    refused(&mut host, 51821).await;
+    refused(&mut host, 9001).await;
     host.request.endpoint = Some("192.0.2.1:51820".parse().unwrap());
     host.enroll(&mesh, &token).await.unwrap();
     refused(&mut host, 9000).await;

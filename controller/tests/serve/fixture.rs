@@ -286,13 +286,16 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         refused: None,
         wireguard: ReconcilerStatus::InForce,
         firewall: ReconcilerStatus::InForce,
-        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0 },
+        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0, ..KernelView::default() },
         peers: BTreeMap::new(),
         engine: "userspace".into(),
         agent_version: "0.1.0".into(),
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

@@ -102,14 +102,7 @@ async fn a_key_that_is_somebodys_or_that_a_member_cannot_follow_is_refused() {
     say(&sentry, own, None).await.unwrap();
     assert_eq!(prep.wanted().await.full.wireguard.peers.len(), 1);
     // An issued key's configuration hears of no change.
-    let request = IssueKey {
-        name: "laptop".parse().unwrap(),
-        role: NodeRole::Prep,
-        wireguard_key: key(),
-        endpoint: None,
-        replace: false,
-    };
-    mesh.operator().issue_key(&request).await.unwrap();
+    mesh.operator().issue_key(&laptop()).await.unwrap();
     refused(&sentry, own, key(), ProblemKind::Conflict).await;
     // A host that is no member any more has no keys to change.
     mesh.operator().revoke("sentry-1", &Default::default()).await.unwrap();
@@ -119,7 +112,7 @@ async fn a_key_that_is_somebodys_or_that_a_member_cannot_follow_is_refused() {
 #[tokio::test]
 async fn an_announcement_that_stops_the_plan_is_taken_back() {
     let mut mesh = Mesh::start().await;
-    let (host, sentry, _prep) = pair(&mesh).await;
+    let (host, sentry, prep) = pair(&mesh).await;
     let (own, next) = (host.request.wireguard_key, key());
     mesh.stop().await;
     mesh.config.push_str("[policy.ports]\nrpc = [22]\n");
@@ -129,4 +122,114 @@ async fn an_announcement_that_stops_the_plan_is_taken_back() {
     assert!(error.kind() == Some(ProblemKind::Conflict) && error.to_string().contains("locked out"), "{error}");
     let events = mesh.operator().events().await.unwrap();
     assert!(events.iter().any(|line| line.action == "node.rekey.refused" && line.detail.contains(&next.to_string())));
+    assert!(announced(&mesh).await.is_empty());
+    // With a policy that can be planned with, plans go on as if it had never been announced, and another may be.
+    mesh.stop().await;
+    mesh.config = mesh.config.replace("rpc = [22]", "rpc = [9000]");
+    mesh.resume().await;
+    let (sentry, prep) = (sentry.connected(&mesh), prep.connected(&mesh));
+    let before = prep.wanted().await;
+    assert_eq!(before.full.wireguard.peers.keys().collect::<Vec<_>>(), [&own]);
+    let other = key();
+    assert!(!say(&sentry, own, Some(other)).await.unwrap());
+    let after = prep.config(before.revision).await;
+    assert!(after.full.wireguard.peers.contains_key(&other) && !after.full.wireguard.peers.contains_key(&next));
+    assert_eq!(announced(&mesh).await, [other]);
+}
+
+async fn announced(mesh: &Mesh) -> Vec<WireGuardPublicKey> {
+    mesh.store().await.read().await.unwrap().next_keys().await.unwrap().into_values().collect()
+}
+
+fn laptop() -> IssueKey {
+    IssueKey {
+        name: "laptop".parse().unwrap(),
+        role: NodeRole::Prep,
+        wireguard_key: key(),
+        endpoint: None,
+        replace: false,
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_issued_while_another_waits_stops_that_one_and_says_so() {
+    let mesh = Mesh::start().await;
+    let (host, sentry, prep) = pair(&mesh).await;
+    let (own, next) = (host.request.wireguard_key, key());
+    assert!(!say(&sentry, own, Some(next)).await.unwrap());
+    let issued = mesh.operator().issue_key(&laptop()).await.unwrap();
+    assert!(issued.wireguard.peers.contains_key(&own), "{issued:?}");
+    prep.confirm(&prep.wanted().await).await;
+    // The machine without an agent never reads the next key back. Whoever waits for it hears so, and no peer waits on.
+    for _ in 0..2 {
+        let error = say(&sentry, own, Some(next)).await.unwrap_err();
+        assert!(error.kind() == Some(ProblemKind::Conflict) && error.to_string().contains("laptop has an issued key"));
+    }
+    assert!(announced(&mesh).await.is_empty());
+    assert_eq!(prep.wanted().await.full.wireguard.peers.keys().collect::<Vec<_>>(), [&own]);
+    let events = mesh.operator().events().await.unwrap();
+    let told: Vec<_> = events.iter().filter(|line| line.action == "node.rekey.refused").collect();
+    assert!(told.len() == 1 && told[0].detail.contains("laptop"), "{told:?}");
+    // It goes on once that machine is gone.
+    mesh.operator().revoke("laptop", &Default::default()).await.unwrap();
+    say(&sentry, own, Some(next)).await.unwrap();
+    prep.confirm(&prep.wanted().await).await;
+    assert!(say(&sentry, own, Some(next)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_host_is_asked_for_another_key_until_it_uses_one() {
+    let mut mesh = Mesh::start().await;
+    let (host, sentry, prep) = pair(&mesh).await;
+    let (own, next) = (host.request.wireguard_key, key());
+    let asks =
+        async |agent: &Agent, uses, next| agent.client().rekey(&RekeyRequest { uses, next }).await.unwrap().replace;
+    let held = sentry.wanted().await;
+    let poll = sentry.waiting(&mesh, &held).await;
+    assert!(!asks(&sentry, own, None).await);
+    let viewer = mesh.operator_with(&mesh.add_operator("viewer").await);
+    assert_eq!(viewer.replace_key("sentry-1").await.unwrap_err().kind(), Some(ProblemKind::Forbidden));
+    let operator = mesh.operator().because(Some("yearly".to_owned()));
+    for name in ["sentry-1", sentry.node.as_str()] {
+        assert_eq!(operator.replace_key(name).await.unwrap().wireguard_key, own);
+    }
+    // It is woken, though what it shall be is as before.
+    assert_eq!(poll.await.unwrap().unwrap(), None);
+    assert!(!asks(&prep, peer_key(&mesh, &prep).await, None).await, "another host is not asked");
+    // Until it uses another it is asked, after a restart as well; one that has made another is not asked for a second.
+    mesh.stop().await;
+    mesh.resume().await;
+    let (sentry, prep) = (sentry.connected(&mesh), prep.connected(&mesh));
+    assert!(asks(&sentry, own, None).await);
+    assert!(!asks(&sentry, own, Some(next)).await);
+    prep.confirm(&prep.wanted().await).await;
+    assert!(say(&sentry, own, Some(next)).await.unwrap());
+    assert!(!asks(&sentry, next, None).await);
+    let events = mesh.operator().events().await.unwrap();
+    let asked: Vec<_> = events.iter().filter(|line| line.action == "node.rekey.asked").collect();
+    assert!(asked.len() == 1 && asked[0].detail.contains(&own.to_string()), "{asked:?}");
+    assert_eq!(asked[0].reason.as_deref(), Some("yearly"));
+
+    // Who cannot: one that is not there, one without an agent, one whose peer could not follow, one that is revoked.
+    let refused = async |name: &str, kind, part: &str| {
+        let error = mesh.operator().replace_key(name).await.unwrap_err();
+        assert!(error.kind() == Some(kind) && error.to_string().contains(part), "{error}");
+    };
+    refused("nobody", ProblemKind::NotFound, "nobody").await;
+    mesh.operator().issue_key(&laptop()).await.unwrap();
+    refused("laptop", ProblemKind::Conflict, "keys issue").await;
+    refused("sentry-1", ProblemKind::Conflict, "laptop has an issued key").await;
+    mesh.operator().revoke("sentry-1", &Default::default()).await.unwrap();
+    refused("sentry-1", ProblemKind::Conflict, "is revoked").await;
+}
+
+#[tokio::test]
+async fn a_host_that_took_its_next_key_into_use_is_heard_though_a_key_was_issued_since() {
+    let mesh = Mesh::start().await;
+    let (host, sentry, _prep) = pair(&mesh).await;
+    let (own, next) = (host.request.wireguard_key, key());
+    say(&sentry, own, Some(next)).await.unwrap();
+    mesh.operator().issue_key(&laptop()).await.unwrap();
+    assert!(!say(&sentry, next, None).await.unwrap());
+    assert_eq!(peer_key(&mesh, &sentry).await, next);
 }

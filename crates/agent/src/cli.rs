@@ -1,14 +1,14 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
 use crate::{
-    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, run, state::StateDir, status, trust_by_hand,
-    vouch,
+    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
+    trust_by_hand, vouch,
 };
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
-use picket_firewall::InterfaceName;
+use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
@@ -67,6 +67,17 @@ pub struct Place {
     /// WireGuard interface of the mesh.
     #[arg(long, global = true, value_name = "NAME", default_value = "picket0")]
     pub interface: InterfaceName,
+    /// Netlink group that hears of some of the refused packets, for `nflog` programs; 0 for none.
+    #[arg(long, global = true, value_name = "GROUP", env = "PICKET_LOG_GROUP", default_value_t = LOG_GROUP)]
+    pub log_group: u16,
+}
+
+impl Place {
+    /// What lowering has to know, with all that is asked of the kernel.
+    pub fn host_facts(&self) -> HostFacts {
+        let log_group = Some(self.log_group).filter(|group| *group != 0);
+        HostFacts { overlay_interface: self.interface.clone(), features: Features { log_group, ..Features::default() } }
+    }
 }
 
 #[derive(Subcommand)]
@@ -118,6 +129,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Open every guarded port of this host to everybody, until `close`; asks first.
+    Release {
+        /// Do it without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// End a release: the host's firewall is in force again.
+    Close,
     /// Remove firewall table and tunnel device: opens every guarded port.
     Uninstall {
         /// Do it.
@@ -268,6 +287,8 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Status { json } => status::status(&place, json)?,
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
             Command::Proofs { command: None, json } => vouch::list(&place, json)?,
+            Command::Release { yes } => println!("{}", release::release(&place, yes, host::now()).await?),
+            Command::Close => println!("{}", release::close(&place).await?),
             Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
         }
         Ok(run::End::Stopped)

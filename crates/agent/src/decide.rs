@@ -2,11 +2,14 @@
 
 use crate::{
     guard::{Guard, GuardViolation, admit},
+    guard_change::admit_change,
     identity::Identity,
+    ledger::Ledger,
+    sessions::{Session, cut_by},
 };
 use picket_api::ConfigAnswer;
-use picket_model::{Digest, Generation, MeshId, NodeConfig, NodeId, NodeName, WireGuardPeer};
-use std::{collections::BTreeMap, time::Duration};
+use picket_model::{Digest, Generation, MeshId, NodeConfig, NodeId, NodeName, Timestamp, WireGuardPeer};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use thiserror::Error;
 
 /// Why an answer is not taken. What is in force stays.
@@ -46,6 +49,17 @@ pub enum Refusal {
         /// Revision held.
         held: Generation,
     },
+    /// It was in force before, and the host could not be reached under it.
+    #[error("revision {0} was taken back on this host, only a newer one is taken")]
+    TakenBack(Generation),
+    /// Would cut an operator off in the middle.
+    #[error("it guards tcp/{port}, on which {from} of an admin network is right now, and does not let it in any more")]
+    CutsSession {
+        /// The port.
+        port: u16,
+        /// Who is on it.
+        from: IpAddr,
+    },
     /// A host keeps the identity key it joined with: whoever hands out another one wants to stand between the two.
     #[error("it gives {0} another identity key than before, or none: no host changes its identity")]
     Identity(NodeName),
@@ -59,13 +73,25 @@ pub enum Refusal {
     },
 }
 
+/// The host that an answer is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// Who it is.
+    pub identity: &'a Identity,
+    /// What it refuses.
+    pub guard: &'a Guard,
+    /// What it holds.
+    pub ledger: &'a Ledger,
+    /// Who is on it.
+    pub sessions: &'a [Session],
+    /// What its clock says.
+    pub now: Timestamp,
+}
+
 /// The wanted state in an answer, if it is genuine, ours, newer than what is held, and within the guard's rules.
-pub fn judge(
-    identity: &Identity,
-    guard: &Guard,
-    held: Option<&NodeConfig>,
-    answer: ConfigAnswer,
-) -> Result<NodeConfig, Refusal> {
+pub fn judge(here: Here<'_>, answer: ConfigAnswer) -> Result<NodeConfig, Refusal> {
+    let Here { identity, guard, ledger, sessions, now } = here;
+    let held = ledger.config.as_ref();
     let ConfigAnswer { revision: told, digest, full: offered } = answer;
     if offered.revision != told {
         return Err(Refusal::Revision { found: offered.revision, told });
@@ -83,12 +109,20 @@ pub fn judge(
         let (generation, held) = (offered.generation, held.revision);
         return Err(Refusal::Older { offered: offered.revision, generation, held });
     }
+    if ledger.taken_back.as_ref().is_some_and(|taken| offered.revision <= taken.revision) {
+        return Err(Refusal::TakenBack(offered.revision));
+    }
     if let Some(name) = held.and_then(|held| reidentified(held, &offered)) {
         return Err(Refusal::Identity(name));
     }
-    match admit(guard, &offered) {
-        Ok(()) => Ok(offered),
-        Err(violation) => Err(Refusal::Guard { revision: offered.revision, violation }),
+    let admitted = admit(guard, &offered).and_then(|()| admit_change(guard, ledger, &offered, now));
+    admitted.map_err(|violation| Refusal::Guard { revision: offered.revision, violation })?;
+    let after = guard.rules.with_admin(&offered.firewall);
+    let before = held.map(|held| guard.rules.with_admin(&held.firewall));
+    let before = before.unwrap_or_else(|| guard.rules.closed(None));
+    match cut_by(sessions, &before, &after) {
+        Some(Session { port, from }) => Err(Refusal::CutsSession { port, from }),
+        None => Ok(offered),
     }
 }
 
@@ -149,7 +183,17 @@ mod tests {
         guard::tests::{config, guard},
         identity::tests::identity,
     };
-    use picket_model::{IdentityKey, Pairing, WireGuardPublicKey};
+    use picket_model::{IdentityKey, Pairing, TakenBack, WireGuardPublicKey};
+
+    fn judged(held: NodeConfig, answer: ConfigAnswer) -> Result<NodeConfig, Refusal> {
+        let ledger = Ledger { config: Some(held), ..Ledger::default() };
+        judged_by(&ledger, &[], answer)
+    }
+
+    fn judged_by(ledger: &Ledger, sessions: &[Session], answer: ConfigAnswer) -> Result<NodeConfig, Refusal> {
+        let (identity, guard, now) = (identity(), guard(), Timestamp::from_millis(0));
+        judge(Here { identity: &identity, guard: &guard, ledger, sessions, now }, answer)
+    }
 
     fn answer(full: NodeConfig) -> ConfigAnswer {
         ConfigAnswer { revision: full.revision, digest: full.digest(), full }
@@ -165,7 +209,7 @@ mod tests {
 
     fn check_answer(answer: ConfigAnswer, expect: &str) {
         let full = answer.full.clone();
-        match judge(&identity(), &guard(), Some(&config()), answer) {
+        match judged(config(), answer) {
             Ok(taken) => assert!(expect.is_empty() && taken == full, "taken, not {expect:?}"),
             Err(refusal) => {
                 let said = refusal.to_string();
@@ -177,7 +221,7 @@ mod tests {
     #[test]
     fn a_newer_state_is_taken() {
         check(|_| (), "");
-        assert!(judge(&identity(), &guard(), None, answer(config())).is_ok());
+        assert!(judged_by(&Ledger::default(), &[], answer(config())).is_ok());
     }
 
     #[test]
@@ -208,6 +252,43 @@ mod tests {
     }
 
     #[test]
+    fn a_revision_that_was_taken_back_comes_no_second_time() {
+        let taken_back = TakenBack { revision: Generation(9), at: Timestamp::from_millis(0), reason: "gone".into() };
+        let ledger = Ledger { config: Some(config()), taken_back: Some(taken_back), ..Ledger::default() };
+        let offer = |revision| {
+            let offered = NodeConfig { revision: Generation(revision), generation: Generation(20), ..config() };
+            judged_by(&ledger, &[], answer(offered)).map_err(|refusal| refusal.to_string())
+        };
+        for revision in [8, 9] {
+            assert!(offer(revision).unwrap_err().contains("was taken back on this host"));
+        }
+        assert!(offer(10).is_ok());
+    }
+
+    #[test]
+    fn a_change_that_cuts_an_operator_off_in_the_middle_is_refused() {
+        let admin = |mut config: NodeConfig| {
+            let reason = picket_model::Reason::Policy { line: "admin".into() };
+            let set = config.firewall.allow.entry(picket_model::Purpose::Admin).or_default();
+            set.insert("198.51.100.248/29".parse().unwrap(), reason);
+            config
+        };
+        let port = picket_model::GuardedPort {
+            protocol: picket_model::Protocol::Tcp,
+            port: std::num::NonZeroU16::new(9000).unwrap(),
+        };
+        let mut before = admin(config());
+        before.firewall.guarded.remove(&port);
+        let ledger = Ledger { config: Some(before), ..Ledger::default() };
+        let sessions = [Session { port: 9000, from: "198.51.100.250".parse().unwrap() }];
+        let offered = NodeConfig { revision: Generation(9), generation: Generation(9), ..config() };
+        let refusal = judged_by(&ledger, &sessions, answer(offered.clone())).unwrap_err().to_string();
+        assert!(refusal.contains("tcp/9000, on which 198.51.100.250"), "{refusal}");
+        assert!(judged_by(&ledger, &sessions, answer(admin(offered.clone()))).is_ok());
+        assert!(judged_by(&ledger, &[], answer(offered)).is_ok());
+    }
+
+    #[test]
     fn a_known_host_keeps_its_identity_key() {
         let pairing = |byte, epoch| {
             let identity = IdentityKey(WireGuardPublicKey::new([byte; 32]).unwrap());
@@ -223,7 +304,7 @@ mod tests {
         };
         let held = NodeConfig { revision: Generation(3), generation: Generation(4), ..with(pairing(1, 7), "n-2", 9) };
         let check = |offered: NodeConfig, taken: bool| {
-            let judged = judge(&identity(), &guard(), Some(&held), answer(offered));
+            let judged = judged(held.clone(), answer(offered));
             assert_eq!(judged.is_ok(), taken, "{judged:?}");
         };
         check(with(pairing(1, 8), "n-2", 9), true);

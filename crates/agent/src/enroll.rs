@@ -7,6 +7,7 @@ use crate::{
     identity::{Identity, Keys},
     ledger::{Ledger, Standing},
     proof::{ProofKind, kept::Kept},
+    release,
     state::StateDir,
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -107,6 +108,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
         machine_id: request.machine_id,
     };
     Ledger::put_aside(&state, &identity.node)?;
+    release::end(&state)?;
     Kept::put(kept.as_ref(), &state)?;
     identity.save(&state, &response.certificate_pem)?;
     Ok(format!(

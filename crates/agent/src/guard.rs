@@ -7,7 +7,7 @@ use picket_attest::Rule;
 use picket_model::{
     AllowSet, FirewallPolicy, GuardedPort, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose, Reason,
     WireGuardConfig, WireGuardPublicKey,
-    limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
+    limits::{GUARDABLE, MOST_ADDITIONS_PER_HOUR, MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
 use picket_proofs::Attest;
 use serde::Deserialize;
@@ -24,6 +24,8 @@ use thiserror::Error;
 /// Where the guard's file is looked for.
 pub const GUARD_FILE: &str = "/etc/picket/guard.toml";
 
+/// Whose the file must be: an agent that runs as another user must not be able to change it.
+const ROOT: u32 = 0;
 /// From IPv6's smallest MTU (RFC 8200 section 5) to what jumbo frames carry.
 const SANE_MTU: RangeInclusive<u16> = 1280..=9000;
 /// Length of the overlay prefixes a host takes for granted around its own addresses.
@@ -37,6 +39,10 @@ pub struct GuardRules {
     pub guarded: BTreeSet<NonZeroU16>,
     /// Ports that are never closed to strangers: the operator's way in.
     pub never_guard: BTreeSet<NonZeroU16>,
+    /// Guarded ports that a controller may open to everybody, within limits; none by default.
+    pub may_open: BTreeSet<NonZeroU16>,
+    /// Ports that may be guarded at all, beside `guarded`.
+    pub guardable: BTreeSet<NonZeroU16>,
     /// Networks that always reach every guarded port.
     pub admin: BTreeSet<IpNet>,
     /// Where peers' addresses inside the mesh may lie; empty means the /16 and /48 around the host's own.
@@ -49,6 +55,12 @@ pub struct GuardRules {
     pub max_allow_entries: usize,
     /// Most tunnels.
     pub max_peers: usize,
+    /// Most entries that may be let in within an hour, after the first wanted state.
+    pub max_additions_per_hour: usize,
+    /// Of the sentries that a validator has tunnels to, so many stay through any one change; 0 lets all of them go.
+    pub keep_sentries: usize,
+    /// Within so many seconds the controller must be reached after a change, or it is taken back; 0 takes nothing back.
+    pub confirm_seconds: u16,
     /// Whose proofs of identity are believed on this host, as in the controller's file.
     pub attest: Attest,
     /// Which of them are let in as peers. With any, a peer of the role they name must have a proof that fits one.
@@ -73,12 +85,17 @@ impl Default for GuardRules {
         Self {
             guarded: ports(&[7100, 9000, 9080]),
             never_guard: ports(&[22]),
+            may_open: BTreeSet::new(),
+            guardable: ports(&GUARDABLE),
             admin: BTreeSet::new(),
             overlay: BTreeSet::new(),
             widest_network: Widths { v4: WIDEST_NETWORK.0, v6: WIDEST_NETWORK.1 },
             widest_total: Widths { v4: WIDEST_TOTAL.0, v6: WIDEST_TOTAL.1 },
             max_allow_entries: MOST_ALLOW_ENTRIES,
             max_peers: MOST_PEERS,
+            max_additions_per_hour: MOST_ADDITIONS_PER_HOUR,
+            keep_sentries: 0,
+            confirm_seconds: 30,
             attest: Attest::default(),
             enroll: Vec::new(),
             without_proof: BTreeSet::new(),
@@ -121,6 +138,14 @@ pub enum GuardFileError {
     /// Somebody else could have written it.
     #[error("the guard's rules {} may be changed by others than their owner: run `chmod go-w` on them", .0.display())]
     Writable(PathBuf),
+    /// Whoever the agent runs as could have written it, or another user.
+    #[error("the guard's rules {} belong to user {uid}: they bind only where that user cannot change them; run `chown root` on them", path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
     /// It says both.
     #[error("the guard's rules {}: port {port} is in `guarded` and in `never_guard`; take it out of one", path.display())]
     Contradiction {
@@ -134,14 +159,22 @@ pub enum GuardFileError {
 impl GuardRules {
     /// The rules at `path`, which must be there; without one those at [`GUARD_FILE`], or the defaults where there are none.
     pub fn load(path: Option<&Path>) -> Result<Self, GuardFileError> {
+        Self::load_of(path, ROOT)
+    }
+
+    /// As [`Self::load`], of a file that belongs to `owner`.
+    fn load_of(path: Option<&Path>, owner: u32) -> Result<Self, GuardFileError> {
         let file = path.unwrap_or(Path::new(GUARD_FILE));
         let text = match std::fs::read_to_string(file) {
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_none() => return Ok(Self::default()),
             text => text.map_err(|source| GuardFileError::Read { path: file.into(), source })?,
         };
-        let mode = std::fs::metadata(file).map_err(|source| GuardFileError::Read { path: file.into(), source })?.mode();
-        if mode & 0o022 != 0 {
+        let found = std::fs::metadata(file).map_err(|source| GuardFileError::Read { path: file.into(), source })?;
+        if found.mode() & 0o022 != 0 {
             return Err(GuardFileError::Writable(file.into()));
+        }
+        if found.uid() != owner {
+            return Err(GuardFileError::Owner { path: file.into(), uid: found.uid() });
         }
         let rules: Self = toml::from_str(&text).map_err(|error| parse_error(file, &text, &error))?;
         rules.check_proofs().map_err(|message| GuardFileError::Proofs { path: file.into(), message })?;
@@ -242,9 +275,37 @@ pub enum GuardViolation {
     /// Would open a port.
     #[error("it leaves {0} unguarded, which `guarded` in guard.toml names")]
     Unguarded(GuardedPort),
+    /// Would open a port to everybody.
+    #[error("it opens port {0} to everybody, which `may_open` in guard.toml does not name")]
+    Opens(NonZeroU16),
     /// Would lock the operator out.
     #[error("it guards {0}, which `never_guard` in guard.toml names")]
     NeverGuard(GuardedPort),
+    /// Would close a port that is none of Picket's business.
+    #[error("it guards {0}, which neither `guarded` nor `guardable` in guard.toml names")]
+    NotGuardable(GuardedPort),
+    /// Would let in too many at a time.
+    #[error(
+        "it lets {added} more in, {within} were let in within the hour, `max_additions_per_hour` in guard.toml is {limit}"
+    )]
+    TooManyAdditions {
+        /// How many it adds.
+        added: usize,
+        /// How many were added within the last hour.
+        within: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// Would leave a validator alone.
+    #[error("it keeps {kept} of the {had} sentries this host has tunnels to, `keep_sentries` in guard.toml is {limit}")]
+    SentriesGone {
+        /// How many stay.
+        kept: usize,
+        /// How many there were.
+        had: usize,
+        /// How many must stay.
+        limit: usize,
+    },
     /// Would cut the tunnels.
     #[error("it guards {0}, on which the tunnels arrive")]
     GuardsTunnel(GuardedPort),
@@ -320,10 +381,17 @@ fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViola
     if let Some(port) = guarded.keys().find(|port| rules.never_guard.contains(&port.port)) {
         return Err(GuardViolation::NeverGuard(*port));
     }
+    if let Some(port) = wanted.firewall.public.difference(&rules.may_open).next() {
+        return Err(GuardViolation::Opens(*port));
+    }
     let arrives =
         |port: &&GuardedPort| port.protocol == Protocol::Udp && port.port.get() == wanted.wireguard.listen_port;
-    match guarded.keys().find(arrives) {
-        Some(port) => Err(GuardViolation::GuardsTunnel(*port)),
+    if let Some(port) = guarded.keys().find(arrives) {
+        return Err(GuardViolation::GuardsTunnel(*port));
+    }
+    let may_be = |port: &GuardedPort| rules.guarded.contains(&port.port) || rules.guardable.contains(&port.port);
+    match guarded.keys().find(|port| !may_be(port)) {
+        Some(port) => Err(GuardViolation::NotGuardable(*port)),
         None => Ok(()),
     }
 }

@@ -99,14 +99,54 @@ fn the_operator_is_not_locked_out() {
 }
 
 #[test]
+fn a_port_is_open_to_everybody_only_where_this_host_says_so() {
+    let public = |_: &mut Guard, config: &mut NodeConfig| {
+        config.firewall.public.insert(nine_thousand());
+    };
+    check(public, "it opens port 9000 to everybody, which `may_open` in guard.toml does not name");
+    let allowed = |guard: &mut Guard, config: &mut NodeConfig| {
+        guard.rules.may_open = BTreeSet::from([nine_thousand()]);
+        config.firewall.public.insert(nine_thousand());
+    };
+    check(allowed, "");
+    // A host that closes has no public port left.
+    let mut config = config();
+    config.firewall.public.insert(nine_thousand());
+    let rules = GuardRules { may_open: BTreeSet::from([nine_thousand()]), ..GuardRules::default() };
+    assert_eq!(rules.closed(Some(&config.firewall)).public_ports().count(), 0);
+}
+
+fn nine_thousand() -> NonZeroU16 {
+    NonZeroU16::new(9000).unwrap()
+}
+
+#[test]
 fn the_tunnels_port_is_not_closed() {
     let guards = |protocol| {
-        move |_: &mut Guard, config: &mut NodeConfig| {
+        move |guard: &mut Guard, config: &mut NodeConfig| {
             config.firewall.guarded.insert(port(protocol, 51820), Purpose::Rpc);
+            guard.rules.guardable = BTreeSet::from([NonZeroU16::new(51820).unwrap()]);
         }
     };
     check(guards(Protocol::Udp), "tunnels arrive");
     check(guards(Protocol::Tcp), "");
+}
+
+#[test]
+fn a_port_that_is_none_of_pickets_business_is_not_guarded() {
+    let guards = |more: &'static [u16]| {
+        move |guard: &mut Guard, config: &mut NodeConfig| {
+            guard.rules.guardable.extend(more.iter().filter_map(|port| NonZeroU16::new(*port)));
+            config.firewall.guarded.insert(port(Protocol::Udp, 53), Purpose::Rpc);
+        }
+    };
+    check(guards(&[]), "it guards udp/53, which neither `guarded` nor `guardable` in guard.toml names");
+    check(guards(&[53]), "");
+    let also_guarded = |guard: &mut Guard, config: &mut NodeConfig| {
+        guard.rules.guarded.insert(NonZeroU16::new(8080).unwrap());
+        config.firewall.guarded = guard.rules.guarded_ports().map(|port| (port, Purpose::Rpc)).collect();
+    };
+    check(also_guarded, "");
 }
 
 #[test]
@@ -251,7 +291,8 @@ fn load(text: &str, mode: u32) -> Result<GuardRules, String> {
     let path = folder.path().join("guard.toml");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-    GuardRules::load(Some(&path)).map_err(|error| error.to_string())
+    let owner = std::fs::metadata(&path).unwrap().uid();
+    GuardRules::load_of(Some(&path), owner).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -286,6 +327,12 @@ fn its_rules_of_proofs_say_nothing_that_only_the_controller_can_give() {
 #[test]
 fn a_file_that_others_may_change_is_refused() {
     assert!(load("", 0o666).unwrap_err().contains("chmod go-w"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("guard.toml");
+    std::fs::write(&path, "").unwrap();
+    let other = std::fs::metadata(&path).unwrap().uid() + 1;
+    let error = GuardRules::load_of(Some(&path), other).unwrap_err().to_string();
+    assert!(error.contains("belong to user") && error.contains("chown root"), "{error}");
     let missing = GuardRules::load(Some(Path::new("/nowhere/guard.toml"))).unwrap_err().to_string();
     assert!(missing.contains("/nowhere/guard.toml"), "{missing}");
 }

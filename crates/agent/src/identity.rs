@@ -199,14 +199,16 @@ pub fn key_made_at(state: &StateDir) -> Result<SystemTime, IdentityError> {
     made.map_err(|_| no_key(state, WIREGUARD_KEY))
 }
 
-/// Makes that key; it is on the disk when this returns.
-pub fn make_next_key(state: &StateDir) -> Result<PrivateKey, IdentityError> {
-    load_or_make_x25519(state, NEXT_WIREGUARD_KEY)
+/// Makes that key; it is on the disk when this returns. `None` where one waits, which may be announced: it stays.
+pub fn make_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
+    let key = PrivateKey::from_random(picket_pki::random()?);
+    Ok(state.create(NEXT_WIREGUARD_KEY, key.to_text().as_bytes())?.then_some(key))
 }
 
-/// Puts the next key in the place of the one before, which is gone then; `None` where there is no next one.
-pub fn use_next_key(state: &StateDir) -> Result<Option<PrivateKey>, IdentityError> {
-    let Some(next) = load_next_key(state)? else { return Ok(None) };
+/// Puts the next key in the place of the one before, which is gone then; `None` where there is no next one, or another than the
+/// one that the peers know.
+pub fn use_next_key(state: &StateDir, known: &WireGuardPublicKey) -> Result<Option<PrivateKey>, IdentityError> {
+    let Some(next) = load_next_key(state)?.filter(|next| next.public() == *known) else { return Ok(None) };
     state.rename(NEXT_WIREGUARD_KEY, WIREGUARD_KEY)?;
     Ok(Some(next))
 }

@@ -74,7 +74,7 @@ pub async fn leave(place: &Place) -> Result<String> {
     let _lock = lock.context("this host left its mesh, and its agent does not end")?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
     let tunnels = HostTunnels::new(&place.interface, Preference::default(), keys.wireguard, pairs);
-    let filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let filter = HostFilter::new(Nft::locate()?, place);
     cut_off(&state, Ledger::load_of(&state, &identity)?, &guard, tunnels, filter).await?;
     forget(&state)?;
     Ok(format!(

@@ -1,11 +1,14 @@
 //! The last wanted state the host accepted, on disk before it is put in force. Unreadable is an error, never empty.
 
 use crate::{
+    additions::Additions,
+    confirm::Trial,
     guard::{Guard, GuardViolation, admit},
     identity::Identity,
+    posture::{AgentIs, Facts, Posture},
     state::{Kind, StateDir, StateError},
 };
-use picket_model::{FirewallPolicy, Generation, NodeConfig, NodeId};
+use picket_model::{FirewallPolicy, Generation, NodeConfig, NodeId, TakenBack};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -24,6 +27,22 @@ pub struct Ledger {
     pub standing: Standing,
     /// The last wanted state accepted; `None` before the first.
     pub config: Option<NodeConfig>,
+    /// Where that changed more than elements and is not confirmed yet: what returns if it never is. Written before the change
+    /// is applied, so that an agent that is killed in between knows at its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// The revision whose trial an agent did not live to see the end of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Generation>,
+    /// The change that was taken back, until something newer is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
+    /// Whether that one is only suspected: no controller was reached without it either, so far.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspected: bool,
+    /// Entries let in within the last hour, for the guard's limit.
+    #[serde(default, skip_serializing_if = "Additions::is_empty")]
+    pub additions: Additions,
 }
 
 /// Whether the host belongs to its mesh.
@@ -83,30 +102,35 @@ impl Ledger {
         }
     }
 
-    /// The firewall that is to be in force.
-    pub fn firewall(&self, guard: &Guard) -> FirewallPolicy {
-        match self.admitted(guard) {
-            Ok(Some(config)) => guard.rules.with_admin(&config.firewall),
-            _ => guard.rules.closed(self.config.as_ref().map(|config| &config.firewall)),
-        }
+    /// The newest revision that was judged for good: nothing up to it is taken any more.
+    pub fn judged(&self) -> Generation {
+        self.revision().max(self.taken_back.as_ref().map_or_else(Generation::default, |taken| taken.revision))
+    }
+
+    /// The state of an enrolled host that holds this.
+    pub fn posture(&self, guard: &Guard, released: bool, agent: AgentIs) -> Posture {
+        let refused = self.admitted(guard).is_err();
+        Posture::of(Facts { released, enrolled: true, ledger: self, refused, agent })
+    }
+
+    /// The firewall of an enrolled host in that state that holds this; `None` where it is to have none.
+    pub fn firewall(&self, guard: &Guard, posture: Posture) -> Option<FirewallPolicy> {
+        let admitted = self.admitted(guard).ok().flatten();
+        posture.firewall(&guard.rules, admitted.as_deref().or(self.config.as_ref()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        guard::tests::{config, guard},
-        identity::tests::identity,
-    };
-    use picket_model::Purpose;
+    use crate::{guard::tests::config, identity::tests::identity};
 
     #[test]
     fn what_was_accepted_is_held_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path());
         assert_eq!(Ledger::load(&state).unwrap(), Ledger::default());
-        let ledger = Ledger { standing: Standing::Revoked, config: Some(config()) };
+        let ledger = Ledger { standing: Standing::Revoked, config: Some(config()), ..Ledger::default() };
         ledger.save(&state).unwrap();
         assert_eq!(Ledger::load(&state).unwrap(), ledger);
         assert_eq!(ledger.revision(), config().revision);
@@ -116,7 +140,7 @@ mod tests {
     fn an_unreadable_ledger_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path());
-        Ledger { standing: Standing::Member, config: Some(config()) }.save(&state).unwrap();
+        Ledger { config: Some(config()), ..Ledger::default() }.save(&state).unwrap();
         let whole = state.read("ledger.json").unwrap().unwrap();
         for damaged in [&whole[..whole.len() / 2], b"", b"{\"version\":9}"] {
             state.write("ledger.json", damaged).unwrap();
@@ -129,7 +153,7 @@ mod tests {
     fn the_ledger_of_another_host_or_mesh_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::new(folder.path());
-        let ledger = Ledger { standing: Standing::Member, config: Some(config()) };
+        let ledger = Ledger { config: Some(config()), ..Ledger::default() };
         ledger.save(&state).unwrap();
         assert_eq!(Ledger::load_of(&state, &identity()).unwrap(), ledger);
         for other in [
@@ -139,24 +163,5 @@ mod tests {
             let error = Ledger::load_of(&state, &other).unwrap_err().to_string();
             assert!(error.contains("ledger.json is of n-1 in mesh m-1") && error.contains("move it away"), "{error}");
         }
-    }
-
-    /// Whether a validator's address is let in under a ledger.
-    fn lets_in(guard: &Guard, ledger: &Ledger) -> bool {
-        let policy = ledger.firewall(guard);
-        assert!(guard.rules.guarded_ports().all(|port| policy.guarded.contains_key(&port)));
-        policy.allowed(Purpose::P2p).covering("203.0.113.7".parse().unwrap()).next().is_some()
-    }
-
-    #[test]
-    fn only_a_member_with_an_admitted_state_lets_anybody_in() {
-        let (guard, config) = (guard(), Some(config()));
-        let mut strict = guard.clone();
-        strict.rules.max_peers = 0;
-        let member = Ledger { standing: Standing::Member, config: config.clone() };
-        assert!(lets_in(&guard, &member));
-        assert!(!lets_in(&strict, &member));
-        assert!(!lets_in(&guard, &Ledger { standing: Standing::Revoked, config }));
-        assert!(!lets_in(&guard, &Ledger::default()));
     }
 }

@@ -1,23 +1,30 @@
 //! What both agents share: enrolment, ledger, local guard, subscription, reconciliation, lockdown, status.
 //! The role is an argument; the two programs are a `main` each.
 
+pub mod additions;
 pub mod chain;
 pub mod cli;
+pub mod confirm;
 pub mod decide;
 pub mod enroll;
 pub mod guard;
+pub mod guard_change;
 pub mod host;
 pub mod identity;
 pub mod leave;
 pub mod ledger;
 pub mod lockdown;
 pub mod pairing;
+pub mod posture;
 pub mod proof;
 pub mod reconcile;
 pub mod rekey;
+pub mod release;
 pub mod renewal;
 pub mod report;
 pub mod run;
+pub mod sessions;
+pub mod shield;
 pub mod state;
 pub mod status;
 pub mod subscribe;

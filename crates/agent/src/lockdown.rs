@@ -2,24 +2,34 @@
 
 use crate::{
     cli::Place,
+    confirm::interrupted,
     guard::GuardRules,
-    identity::{Identity, Keys},
+    host,
+    identity::Identity,
     ledger::Ledger,
-    reconcile::{Filter as _, HostFilter, remove_device},
+    posture::Posture,
+    reconcile::{Filter as _, HostFilter},
+    release::{self, is_released},
     state::StateDir,
     status::wanted_policy,
 };
-use anyhow::{Context as _, Result, bail};
-use picket_firewall::{Firewall, Nft};
+use anyhow::{Result, bail};
+use picket_firewall::Nft;
+use tracing::error;
 
 /// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
 /// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
 pub async fn lockdown(place: &Place) -> Result<()> {
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
-    match wanted_policy(place) {
-        Ok(policy) => {
+    let mut filter = HostFilter::new(Nft::locate()?, place);
+    // A change on trial is not what a machine starts with.
+    match wanted_policy(place, |ledger| interrupted(&ledger, host::now())) {
+        Ok(Some(policy)) => {
             filter.apply(&policy).await?;
             Ok(())
+        }
+        Ok(None) => {
+            error!("this host was released by hand: every guarded port is open until `close`");
+            filter.remove().await
         }
         Err(error) => match close_if_open(place, &mut filter).await {
             Ok(true) => Err(error.context("guarded ports were closed to all but admin networks")),
@@ -30,19 +40,20 @@ pub async fn lockdown(place: &Place) -> Result<()> {
 }
 
 /// Closes guarded ports to all but admin networks where no table of ours is in the kernel; a table that is there stays
-/// as it is. Needs no file to be readable. Whether there was none.
+/// as it is, and so does a host that was released by hand. Needs no file to be readable. Whether there was none.
 pub async fn close_if_open(place: &Place, filter: &mut HostFilter) -> Result<bool> {
-    if filter.is_present().await? {
+    let state = StateDir::new(&place.state_dir);
+    if filter.is_present().await? || is_released(&state) {
         return Ok(false);
     }
-    let state = StateDir::new(&place.state_dir);
     let ledger = match Identity::load(&state) {
         Ok(Some(identity)) => Ledger::load_of(&state, &identity),
         _ => Ledger::load(&state),
     };
     let ledger = ledger.unwrap_or_default();
     let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
-    filter.apply(&rules.closed(ledger.config.as_ref().map(|config| &config.firewall))).await?;
+    let firewall = Posture::LockedDown.firewall(&rules, ledger.config.as_ref());
+    filter.apply(&firewall.unwrap_or_else(|| rules.closed(None))).await?;
     Ok(true)
 }
 
@@ -53,10 +64,7 @@ pub async fn uninstall(place: &Place, yes: bool) -> Result<()> {
     }
     let state = StateDir::new(&place.state_dir);
     let _lock = if state.path().exists() { Some(state.lock()?) } else { None };
-    let own = Keys::load(&state).ok().map(|keys| keys.wireguard_public());
-    let removed = remove_device(&place.interface.to_string(), own).await;
-    Firewall::new(Nft::locate()?).remove().await?;
-    removed.context("the firewall was removed, the tunnels were not")?;
+    release::open(place, host::now(), true).await?;
     println!("removed: firewall table and tunnel device; nothing of Picket is in force on this host");
     if Identity::load(&state)?.is_some() {
         println!("it is still enrolled: revoke it at the controller, then remove {}", state.path().display());

@@ -2,24 +2,30 @@
 //! What goes wrong is part of what is found, not the end of anything.
 
 use crate::{
+    cli::Place,
     host,
     pairing::{Moment, PairKeys, Waits, give_keys},
     rekey::hand_over,
 };
 use anyhow::{Context as _, Result, anyhow};
-use picket_firewall::{Firewall, HostFacts, InterfaceName, Nft, lower};
+use picket_firewall::{
+    Change, Firewall, FirewallError, HostFacts, InterfaceName, Nft, diff, lower, netlink::events::Commit,
+};
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
 use std::{collections::BTreeMap, time::Instant};
-use tracing::info;
+use tracing::{info, warn};
+
+/// What is said of the firewall of a host that was released.
+const OPENED: &str = "released by hand: every guarded port of this host is open until `close`";
 
 /// What a host shall be: its tunnels, `None` where it is to have none, and its firewall.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The tunnels.
     pub wireguard: Option<&'a WireGuardConfig>,
-    /// The firewall, the guard's admin networks included.
-    pub firewall: FirewallPolicy,
+    /// The firewall, the guard's admin networks included; `None` where somebody opened the host by hand.
+    pub firewall: Option<FirewallPolicy>,
 }
 
 /// What was read back.
@@ -49,8 +55,19 @@ pub trait Tunnels {
 
 /// The host's firewall.
 pub trait Filter {
-    /// Makes the firewall the wanted one; the number of addresses and prefixes read back.
-    fn apply(&mut self, wanted: &FirewallPolicy) -> impl Future<Output = Result<usize>>;
+    /// Makes the firewall the wanted one; what was read back.
+    fn apply(&mut self, wanted: &FirewallPolicy) -> impl Future<Output = Result<Filtered>>;
+    /// Takes the firewall away; nothing where there is none.
+    fn remove(&mut self) -> impl Future<Output = Result<()>>;
+}
+
+/// What was read back of the firewall.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filtered {
+    /// Addresses and prefixes in all allow sets.
+    pub elements: usize,
+    /// Packets by what was decided about them.
+    pub packets: BTreeMap<String, u64>,
 }
 
 /// Brings what is wanted into force, in the one order that lets nobody in unfiltered.
@@ -60,17 +77,34 @@ pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wan
         // An earlier process may have left tunnels in the kernel.
         None => tunnels.remove().await,
     };
-    let filtered = filter.apply(&wanted.firewall).await;
+    let filtered = apply_or_remove(filter, wanted.firewall.as_ref()).await;
     let connected = match (wanted.wireguard, prepared, &filtered) {
         (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).await,
         (Some(_), Ok(()), Err(_)) => Err(anyhow!("no peer is added while the firewall is not in force")),
         (_, prepared, _) => prepared,
     };
     let observed = tunnels.observe().await;
-    let elements = *filtered.as_ref().unwrap_or(&0);
+    let Filtered { elements, packets } = filtered.as_ref().map(Clone::clone).unwrap_or_default();
     let wireguard = status(connected.and(observed.as_ref().map(drop).map_err(|error| anyhow!("{error:#}"))));
     let peers = observed.unwrap_or_default();
-    Found { wireguard, firewall: status(filtered), kernel: KernelView { peers: peers.len(), elements }, peers }
+    let kernel = KernelView { peers: peers.len(), elements, packets };
+    Found { wireguard, firewall: status(filtered), kernel, peers }
+}
+
+/// Brings the firewall alone into force, between reconciliations.
+pub async fn filter_alone(filter: &mut impl Filter, wanted: Option<&FirewallPolicy>, found: &mut Found) {
+    let filtered = apply_or_remove(filter, wanted).await;
+    Filtered { elements: found.kernel.elements, packets: found.kernel.packets } =
+        filtered.as_ref().map(Clone::clone).unwrap_or_default();
+    found.firewall = status(filtered);
+}
+
+async fn apply_or_remove(filter: &mut impl Filter, wanted: Option<&FirewallPolicy>) -> Result<Filtered> {
+    match wanted {
+        Some(firewall) => filter.apply(firewall).await,
+        // That it is gone is what was wanted here, and is not in force for anybody who asks from afar.
+        None => filter.remove().await.and(Err(anyhow!("{OPENED}"))),
+    }
 }
 
 impl Found {
@@ -185,27 +219,95 @@ impl Tunnels for HostTunnels {
 pub struct HostFilter {
     firewall: Firewall,
     facts: HostFacts,
+    probed: bool,
+    has_written: bool,
 }
 
 impl HostFilter {
-    /// A firewall written with the host's nft, in which the overlay is what comes out of `interface`.
-    pub fn new(nft: Nft, interface: InterfaceName) -> Self {
-        Self { firewall: Firewall::new(nft), facts: HostFacts { overlay_interface: interface } }
+    /// A firewall written with the host's nft, as the place has it.
+    pub fn new(nft: Nft, place: &Place) -> Self {
+        Self { firewall: Firewall::new(nft), facts: place.host_facts(), probed: false, has_written: false }
+    }
+
+    /// What is known of the host, its kernel asked; a kernel that lacks something is told of once.
+    pub async fn facts(&mut self) -> Result<&HostFacts> {
+        if !self.probed {
+            let wanted = self.facts.features;
+            self.facts.features = self.firewall.probe(wanted).await?;
+            self.probed = true;
+            for missing in self.facts.features.missing(&wanted) {
+                warn!(
+                    missing,
+                    "this kernel lacks a part of nf_tables: guarded ports stay closed to strangers, without it"
+                );
+            }
+        }
+        Ok(&self.facts)
+    }
+
+    /// How many packets our table has stopped in all since it was written.
+    pub async fn stopped(&self) -> Result<u64> {
+        let counters = self.firewall.counters().await?;
+        let stopped = counters.iter().filter(|(name, _)| name.starts_with("refused_") || name.starts_with("limited_"));
+        Ok(stopped.map(|(_, counter)| counter.packets).sum())
+    }
+
+    /// What the kernel would have to change to have that firewall.
+    pub async fn changes(&mut self, wanted: &FirewallPolicy) -> Result<Vec<Change>> {
+        let wanted = lower(wanted, self.facts().await?);
+        Ok(diff(&wanted, self.firewall.observe().await?.ruleset.as_ref()))
     }
 
     /// Whether our table is in the kernel at all.
     pub async fn is_present(&self) -> Result<bool> {
         Ok(self.firewall.observe().await?.ruleset.is_some())
     }
+
+    /// Reads the whole table at the next time, whatever the kernel says of changes.
+    pub fn look_afresh(&mut self) {
+        self.firewall.look_afresh();
+    }
+
+    /// Whether the last time something had to be written.
+    pub fn has_written(&self) -> bool {
+        self.has_written
+    }
+
+    /// Whether a commit in nf_tables may have changed our table since it was compared.
+    pub fn is_reason_to_look(&self, commit: &Commit) -> bool {
+        commit.is_reason_to_look(self.firewall.compared())
+    }
+
+    /// Whether a commit can be one of ours.
+    pub fn is_own(&self, commit: &Commit) -> bool {
+        self.firewall.is_own(commit.generation)
+    }
 }
 
 impl Filter for HostFilter {
-    async fn apply(&mut self, wanted: &FirewallPolicy) -> Result<usize> {
-        let applied = self.firewall.reconcile(&lower(wanted, &self.facts)).await?;
+    async fn apply(&mut self, wanted: &FirewallPolicy) -> Result<Filtered> {
+        let wanted = lower(wanted, self.facts().await?);
+        let applied = self.firewall.reconcile(&wanted).await;
+        // What reads back different was written, and changed by somebody meanwhile.
+        self.has_written = match &applied {
+            Ok(applied) => !applied.changes.is_empty(),
+            Err(error) => matches!(error, FirewallError::Different(_)),
+        };
+        let applied = applied?;
         for change in &applied.changes {
             info!(%change, "firewall changed");
         }
-        Ok(applied.elements)
+        let packets = applied.counters.into_iter().map(|(name, counter)| (name, counter.packets));
+        Ok(Filtered { elements: applied.elements, packets: packets.collect() })
+    }
+
+    async fn remove(&mut self) -> Result<()> {
+        self.has_written = false;
+        if self.is_present().await? {
+            self.firewall.remove().await?;
+            info!("firewall removed: this host was released by hand");
+        }
+        Ok(())
     }
 }
 
@@ -275,8 +377,11 @@ mod tests {
     }
 
     impl Filter for Host {
-        async fn apply(&mut self, _: &FirewallPolicy) -> Result<usize> {
-            self.step("filter").map(|()| 2)
+        async fn apply(&mut self, _: &FirewallPolicy) -> Result<Filtered> {
+            self.step("filter").map(|()| Filtered { elements: 2, packets: [("refused_p2p".to_owned(), 3)].into() })
+        }
+        async fn remove(&mut self) -> Result<()> {
+            self.step("open")
         }
     }
 
@@ -284,7 +389,7 @@ mod tests {
     fn check(fails: &'static str, steps: &[&str], wireguard: &str, firewall: &str) {
         let host = Host { fails, ..Host::default() };
         let config = config();
-        let wanted = Wanted { wireguard: Some(&config.wireguard), firewall: config.firewall.clone() };
+        let wanted = Wanted { wireguard: Some(&config.wireguard), firewall: Some(config.firewall.clone()) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
         assert_eq!(*host.steps.borrow(), steps);
@@ -318,7 +423,7 @@ mod tests {
     fn a_host_that_is_to_have_no_tunnels_loses_those_that_were_left_and_says_so() {
         for (fails, wireguard) in [("", "in force"), ("remove", "failed: remove went wrong")] {
             let host = Host { fails, ..Host::default() };
-            let wanted = Wanted { wireguard: None, firewall: FirewallPolicy::default() };
+            let wanted = Wanted { wireguard: None, firewall: Some(FirewallPolicy::default()) };
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
             assert_eq!((*host.steps.borrow()).as_slice(), ["remove", "filter", "observe"]);
@@ -326,7 +431,20 @@ mod tests {
                 (found.wireguard.to_string().as_str(), found.firewall.to_string().as_str()),
                 (wireguard, "in force")
             );
-            assert_eq!(found.kernel, KernelView { peers: 0, elements: 2 });
+            assert_eq!(
+                found.kernel,
+                KernelView { peers: 0, elements: 2, packets: [("refused_p2p".to_owned(), 3)].into() }
+            );
         }
+    }
+
+    #[test]
+    fn a_host_that_was_opened_by_hand_loses_its_tunnels_first_and_is_not_in_force() {
+        let host = Host::default();
+        let wanted = Wanted { wireguard: None, firewall: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(reconcile(&mut host.clone(), &mut host.clone(), &wanted));
+        assert_eq!((*host.steps.borrow()).as_slice(), ["remove", "open", "observe"]);
+        assert!(!found.is_in_force() && found.firewall.to_string().contains("released by hand"), "{found:?}");
     }
 }

@@ -36,7 +36,7 @@ impl Renewal {
     }
 
     /// It is time, whatever the clock says: another CA signs by now.
-    pub fn hurry(&mut self) {
+    fn hurry(&mut self) {
         self.hurried = true;
     }
 
@@ -70,6 +70,8 @@ pub struct Renewals {
     pub renewal: Renewal,
     csr_pem: String,
     under_way: Option<Renewing>,
+    /// It became urgent while one was under way, whose certificate may be of the CA from before.
+    again: bool,
     look: Interval,
 }
 
@@ -78,14 +80,25 @@ impl Renewals {
     pub fn new(validity: Validity, csr_pem: String) -> Self {
         let mut look = tokio::time::interval((validity.not_after.since(validity.made_at) / 16).clamp(LOOK[0], LOOK[1]));
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { renewal: Renewal::new(validity), csr_pem, under_way: None, look }
+        Self { renewal: Renewal::new(validity), csr_pem, under_way: None, again: false, look }
     }
 
-    /// The host shows another certificate by now.
-    pub fn renewed(&mut self, validity: Validity) {
+    /// The host shows another certificate by now. Whether it is to be renewed again at once.
+    pub fn renewed(&mut self, validity: Validity) -> bool {
+        let again = self.again;
         *self = Self::new(validity, std::mem::take(&mut self.csr_pem));
         // The first tick is at once.
         self.look.reset();
+        if again {
+            self.renewal.hurry();
+        }
+        again
+    }
+
+    /// It is time, whatever the clock says: another CA signs by now.
+    pub fn hurry(&mut self) {
+        self.renewal.hurry();
+        self.again = self.under_way.is_some();
     }
 
     /// Waits until a renewal has come to an end, or until it is time to look (`None`); may be dropped at any time.
@@ -154,6 +167,21 @@ mod tests {
         let mut renewal = renewal();
         renewal.hurry();
         assert!(renewal.is_due(at(101)) && renewal.is_good(at(101)));
+    }
+
+    #[tokio::test]
+    async fn what_became_urgent_during_a_renewal_is_done_again_after_it() {
+        let young = Validity { made_at: at(100), not_after: at(108) };
+        let mut renewals = Renewals::new(young, String::new());
+        let answer = || Box::pin(async { Ok(RenewResponse { certificate_pem: String::new(), not_after: at(108) }) });
+        renewals.under_way = Some(answer());
+        renewals.hurry();
+        renewals.next().await.unwrap().unwrap();
+        assert!(renewals.renewed(young) && renewals.renewal.is_due(at(101)));
+        // The next one was begun after it became urgent.
+        renewals.under_way = Some(answer());
+        renewals.next().await.unwrap().unwrap();
+        assert!(!renewals.renewed(young) && !renewals.renewal.is_due(at(101)));
     }
 
     #[test]

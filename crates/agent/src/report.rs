@@ -21,13 +21,16 @@ pub fn report(
         refused,
         wireguard: found.wireguard.clone(),
         firewall: found.firewall.clone(),
-        kernel: found.kernel,
+        kernel: found.kernel.clone(),
         peers: found.peers.clone(),
         engine,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         chain: word.chain,
         advertised: word.advertised,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }
 

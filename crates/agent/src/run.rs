@@ -2,9 +2,12 @@
 //! asked; a newer wanted state is judged, written down, brought into force, and reported, in this order.
 
 mod certificate;
+mod company;
+mod confirming;
 mod cut_off;
 mod own_proof;
 mod rekey;
+mod shield;
 mod signals;
 mod telling;
 mod trust;
@@ -14,7 +17,8 @@ mod vouching;
 use crate::{
     chain::ChainWatch,
     cli::Place,
-    decide::{Redial, Refusal, judge},
+    confirm,
+    decide::{Here, Redial, Refusal, judge},
     guard::{Guard, GuardRules},
     host,
     identity::{Identity, Keys, client_certificate},
@@ -22,16 +26,22 @@ use crate::{
     ledger::{Ledger, Standing},
     lockdown::close_if_open,
     pairing::PairKeys,
+    posture::{AgentIs, Posture},
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
-    rekey::Rekey,
+    rekey::{Awaited, KeyWord, Rekey},
+    release::is_released,
     renewal::Renewals,
     report::Reporter,
+    sessions,
+    shield::Shield,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result, bail, ensure};
+use company::Company;
+use confirming::Confirming;
 pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
@@ -53,7 +63,8 @@ const DRIFT: Duration = Duration::from_secs(30);
 const AFTER_NONSENSE: Duration = Duration::from_secs(30);
 /// "Nothing newer" sooner than this is not what a long poll says.
 const SHORTEST_POLL: Duration = Duration::from_secs(1);
-/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom.
+/// While a tunnel waits for its first handshake it is looked at after the first of these, then ever more seldom; at the first pace
+/// for a while where a peer is about to use another key.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How often tunnels are looked at whose handshakes may fail under a new preshared key.
@@ -78,7 +89,9 @@ enum Event {
     Answered(Result<Option<ConfigAnswer>, ApiError>),
     Reported(Result<(), ApiError>),
     Drift,
+    Disturbed,
     Pairs,
+    Attacks,
     Look,
     Redial,
     Chain,
@@ -87,7 +100,8 @@ enum Event {
     Looked(Answers),
     Proof,
     Proved(Result<String>),
-    Rekeyed(Result<bool, ApiError>),
+    Rekeyed(Result<KeyWord, ApiError>),
+    Probed(bool),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -107,7 +121,7 @@ pub async fn run(
             place.state_dir.display()
         );
     };
-    let mut filter = HostFilter::new(Nft::locate()?, place.interface.clone());
+    let mut filter = HostFilter::new(Nft::locate()?, place);
     // Whatever keeps the agent from its work below, guarded ports are not open meanwhile.
     if let Err(error) = close_if_open(place, &mut filter).await {
         error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");
@@ -123,6 +137,7 @@ pub async fn run(
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity, Vouched::load(&state)?);
     let vouching = Vouching::new(&guard.rules)?;
     let ledger = Ledger::load_of(&state, &identity).context("nothing was started or changed")?;
+    let ledger = confirming::pick_up(&state, ledger, host::now());
     let keys = Keys::load(&state)?;
     let csr_pem = keys.tls.csr_pem()?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
@@ -156,10 +171,13 @@ struct Agent {
     digest: Option<Digest>,
     tunnels: HostTunnels,
     filter: HostFilter,
+    company: Company,
     controllers: Controllers,
     renewals: Renewals,
     cas: CaWatch,
     rekey: Rekey,
+    awaited: Awaited,
+    confirming: Confirming,
     chain: ChainWatch,
     vouching: Vouching,
     own_proof: OwnProof,
@@ -172,6 +190,8 @@ struct Agent {
     found: Option<Found>,
     drift: Interval,
     pairs: Interval,
+    shield: Shield,
+    attacks: Interval,
     look: Duration,
     redial: Redial,
     redial_at: Instant,
@@ -192,17 +212,20 @@ impl Agent {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
         }
         Self {
-            after: held.ledger.revision(),
+            after: held.ledger.judged(),
             asked_at: Instant::now(),
             digest: held.ledger.config.as_ref().map(NodeConfig::digest),
             refused: refused.map(|violation| violation.to_string()),
             held,
             tunnels,
             filter,
+            company: Company::new(),
             controllers,
             renewals,
             cas: CaWatch::default(),
             rekey: Rekey::default(),
+            awaited: Awaited::default(),
+            confirming: Confirming::default(),
             chain,
             vouching,
             own_proof,
@@ -211,6 +234,8 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
+            shield: Shield::default(),
+            attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
             redial_at: Instant::now(),
@@ -220,6 +245,7 @@ impl Agent {
     async fn work(mut self, mut signals: Signals, leaving: Leaving) -> Result<End> {
         self.bring_into_force().await;
         self.dial_soon();
+        self.seek_confirmation();
         notify(NotifyState::Ready);
         let mut poll = self.ask(Duration::ZERO);
         self.ask_for_cas(Duration::ZERO);
@@ -238,8 +264,11 @@ impl Agent {
                 proved = self.own_proof.next() => proved.map_or(Event::Proof, Event::Proved),
                 answer = self.cas.answered() => Event::Cas(answer),
                 answer = self.rekey.answered() => Event::Rekeyed(answer),
+                () = self.company.disturbed(&self.filter) => Event::Disturbed,
+                reached = self.confirming.next() => Event::Probed(reached),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
+                _ = self.attacks.tick() => Event::Attacks,
             };
             match event {
                 Event::Stop(name) => {
@@ -249,6 +278,8 @@ impl Agent {
                         cut_off(&state, ledger, &guard, self.tunnels, self.filter).await?;
                         return leave::forget(&state).map(|()| End::Left);
                     }
+                    // Nobody would be left to take it back.
+                    self.give_up_trial().await;
                     info!(signal = name, "stopped; the firewall stays in force");
                     return Ok(End::Stopped);
                 }
@@ -273,8 +304,15 @@ impl Agent {
                 Event::Proof => self.prove(),
                 Event::Proved(ended) => self.own_proof.ended(ended, &self.held.state),
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
-                Event::Drift => self.bring_into_force().await,
+                Event::Drift => self.compare().await,
+                Event::Disturbed => self.repair().await,
                 Event::Pairs => self.turn_keys().await,
+                Event::Attacks => self.watch_attacks().await,
+                Event::Probed(reached) => {
+                    if self.probed(reached).await {
+                        poll = self.ask(Duration::ZERO);
+                    }
+                }
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -301,16 +339,23 @@ impl Agent {
             }
         };
         let Some(answer) = answer else {
+            // Woken for something else, or for nothing: an operator may wish for another key.
+            self.rekey.ask_again();
+            self.look_for_next_key();
             // A controller that stops says "nothing newer" early; it is not to be asked at full speed until it is gone.
             let early = self.asked_at.elapsed() < SHORTEST_POLL;
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
         };
         let (held, offered, digest) = (self.held.ledger.revision(), answer.revision, answer.digest.clone());
-        match judge(&self.held.identity, &self.held.guard, self.held.ledger.config.as_ref(), answer) {
+        let Held { identity, guard, ledger, .. } = &self.held;
+        let here = Here { identity, guard, ledger, sessions: &sessions::established(), now: host::now() };
+        match judge(here, answer) {
             Ok(config) => {
-                let accepted = self.accept(config, digest);
+                let was_away = self.is_away_before(&config).await;
+                let accepted = self.accept(config, digest, was_away);
                 self.bring_into_force().await;
                 self.dial_soon();
+                self.seek_confirmation();
                 self.ask(if accepted { Duration::ZERO } else { AFTER_NONSENSE })
             }
             Err(refusal) => {
@@ -336,9 +381,9 @@ impl Agent {
     }
 
     /// Writes a wanted state down; only then is it held. Whether that went well.
-    fn accept(&mut self, config: NodeConfig, digest: Digest) -> bool {
+    fn accept(&mut self, config: NodeConfig, digest: Digest, was_away: bool) -> bool {
         let (generation, revision) = (config.generation, config.revision);
-        let ledger = Ledger { standing: Standing::Member, config: Some(config) };
+        let ledger = confirm::taken(&self.held.ledger, config, was_away, host::now());
         if let Err(error) = ledger.save(&self.held.state) {
             error!(%revision, error = format!("{:#}", anyhow::Error::from(error)), "wanted state not written down, not taken");
             self.refused = Some(format!("revision {revision} could not be written to the ledger"));
@@ -353,11 +398,13 @@ impl Agent {
     }
 
     async fn bring_into_force(&mut self) {
+        let posture = self.posture();
         let Held { ledger, guard, .. } = &self.held;
-        let admitted = ledger.admitted(guard).ok().flatten();
+        let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
-        let wanted = Wanted { wireguard, firewall: ledger.firewall(guard) };
+        let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard, posture)) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
+        self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
         if !found.is_in_force() {
             error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
@@ -372,6 +419,12 @@ impl Agent {
         self.drift.reset();
         self.tell();
         self.look_at_proofs();
+    }
+
+    /// The state from which the host's firewall follows.
+    fn posture(&self) -> Posture {
+        let Held { ledger, guard, state, .. } = &self.held;
+        ledger.posture(guard, is_released(state), AgentIs::AtWork(self.controllers.answers()))
     }
 }
 

@@ -122,13 +122,15 @@ impl StateDir {
         &self.0
     }
 
+    /// Makes the folder, with those above it.
+    pub fn make(&self) -> Result<(), StateError> {
+        let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(&self.0);
+        made.map_err(io_error("make folder", &self.0))
+    }
+
     /// Makes the folder, with those above it, and takes the right to write in it.
     pub fn lock(&self) -> Result<StateLock, StateError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(&self.0)
-            .map_err(io_error("make folder", &self.0))?;
+        self.make()?;
         let path = self.0.join(LOCK);
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
         let file = file.map_err(io_error("open", &path))?;
@@ -137,6 +139,12 @@ impl StateDir {
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(StateError::Locked(self.0.clone())),
             Err((_, errno)) => Err(io_error("lock", &path)(errno.into())),
         }
+    }
+
+    /// Whether somebody works in the folder: an agent runs, as a rule.
+    pub fn is_locked(&self) -> bool {
+        let Ok(file) = File::open(self.0.join(LOCK)) else { return false };
+        matches!(Flock::lock(file, FlockArg::LockExclusiveNonblock), Err((_, nix::errno::Errno::EWOULDBLOCK)))
     }
 
     /// As [`lock`](Self::lock), and waits for so long where somebody else works in the folder.
@@ -163,6 +171,27 @@ impl StateDir {
     /// Replaces the file, and returns when it is on the disk: written beside, synced, renamed, folder synced.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
         self.replace(name, Lasts::OnDisk, |file| file.write_all(bytes))
+    }
+
+    /// Makes the file where there is none, and returns when it is on the disk; whether it was made. Of two programs that make it
+    /// at once one does, and neither ever sees half of it.
+    pub fn create(&self, name: &str, bytes: &[u8]) -> Result<bool, StateError> {
+        let path = self.0.join(name);
+        let beside = self.0.join(format!("{name}.{}.new", std::process::id()));
+        let make = || {
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            // Unlike a rename, a link replaces nothing.
+            std::fs::hard_link(&beside, &path)
+        };
+        let made = make();
+        let tidied = std::fs::remove_file(&beside).and_then(|()| File::open(&self.0)?.sync_all());
+        match made.and(tidied) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(io_error("make", &path)(error)),
+        }
     }
 
     /// Gives the file another name, and returns when that is on the disk; nothing where there is no such file.
@@ -287,6 +316,17 @@ mod tests {
         check_unreadable("{\"version\":2,\"content\":\"x\"}", "cannot be read");
         check_unreadable("{\"content\":7}", "cannot be read");
         check_unreadable("{\"version\":3,\"content\":7}", "has version 3, this agent reads version 2");
+    }
+
+    #[test]
+    fn what_is_there_is_not_made_again_and_nothing_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        assert!(state.create("key", b"first").unwrap());
+        assert!(!state.create("key", b"second").unwrap());
+        assert_eq!(state.read("key").unwrap().unwrap(), b"first");
+        let mode = std::fs::metadata(folder.path().join("key")).unwrap().permissions().mode();
+        assert_eq!((mode & 0o777, std::fs::read_dir(folder.path()).unwrap().count()), (FILE_MODE, 1));
     }
 
     #[test]

@@ -6,11 +6,14 @@ use crate::{
     host,
     identity::Identity,
     ledger::{Ledger, Standing},
+    posture::{AgentIs, Facts, Posture},
+    reconcile::HostFilter,
+    release::{is_released, released},
     state::{Kind, StateDir, StateError},
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result};
-use picket_firewall::{Firewall, HostFacts, Nft, Ruleset, diff, lower};
+use picket_firewall::{Nft, Ruleset, lower};
 use picket_model::{FirewallPolicy, Generation, NodeReport, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +37,8 @@ pub fn save(state: &StateDir, word: &LastWord) -> Result<(), StateError> {
 
 #[derive(Serialize)]
 struct View {
+    state: &'static str,
+    released_at: Option<Timestamp>,
     identity: Option<Identity>,
     standing: Standing,
     generation: Option<Generation>,
@@ -57,11 +62,22 @@ pub fn status(place: &Place, json: bool) -> Result<()> {
         Some(identity) => Some(Guard::new(rules, identity, Vouched::load(&state)?)),
         None => None,
     };
+    let refusal = guard.and_then(|guard| ledger.admitted(&guard).err());
+    let answers = agent.as_ref().and_then(|word: &LastWord| word.controller_answers);
+    let posture = Posture::of(Facts {
+        released: is_released(&state),
+        enrolled: identity.is_some(),
+        ledger: &ledger,
+        refused: refusal.is_some(),
+        agent: if state.is_locked() { AgentIs::AtWork(answers) } else { AgentIs::Away },
+    });
     let view = View {
+        state: posture.name(),
+        released_at: released(&state).ok().flatten().map(|released| released.at),
         standing: ledger.standing,
         generation: ledger.config.as_ref().map(|config| config.generation),
         revision: ledger.config.as_ref().map(|config| config.revision),
-        guard_refuses: guard.and_then(|guard| ledger.admitted(&guard).err()).map(|violation| violation.to_string()),
+        guard_refuses: refusal.map(|violation| violation.to_string()),
         agent_seconds_ago: agent.as_ref().map(|word| host::now().since(word.at).as_secs()),
         identity,
         agent,
@@ -80,7 +96,7 @@ pub fn show_rules(place: &Place, json: bool) -> Result<()> {
         policy: FirewallPolicy,
         nft: String,
     }
-    let policy = wanted_policy(place)?;
+    let policy = policy(place)?;
     let nft = wanted_rules(place, &policy).to_string();
     if json {
         return print_json(&Rules { policy, nft });
@@ -91,9 +107,8 @@ pub fn show_rules(place: &Place, json: bool) -> Result<()> {
 
 /// Prints the changes that would bring the ruleset into force; says so where there are none.
 pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
-    let found = Firewall::new(Nft::locate()?).observe().await?;
-    let wanted = wanted_rules(place, &wanted_policy(place)?);
-    let changes: Vec<String> = diff(&wanted, found.ruleset.as_ref()).iter().map(ToString::to_string).collect();
+    let changes = HostFilter::new(Nft::locate()?, place).changes(&policy(place)?).await?;
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
     if json {
         return print_json(&changes);
     }
@@ -104,24 +119,38 @@ pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The firewall that a host's files ask for; closed where it is not enrolled.
-pub fn wanted_policy(place: &Place) -> Result<FirewallPolicy> {
+/// The firewall that a host's files ask for, the ledger seen as somebody wants to see it; closed where the host is not
+/// enrolled, `None` where somebody opened it by hand.
+pub fn wanted_policy(place: &Place, see: impl FnOnce(Ledger) -> Ledger) -> Result<Option<FirewallPolicy>> {
     let state = StateDir::new(&place.state_dir);
+    if is_released(&state) {
+        return Ok(None);
+    }
     let rules = GuardRules::load(place.guard.as_deref())?;
     Ok(match Identity::load(&state)? {
         Some(identity) => {
             let guard = Guard::new(rules, &identity, Vouched::load(&state)?);
-            Ledger::load_of(&state, &identity)?.firewall(&guard)
+            let ledger = see(Ledger::load_of(&state, &identity)?);
+            ledger.firewall(&guard, ledger.posture(&guard, false, AgentIs::Away))
         }
-        None => rules.closed(None),
+        None => Posture::LockedDown.firewall(&rules, None),
     })
 }
 
+/// As [`wanted_policy`] of what is held; an error where the host is open by hand.
+fn policy(place: &Place) -> Result<FirewallPolicy> {
+    wanted_policy(place, |ledger| ledger)?.context("this host was released by hand: it has no firewall until `close`")
+}
+
 fn wanted_rules(place: &Place, policy: &FirewallPolicy) -> Ruleset {
-    lower(policy, &HostFacts { overlay_interface: place.interface.clone() })
+    lower(policy, &place.host_facts())
 }
 
 fn print_status(view: &View) {
+    if let Some(at) = view.released_at {
+        println!("RELEASED    EVERY GUARDED PORT OF THIS HOST IS OPEN since {at}; `close` ends it");
+    }
+    println!("state       {}", view.state);
     match &view.identity {
         Some(identity) => {
             let standing = if view.standing == Standing::Revoked { ", revoked" } else { "" };
@@ -157,6 +186,9 @@ fn print_status(view: &View) {
     println!("agent       last word {seconds} s ago, {answers}");
     println!("in force    revision {}", report.applied);
     println!("firewall    {}, {} addresses and prefixes", report.firewall, report.kernel.elements);
+    if let Some(repairs) = &report.firewall_repairs {
+        println!("repaired    {repairs}");
+    }
     println!("tunnels     {}, {} peers, engine {}", report.wireguard, report.kernel.peers, report.engine);
     for (key, peer) in &report.peers {
         let handshake = peer.last_handshake.map_or_else(|| "never".to_owned(), |at| at.to_string());
@@ -171,6 +203,9 @@ fn print_status(view: &View) {
     }
     if let Some(refused) = &report.refused {
         println!("refused     {}", refused.escape_debug());
+    }
+    if let Some(taken) = &report.taken_back {
+        println!("taken back  revision {} at {}: {}", taken.revision, taken.at, taken.reason.escape_debug());
     }
 }
 

@@ -50,6 +50,11 @@ impl Controllers {
         &self.clients[self.current].1
     }
 
+    /// Clients for all of them.
+    pub fn clients(&self) -> impl Iterator<Item = &AgentClient> {
+        self.clients.iter().map(|(_, client)| client)
+    }
+
     /// Where that one is.
     pub fn url(&self) -> &str {
         &self.clients[self.current].0

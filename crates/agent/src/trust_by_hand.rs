@@ -52,7 +52,8 @@ mod tests {
     #[tokio::test]
     async fn nothing_changes_under_a_running_agent_or_without_a_controller() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place { state_dir: folder.path().into(), guard: None, interface: "picket0".parse().unwrap() };
+        let place =
+            Place { state_dir: folder.path().into(), guard: None, interface: "picket0".parse().unwrap(), log_group: 0 };
         let (state, next) = (StateDir::new(folder.path()), Fingerprint::of(b"next"));
         let refused = async || trust(&place, next).await.unwrap_err().to_string();
         assert!(refused().await.contains("not enrolled"));

@@ -87,7 +87,7 @@ fn answer(ca: &Ca, refusal: Option<ProblemKind>, request: &EnrollRequest, now: T
 }
 
 fn place(folder: &Path) -> Place {
-    Place { state_dir: folder.join("state"), guard: None, interface: "picket0".parse().unwrap() }
+    Place { state_dir: folder.join("state"), guard: None, interface: "picket0".parse().unwrap(), log_group: 0 }
 }
 
 fn join(folder: &Path, url: &str, token: &str, name: &str, role: NodeRole) -> Result<String, String> {
@@ -149,7 +149,7 @@ fn enrolling_again_is_nothing_to_do_and_anything_else_is_refused() {
         assert!(error.contains("is enrolled already: sentry sentry-1 (n-1) in mesh m-1"), "{error}");
     }
     let state = StateDir::new(place(folder.path()).state_dir);
-    Ledger { standing: Standing::Revoked, config: None }.save(&state).unwrap();
+    Ledger { standing: Standing::Revoked, ..Ledger::default() }.save(&state).unwrap();
     assert!(join(&token, "sentry-1", NodeRole::Sentry).unwrap_err().contains("was revoked from mesh m-1"));
     assert_eq!(controller.asked.lock().unwrap().len(), 1);
 }

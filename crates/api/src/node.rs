@@ -76,6 +76,9 @@ pub struct RekeyRequest {
 pub struct RekeyAnswer {
     /// Every peer has read it back.
     pub ready: bool,
+    /// An operator wishes that the key in use be replaced, and none is to follow yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replace: bool,
 }
 
 /// A new certificate.

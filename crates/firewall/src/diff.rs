@@ -35,6 +35,8 @@ pub enum ReplaceReason {
     Chains,
     /// Sets are missing, of another kind, or too many.
     Sets,
+    /// Meters or time limits are missing, of another shape, or too many.
+    Meters,
     /// Counters are missing or too many.
     Counters,
     /// The kernel refused a change of elements: somebody else changed them at the same time.
@@ -51,11 +53,12 @@ pub fn diff(wanted: &Ruleset, found: Option<&Ruleset>) -> Vec<Change> {
         None => vec![Change::ReplaceTable(ReplaceReason::Missing)],
         Some(found) => match replace_reason(wanted, found) {
             Some(reason) => vec![Change::ReplaceTable(reason)],
-            None => deletions(wanted, found).chain(additions(wanted, found)).collect(),
+            None => elements(wanted, found).unwrap_or_else(|| vec![Change::ReplaceTable(ReplaceReason::Sets)]),
         },
     }
 }
 
+/// Why elements alone do not do, but for the sets' own kinds.
 fn replace_reason(wanted: &Ruleset, found: &Ruleset) -> Option<ReplaceReason> {
     if !found.foreign.is_empty() {
         Some(ReplaceReason::Foreign(found.foreign.clone()))
@@ -63,24 +66,24 @@ fn replace_reason(wanted: &Ruleset, found: &Ruleset) -> Option<ReplaceReason> {
         Some(ReplaceReason::Chains)
     } else if wanted.counters != found.counters {
         Some(ReplaceReason::Counters)
-    } else if wanted.sets.len() != found.sets.len() || pairs(wanted, found).count() != wanted.sets.len() {
+    } else if (&wanted.meters, &wanted.half_open) != (&found.meters, &found.half_open) {
+        Some(ReplaceReason::Meters)
+    } else if !wanted.sets.keys().eq(found.sets.keys()) {
         Some(ReplaceReason::Sets)
     } else {
         None
     }
 }
 
-fn deletions(wanted: &Ruleset, found: &Ruleset) -> impl Iterator<Item = Change> {
-    pairs(found, wanted).map(|(set, elements)| Change::DeleteElements { set, elements }).filter(|c| !c.is_empty())
-}
-
-fn additions(wanted: &Ruleset, found: &Ruleset) -> impl Iterator<Item = Change> {
-    pairs(wanted, found).map(|(set, elements)| Change::AddElements { set, elements }).filter(|c| !c.is_empty())
-}
-
-/// Each set of `of` that `other` has too, in the same kind, with the elements that only `of` has.
-fn pairs(of: &Ruleset, other: &Ruleset) -> impl Iterator<Item = (String, Set)> {
-    of.sets.iter().filter_map(|(name, set)| Some((name.clone(), set.without(other.sets.get(name)?)?)))
+/// Changes of elements, deletions first; `None` where a set is of another kind. Each set is gone through once.
+fn elements(wanted: &Ruleset, found: &Ruleset) -> Option<Vec<Change>> {
+    let (mut deletions, mut additions) = (Vec::new(), Vec::new());
+    for (name, wanted) in &wanted.sets {
+        let (gone, new) = found.sets.get(name)?.both_ways(wanted)?;
+        deletions.push(Change::DeleteElements { set: name.clone(), elements: gone });
+        additions.push(Change::AddElements { set: name.clone(), elements: new });
+    }
+    Some(deletions.into_iter().chain(additions).filter(|change| !change.is_empty()).collect())
 }
 
 impl Change {
@@ -109,6 +112,7 @@ impl fmt::Display for ReplaceReason {
             Self::Foreign(items) => write!(f, "not ours in it: {}", joined(items)),
             Self::Chains => f.write_str("its chains or rules differ"),
             Self::Sets => f.write_str("it has other sets"),
+            Self::Meters => f.write_str("it has other meters"),
             Self::Counters => f.write_str("it has other counters"),
             Self::ElementsRefused => f.write_str("the kernel refused a change of elements"),
         }

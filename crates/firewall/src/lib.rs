@@ -3,16 +3,26 @@
 
 pub mod apply;
 pub mod diff;
+mod element;
+pub mod features;
+mod gates;
 pub mod interface;
+mod listing;
 pub mod lower;
+pub mod meter;
+pub mod netlink;
 pub mod observe;
 pub mod render;
+pub mod rule;
 pub mod ruleset;
 
 pub use apply::{Applied, Firewall, FirewallError, Nft, NftError};
 pub use diff::{Change, ReplaceReason, diff};
+pub use features::Features;
 pub use interface::{InterfaceName, InterfaceNameError};
 pub use lower::{HostFacts, baseline, lower};
+pub use meter::{Family, HalfOpen, Meter};
 pub use observe::{Counter, Observed};
 pub use render::transaction;
-pub use ruleset::{Chain, Hook, Match, Rule, Ruleset, Set, TABLE, Verdict};
+pub use rule::{Log, Match, Measure, Metered, Rate, Rule, Source, Verdict};
+pub use ruleset::{Chain, Hook, Ruleset, Set, TABLE};

@@ -1,9 +1,13 @@
 //! From what a firewall has to achieve to the ruleset that achieves it. The shape of the table depends on the host
-//! alone: whatever changes in a policy is a change of elements.
+//! and the limits alone: whatever else changes in a policy is a change of elements.
 
-use crate::{Chain, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict, ruleset::PRIVATE};
+use crate::{
+    Chain, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict,
+    gates::{GATES, add_caps, add_gates, gate, ports, public_ports},
+    ruleset::PRIVATE,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, network::canonical_network};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield, network::canonical_network};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
@@ -14,6 +18,8 @@ use std::{
 pub struct HostFacts {
     /// The WireGuard interface of the mesh. Overlay addresses are believed only on packets that come out of it.
     pub overlay_interface: InterfaceName,
+    /// What its kernel can do.
+    pub features: Features,
 }
 
 /// Private and link-local ranges (RFC 1918, 6598, 3927, 4193, 4291). What comes out of one of them, is not for this host
@@ -31,75 +37,54 @@ const PRIVATE6: [Ipv6Net; 2] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
 ];
 
-/// Counts what reached a guarded port and was dropped.
-pub const REFUSED: &str = "refused";
-
 /// The ruleset for a policy. Every packet to a guarded port is decided by itself, before connection tracking, so that
 /// a removed address is cut in the middle of its connections: let in are the sources allowed for the port's purpose,
-/// the mesh's when they come out of the tunnel, and the operator's; the rest is counted and dropped.
+/// the mesh's when they come out of the tunnel, the operator's, and on public ports everybody else; each but mesh and
+/// operator within the limits. The rest is counted and dropped.
 pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
-    let mut ruleset = Ruleset { counters: BTreeSet::from([REFUSED.to_owned()]), ..Ruleset::default() };
+    let limits = policy.limits.unwrap_or_default();
+    let limits = if policy.shield == Shield::On { limits.tightened() } else { limits };
+    let mut ruleset = Ruleset::default();
     for purpose in Purpose::ALL {
-        ruleset.counters.insert(counter(purpose));
         ruleset.sets.extend(address_sets(purpose, policy.allowed(purpose)));
     }
-
-    let accept = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
+    for gate in GATES {
+        ruleset.sets.insert(ports(gate), Set::Ports(ports_of(gate, &policy.guarded)));
+    }
+    ruleset.sets.insert(public_ports(), Set::Ports(policy.public_ports().collect()));
     let (private4, private6) = (format!("{PRIVATE}_nets4"), format!("{PRIVATE}_nets6"));
-    let mut arrivals = vec![
-        accept(vec![Match::Loopback]),
-        accept(vec![Match::Passing, Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())]),
-        accept(vec![Match::Passing, Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())]),
+    let not_ours = [
+        vec![Match::Loopback],
+        vec![Match::Passing, Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())],
+        vec![Match::Passing, Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())],
     ];
     ruleset.sets.insert(private4, Set::Nets4(BTreeSet::from(PRIVATE4)));
     ruleset.sets.insert(private6, Set::Nets6(BTreeSet::from(PRIVATE6)));
-    for gate in GATES {
-        let set = format!("{gate}_ports");
-        arrivals.push(Rule {
-            matches: vec![Match::Port(set.clone())],
-            counter: None,
-            verdict: Verdict::Goto(chain(gate)),
-        });
-        ruleset.sets.insert(set, Set::Ports(ports_of(gate, &policy.guarded)));
-        ruleset.chains.insert(chain(gate), Chain { hook: None, rules: gate_rules(gate, host) });
+
+    let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
+    let decides =
+        |of: Purpose| Rule { matches: vec![Match::Port(ports(of))], counter: None, verdict: Verdict::Goto(gate(of)) };
+    add_gates(&mut ruleset, host, &limits);
+    let raw = not_ours.clone().map(passes).into_iter().chain(GATES.map(decides)).collect();
+    ruleset.chains.insert("raw_in".to_owned(), Chain { hook: Some(Hook::PreroutingRaw), rules: raw });
+    let caps = add_caps(&mut ruleset, host, &limits);
+    if !caps.is_empty() {
+        // What runs is through with one rule.
+        let first = [passes(vec![Match::NotNew])].into_iter().chain(not_ours.map(passes));
+        let chain = Chain { hook: Some(Hook::PreroutingMangle), rules: first.chain(caps).collect() };
+        ruleset.chains.insert("track_in".to_owned(), chain);
     }
-    ruleset.chains.insert("raw_in".to_owned(), Chain { hook: Some(Hook::PreroutingRaw), rules: arrivals });
     ruleset
 }
 
 /// The policy of a host that has not heard from a controller yet: every guarded port closed to all but the operator
 /// (and, as always, the host itself).
 pub fn baseline(guarded: &BTreeMap<GuardedPort, Purpose>, admin: &AllowSet) -> FirewallPolicy {
-    FirewallPolicy { guarded: guarded.clone(), allow: BTreeMap::from([(Purpose::Admin, admin.clone())]) }
-}
-
-/// Each has a set of ports and a chain that decides about them. The admin gate is the end of the other two as well.
-const GATES: [Purpose; 3] = [Purpose::P2p, Purpose::Rpc, Purpose::Admin];
-
-fn gate_rules(gate: Purpose, host: &HostFacts) -> Vec<Rule> {
-    if gate == Purpose::Admin {
-        let overlay = Match::Interface(host.overlay_interface.clone());
-        let refuse = Rule { matches: Vec::new(), counter: Some(REFUSED.to_owned()), verdict: Verdict::Drop };
-        let members = admit(Purpose::Overlay, Some(&overlay)).chain(admit(Purpose::Admin, None));
-        members.chain([refuse]).collect()
-    } else {
-        let others = Rule { matches: Vec::new(), counter: None, verdict: Verdict::Goto(chain(Purpose::Admin)) };
-        admit(gate, None).chain([others]).collect()
+    FirewallPolicy {
+        guarded: guarded.clone(),
+        allow: BTreeMap::from([(Purpose::Admin, admin.clone())]),
+        ..FirewallPolicy::default()
     }
-}
-
-fn admit(purpose: Purpose, only: Option<&Match>) -> impl Iterator<Item = Rule> {
-    let sources = [
-        Match::Source4(format!("{purpose}_hosts4")),
-        Match::Source6(format!("{purpose}_hosts6")),
-        Match::Source4(format!("{purpose}_nets4")),
-        Match::Source6(format!("{purpose}_nets6")),
-    ];
-    sources.into_iter().map(move |source| Rule {
-        matches: only.cloned().into_iter().chain([source]).collect(),
-        counter: Some(counter(purpose)),
-        verdict: Verdict::Accept,
-    })
 }
 
 fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
@@ -116,15 +101,6 @@ fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
 fn ports_of(gate: Purpose, guarded: &BTreeMap<GuardedPort, Purpose>) -> BTreeSet<GuardedPort> {
     let gate_of = |purpose| if purpose == Purpose::Overlay { Purpose::Admin } else { purpose };
     guarded.iter().filter(|(_, purpose)| gate_of(**purpose) == gate).map(|(port, _)| *port).collect()
-}
-
-/// All names end in a word of their own after an underscore: `ct`, `fwd` and the like are nft's keywords.
-fn chain(gate: Purpose) -> String {
-    format!("gate_{gate}")
-}
-
-fn counter(purpose: Purpose) -> String {
-    format!("allowed_{purpose}")
 }
 
 #[derive(Default)]

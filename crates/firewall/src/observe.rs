@@ -1,7 +1,11 @@
 //! `nft -j list table inet picket` read back into a ruleset. What is not of a kind we write becomes a foreign item,
 //! never an error: somebody else's rule in our table is a finding to repair, not a reason to stop.
 
-use crate::{Hook, Match, Rule, Ruleset, Set, TABLE, Verdict, ruleset::PRIORITY_RAW};
+use crate::{
+    Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
+    listing::{Expression, Flags, KeyKind, RuleObject},
+    ruleset::{PRIORITY_MANGLE, PRIORITY_RAW},
+};
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_model::{GuardedPort, Protocol};
 use serde::{Deserialize, de::IgnoredAny};
@@ -62,10 +66,12 @@ impl Observed {
                 ruleset.counters.insert(name);
                 Some(())
             }
+            Object::Set(set) if set.is_meter() => set.read_meter().map(|meter| ruleset.meters.extend([meter])),
+            Object::CtTimeout(timeout) => timeout.read().map(|half_open| ruleset.half_open.extend([half_open])),
             Object::Set(set) => set.read().map(|(name, set)| drop(ruleset.sets.insert(name, set))),
             Object::Chain(chain) => chain.hook().map(|hook| ruleset.chains.entry(chain.name).or_default().hook = hook),
             Object::Rule(rule) => {
-                read_rule(rule.expr).map(|read| ruleset.chains.entry(rule.chain).or_default().rules.push(read))
+                rule.read().map(|(chain, read)| ruleset.chains.entry(chain).or_default().rules.push(read))
             }
         };
         if taken.is_none() {
@@ -101,6 +107,8 @@ enum Object {
     Set(SetObject),
     Chain(ChainObject),
     Rule(RuleObject),
+    #[serde(rename = "ct timeout")]
+    CtTimeout(TimeoutObject),
 }
 
 #[derive(Deserialize)]
@@ -121,12 +129,20 @@ struct SetObject {
     #[serde(rename = "type")]
     key: SetKey,
     flags: Option<Flags>,
-    timeout: Option<IgnoredAny>,
-    size: Option<IgnoredAny>,
+    timeout: Option<u32>,
+    size: Option<u32>,
     #[serde(rename = "auto-merge")]
     auto_merge: Option<IgnoredAny>,
     #[serde(default)]
     elem: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct TimeoutObject {
+    name: String,
+    protocol: String,
+    l3proto: String,
+    policy: BTreeMap<String, u32>,
 }
 
 /// Names of types, or since nft 1.1.2 the expression that `typeof` was given.
@@ -136,14 +152,6 @@ enum SetKey {
     Type(String),
     Concatenated(Vec<String>),
     Typeof { r#typeof: Expression },
-}
-
-/// Newer nft prints a single flag without the list around it.
-#[derive(PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-enum Flags {
-    One(String),
-    Many(Vec<String>),
 }
 
 #[derive(Deserialize)]
@@ -156,41 +164,29 @@ struct ChainObject {
     dev: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct RuleObject {
-    chain: String,
-    expr: Vec<Statement>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Statement {
-    Match { op: String, left: Expression, right: String },
-    Counter(String),
-    Accept,
-    Drop,
-    Goto { target: String },
-}
-
-#[derive(PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Expression {
-    Meta { key: String },
-    Payload { protocol: String, field: String },
-    Concat(Vec<Expression>),
-    Fib { result: String, flags: Flags },
-}
-
-impl Flags {
-    fn is_just(&self, flag: &str) -> bool {
-        match self {
-            Self::One(one) => one == flag,
-            Self::Many(many) => many == &[flag],
-        }
-    }
-}
-
 impl SetObject {
+    /// Sets of ours have no size; those the kernel fills have one.
+    fn is_meter(&self) -> bool {
+        self.size.is_some()
+    }
+
+    /// What is in it is the kernel's. nft before 1.0.7 does not print the flag `dynamic`; a set without it could not be written
+    /// to by rules.
+    fn read_meter(self) -> Option<(String, Meter)> {
+        let flags = self.flags.iter().flat_map(Flags::all);
+        let is_usual = flags.clone().all(|flag| ["dynamic", "timeout"].contains(&flag));
+        let timeout = self.timeout.filter(|_| flags.clone().any(|flag| flag == "timeout"));
+        let family = match self.key.name()? {
+            KeyKind::Source4 => Family::V4,
+            KeyKind::Source6 => Family::V6,
+            KeyKind::Port => return None,
+        };
+        if !is_usual || timeout != self.timeout || self.auto_merge.is_some() {
+            return None;
+        }
+        Some((self.name, Meter { family, size: self.size?, timeout }))
+    }
+
     fn read(self) -> Option<(String, Set)> {
         let interval = match self.flags {
             None => false,
@@ -216,12 +212,6 @@ impl SetObject {
     }
 }
 
-enum KeyKind {
-    Port,
-    Source4,
-    Source6,
-}
-
 impl SetKey {
     fn name(&self) -> Option<KeyKind> {
         match self {
@@ -234,21 +224,16 @@ impl SetKey {
     }
 }
 
-impl Expression {
-    fn key(&self) -> Option<KeyKind> {
-        match self {
-            Self::Payload { protocol, field } if field == "saddr" && protocol == "ip" => Some(KeyKind::Source4),
-            Self::Payload { protocol, field } if field == "saddr" && protocol == "ip6" => Some(KeyKind::Source6),
-            Self::Concat(parts) => match parts.as_slice() {
-                [Self::Meta { key }, Self::Payload { protocol, field }]
-                    if key == "l4proto" && protocol == "th" && field == "dport" =>
-                {
-                    Some(KeyKind::Port)
-                }
-                _ => None,
-            },
-            _ => None,
-        }
+impl TimeoutObject {
+    fn read(self) -> Option<(String, HalfOpen)> {
+        let family = match self.l3proto.as_str() {
+            "ip" => Family::V4,
+            "ip6" => Family::V6,
+            _ => return None,
+        };
+        let seconds = *self.policy.get("syn_recv")?;
+        let policy = BTreeMap::from([("syn_sent".to_owned(), seconds), ("syn_recv".to_owned(), seconds)]);
+        (self.protocol == "tcp" && self.policy == policy).then_some((self.name, HalfOpen { family, seconds }))
     }
 }
 
@@ -262,67 +247,11 @@ impl ChainObject {
             (Some("filter"), Some("prerouting"), Some(PRIORITY_RAW), Some("accept"), false) => {
                 Some(Some(Hook::PreroutingRaw))
             }
+            (Some("filter"), Some("prerouting"), Some(PRIORITY_MANGLE), Some("accept"), false) => {
+                Some(Some(Hook::PreroutingMangle))
+            }
             _ => None,
         }
-    }
-}
-
-fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
-    let (mut matches, mut counter) = (Vec::new(), None);
-    let mut statements = statements.into_iter();
-    while let Some(statement) = statements.next() {
-        let verdict = match statement {
-            Statement::Match { op, left, right } if op == "==" && counter.is_none() => {
-                matches.push(read_match(&left, &right)?);
-                continue;
-            }
-            Statement::Match { op, left, right } if op == "!=" && counter.is_none() => {
-                matches.push(read_exclusion(&left, &right)?);
-                continue;
-            }
-            Statement::Counter(name) if counter.is_none() => {
-                counter = Some(name);
-                continue;
-            }
-            Statement::Match { .. } | Statement::Counter(_) => return None,
-            Statement::Accept => Verdict::Accept,
-            Statement::Drop => Verdict::Drop,
-            Statement::Goto { target } => Verdict::Goto(target),
-        };
-        return statements.next().is_none().then_some(Rule { matches, counter, verdict });
-    }
-    None
-}
-
-fn read_match(left: &Expression, right: &str) -> Option<Match> {
-    if let Some(set) = right.strip_prefix('@') {
-        let set = set.to_owned();
-        return left.key().map(|key| match key {
-            KeyKind::Port => Match::Port(set),
-            KeyKind::Source4 => Match::Source4(set),
-            KeyKind::Source6 => Match::Source6(set),
-        });
-    }
-    match left {
-        Expression::Meta { key } if key == "iif" && right == "lo" => Some(Match::Loopback),
-        Expression::Meta { key } if key == "iifname" => right.parse().ok().map(Match::Interface),
-        Expression::Fib { result, flags } if result == "type" && flags.is_just("daddr") && right == "unicast" => {
-            Some(Match::Passing)
-        }
-        _ => None,
-    }
-}
-
-fn read_exclusion(left: &Expression, right: &str) -> Option<Match> {
-    let set = right.strip_prefix('@')?.to_owned();
-    match left {
-        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip" => {
-            Some(Match::NotDestination4(set))
-        }
-        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip6" => {
-            Some(Match::NotDestination6(set))
-        }
-        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
-//! The value that nft's table is: sets, counters, chains and the few kinds of rule Picket needs. Prints itself in nft
+//! The value that nft's table is: sets, meters, counters and chains; `rule` has what stands in a chain. Prints itself in nft
 //! syntax. Knows neither policies nor how to reach the kernel.
 
-use crate::InterfaceName;
+use crate::{HalfOpen, Meter, Rule};
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_model::GuardedPort;
 use std::{
@@ -23,6 +23,10 @@ pub struct Ruleset {
     pub counters: BTreeSet<String>,
     /// Named sets.
     pub sets: BTreeMap<String, Set>,
+    /// Meters by name.
+    pub meters: BTreeMap<String, Meter>,
+    /// Time limits of half-open connections, by name.
+    pub half_open: BTreeMap<String, HalfOpen>,
     /// Chains by name.
     pub chains: BTreeMap<String, Chain>,
     /// What was found in the table and is not of a kind we write; empty in a wanted ruleset.
@@ -58,53 +62,15 @@ pub struct Chain {
 pub enum Hook {
     /// `type filter hook prerouting priority raw`: every arriving packet, before connection tracking and anybody's DNAT.
     PreroutingRaw,
+    /// `type filter hook prerouting priority mangle`: every arriving packet, after connection tracking has looked at it and
+    /// before anybody's DNAT.
+    PreroutingMangle,
 }
 
 /// Priority of `raw` in prerouting, linux/netfilter_ipv4.h `NF_IP_PRI_RAW`.
 pub(crate) const PRIORITY_RAW: i64 = -300;
-
-/// One rule: if all matches hold, count, then the verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// All must hold.
-    pub matches: Vec<Match>,
-    /// Named counter that counts the packet.
-    pub counter: Option<String>,
-    /// What becomes of the packet.
-    pub verdict: Verdict,
-}
-
-/// One condition on a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Match {
-    /// Arrived on the loopback device.
-    Loopback,
-    /// Arrived on the interface of that name, which need not exist yet.
-    Interface(InterfaceName),
-    /// Transport protocol and destination port are in that set, in either family and behind extension headers.
-    Port(String),
-    /// IPv4 source address is in that set.
-    Source4(String),
-    /// IPv6 source address is in that set.
-    Source6(String),
-    /// Passes through: the destination is no address of this host's own, nor broadcast nor multicast to it.
-    Passing,
-    /// IPv4 destination address is not in that set.
-    NotDestination4(String),
-    /// IPv6 destination address is not in that set.
-    NotDestination6(String),
-}
-
-/// What becomes of a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Goes on its way.
-    Accept,
-    /// Is dropped.
-    Drop,
-    /// Is decided by that chain, without coming back.
-    Goto(String),
-}
+/// Priority of `mangle`, the same file, `NF_IP_PRI_MANGLE`.
+pub(crate) const PRIORITY_MANGLE: i64 = -150;
 
 impl Ruleset {
     /// Number of addresses and prefixes in all allow sets.
@@ -181,6 +147,12 @@ impl fmt::Display for Ruleset {
         for (name, set) in &self.sets {
             writeln!(f, "\n\tset {name} {{\n{set}\t}}")?;
         }
+        for (name, meter) in &self.meters {
+            writeln!(f, "\n\tset {name} {{\n{meter}\t}}")?;
+        }
+        for (name, half_open) in &self.half_open {
+            writeln!(f, "\n\tct timeout {name} {{\n{half_open}\t}}")?;
+        }
         for (name, chain) in &self.chains {
             writeln!(f, "\n\tchain {name} {{\n{chain}\t}}")?;
         }
@@ -214,43 +186,7 @@ impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PreroutingRaw => f.write_str("type filter hook prerouting priority raw; policy accept;"),
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for condition in &self.matches {
-            write!(f, "{condition} ")?;
-        }
-        if let Some(counter) = &self.counter {
-            write!(f, "counter name \"{counter}\" ")?;
-        }
-        self.verdict.fmt(f)
-    }
-}
-
-impl fmt::Display for Match {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loopback => f.write_str("iif \"lo\""),
-            Self::Interface(name) => write!(f, "iifname \"{name}\""),
-            Self::Port(set) => write!(f, "meta l4proto . th dport @{set}"),
-            Self::Source4(set) => write!(f, "ip saddr @{set}"),
-            Self::Source6(set) => write!(f, "ip6 saddr @{set}"),
-            Self::Passing => f.write_str("fib daddr type unicast"),
-            Self::NotDestination4(set) => write!(f, "ip daddr != @{set}"),
-            Self::NotDestination6(set) => write!(f, "ip6 daddr != @{set}"),
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Accept => f.write_str("accept"),
-            Self::Drop => f.write_str("drop"),
-            Self::Goto(chain) => write!(f, "goto {chain}"),
+            Self::PreroutingMangle => f.write_str("type filter hook prerouting priority mangle; policy accept;"),
         }
     }
 }

@@ -100,7 +100,7 @@ impl Shared {
         let said = Arc::new(Said::default());
         let certified = peer.node().map(|node| node.not_after.since(SystemTime::now().into()));
         let end = End {
-            entered: self.connections.enter(peer.node().map(|node| node.node.clone())),
+            entered: self.connections.enter(peer.node().map(|node| (node.node.clone(), node.serial.clone()))),
             stopped,
             stop_grace,
             valid_for: certified.or(stranger.map(|granted| granted.lifetime)),

@@ -2,7 +2,7 @@
 
 use picket_model::NodeId;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
@@ -19,7 +19,8 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    node: Option<NodeId>,
+    /// Whose it is, and the serial of the certificate that it showed.
+    node: Option<(NodeId, String)>,
     close: Arc<Notify>,
 }
 
@@ -37,13 +38,19 @@ impl Connections {
     /// Closes every connection of `node` and says how many there were. Requests in flight get a second to be answered;
     /// wake a waiting poll first, so that it ends with an answer.
     pub fn close_node(&self, node: &NodeId) -> usize {
+        self.close_replaced(node, &BTreeSet::new())
+    }
+
+    /// As [`close_node`](Self::close_node), but for the connections that showed a certificate with one of these serials.
+    pub fn close_replaced(&self, node: &NodeId, good: &BTreeSet<String>) -> usize {
         let open = self.lock();
-        let theirs = open.entries.values().filter(|entry| entry.node.as_ref() == Some(node));
+        let replaced = |(of, serial): &(NodeId, String)| of == node && !good.contains(serial);
+        let theirs = open.entries.values().filter(|entry| entry.node.as_ref().is_some_and(replaced));
         theirs.inspect(|entry| entry.close.notify_one()).count()
     }
 
     /// Enters a connection until the value returned is dropped.
-    pub(crate) fn enter(&self, node: Option<NodeId>) -> Entered {
+    pub(crate) fn enter(&self, node: Option<(NodeId, String)>) -> Entered {
         let close = Arc::new(Notify::new());
         let mut open = self.lock();
         let key = open.next;

@@ -107,10 +107,15 @@ impl NodeConfig {
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
         let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
-        let FirewallPolicy { guarded, allow } = firewall;
+        let FirewallPolicy { guarded, allow, public, limits, shield } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
-        Digest::of(&(mesh, node, role, wireguard, guarded, allow))
+        let of_before = (mesh, node, role, wireguard, guarded, allow);
+        // Agents of before digest what they know of: the same, where there is nothing else.
+        if public.is_empty() && limits.is_none() && shield.is_off() {
+            return Digest::of(&of_before);
+        }
+        Digest::of(&(of_before, public, limits, shield))
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -177,6 +182,23 @@ mod tests {
         other.wireguard.mtu = 1280;
         assert_ne!(config().digest(), other.digest());
         assert_eq!(config().digest().to_string().len(), 64);
+    }
+
+    #[test]
+    fn what_agents_of_before_do_not_know_counts_and_is_not_written_where_there_is_none() {
+        let plain = config();
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!["public", "limits", "shield"].iter().any(|word| text.contains(word)), "{text}");
+        let [mut public, mut limits, mut shield] = [config(), config(), config()];
+        public.firewall.public.insert(NonZeroU16::new(7100).unwrap());
+        limits.firewall.limits = Some(crate::Limits::default());
+        shield.firewall.shield = crate::Shield::Auto;
+        let digests = [&plain, &public, &limits, &shield].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 4);
+        for config in [public, limits, shield] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
+        }
     }
 
     #[test]

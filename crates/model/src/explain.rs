@@ -45,12 +45,15 @@ pub struct PortVerdict {
     pub purpose: Purpose,
     /// Every grant that lets the address in; none means it is dropped.
     pub grants: Vec<Grant>,
+    /// Whether everybody is let in, within the limits for strangers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub public: bool,
 }
 
 impl PortVerdict {
     /// Whether packets from the address are let in.
     pub fn is_allowed(&self) -> bool {
-        !self.grants.is_empty()
+        self.public || !self.grants.is_empty()
     }
 }
 

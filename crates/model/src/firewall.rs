@@ -1,6 +1,6 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
-use crate::{NodeId, NodeName, P2pEndpoint, PrepId, SourceId, network::canonical_network};
+use crate::{Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,9 +167,26 @@ pub struct FirewallPolicy {
     pub guarded: BTreeMap<GuardedPort, Purpose>,
     /// Who is let in, by purpose.
     pub allow: BTreeMap<Purpose, AllowSet>,
+    /// Guarded TCP ports that are open to everybody else as well, within the limits for strangers. Agents of before know
+    /// nothing of them and keep them closed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub public: BTreeSet<NonZeroU16>,
+    /// Limits per source; `None` leaves them to the host's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Whether they are tight.
+    #[serde(default, skip_serializing_if = "Shield::is_off")]
+    pub shield: Shield,
 }
 
 impl FirewallPolicy {
+    /// Guarded ports that are open to everybody: those that are public and guarded for validators. What is for the mesh or the
+    /// operator alone never is.
+    pub fn public_ports(&self) -> impl Iterator<Item = GuardedPort> {
+        let ports = self.public.iter().map(|port| GuardedPort { protocol: Protocol::Tcp, port: *port });
+        ports.filter(|port| matches!(self.guarded.get(port), Some(Purpose::P2p | Purpose::Rpc)))
+    }
+
     /// The allow set of a purpose; empty where none was given.
     pub fn allowed(&self, purpose: Purpose) -> &AllowSet {
         static NOBODY: LazyLock<AllowSet> = LazyLock::new(AllowSet::default);

@@ -10,3 +10,9 @@ pub const WIDEST_TOTAL: (u8, u8) = (6, 12);
 pub const MOST_ALLOW_ENTRIES: usize = 100_000;
 /// Most tunnels of a host.
 pub const MOST_PEERS: usize = 1000;
+/// Ports that hosts let a controller guard unless their guard says more: goloop's P2P and JSON-RPC.
+pub const GUARDABLE: [u16; 3] = [7100, 9000, 9080];
+/// Most entries that a host lets in within an hour unless its guard says less: a mesh of as many sentries as there may be
+/// comes and goes twice in it, with both addresses of each, and still a stolen controller has days to go to open a host
+/// to many single addresses.
+pub const MOST_ADDITIONS_PER_HOUR: usize = 4 * MOST_PEERS;

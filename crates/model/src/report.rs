@@ -1,6 +1,6 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Digest, Generation, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{Advertised, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
@@ -35,12 +35,16 @@ impl fmt::Display for ReconcilerStatus {
 }
 
 /// Counts read back from the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelView {
     /// Peers on the WireGuard device.
     pub peers: usize,
     /// Elements in all allow sets.
     pub elements: usize,
+    /// Packets by what the firewall decided about them, since its table was last replaced: `allowed_p2p`, `refused_rpc`,
+    /// `limited_new_public` and so on. Agents of before do not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub packets: BTreeMap<String, u64>,
 }
 
 /// One tunnel as the WireGuard device sees it.
@@ -92,6 +96,17 @@ impl fmt::Display for ChainHealth {
     }
 }
 
+/// A change that a host took back, because it could not be reached after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TakenBack {
+    /// The revision that is not in force; only a newer one will be.
+    pub revision: Generation,
+    /// When.
+    pub at: Timestamp,
+    /// What could not be reached, and for how long.
+    pub reason: String,
+}
+
 /// A host's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeReport {
@@ -124,4 +139,14 @@ pub struct NodeReport {
     /// seen, and why. All else is in force.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unproven: BTreeMap<NodeName, String>,
+    /// What others did to the firewall and was put right; `None` where they left it alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_repairs: Option<FirewallRepairs>,
+    /// Name of the state from which the host's firewall follows, as `docs/security.md` lists them; `None` from older agents.
+    /// Shown, never interpreted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The change that the host took back, until something newer is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<TakenBack>,
 }

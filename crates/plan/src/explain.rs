@@ -50,6 +50,7 @@ fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>)
         port: *port,
         purpose: *purpose,
         grants: grants(config, *purpose, address),
+        public: config.firewall.public_ports().any(|public| public == *port),
     });
     HostVerdict { node: node.id.clone(), name: node.name.clone(), role: node.role, ports: ports.collect() }
 }

@@ -51,6 +51,10 @@ pub enum FindingKind {
     HostLagging,
     /// A host's own guard does not let a peer in.
     PeerUnproven,
+    /// Another program changed a host's firewall.
+    FirewallDisturbed,
+    /// A host could not be reached after a change, and took it back.
+    ChangeTakenBack,
     /// A brake keeps a host whose lease is over.
     LeaseHeld,
     /// A copy of a host came to join.
@@ -65,7 +69,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -83,6 +87,8 @@ impl FindingKind {
         Self::PlanAdvice,
         Self::HostLagging,
         Self::PeerUnproven,
+        Self::FirewallDisturbed,
+        Self::ChangeTakenBack,
         Self::LeaseHeld,
         Self::HostCloned,
         Self::RevokedReturned,
@@ -110,6 +116,8 @@ impl FindingKind {
             Self::PlanAdvice => "plan-advice",
             Self::HostLagging => "host-lagging",
             Self::PeerUnproven => "peer-unproven",
+            Self::FirewallDisturbed => "firewall-disturbed",
+            Self::ChangeTakenBack => "change-taken-back",
             Self::LeaseHeld => "lease-held",
             Self::HostCloned => "host-cloned",
             Self::RevokedReturned => "revoked-returned",

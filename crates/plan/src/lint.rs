@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
+/// Ports from which Linux makes its own calls (`net.ipv4.ip_local_port_range`). Every packet is asked for by itself, so that
+/// the answers to a host's calls, the controller's among them, would be dropped where such a port is guarded.
+const OWN_CALLS: std::ops::RangeInclusive<u16> = 32768..=60999;
 
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
@@ -18,6 +21,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     for config in plan.nodes.values() {
         let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
         check_ports(name, config, &mut findings);
+        check_public(name, config, &mut findings);
         check_width(name, config, &mut findings);
         check_peers(name, config, plan, &mut findings);
         check_emptied(name, config, input.parent, &mut findings);
@@ -45,9 +49,23 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
         if NEVER_GUARDED.contains(&port.port.get()) {
             findings.push(refused(name, format!("{name} would guard {port}: the operator would be locked out")));
         }
+        if OWN_CALLS.contains(&port.port.get()) {
+            let text =
+                format!("{name} would guard {port}: answers to its own calls, to the controller too, arrive there");
+            findings.push(refused(name, text));
+        }
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
             findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
         }
+    }
+}
+
+/// What is public is guarded as well: then an agent of before keeps it closed, and members have their own way in.
+fn check_public(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+    let opened: BTreeSet<_> = config.firewall.public_ports().map(|port| port.port).collect();
+    for port in config.firewall.public.difference(&opened) {
+        let text = format!("{name} would have public port {port}, which is not among policy.ports: add it there");
+        findings.push(refused(name, text));
     }
 }
 
@@ -213,6 +231,17 @@ mod tests {
         let mut tunnel = Case::new();
         tunnel.policy.ports.rpc.insert(51820.try_into().unwrap());
         tunnel.check(|_| (), Severity::Error, "its own WireGuard port");
+        let mut open = Case::new();
+        open.policy.public.prep = [9000, 2222].map(|port| port.try_into().unwrap()).into();
+        open.check(|_| (), Severity::Error, "public port 2222, which is not among policy.ports");
+        assert_eq!(open.planned(|_| ()).1.len(), 1, "a public port that is guarded is no finding");
+        for (port, path) in [(32767, false), (32768, true), (60999, true), (61000, false)] {
+            let mut calls = Case::new();
+            calls.policy.ports.rpc.insert(port.try_into().unwrap());
+            let (_, findings) = calls.planned(|_| ());
+            let refused = findings.iter().any(|f| f.severity == Severity::Error && f.text.contains("its own calls"));
+            assert_eq!(refused, path, "{port}: {findings:?}");
+        }
         let mut wide = Case::new();
         let network = "0.0.0.0/0".parse().unwrap();
         wide.policy.allow.push(PolicyAllow {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZeroU16,
 };
 
 /// Largest packet inside a tunnel: 1500 bytes of Ethernet less 80 for IPv6, UDP and WireGuard, as `wg-quick` has it.
@@ -90,7 +91,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             generation,
             revision: generation,
             wireguard: wireguard(input, node, &others),
-            firewall: firewall(&shared, &others),
+            firewall: firewall(&shared, input.policy.public.of(node.role), &others),
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
     }
@@ -149,7 +150,7 @@ fn peer(input: &PlanInput<'_>, node: &Node, other: &Node) -> WireGuardPeer {
 
 /// The part of the firewall that is the same on every host.
 fn shared_firewall(policy: &Policy, validators: &ValidatorSet, now: Timestamp) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy::default();
+    let mut firewall = FirewallPolicy { limits: policy.limits, shield: policy.shield, ..FirewallPolicy::default() };
     for (purpose, ports) in [(Purpose::P2p, &policy.ports.p2p), (Purpose::Rpc, &policy.ports.rpc)] {
         for (port, protocol) in ports.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]) {
             firewall.guarded.entry(GuardedPort { protocol, port }).or_insert(purpose);
@@ -186,8 +187,8 @@ fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
     }
 }
 
-fn firewall(shared: &FirewallPolicy, others: &[&Node]) -> FirewallPolicy {
-    let mut firewall = shared.clone();
+fn firewall(shared: &FirewallPolicy, public: &BTreeSet<NonZeroU16>, others: &[&Node]) -> FirewallPolicy {
+    let mut firewall = FirewallPolicy { public: public.clone(), ..shared.clone() };
     for other in others {
         for network in other.overlay.networks() {
             let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };

@@ -1,10 +1,13 @@
 //! `cargo xtask bench`: prepares the machine, builds, and hands over to the lab's benches.
 
-use crate::demo;
+use crate::{demo, machine};
 use anyhow::Result;
 use std::{path::Path, process::ExitCode};
 
 pub(crate) fn run(root: &Path, which: &str, json: bool, runs: Option<u8>) -> Result<ExitCode> {
+    if which == "firewall" {
+        machine::ipset()?;
+    }
     let mut bench = demo::lab(root)?;
     bench.args(["bench", which]).args(json.then_some("--json"));
     if let Some(runs) = runs {

@@ -9,8 +9,12 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 2] =
-    [Program { name: "nft", package: "nftables" }, Program { name: "ip", package: "iproute2" }];
+const PROGRAMS: [Program; 3] = [
+    Program { name: "nft", package: "nftables" },
+    Program { name: "ip", package: "iproute2" },
+    // Whose rules stand beside ours on many hosts.
+    Program { name: "iptables-nft", package: "iptables" },
+];
 
 /// libFuzzer is C++.
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
@@ -45,6 +49,11 @@ pub(crate) fn python_environments() -> Result<()> {
     eprintln!("xtask: installing system packages: python3-venv");
     apt(&["update", "-qq"])?;
     apt(&["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+}
+
+/// What the firewall's bench is compared with.
+pub(crate) fn ipset() -> Result<()> {
+    install_missing(&[Program { name: "ipset", package: "ipset" }])
 }
 
 /// What building the fuzz targets needs beyond Rust.

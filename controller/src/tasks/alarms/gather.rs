@@ -9,10 +9,12 @@ use crate::{
 };
 use picket_model::{Node, Timestamp};
 use picket_plan::{Finding, FindingKind, Held};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Peers of one host that alarms are raised for.
 const MOST_UNPROVEN: usize = 20;
+/// How long it is said that another program changed a host's firewall: long enough to be seen by somebody.
+const DISTURBED: Duration = Duration::from_secs(15 * 60);
 
 /// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
 pub(crate) fn configured(controller: &Controller, kept: &[SourceRow]) -> Vec<SourceRow> {
@@ -55,6 +57,8 @@ pub(crate) fn in_force<'a>(
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
+    findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
+    findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -74,6 +78,26 @@ fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
             Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
         })
         .collect()
+}
+
+/// Another program changed a host's firewall not long ago; it was put right.
+fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Finding> {
+    let repairs = controller.reports.get(&node.id)?.stored.report.firewall_repairs?;
+    let text = format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
+    let is_recent = now.since(repairs.last_at) < DISTURBED;
+    is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text))
+}
+
+/// A change after which a host could not be reached any more.
+fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
+    let taken = controller.reports.get(&node.id)?.stored.report.taken_back?;
+    let text = format!(
+        "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
+        node.name,
+        taken.revision,
+        taken.reason.escape_debug()
+    );
+    Some(Finding::warning(FindingKind::ChangeTakenBack, &node.name, text))
 }
 
 /// What is held back; another change of the list is another alarm.

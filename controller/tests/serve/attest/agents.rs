@@ -11,7 +11,7 @@ use picket_model::NodeRole;
 use std::{path::Path, sync::atomic::Ordering};
 
 fn place(folder: &Path, name: &str) -> Place {
-    Place { state_dir: folder.join(name), guard: None, interface: "picket0".parse().unwrap() }
+    Place { state_dir: folder.join(name), guard: None, interface: "picket0".parse().unwrap(), log_group: 0 }
 }
 
 fn options(mesh: &Mesh, name: &str, proof: ProofOptions) -> EnrollOptions {

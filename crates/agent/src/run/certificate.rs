@@ -1,7 +1,10 @@
 //! The agent's next certificate: shown once it is known to be good, then written down.
 
 use super::Agent;
-use crate::identity::{client_certificate, save_certificate};
+use crate::{
+    host,
+    identity::{client_certificate, save_certificate},
+};
 use anyhow::Result;
 use picket_api::{ApiError, node::RenewResponse};
 use picket_pki::{ClientCertificate, Validity, validity_of};
@@ -14,7 +17,11 @@ impl Agent {
         match self.show(renewed) {
             Ok(validity) => {
                 info!(until = %validity.not_after, "certificate renewed");
-                self.renewals.renewed(validity);
+                if self.renewals.renewed(validity) {
+                    self.renewals.begin(&self.held.identity, &self.controllers, host::now());
+                }
+                // A report that waits would leave over a connection that shows the old one, which is refused from now on.
+                self.tell();
                 // Over a connection that shows it, the controller sees which CA it is of.
                 self.ask_for_cas(Duration::ZERO);
                 true

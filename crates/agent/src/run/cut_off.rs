@@ -6,7 +6,9 @@ use crate::{
     guard::Guard,
     host,
     ledger::{Ledger, Standing},
+    posture::AgentIs,
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
+    release::is_released,
     report::report,
     state::StateDir,
     status::LastWord,
@@ -24,10 +26,12 @@ pub(crate) async fn cut_off(
 ) -> Result<End> {
     ledger.standing = Standing::Revoked;
     let written = ledger.save(state).map_err(anyhow::Error::from);
-    let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard) };
+    let posture = ledger.posture(guard, is_released(state), AgentIs::Away);
+    let wanted = Wanted { wireguard: None, firewall: ledger.firewall(guard, posture) };
     let found = reconcile(&mut tunnels, &mut filter, &wanted).await;
     let refused = Some("the controller revoked this host".to_owned());
-    let report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
+    let mut report = report(&found, Generation::default(), None, refused, tunnels.engine(), Word::default());
+    report.state = Some(posture.name().to_owned());
     note(state, &LastWord { at: host::now(), controller_answers: None, report });
     written.context("this host was revoked, and that could not be written down")?;
     if !found.is_in_force() {

@@ -1,8 +1,12 @@
 //! The agent takes another key into use for its tunnels, and waits for peers that do.
 
 use super::Agent;
-use crate::{identity::use_next_key, rekey::is_awaited};
+use crate::{
+    identity::{make_next_key, use_next_key},
+    rekey::KeyWord,
+};
 use picket_api::{ApiError, ProblemKind};
+use picket_model::WireGuardPublicKey;
 use tracing::{error, info, warn};
 
 impl Agent {
@@ -15,12 +19,15 @@ impl Agent {
     }
 
     /// Deals with the controller's answer about keys.
-    pub(super) async fn rekeyed(&mut self, answer: Result<bool, ApiError>) {
+    pub(super) async fn rekeyed(&mut self, answer: Result<KeyWord, ApiError>) {
         match answer {
-            Ok(false) => {}
-            Ok(true) => self.use_next_key().await,
+            Ok(KeyWord::Stays) => {}
+            Ok(KeyWord::Use(known)) => self.use_next_key(known).await,
+            Ok(KeyWord::Replace(key)) => self.replace(key),
             // One from before keys could change.
             Err(error) if error.kind() == Some(ProblemKind::NotFound) => self.rekey.unknown(),
+            // The certificate was replaced while the question was under way: it is asked again with the next one.
+            Err(error) if error.kind() == Some(ProblemKind::Unauthorized) => {}
             Err(ApiError::Problem(problem)) => {
                 warn!(detail = problem.detail, "the key of the tunnels stays");
                 self.rekey.refused();
@@ -29,8 +36,23 @@ impl Agent {
         }
     }
 
-    async fn use_next_key(&mut self) {
-        match use_next_key(&self.held.state) {
+    /// Makes the next key, unless one waits, and announces it.
+    fn replace(&mut self, key: WireGuardPublicKey) {
+        if key != self.tunnels.public_key() {
+            return;
+        }
+        match make_next_key(&self.held.state) {
+            Ok(Some(next)) => {
+                info!(key = %next.public(), "an operator asked for another key of the tunnels: it is made");
+            }
+            Ok(None) => {}
+            Err(error) => return error!(%error, "an operator asked for another key of the tunnels, and it is not made"),
+        }
+        self.look_for_next_key();
+    }
+
+    async fn use_next_key(&mut self, known: WireGuardPublicKey) {
+        match use_next_key(&self.held.state, &known) {
             Ok(Some(key)) => {
                 info!(key = %key.public(), "the tunnels use their next key");
                 self.tunnels.use_key(key);
@@ -38,15 +60,10 @@ impl Agent {
                 self.dial_soon();
                 self.look_for_next_key();
             }
-            Ok(None) => {}
+            Ok(None) => {
+                warn!(key = %known, "another next key lies here than the one that the peers know: it is announced first");
+            }
             Err(error) => error!(%error, "the next key of the tunnels is not taken into use"),
         }
-    }
-
-    /// Whether a peer is about to use another key.
-    pub(super) fn awaits_key(&self) -> bool {
-        let config = self.held.ledger.admitted(&self.held.guard).ok().flatten();
-        let (Some(config), Some(found)) = (config, &self.found) else { return false };
-        is_awaited(&config.wireguard, &found.peers)
     }
 }

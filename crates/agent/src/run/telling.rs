@@ -24,6 +24,9 @@ impl Agent {
         if let Some(wanted) = &self.held.ledger.config {
             report.unproven = self.vouching.unproven(&self.held.guard, &wanted.wireguard);
         }
+        report.firewall_repairs = self.company.repairs();
+        report.state = Some(self.posture().name().to_owned());
+        report.taken_back.clone_from(&self.held.ledger.taken_back);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
         self.reporter.put(word.report, self.controllers.client(), delay);

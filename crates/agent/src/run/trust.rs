@@ -77,7 +77,7 @@ impl Agent {
         match client_certificate(&self.held.state) {
             Ok(certificate) if is_outdated(&self.held.identity, told, &certificate.certificate_pem) => {
                 info!(ca = %told.issues, "another CA signs by now: the certificate is renewed");
-                self.renewals.renewal.hurry();
+                self.renewals.hurry();
                 self.renewals.begin(&self.held.identity, &self.controllers, host::now());
             }
             Ok(_) => {}

@@ -11,11 +11,13 @@ use tracing::{info, warn};
 impl Agent {
     /// Looks whether tunnels have had their first handshake, and tells if so.
     pub(super) async fn look(&mut self) {
-        self.look = if self.awaits_key() { LOOK[0] } else { (self.look * 2).min(LOOK[1]) };
+        let now = Instant::now().into_std();
+        self.look = if self.awaited.is_pressing(now) { LOOK[0] } else { (self.look * 2).min(LOOK[1]) };
         let Some(found) = &mut self.found else { return };
         let Ok(peers) = self.tunnels.observe().await else { return };
         let is_news = alive(&peers) != alive(&found.peers);
         found.peers = peers;
+        self.awaited.look(&found.peers, now);
         if is_news {
             info!(tunnels = alive(&found.peers), of = found.peers.len(), "handshake");
             self.look = LOOK[0];
@@ -48,7 +50,8 @@ impl Agent {
         if let Err(error) = self.tunnels.redial().await {
             warn!(error = format!("{error:#}"), "peers without a handshake not dialled again");
         }
-        self.redial = if self.awaits_key() { Redial::awaiting() } else { self.redial.dialled() };
+        let is_pressing = self.awaited.is_pressing(Instant::now().into_std());
+        self.redial = if is_pressing { Redial::awaiting() } else { self.redial.dialled() };
         self.redial_at = Instant::now() + self.redial.pause().unwrap_or_default();
     }
 

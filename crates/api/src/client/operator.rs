@@ -223,6 +223,11 @@ impl OperatorClient {
         self.post(&format!("/v1/nodes/{node}/readmit"), &()).await
     }
 
+    /// Asks a host to replace the key of its tunnels; the host as it is, under the key that it is to replace.
+    pub async fn replace_key(&self, node: &str) -> Result<Node, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/key"), &()).await
+    }
+
     async fn in_steps(&self, path: &str, query: &RevokeQuery) -> Result<Lines<CutStep>, ApiError> {
         let (url, call) = self.call(Method::POST, path)?;
         let response = call.query(query).header(ACCEPT, LINES).send().await.map_err(unreachable(&url))?;

@@ -230,6 +230,16 @@ pub static READMIT: Operation =
         .answers(of::<Node>)
         .fails(&[P::NotFound]);
 
+/// Asks a host for another key.
+pub static REPLACE_KEY: Operation = Operation::post(
+    "replaceKey",
+    "/v1/nodes/{node}/key",
+    ADMINS,
+    "Ask a host to replace the WireGuard key of its tunnels, which is the one in the answer. Repeated, it asks for nothing more",
+)
+.answers(of::<Node>)
+.fails(&[P::NotFound]);
+
 /// How the CA stands.
 pub static CA: Operation =
     Operation::get("ca", "/v1/ca", VIEWERS, "The mesh's CA, and how far its rotation is").answers(of::<CaView>);
@@ -269,6 +279,7 @@ pub static ALL: &[&Operation] = &[
     &REVOKE,
     &QUARANTINE,
     &READMIT,
+    &REPLACE_KEY,
     &CA,
     &ROTATE_CA,
 ];

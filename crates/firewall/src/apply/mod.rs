@@ -5,18 +5,42 @@ mod nft;
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Observed, ReplaceReason, Ruleset, TABLE, diff,
+    Change, Counter, Features, Observed, ReplaceReason, Ruleset, TABLE, diff,
+    netlink::{Kernel, NetlinkError, events::is_later},
     observe::{ObserveError, observe},
-    transaction,
+    render::{replacement, transaction},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
+};
 use thiserror::Error;
-use tracing::warn;
+use tracing::{debug, warn};
 
-/// Our table in the kernel of this network namespace.
+/// Looks at the table, each under a generation of its own, before it is taken as it was last seen: others may write all
+/// the time, and not to our table.
+const LOOKS: usize = 3;
+/// Of so many of our commits the generations are known.
+const OWN_COMMITS: usize = 32;
+/// Of a set in which more elements changed, all are read back.
+const READ_ONE_BY_ONE: usize = 512;
+
+/// Our table in the kernel of this network namespace: rules through nft, elements on a socket of our own. What is in
+/// force is what the kernel said last, and holds as long as its generation does.
 #[derive(Debug)]
 pub struct Firewall {
     nft: Nft,
+    kernel: Option<Kernel>,
+    seen: Option<Seen>,
+    /// Generations that our commits made; where somebody else's came between, those as well.
+    own: VecDeque<RangeInclusive<u32>>,
+}
+
+/// What the kernel had, and under which generation; `None` where that moved while we looked.
+#[derive(Debug)]
+struct Seen {
+    generation: Option<u32>,
+    observed: Observed,
 }
 
 /// What a reconciliation did, and what the kernel then said.
@@ -26,7 +50,7 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// Addresses and prefixes in all sets, read back.
     pub elements: usize,
-    /// Counters, read back.
+    /// Counters, as they were when the table was last read in full.
     pub counters: BTreeMap<String, Counter>,
 }
 
@@ -39,6 +63,9 @@ pub enum FirewallError {
     /// The listing could not be read.
     #[error(transparent)]
     Read(#[from] ObserveError),
+    /// nft could not tell what the kernel can do.
+    #[error("try what this kernel's nf_tables can do")]
+    Probe(#[source] NftError),
     /// nft could not make the change; the table is as it was.
     #[error("change table {TABLE}")]
     Change(#[source] NftError),
@@ -50,10 +77,15 @@ pub enum FirewallError {
 impl Firewall {
     /// A firewall that works through `nft`.
     pub fn new(nft: Nft) -> Self {
-        Self { nft }
+        Self { nft, kernel: None, seen: None, own: VecDeque::new() }
     }
 
-    /// Our table as the kernel has it now.
+    /// Which of the features this kernel has.
+    pub async fn probe(&self, wanted: Features) -> Result<Features, FirewallError> {
+        wanted.probe(async |text: &str| self.nft.takes(text).await).await.map_err(FirewallError::Probe)
+    }
+
+    /// Our table as the kernel has it now, read in full.
     pub async fn observe(&self) -> Result<Observed, FirewallError> {
         match self.nft.list_table().await.map_err(FirewallError::List)? {
             Some(listing) => Ok(observe(&listing)?),
@@ -61,18 +93,44 @@ impl Firewall {
         }
     }
 
+    /// The counters alone, which cost the same however many elements there are; none without a table.
+    pub async fn counters(&self) -> Result<BTreeMap<String, Counter>, FirewallError> {
+        match self.nft.list_counters().await.map_err(FirewallError::List)? {
+            Some(listing) => Ok(observe(&listing)?.counters),
+            None => Ok(BTreeMap::new()),
+        }
+    }
+
     /// Makes the kernel's table the wanted one, in one transaction, and reads it back. Writes nothing where it is the
     /// wanted one already.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
-        let found = self.observe().await?;
-        let changes = diff(wanted, found.ruleset.as_ref());
+        self.look().await?;
+        let changes = self.left(wanted);
         if changes.is_empty() {
-            return Ok(applied(changes, found));
+            return Ok(self.applied(changes));
         }
-        let changes = self.write(wanted, changes).await?;
-        let found = self.observe().await?;
-        let left = diff(wanted, found.ruleset.as_ref());
-        if left.is_empty() { Ok(applied(changes, found)) } else { Err(FirewallError::Different(left)) }
+        let (changes, is_read_back) = self.write(wanted, changes).await?;
+        if is_read_back {
+            return Ok(self.applied(changes));
+        }
+        self.look().await?;
+        let left = self.left(wanted);
+        if left.is_empty() { Ok(self.applied(changes)) } else { Err(FirewallError::Different(left)) }
+    }
+
+    /// Takes nothing for granted at the next reconciliation: the table is read in full, whatever its generation.
+    pub fn look_afresh(&mut self) {
+        self.seen = None;
+    }
+
+    /// The generation under which the table was last read; what happened later is not known.
+    pub fn compared(&self) -> Option<u32> {
+        self.seen.as_ref()?.generation
+    }
+
+    /// Whether a commit can be one of ours.
+    pub fn is_own(&self, generation: u32) -> bool {
+        self.own.iter().any(|own| !is_later(generation, *own.end()) && !is_later(*own.start(), generation))
     }
 
     /// Takes our table away, if it is there: for uninstalling only, every guarded port is open afterwards.
@@ -81,26 +139,134 @@ impl Firewall {
         self.nft.run_transaction(&text).await.map_err(FirewallError::Change)
     }
 
-    /// The changes made: those given, or the whole table where the kernel refused to change elements, because somebody
-    /// changed them since we looked.
-    async fn write(&self, wanted: &Ruleset, changes: Vec<Change>) -> Result<Vec<Change>, FirewallError> {
-        let whole = changes.iter().any(|change| matches!(change, Change::ReplaceTable(_)));
-        match self.nft.run_transaction(&transaction(wanted, &changes)).await {
-            Ok(()) => Ok(changes),
-            Err(NftError::Refused { stderr, .. }) if !whole => {
-                warn!(%stderr, "change of elements refused, replacing the table");
-                let changes = vec![Change::ReplaceTable(ReplaceReason::ElementsRefused)];
-                let written = self.nft.run_transaction(&transaction(wanted, &changes)).await;
-                written.map(|()| changes).map_err(FirewallError::Change)
+    /// Reads the table in full, unless nothing has changed since that was done.
+    async fn look(&mut self) -> Result<(), FirewallError> {
+        let generation = self.generation();
+        if generation.is_some() && generation == self.compared() {
+            return Ok(());
+        }
+        let mut before = generation;
+        for _ in 0..LOOKS {
+            self.seen = None;
+            let observed = self.observe().await?;
+            let after = self.generation();
+            let is_one = before.is_some() && before == after;
+            self.seen = Some(Seen { generation: after.filter(|_| is_one), observed });
+            if is_one || after.is_none() {
+                break;
             }
-            Err(error) => Err(FirewallError::Change(error)),
+            before = after;
+        }
+        Ok(())
+    }
+
+    /// What is left to do by what was read last; everything where nothing was.
+    pub fn left(&self, wanted: &Ruleset) -> Vec<Change> {
+        diff(wanted, self.seen.as_ref().and_then(|seen| seen.observed.ruleset.as_ref()))
+    }
+
+    /// The changes made: those given, or the whole table where the kernel refused to change elements, because somebody
+    /// changed them since we looked. Whether they were read back and nothing else has changed.
+    async fn write(&mut self, wanted: &Ruleset, changes: Vec<Change>) -> Result<(Vec<Change>, bool), FirewallError> {
+        let (before, mut is_read_back) = (self.generation(), false);
+        let written = if changes.iter().any(|change| matches!(change, Change::ReplaceTable(_))) {
+            self.replace(wanted, changes).await
+        } else if let Some(committed) = self.commit(&changes) {
+            match committed {
+                Ok(()) => {
+                    is_read_back = self.read_back(before, &changes);
+                    Ok(changes)
+                }
+                Err(error) => self.replace_after(error.to_string(), wanted).await,
+            }
+        } else {
+            match self.nft.run_transaction(&transaction(wanted, &changes)).await {
+                Ok(()) => Ok(changes),
+                Err(error @ NftError::Refused { .. }) => self.replace_after(error.to_string(), wanted).await,
+                Err(error) => Err(FirewallError::Change(error)),
+            }
+        };
+        self.note_own(before);
+        written.map(|changes| (changes, is_read_back))
+    }
+
+    /// The whole table through nft, which goes on counting where the one before it ended.
+    async fn replace(&mut self, wanted: &Ruleset, changes: Vec<Change>) -> Result<Vec<Change>, FirewallError> {
+        let counted = self.with_kernel(Kernel::counters).unwrap_or_default();
+        let written = self.nft.run_transaction(&replacement(wanted, &counted)).await;
+        written.map(|()| changes).map_err(FirewallError::Change)
+    }
+
+    async fn replace_after(&mut self, error: String, wanted: &Ruleset) -> Result<Vec<Change>, FirewallError> {
+        warn!(error, "change of elements refused, replacing the table");
+        self.replace(wanted, vec![Change::ReplaceTable(ReplaceReason::ElementsRefused)]).await
+    }
+
+    /// Changes elements on the socket; `None` where these cannot be changed so, or there is no socket.
+    fn commit(&mut self, changes: &[Change]) -> Option<Result<(), NetlinkError>> {
+        self.with_kernel(|kernel| Ok(kernel.commit(changes)))?
+    }
+
+    /// Reads from the kernel whether elements are as they were changed, and nothing else is otherwise: the generation moved
+    /// by ours alone. Where that is not so the table is to be read in full.
+    fn read_back(&mut self, before: Option<u32>, changes: &[Change]) -> bool {
+        let Some(mut seen) = self.seen.take() else { return false };
+        let expected = before.filter(|before| seen.generation == Some(*before)).map(|before| before.wrapping_add(1));
+        let Some(found) = seen.observed.ruleset.as_mut() else { return false };
+        let is_as_changed = changes.iter().all(|change| match change {
+            Change::AddElements { set, elements } => self.has(set, elements, true) && found.add(set, elements),
+            Change::DeleteElements { set, elements } => {
+                self.has(set, elements, false) && found.take_away(set, elements)
+            }
+            Change::ReplaceTable(_) => false,
+        });
+        let generation = self.generation();
+        let is_read_back = is_as_changed && generation.is_some() && generation == expected;
+        if is_read_back {
+            self.seen = Some(Seen { generation, ..seen });
+        }
+        is_read_back
+    }
+
+    /// Whether the kernel has all of these elements, or none.
+    fn has(&mut self, set: &str, elements: &crate::Set, wanted: bool) -> bool {
+        if elements.len() > READ_ONE_BY_ONE {
+            let all = self.with_kernel(|kernel| kernel.set(set, elements)).flatten();
+            let missing = all.and_then(|all| elements.without(&all));
+            return missing.is_some_and(|missing| missing.len() == if wanted { 0 } else { elements.len() });
+        }
+        let found = self.with_kernel(|kernel| kernel.has(set, elements));
+        found.is_some_and(|found| found.len() == elements.len() && found.iter().all(|is_there| *is_there == wanted))
+    }
+
+    fn generation(&mut self) -> Option<u32> {
+        self.with_kernel(Kernel::generation)
+    }
+
+    /// What the socket gives, which is opened when it is first wanted. Without one everything goes through nft.
+    fn with_kernel<T>(&mut self, ask: impl FnOnce(&mut Kernel) -> Result<T, NetlinkError>) -> Option<T> {
+        let kernel = match &mut self.kernel {
+            Some(kernel) => Ok(kernel),
+            closed => Kernel::open().map(|kernel| closed.insert(kernel)),
+        };
+        kernel.and_then(ask).inspect_err(|error| debug!(error = error as &dyn std::error::Error, "nf_tables")).ok()
+    }
+
+    /// Remembers which commits are ours.
+    fn note_own(&mut self, before: Option<u32>) {
+        if let (Some(before), Some(after)) = (before, self.generation())
+            && before != after
+        {
+            self.own.truncate(OWN_COMMITS - 1);
+            self.own.push_front(before.wrapping_add(1)..=after);
         }
     }
-}
 
-fn applied(changes: Vec<Change>, found: Observed) -> Applied {
-    let elements = found.ruleset.as_ref().map_or(0, Ruleset::elements);
-    Applied { changes, elements, counters: found.counters }
+    fn applied(&self, changes: Vec<Change>) -> Applied {
+        let observed = self.seen.as_ref().map(|seen| &seen.observed);
+        let elements = observed.and_then(|observed| observed.ruleset.as_ref()).map_or(0, Ruleset::elements);
+        Applied { changes, elements, counters: observed.map(|observed| observed.counters.clone()).unwrap_or_default() }
+    }
 }
 
 fn lines(changes: &[Change]) -> String {

@@ -94,8 +94,17 @@ impl Nft {
 
     /// The listing of our table as JSON; `None` where there is no such table.
     pub(super) async fn list_table(&self) -> Result<Option<Vec<u8>>, NftError> {
+        self.list(&["table"]).await
+    }
+
+    /// The listing of its counters; `None` where there is no such table.
+    pub(super) async fn list_counters(&self) -> Result<Option<Vec<u8>>, NftError> {
+        self.list(&["counters", "table"]).await
+    }
+
+    async fn list(&self, what: &[&str]) -> Result<Option<Vec<u8>>, NftError> {
         let (family, name) = TABLE.split_once(' ').unwrap_or(("inet", TABLE));
-        match self.run(&["-j", "list", "table", family, name], "").await {
+        match self.run(&[&["-j", "list"], what, &[family, name]].concat(), "").await {
             Ok(listing) => Ok(Some(listing)),
             // nft has one exit status for all its refusals, and this text (of strerror, in the C locale) for a table
             // that is not there.
@@ -107,6 +116,15 @@ impl Nft {
     /// Makes all changes in `text`, or none.
     pub(super) async fn run_transaction(&self, text: &str) -> Result<(), NftError> {
         self.run(&["-f", "-"], text).await.map(drop)
+    }
+
+    /// Whether this text could be made, without making it: false where the kernel or the program says no.
+    pub(super) async fn takes(&self, text: &str) -> Result<bool, NftError> {
+        match self.run(&["-c", "-f", "-"], text).await {
+            Ok(_) => Ok(true),
+            Err(NftError::Refused { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn locate_in(folders: &[&str]) -> Result<Self, NftError> {

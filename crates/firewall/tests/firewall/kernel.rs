@@ -2,12 +2,13 @@
 
 use crate::{
     namespace::{self, Namespace},
-    policies::{allow, lowered, policy, prep},
+    policies::{allow, facts, lowered, policy, prep},
 };
 use picket_firewall::{
-    Applied, Change, Firewall, FirewallError, Match, Nft, NftError, ReplaceReason, Rule, Ruleset, Verdict,
+    Applied, Change, Features, Firewall, FirewallError, HostFacts, Match, Nft, NftError, ReplaceReason, Rule, Ruleset,
+    Verdict, lower,
 };
-use picket_model::Purpose;
+use picket_model::{Limits, Purpose};
 use proptest::{
     strategy::{Strategy as _, ValueTree as _},
     test_runner::TestRunner,
@@ -135,8 +136,20 @@ fn whatever_others_do_to_our_table_is_repaired() {
     check("insert rule inet picket gate_p2p ip saddr 203.0.113.99 accept", "not ours in it: rule chain \"gate_p2p\"");
     check("insert rule inet picket gate_p2p ip saddr != @p2p_hosts4 accept", "not ours in it: rule");
     check("insert rule inet picket gate_p2p counter accept", "not ours in it: rule");
-    check("insert rule inet picket gate_p2p limit rate 1/second accept", "not ours in it: rule");
-    check("insert rule inet picket gate_p2p jump gate_rpc", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p limit rate 1/second accept", "chains or rules differ");
+    check("insert rule inet picket gate_p2p limit rate 1/minute accept", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p jump gate_rpc", "chains or rules differ");
+    check("flush chain inet picket track_in", "chains or rules differ");
+    check(
+        "insert rule inet picket new_hosts_p2p update @syn_hosts_p2p4 { ip saddr limit rate 9/second } accept",
+        "chains",
+    );
+    check("insert rule inet picket new_hosts_p2p update @syn_hosts_p2p4 { ip saddr timeout 1h } accept", "not ours");
+    check("insert rule inet picket new_hosts_p2p tcp flags & (syn | rst) == syn accept", "not ours in it: rule");
+    check("insert rule inet picket gate_p2p log prefix \"mine\" group 71", "chains or rules differ");
+    check("insert rule inet picket gate_p2p log prefix \"mine\"", "not ours in it: rule");
+    check("add set inet picket more { typeof ip saddr; size 4; flags dynamic; }", "other meters");
+    check("add ct timeout inet picket more { protocol tcp; policy = { close : 9 }; }", "not ours in it: ct timeout");
     check(
         "add chain inet picket early { type filter hook prerouting priority -400; }",
         "not ours in it: chain name \"early\"",
@@ -160,6 +173,48 @@ fn whatever_others_do_to_our_table_is_repaired() {
         "add element inet picket p2p_hosts4 { 203.0.113.99 comment \"me\" }",
         "not ours in it: set name \"p2p_hosts4\"",
     );
+}
+
+/// What the kernel has noted in its meters is no difference, and no reason to write.
+#[test]
+fn a_meter_in_use_is_the_same_meter() {
+    let namespace = Namespace::new();
+    let wanted = lowered(&prep());
+    reconcile(&namespace, &wanted).unwrap();
+    namespace.load("add element inet picket syn_hosts_p2p4 { 203.0.113.11 limit rate 20/second burst 40 packets }");
+    assert_eq!(reconcile(&namespace, &wanted).unwrap().changes, []);
+    assert!(namespace.nft(&["list", "set", "inet", "picket", "syn_hosts_p2p4"]).contains("203.0.113.11"));
+}
+
+/// The texts that ask the kernel are good nft, and leave nothing behind.
+#[test]
+fn this_kernel_has_all_features_and_asking_changes_nothing() {
+    let namespace = Namespace::new();
+    let all = Features::default();
+    let found = namespace.enter(async || Firewall::new(Nft::locate().unwrap()).probe(all).await.unwrap());
+    assert_eq!(found, all);
+    assert_eq!(namespace.nft(&["list", "ruleset"]), "");
+}
+
+#[test]
+fn every_choice_of_features_and_limits_loads_and_reads_back() {
+    let mut policy = prep();
+    policy.public.insert(9000.try_into().unwrap());
+    let choices = [false, true].map(|meters| [false, true].map(|connections| (meters, connections)));
+    for (number, (meters, connections)) in choices.into_iter().flatten().enumerate() {
+        let namespace = Namespace::new();
+        let log_group = meters.then_some(9);
+        let features = Features { meters, connections, half_open: connections, log_group };
+        let host = HostFacts { features, ..facts() };
+        let mut limits = Limits::default();
+        [limits.p2p_connections, limits.public.connections] = [[0, 64], [32, 0], [0, 0], [32, 64]][number];
+        for limits in [limits, limits.tightened()] {
+            policy.limits = Some(limits);
+            let wanted = lower(&policy, &host);
+            reconcile(&namespace, &wanted).unwrap_or_else(|error| panic!("{error}\n{wanted}"));
+            assert_eq!(observe(&namespace), Some(wanted));
+        }
+    }
 }
 
 #[test]

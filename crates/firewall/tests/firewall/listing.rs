@@ -61,7 +61,9 @@ fn sets_of_another_kind_are_foreign() {
     check(r#""type": "ipv4_addr", "flags": ["interval", "timeout"]"#);
     check(r#""type": "ipv4_addr", "flags": ["dynamic"]"#);
     check(r#""type": "ipv4_addr", "timeout": 60"#);
-    check(r#""type": "ipv4_addr", "size": 4"#);
+    check(r#""type": "ipv4_addr", "size": 4, "flags": ["interval"]"#);
+    check(r#""type": "ipv4_addr", "size": 4, "flags": ["dynamic"], "timeout": 60"#);
+    check(r#""type": ["inet_proto", "inet_service"], "size": 4, "flags": ["dynamic"]"#);
     check(r#""type": "ipv4_addr", "flags": ["interval"], "auto-merge": true"#);
     check(r#""type": "ether_addr""#);
     check(r#""type": ["inet_proto", "inet_service"], "elem": [{"concat": ["tcp", 0]}]"#);
@@ -82,13 +84,61 @@ fn rules_are_ours_only_if_understood_to_the_last_word() {
     check(r#"{"drop": null}"#, Some("drop"));
     check(&source.replace("==", "!="), None);
     check(&format!("{source}, {{\"return\": null}}"), None);
-    check(&format!("{source}, {{\"jump\": {{\"target\": \"d\"}}}}"), None);
     check(&format!("{source}, {{\"counter\": {{\"packets\": 1, \"bytes\": 2}}}}, {{\"accept\": null}}"), None);
     check(r#"{"accept": null}, {"drop": null}"#, None);
     check(r#"{"counter": "n"}"#, None);
     check(&format!(r#"{{"counter": "n"}}, {source}, {{"accept": null}}"#), None);
     check(r#"{"match": {"op": "==", "left": {"meta": {"key": "iif"}}, "right": "eth0"}}, {"accept": null}"#, None);
     check("", None);
+}
+
+#[test]
+fn meters_are_read_in_the_words_of_every_version_whatever_is_in_them() {
+    let check = |rest: &str, expect: &str| {
+        let item = format!(r#"{{"set": {{"name": "m", "handle": 5, {rest}}}}}"#);
+        let ruleset = read(&item).ruleset.unwrap();
+        let found = ruleset.meters.get("m").map(|m| (m.family, m.size, m.timeout));
+        assert_eq!(format!("{found:?} {:?}", ruleset.foreign), expect, "{rest}");
+    };
+    check(r#""type": "ipv4_addr", "size": 9, "flags": ["timeout"], "timeout": 10"#, "Some((V4, 9, Some(10))) []");
+    check(
+        r#""type": {"typeof": {"payload": {"protocol": "ip6", "field": "saddr"}}}, "size": 9, "flags": "dynamic", "elem": [
+            {"elem": {"val": "2001:db8::", "ct count": {"val": 3}}}]"#,
+        "Some((V6, 9, None)) []",
+    );
+    check(r#""type": "ipv4_addr", "size": 9"#, "Some((V4, 9, None)) []");
+    check(r#""type": "ipv4_addr", "size": 9, "flags": ["constant"]"#, r#"None ["set name \"m\" handle 5"]"#);
+}
+
+#[test]
+fn limits_of_a_rule_are_read_whole() {
+    let meter = |stmt: &str| {
+        let asked = r#"{"set": {"op": "update", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "set": "@m", "stmt": [S]}}"#;
+        rule(&format!("{}, {{\"accept\": null}}", asked.replace('S', stmt)))
+    };
+    let within = r#"{"limit": {"rate": 20, "burst": 40, "per": "second"}}"#;
+    assert_eq!(meter(within).unwrap(), "update @m { ip saddr limit rate 20/second burst 40 packets } accept");
+    assert!(meter(&within.replace("}}", r#", "inv": true}}"#)).unwrap().contains("limit rate over 20/second"));
+    let syn = |mask: &str| {
+        let flags = r#"{"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, MASK]}, "right": "syn"}}"#;
+        rule(&format!("{}, {{\"accept\": null}}", flags.replace("MASK", mask)))
+    };
+    for mask in [r#"["syn", "ack"]"#, r#"{"|": ["syn", "ack"]}"#, r#"["ack", "syn"]"#] {
+        assert_eq!(syn(mask).unwrap(), "tcp flags & (syn | ack) == syn accept");
+    }
+    for mask in [r#"["syn"]"#, r#"["syn", "ack", "rst"]"#, r#"["syn", "rst"]"#, "7", r#""192.0.2.1""#] {
+        assert_eq!(syn(mask), None, "{mask}");
+    }
+    // Another unit, bytes, nothing, or more than one thing: not understood, so not ours.
+    for stmt in [
+        within.replace("second", "minute"),
+        within.replace("40", r#"40, "rate_unit": "mbytes""#),
+        String::new(),
+        format!("{within}, {within}"),
+        r#"{"ct count": {"val": 3}}"#.to_owned(),
+    ] {
+        assert_eq!(meter(&stmt), None, "{stmt}");
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 mod changes;
+mod flood;
 mod kernel;
 mod listing;
 mod lowering;
 mod namespace;
+mod netlink;
 mod packet;
 mod policies;

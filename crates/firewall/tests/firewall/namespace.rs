@@ -28,6 +28,25 @@ impl Namespace {
         Self { name }
     }
 
+    /// A cable to another namespace, `wire0` at both ends.
+    pub(crate) fn wire(&self, other: &Self) {
+        run(
+            "ip",
+            &["-n", &self.name, "link", "add", "wire0", "type", "veth", "peer", "name", "wire0", "netns", &other.name],
+            "",
+        );
+        for namespace in [self, other] {
+            for device in ["lo", "wire0"] {
+                namespace.ip(&["link", "set", device, "up"]);
+            }
+        }
+    }
+
+    /// `ip` with these arguments, inside.
+    pub(crate) fn ip(&self, arguments: &[&str]) {
+        run("ip", &[&["-n", &self.name], arguments].concat(), "");
+    }
+
     /// Runs `body` on a thread inside the namespace; programs it starts are inside as well.
     pub(crate) fn enter<T: Send>(&self, body: impl AsyncFnOnce() -> T + Send) -> T {
         let inside = || {

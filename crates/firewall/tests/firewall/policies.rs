@@ -2,8 +2,8 @@
 //! overlap, touch and repeat.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_firewall::{HostFacts, Ruleset, lower};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
+use picket_firewall::{Features, HostFacts, Ruleset, lower};
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason, Shield};
 use proptest::{collection::vec, prelude::*, sample::select};
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,11 @@ use std::{
 pub(crate) const OVERLAY: &str = "picket0";
 
 pub(crate) fn lowered(policy: &FirewallPolicy) -> Ruleset {
-    lower(policy, &HostFacts { overlay_interface: OVERLAY.parse().unwrap() })
+    lower(policy, &facts())
+}
+
+pub(crate) fn facts() -> HostFacts {
+    HostFacts { overlay_interface: OVERLAY.parse().unwrap(), features: Features::default() }
 }
 
 pub(crate) fn port(protocol: Protocol, number: u16) -> GuardedPort {
@@ -49,6 +53,7 @@ pub(crate) fn prep() -> FirewallPolicy {
             (Purpose::Admin, allow(["192.0.2.0/28", "192.0.2.16/28", "192.0.2.5", "2001:db8:ad::/48"])),
             (Purpose::Overlay, allow(["10.77.0.2", "fd00:77::2"])),
         ]),
+        ..FirewallPolicy::default()
     }
 }
 
@@ -56,9 +61,13 @@ pub(crate) fn policy() -> impl Strategy<Value = FirewallPolicy> {
     let purpose = || select(Purpose::ALL.to_vec());
     let guarded = proptest::collection::btree_map(guarded_port(), purpose(), 0..6);
     let allowed = proptest::collection::btree_map(purpose(), vec(network(), 0..12), 0..5);
-    (guarded, allowed).prop_map(|(guarded, allowed)| FirewallPolicy {
+    let public = proptest::collection::btree_set(guarded_port().prop_map(|port| port.port), 0..3);
+    (guarded, allowed, public).prop_map(|(guarded, allowed, public)| FirewallPolicy {
         guarded,
         allow: allowed.into_iter().map(|(purpose, networks)| (purpose, allow(networks))).collect(),
+        public,
+        limits: None,
+        shield: Shield::Off,
     })
 }
 

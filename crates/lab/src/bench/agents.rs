@@ -175,12 +175,15 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         refused: None,
         wireguard: ReconcilerStatus::InForce,
         firewall: ReconcilerStatus::InForce,
-        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0 },
+        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0, ..KernelView::default() },
         peers: BTreeMap::new(),
         engine: "played".to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         chain: None,
         advertised: None,
         unproven: BTreeMap::new(),
+        firewall_repairs: None,
+        state: None,
+        taken_back: None,
     }
 }

@@ -23,6 +23,11 @@ impl Figures {
         self.rank(99, 100)
     }
 
+    /// The one in the middle; `None` where nothing was measured.
+    pub(super) fn measured(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| self.median())
+    }
+
     /// As fields of a row.
     pub(super) fn row(&self) -> Value {
         json!({ "runs": self.0.len(), "median_ms": rounded(self.median()), "p99_ms": rounded(self.p99()) })

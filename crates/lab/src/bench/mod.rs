@@ -4,6 +4,7 @@
 mod agents;
 mod bare;
 mod figures;
+mod firewall;
 mod join;
 mod peers;
 mod revoke;
@@ -36,6 +37,8 @@ enum Which {
     Revoke,
     /// 1,000 peers on one interface: time, memory, and one of them removed.
     Peers,
+    /// The firewall's table: written whole, changed by one address, back after a flush; beside nft and ipset.
+    Firewall,
 }
 
 /// Runs one bench.
@@ -49,6 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Which::Join => join::run(&report, args.runs),
         Which::Revoke => revoke::run(&report, args.runs),
         Which::Peers => peers::run(&report, args.runs),
+        Which::Firewall => firewall::run(&report, args.runs),
     }
 }
 

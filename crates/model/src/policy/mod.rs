@@ -6,7 +6,7 @@ mod names;
 pub use lines::{Denied, PolicyAllow, PolicyDeny};
 pub use names::NamePolicy;
 
-use crate::{Grade, Timestamp};
+use crate::{Grade, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
@@ -19,6 +19,12 @@ pub struct Policy {
     pub grades: BTreeSet<Grade>,
     /// Guarded ports by purpose.
     pub ports: Ports,
+    /// Guarded ports that are open to everybody, within limits, on hosts of a role.
+    pub public: PublicPorts,
+    /// How much one source may ask of a guarded port; hosts' defaults where there are none.
+    pub limits: Option<Limits>,
+    /// Whether those limits are tight: `on`, `off`, or `auto` while a host is attacked.
+    pub shield: Shield,
     /// Networks that always reach every guarded port, so that the operator is never locked out.
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
@@ -51,6 +57,9 @@ impl Default for Policy {
         Self {
             grades: BTreeSet::from([Grade::Main, Grade::Sub]),
             ports: Ports::default(),
+            public: PublicPorts::default(),
+            limits: None,
+            shield: Shield::Off,
             admin: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
@@ -95,6 +104,27 @@ impl Default for Ports {
     fn default() -> Self {
         let ports = |list: &[u16]| list.iter().filter_map(|port| NonZeroU16::new(*port)).collect();
         Self { p2p: ports(&[7100]), rpc: ports(&[9000, 9080]) }
+    }
+}
+
+/// Guarded TCP ports that strangers may reach within the limits for strangers, by the role of the host. A host opens one only
+/// where its own guard allows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicPorts {
+    /// On sentries.
+    pub sentry: BTreeSet<NonZeroU16>,
+    /// On validators.
+    pub prep: BTreeSet<NonZeroU16>,
+}
+
+impl PublicPorts {
+    /// Those of hosts of that role.
+    pub const fn of(&self, role: NodeRole) -> &BTreeSet<NonZeroU16> {
+        match role {
+            NodeRole::Sentry => &self.sentry,
+            NodeRole::Prep => &self.prep,
+        }
     }
 }
 

@@ -164,3 +164,23 @@ fn lines_of_the_policy_end_by_themselves_and_deny_wins_over_the_list() {
     assert_eq!((third.generation, policy.next_end(at(20))), (Generation(3), None));
     assert_eq!(at_time(Some(&third), 30).1, third);
 }
+
+#[test]
+fn ports_are_public_by_role_and_limits_go_to_every_host() {
+    let limits = picket_model::Limits { p2p_connections: 5, ..Default::default() };
+    let mut policy = Policy { limits: Some(limits), ..Policy::default() };
+    policy.public.sentry.insert(9000.try_into().unwrap());
+    let first = planned_by(&policy, &star(), &validators(3), None, 0);
+    for (name, public) in [("prep-1", 0), ("sentry-1", 1), ("sentry-2", 1)] {
+        let firewall = &of(&first, name).firewall;
+        assert_eq!((firewall.public_ports().count(), firewall.limits), (public, Some(limits)), "{name}");
+        let guarded = |number: u16| GuardedPort { protocol: Protocol::Tcp, port: number.try_into().unwrap() };
+        assert_eq!(firewall.guarded.get(&guarded(9000)), Some(&Purpose::Rpc), "an agent of before keeps it closed");
+    }
+    let (plain, policy) = (Policy::default(), Policy { public: Default::default(), ..policy });
+    let second = planned_by(&policy, &star(), &validators(3), Some(&first), 0);
+    let revisions = |plan: &Plan| ["prep-1", "sentry-1"].map(|name| of(plan, name).revision);
+    assert_eq!(revisions(&second), [Generation(1), Generation(2)], "a public port touches the hosts that have it");
+    let third = planned_by(&plain, &star(), &validators(3), Some(&second), 0);
+    assert_eq!(revisions(&third), [Generation(3), Generation(3)]);
+}

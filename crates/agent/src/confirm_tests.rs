@@ -1,0 +1,177 @@
+//! Trials of changes, step by step, with a clock of our own.
+
+use super::*;
+use crate::guard::tests::config;
+use picket_model::{AllowSet, Generation, GuardedPort, Protocol, Reason, WireGuardPeer, WireGuardPublicKey};
+use std::num::NonZeroU16;
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+fn revision(config: NodeConfig, number: u64) -> NodeConfig {
+    NodeConfig { revision: Generation(number), generation: Generation(number), ..config }
+}
+
+fn guarding(mut config: NodeConfig, port: u16) -> NodeConfig {
+    let port = GuardedPort { protocol: Protocol::Tcp, port: NonZeroU16::new(port).unwrap() };
+    config.firewall.guarded.insert(port, Purpose::Rpc);
+    config
+}
+
+fn letting(mut config: NodeConfig, purpose: Purpose, network: &str) -> NodeConfig {
+    let set: &mut AllowSet = config.firewall.allow.entry(purpose).or_default();
+    set.insert(network.parse().unwrap(), Reason::Policy { line: "test".into() });
+    config
+}
+
+fn with_peer(mut config: NodeConfig, byte: u8, network: &str) -> NodeConfig {
+    let peer = config.wireguard.peers.first_key_value().unwrap().1.clone();
+    let peer = WireGuardPeer { allowed_ips: [network.parse().unwrap()].into(), ..peer };
+    config.wireguard.peers.insert(WireGuardPublicKey::new([byte; 32]).unwrap(), peer);
+    config
+}
+
+fn held() -> Ledger {
+    Ledger { config: Some(config()), ..Ledger::default() }
+}
+
+/// A ledger with a change on trial since second 0.
+fn on_trial() -> Ledger {
+    taken(&held(), revision(guarding(config(), 9999), 9), false, at(0))
+}
+
+fn unanswered() -> Evidence {
+    Evidence { answered: false, handshake: None }
+}
+
+#[test]
+fn what_could_cut_the_host_off_is_tried_and_mere_elements_are_not() {
+    let check = |offered: NodeConfig, tried: bool| {
+        assert_eq!(can_cut_off(Some(&config()), &offered), tried);
+        let ledger = taken(&held(), offered, false, at(0));
+        assert_eq!(ledger.trial.map(|trial| trial.before), tried.then(|| Some(config())));
+    };
+    check(guarding(config(), 9999), true);
+    check(letting(config(), Purpose::Admin, "192.0.2.0/24"), true);
+    check(with_peer(config(), 7, "10.77.0.9/32"), true);
+    let mut device = config();
+    device.wireguard.listen_port += 1;
+    check(device, true);
+    check(config(), false);
+    check(letting(config(), Purpose::P2p, "203.0.113.8/32"), false);
+    // A revoke waits for nothing.
+    let mut alone = config();
+    alone.wireguard.peers.clear();
+    check(alone, false);
+    assert!(can_cut_off(None, &config()));
+}
+
+#[test]
+fn only_a_controller_that_was_there_before_and_is_gone_after_takes_a_change_back() {
+    let trial = |was_away| Trial { before: None, since: at(10), was_away };
+    let answered = Evidence { answered: true, handshake: None };
+    assert_eq!(verdict(&trial(false), answered), Verdict::Reached);
+    assert_eq!(verdict(&trial(false), unanswered()), Verdict::TakeBack);
+    assert_eq!(verdict(&trial(true), unanswered()), Verdict::WasAway);
+    let heard = |second| Evidence { answered: false, handshake: Some(at(second)) };
+    assert_eq!(verdict(&trial(true), heard(11)), Verdict::PeerHeard);
+    assert_eq!(verdict(&trial(true), heard(9)), Verdict::WasAway);
+    // A tunnel that works is no way to the controller, which was there before.
+    assert_eq!(verdict(&trial(false), heard(11)), Verdict::TakeBack);
+}
+
+#[test]
+fn a_change_that_is_confirmed_is_simply_held() {
+    let ledger = confirmed(&on_trial());
+    assert_eq!(ledger, Ledger { additions: ledger.additions.clone(), config: on_trial().config, ..Ledger::default() });
+}
+
+#[test]
+fn a_change_that_is_taken_back_leaves_what_was_confirmed_and_is_written_down() {
+    let ledger = taken_back(&on_trial(), Duration::from_secs(30), at(30));
+    assert_eq!((&ledger.config, &ledger.trial), (&Some(config()), &None));
+    let taken = ledger.taken_back.clone().unwrap();
+    assert_eq!((taken.revision, taken.at), (Generation(9), at(30)));
+    assert!(taken.reason.contains("within 30 s"), "{}", taken.reason);
+    assert_eq!(ledger.judged(), Generation(9));
+    // It is forgotten with the next one that is accepted.
+    let next = super::taken(&ledger, revision(letting(config(), Purpose::P2p, "203.0.113.8/32"), 10), false, at(40));
+    assert_eq!((next.taken_back, next.trial), (None, None));
+}
+
+#[test]
+fn nobody_who_was_cut_meanwhile_comes_back_with_what_was_confirmed() {
+    let before = letting(with_peer(config(), 7, "10.77.0.9/32"), Purpose::P2p, "203.0.113.8/32");
+    let before = letting(letting(before, Purpose::Overlay, "10.77.0.9/32"), Purpose::Admin, "192.0.2.0/24");
+    let held = Ledger { config: Some(before.clone()), ..Ledger::default() };
+    // One change takes a sentry, a validator and an admin network away, and cuts the host off.
+    let ledger = taken(&held, revision(guarding(config(), 9999), 9), false, at(0));
+    let back = taken_back(&ledger, Duration::from_secs(30), at(30)).config.unwrap();
+    assert_eq!(back.wireguard.peers, config().wireguard.peers);
+    for purpose in [Purpose::P2p, Purpose::Overlay] {
+        assert_eq!(back.firewall.allowed(purpose), config().firewall.allowed(purpose));
+    }
+    assert_eq!(back.firewall.allowed(Purpose::Admin), before.firewall.allowed(Purpose::Admin), "the way in returns");
+    assert_eq!((back.firewall.guarded, back.revision), (before.firewall.guarded, before.revision));
+}
+
+#[test]
+fn elements_go_on_changing_while_a_change_is_on_trial_and_gain_it_no_time() {
+    let next = letting(guarding(config(), 9999), Purpose::P2p, "203.0.113.8/32");
+    let ledger = taken(&on_trial(), revision(next, 10), true, at(20));
+    assert_eq!(ledger.trial, on_trial().trial);
+    let ledger = taken(&ledger, revision(guarding(config(), 9998), 11), true, at(25));
+    let trial = ledger.trial.unwrap();
+    assert_eq!((trial.before, trial.since, trial.was_away), (Some(config()), at(25), true));
+}
+
+#[test]
+fn an_agent_that_is_killed_in_between_holds_what_was_confirmed_and_tries_once_more() {
+    let stored: Ledger = serde_json::from_str(&serde_json::to_string(&on_trial()).unwrap()).unwrap();
+    assert_eq!(stored, on_trial());
+    let first = interrupted(&stored, at(5));
+    assert_eq!((&first.config, &first.trial, &first.taken_back), (&Some(config()), &None, &None));
+    assert_eq!(first.judged(), config().revision, "the controller is asked for it again");
+    let again = taken(&first, revision(guarding(config(), 9999), 9), false, at(6));
+    assert!(again.trial.is_some());
+    // Confirmed the second time, all is well.
+    assert_eq!(confirmed(&again).interrupted, None);
+    // Interrupted the second time, it may be what ends the agent.
+    let second = interrupted(&again, at(8));
+    assert_eq!((&second.config, &second.trial), (&Some(config()), &None));
+    assert!(second.taken_back.unwrap().reason.contains("ended twice"));
+}
+
+#[test]
+fn a_first_wanted_state_that_cuts_the_host_off_leaves_it_closed() {
+    let ledger = taken(&Ledger::default(), config(), false, at(0));
+    assert!(ledger.trial.is_some());
+    let ledger = taken_back(&ledger, Duration::from_secs(30), at(30));
+    assert_eq!(ledger.config, None);
+    assert_eq!(ledger.judged(), config().revision);
+}
+
+#[test]
+fn without_a_trial_there_is_nothing_to_take_back() {
+    assert_eq!(taken_back(&held(), Duration::from_secs(30), at(0)), held());
+    assert_eq!(interrupted(&held(), at(0)), held());
+}
+
+#[test]
+fn a_change_is_to_blame_only_if_the_controller_answers_without_it() {
+    let back = taken_back(&on_trial(), Duration::from_secs(30), at(30));
+    assert!(back.suspected && sought_since(&back) == Some(at(30)));
+    assert_eq!(back.judged(), Generation(9), "it is not taken again while that is open");
+    let blamed = cleared_up(&back, true);
+    assert!(!blamed.suspected && sought_since(&blamed).is_none());
+    assert_eq!((blamed.taken_back.clone(), blamed.judged()), (back.taken_back.clone(), Generation(9)));
+    let absolved = cleared_up(&back, false);
+    assert_eq!((absolved.taken_back.clone(), absolved.judged()), (None, config().revision));
+    assert_eq!(absolved.config, back.config, "what was confirmed stays in force until the change is offered again");
+    // Who takes something newer meanwhile has nothing left to suspect.
+    assert!(!taken(&back, revision(guarding(config(), 9998), 10), false, at(31)).suspected);
+    // A change under which the agent ended twice is no suspicion.
+    let again = Ledger { interrupted: Some(Generation(9)), ..on_trial() };
+    assert!(!interrupted(&again, at(40)).suspected);
+}

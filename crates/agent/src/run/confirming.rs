@@ -1,0 +1,182 @@
+//! Sees to it that a change on trial is confirmed by a new connection to a controller, or taken back. What that means is
+//! `confirm`'s to say.
+
+use super::{Agent, Held};
+use crate::{
+    confirm::{self, Evidence, Verdict, can_cut_off},
+    host,
+    identity::client_certificate,
+    ledger::Ledger,
+    state::StateDir,
+    subscribe::Controllers,
+};
+use anyhow::Result;
+use picket_api::ApiError;
+use picket_model::{NodeConfig, Timestamp};
+use std::{future::Future, pin::Pin, time::Duration};
+use tokio::time::{sleep, timeout};
+use tracing::{error, info, warn};
+
+/// A controller that is there answers a new connection within this, over a slow path too; a change waits no longer for it.
+const BEFORE: Duration = Duration::from_secs(2);
+/// How long one try may take: a first packet that was lost is sent again after one and three seconds.
+const TRY: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(250);
+
+type Probe = Pin<Box<dyn Future<Output = bool>>>;
+
+/// The search for a controller that answers, while a change is on trial.
+#[derive(Default)]
+pub(super) struct Confirming {
+    probe: Option<Probe>,
+    /// Of which change.
+    since: Option<Timestamp>,
+}
+
+impl Confirming {
+    /// Waits until a controller answered, or the time is over; forever where nothing is on trial. May be dropped at any time.
+    pub(super) async fn next(&mut self) -> bool {
+        let Some(probe) = &mut self.probe else { return std::future::pending().await };
+        let reached = probe.await;
+        self.probe = None;
+        reached
+    }
+}
+
+/// The ledger of an agent that starts: a change that was on trial when the one before it ended is not in force, and is
+/// tried once more.
+pub(super) fn pick_up(state: &StateDir, ledger: Ledger, now: Timestamp) -> Ledger {
+    if ledger.trial.is_none() {
+        return ledger;
+    }
+    let revision = ledger.revision();
+    let ledger = confirm::interrupted(&ledger, now);
+    warn!(%revision, held = %ledger.revision(), "a change was on trial when the agent ended; what was confirmed before is held again");
+    save(state, &ledger);
+    ledger
+}
+
+impl Agent {
+    /// Whether no new connection to a controller comes about, though a change that could cut the host off is not even
+    /// applied yet. Other changes wait for no answer.
+    pub(super) async fn is_away_before(&self, offered: &NodeConfig) -> bool {
+        if self.limit().is_zero() || !can_cut_off(self.held.ledger.config.as_ref(), offered) {
+            return false;
+        }
+        match self.fresh() {
+            Ok(controllers) => !reach(controllers, BEFORE).await,
+            Err(error) => {
+                error!(error = format!("{error:#}"), "whether the controller can be reached anew is not known");
+                true
+            }
+        }
+    }
+
+    /// Begins to look for a controller where a change is on trial, or suspected, and none is looked for yet.
+    pub(super) fn seek_confirmation(&mut self) {
+        let Some(since) = confirm::sought_since(&self.held.ledger) else { return };
+        if self.confirming.since.replace(since) == Some(since) {
+            return;
+        }
+        let limit = self.limit();
+        self.confirming.probe = Some(match self.fresh() {
+            _ if limit.is_zero() => Box::pin(std::future::ready(true)),
+            Ok(controllers) => Box::pin(reach(controllers, limit)),
+            // No fault of the change.
+            Err(error) => {
+                error!(error = format!("{error:#}"), "whether the controller can be reached anew is not known");
+                Box::pin(std::future::ready(true))
+            }
+        });
+    }
+
+    /// Deals with what came of the search; whether a revision that was taken back may be asked for again.
+    pub(super) async fn probed(&mut self, answered: bool) -> bool {
+        let Some(trial) = &self.held.ledger.trial else { return self.cleared_up(answered) };
+        let handshakes =
+            self.found.iter().flat_map(|found| found.peers.values()).filter_map(|peer| peer.last_handshake);
+        let verdict = confirm::verdict(trial, Evidence { answered, handshake: handshakes.max() });
+        let revision = self.held.ledger.revision();
+        if verdict != Verdict::TakeBack {
+            self.hold(confirm::confirmed(&self.held.ledger));
+            info!(%revision, ?verdict, "change confirmed");
+            self.tell();
+            return false;
+        }
+        let ledger = confirm::taken_back(&self.held.ledger, self.limit(), host::now());
+        if let Some(taken) = &ledger.taken_back {
+            error!(%revision, reason = taken.reason, held = %ledger.revision(), "change taken back");
+            self.refused = Some(format!("revision {revision} was taken back: {}", taken.reason));
+        }
+        self.hold(ledger);
+        self.bring_into_force().await;
+        self.dial_soon();
+        self.seek_confirmation();
+        false
+    }
+
+    /// Ends the suspicion of a change that was taken back; whether it may be asked for again.
+    fn cleared_up(&mut self, answered: bool) -> bool {
+        let Some(taken) = self.held.ledger.taken_back.clone().filter(|_| self.held.ledger.suspected) else {
+            return false;
+        };
+        let revision = taken.revision;
+        self.hold(confirm::cleared_up(&self.held.ledger, answered));
+        if answered {
+            info!(%revision, "the controller is reached without the change that was taken back");
+            return false;
+        }
+        warn!(%revision, "no controller is reached without the change either: it is taken again once one offers it");
+        (self.after, self.refused) = (self.held.ledger.judged(), None);
+        self.tell();
+        true
+    }
+
+    /// Ends a trial that nobody will watch any more: what was confirmed before is in force, and the change is tried again
+    /// at the next start.
+    pub(super) async fn give_up_trial(&mut self) {
+        if self.held.ledger.trial.is_some() {
+            self.hold(confirm::interrupted(&self.held.ledger, host::now()));
+            self.bring_into_force().await;
+        }
+    }
+
+    /// Holds another ledger, also where it cannot be written down: then the next start finds the trial open, and ends it.
+    fn hold(&mut self, ledger: Ledger) {
+        save(&self.held.state, &ledger);
+        self.digest = ledger.config.as_ref().map(NodeConfig::digest);
+        self.held.ledger = ledger;
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::from_secs(self.held.guard.rules.confirm_seconds.into())
+    }
+
+    /// Clients without any connection yet.
+    fn fresh(&self) -> Result<Controllers> {
+        let Held { identity, state, .. } = &self.held;
+        Controllers::new(identity, &client_certificate(state)?)
+    }
+}
+
+fn save(state: &StateDir, ledger: &Ledger) {
+    if let Err(error) = ledger.save(state) {
+        error!(error = format!("{:#}", anyhow::Error::from(error)), "what is held is not written down");
+    }
+}
+
+/// Whether one of them answers within a time; whatever it says.
+async fn reach(controllers: Controllers, within: Duration) -> bool {
+    let search = async {
+        loop {
+            for client in controllers.clients() {
+                if let Ok(Ok(_) | Err(ApiError::Problem(_))) = timeout(TRY, client.enroll_info()).await {
+                    return;
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(within, search).await.is_ok()
+}

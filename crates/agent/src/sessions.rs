@@ -1,0 +1,122 @@
+//! Who is on this host right now by TCP, read from the kernel; and whether a change would cut an operator off.
+
+use picket_model::{FirewallPolicy, GuardedPort, Protocol, Purpose, network::canonical};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
+};
+
+/// TCP connections, proc(5), both families.
+const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+/// `TCP_ESTABLISHED`, net/tcp_states.h.
+const ESTABLISHED: &str = "01";
+
+/// One established connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// The port of this host.
+    pub port: u16,
+    /// Who is at the other end.
+    pub from: IpAddr,
+}
+
+/// Everybody's connections to this host; none where the kernel does not say.
+pub fn established() -> Vec<Session> {
+    TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).flat_map(|text| parse(&text)).collect()
+}
+
+/// The operator's connection that a change would cut: it comes from an admin network of before, to a port that nobody
+/// guarded, and would not be let in any more. Who loses a port that was guarded before loses it on purpose.
+pub fn cut_by(sessions: &[Session], before: &FirewallPolicy, after: &FirewallPolicy) -> Option<Session> {
+    let cut = |session: &&Session| {
+        let Some(port) = NonZeroU16::new(session.port) else { return false };
+        let port = GuardedPort { protocol: Protocol::Tcp, port };
+        let admits = |policy: &FirewallPolicy, purpose| policy.allowed(purpose).covering(session.from).next().is_some();
+        let Some(purpose) = after.guarded.get(&port) else { return false };
+        !before.guarded.contains_key(&port)
+            && admits(before, Purpose::Admin)
+            && !admits(after, Purpose::Admin)
+            && !admits(after, *purpose)
+    };
+    sessions.iter().find(cut).copied()
+}
+
+fn parse(text: &str) -> Vec<Session> {
+    let sessions = text.lines().skip(1).filter_map(|line| {
+        // sl local_address rem_address st ...
+        let mut words = line.split_whitespace().skip(1);
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        let (local, remote) = (address(local)?, address(remote)?);
+        (state == ESTABLISHED && !remote.ip().is_loopback())
+            .then(|| Session { port: local.port(), from: canonical(remote.ip()) })
+    });
+    sessions.collect()
+}
+
+/// Hexadecimal words in the byte order of this machine, then the port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let address = match address.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let octets: [u8; 16] = words.concat().try_into().ok()?;
+            IpAddr::from(Ipv6Addr::from(octets))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{AllowSet, Reason};
+    use std::collections::BTreeMap;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn the_kernels_table_is_read() {
+        let text = "  sl  local_address rem_address   st tx_queue rx_queue\n\
+             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n\
+             1: 0A7100CB:08AE FA6433C6:D431 01 00000000:00000000\n\
+             2: 0A7100CB:0016 FA6433C6:D432 06 00000000:00000000\n\
+             3: 0100007F:0016 0100007F:D433 01 00000000:00000000\n garbage\n 4: xx:1 yy:2 01\n";
+        assert_eq!(parse(text), [Session { port: 2222, from: "198.51.100.250".parse().unwrap() }]);
+        let six = "header\n 0: B80D0120000001000000000010000000:1BBC B80D0120AD00000000000000090000AA:D431 01 0\n";
+        assert_eq!(parse(six)[0].port, 7100);
+        let mapped = "header\n 0: 0000000000000000FFFF00000A7100CB:1BBC 0000000000000000FFFF0000FA6433C6:D431 01 0\n";
+        assert_eq!(parse(mapped)[0].from.to_string(), "198.51.100.250");
+    }
+
+    fn policy(guarded: &[u16], admin: &[&str]) -> FirewallPolicy {
+        let mut set = AllowSet::default();
+        admin.iter().for_each(|net| set.insert(net.parse().unwrap(), Reason::Policy { line: "x".into() }));
+        let port = |port: &u16| GuardedPort { protocol: Protocol::Tcp, port: NonZeroU16::new(*port).unwrap() };
+        FirewallPolicy {
+            guarded: guarded.iter().map(|p| (port(p), Purpose::Rpc)).collect(),
+            allow: BTreeMap::from([(Purpose::Admin, set)]),
+            ..FirewallPolicy::default()
+        }
+    }
+
+    #[test]
+    fn an_operator_on_a_port_that_becomes_guarded_stays_or_the_change_is_refused() {
+        let session = Session { port: 2222, from: "198.51.100.250".parse().unwrap() };
+        let check = |before: &[&str], guarded: &[u16], after: &[&str], cut: bool| {
+            let (before, after) = (policy(&[9000], before), policy(guarded, after));
+            assert_eq!(cut_by(&[session], &before, &after).is_some(), cut, "{guarded:?}");
+        };
+        let ours = &["198.51.100.248/29"][..];
+        check(ours, &[9000, 2222], &[], true);
+        check(ours, &[9000, 2222], ours, false);
+        check(ours, &[9000], &[], false);
+        // A stranger's connection holds up nothing.
+        check(&[], &[9000, 2222], &[], false);
+        // An admin network that is taken away loses the ports it was let in to.
+        let on_rpc = Session { port: 9000, ..session };
+        assert_eq!(cut_by(&[on_rpc], &policy(&[9000], ours), &policy(&[9000], &[])), None);
+    }
+}

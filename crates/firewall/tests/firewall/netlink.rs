@@ -1,0 +1,181 @@
+//! Elements on our own socket, and who is told to have changed what, against the real kernel and the real nft.
+
+use crate::{
+    namespace::{Namespace, write_program},
+    policies::{allow, lowered, prep},
+};
+use picket_firewall::{
+    Change, Counter, Firewall, Nft,
+    netlink::{Monitor, events::Commit, monitor::Heard},
+    render::replacement,
+};
+use picket_model::{FirewallPolicy, Purpose};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An nft that writes down each time it is run.
+fn counted_nft(folder: &Path) -> (Nft, impl Fn() -> usize) {
+    let (program, log) = (folder.join("nft"), folder.join("log"));
+    write_program(&program, &format!("#!/bin/sh\necho \"$*\" >>{}\nexec /usr/sbin/nft \"$@\"\n", log.display()));
+    (Nft::at(program), move || fs::read_to_string(&log).unwrap_or_default().lines().count())
+}
+
+fn with_p2p(hosts: impl IntoIterator<Item = impl ToString>) -> FirewallPolicy {
+    let mut policy = prep();
+    // The same prefix always: prefixes go through nft.
+    let hosts = hosts.into_iter().map(|host| host.to_string()).chain(["198.51.100.128/25".to_owned()]);
+    policy.allow.insert(Purpose::P2p, allow(hosts));
+    policy
+}
+
+#[test]
+fn addresses_come_and_go_without_a_program() {
+    let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
+    let (nft, runs) = counted_nft(folder.path());
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(nft);
+        firewall.reconcile(&lowered(&prep())).await.unwrap();
+        let before = runs();
+        // One by one, by the hundred, ports, both families; few are asked back singly, many as a set.
+        let many = (0..1800).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
+        let lists: [Vec<String>; 5] = [
+            vec!["203.0.113.11".into(), "203.0.113.14".into()],
+            many.clone().chain(many.clone().map(|host| format!("2001:db8::{}", host.replace('.', ":")))).collect(),
+            many.skip(1).collect(),
+            vec!["2001:db8:1::14".into()],
+            vec![],
+        ];
+        for list in &lists {
+            let mut policy = with_p2p(list);
+            if list.len() == 1 {
+                policy.guarded.pop_last();
+            }
+            let wanted = lowered(&policy);
+            let applied = firewall.reconcile(&wanted).await.unwrap();
+            assert!(!applied.changes.is_empty() && applied.elements == wanted.elements(), "{:?}", applied.changes);
+            assert!(firewall.reconcile(&wanted).await.unwrap().changes.is_empty());
+            // What nft reads is the judge.
+            assert_eq!(Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset, Some(wanted));
+        }
+        assert_eq!(runs(), before, "no program was run");
+    });
+}
+
+#[test]
+fn one_transaction_holds_a_hundred_messages() {
+    let namespace = Namespace::new();
+    let many = (0..60_000).map(|n| format!("10.{}.{}.{}", n / 62_500, n / 250 % 250, n % 250));
+    let wanted = lowered(&with_p2p(many));
+    let mut watch = namespace.watch();
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        firewall.reconcile(&lowered(&with_p2p(["203.0.113.11"]))).await.unwrap();
+        let applied = firewall.reconcile(&wanted).await.unwrap();
+        assert!(matches!(applied.changes[..], [Change::DeleteElements { .. }, Change::AddElements { .. }]));
+    });
+    let generations = watch.changes().iter().filter(|line| line.starts_with("# new generation")).count();
+    assert_eq!(generations, 2);
+    namespace.enter(async || {
+        let found = Firewall::new(Nft::locate().unwrap()).observe().await.unwrap();
+        assert!(found.ruleset == Some(wanted), "what was written is what nft reads");
+    });
+}
+
+#[test]
+fn what_others_did_since_we_looked_is_seen_before_anything_is_changed() {
+    let namespace = Namespace::new();
+    let (first, second) = (lowered(&with_p2p(["203.0.113.11"])), lowered(&with_p2p(["203.0.113.12"])));
+    let check = |damage: &str, expect: &str| {
+        let steps = namespace.enter(async || {
+            let mut firewall = Firewall::new(Nft::locate().unwrap());
+            firewall.reconcile(&first).await.unwrap();
+            namespace.load(damage);
+            let applied = firewall.reconcile(&second).await.unwrap();
+            assert_eq!(Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset.as_ref(), Some(&second));
+            applied.changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        });
+        assert_eq!(steps, expect, "{damage}");
+    };
+    let change = "delete from p2p_hosts4: 203.0.113.11; add to p2p_hosts4: 203.0.113.12";
+    check("add table inet theirs", change);
+    check("delete element inet picket p2p_hosts4 { 203.0.113.11 }", "add to p2p_hosts4: 203.0.113.12");
+    check("add element inet picket p2p_hosts4 { 203.0.113.12 }", "delete from p2p_hosts4: 203.0.113.11");
+    check(
+        "add element inet picket p2p_hosts4 { 203.0.113.99 }",
+        "delete from p2p_hosts4: 203.0.113.11, 203.0.113.99; add to p2p_hosts4: 203.0.113.12",
+    );
+    check("flush ruleset", "replace table inet picket: it is missing");
+    check("insert rule inet picket raw_in accept", "replace table inet picket: its chains or rules differ");
+}
+
+#[test]
+fn counters_go_on_where_a_replaced_table_ended() {
+    let namespace = Namespace::new();
+    let wanted = lowered(&prep());
+    let counted = BTreeMap::from([
+        ("refused_p2p".to_owned(), Counter { packets: 7, bytes: 5_368_709_120 }),
+        ("not_ours".to_owned(), Counter { packets: 1, bytes: 1 }),
+    ]);
+    namespace.load(&replacement(&wanted, &counted));
+    namespace.load("insert rule inet picket raw_in counter accept");
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        let applied = firewall.reconcile(&wanted).await.unwrap();
+        assert!(matches!(applied.changes[..], [Change::ReplaceTable(_)]));
+        assert_eq!(applied.counters["refused_p2p"], counted["refused_p2p"]);
+        assert_eq!(applied.counters["allowed_p2p"], Counter::default());
+    });
+}
+
+/// Waits for the next commit in which our table was touched.
+async fn touching(monitor: &mut Monitor) -> Commit {
+    let next = async {
+        loop {
+            match monitor.next().await.unwrap() {
+                Heard::Commit(commit) if commit.touched.is_some() => return commit,
+                Heard::Commit(_) => {}
+                Heard::Unknown => panic!("nothing was to be lost"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.unwrap()
+}
+
+#[test]
+fn who_touched_our_table_is_heard_and_our_own_commits_are_known() {
+    let namespace = Namespace::new();
+    namespace.enter(async || {
+        let mut monitor = Monitor::open().unwrap();
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        for hosts in [["203.0.113.11"], ["203.0.113.12"]] {
+            firewall.reconcile(&lowered(&with_p2p(hosts))).await.unwrap();
+            let commit = touching(&mut monitor).await;
+            assert!(firewall.is_own(commit.generation), "{commit:?}");
+            assert!(!commit.is_reason_to_look(firewall.compared()), "{commit:?}");
+        }
+        namespace.load("add table inet theirs; add chain inet theirs picket; add table ip picket");
+        namespace.load("add element inet picket p2p_hosts4 { 203.0.113.99 }");
+        let commit = touching(&mut monitor).await;
+        assert_eq!(commit.touched.as_ref().unwrap().to_string(), "element added to p2p_hosts4");
+        assert_eq!(commit.author.program, "nft");
+        assert!(!firewall.is_own(commit.generation) && commit.is_reason_to_look(firewall.compared()));
+        firewall.reconcile(&lowered(&with_p2p(["203.0.113.12"]))).await.unwrap();
+        assert!(!commit.is_reason_to_look(firewall.compared()), "it was dealt with");
+    });
+}
+
+#[test]
+fn more_than_there_is_room_for_is_heard_as_a_loss() {
+    let namespace = Namespace::new();
+    namespace.enter(async || {
+        let mut monitor = Monitor::open().unwrap();
+        let many = |a| (0..60_000).map(move |n| format!("{a}.{}.{}.{}", n / 62_500, n / 250 % 250, n % 250));
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        for a in 10..14 {
+            firewall.reconcile(&lowered(&with_p2p(many(a)))).await.unwrap();
+        }
+        let lost = async { while monitor.next().await.unwrap() != Heard::Unknown {} };
+        tokio::time::timeout(PATIENCE, lost).await.unwrap();
+    });
+}
