@@ -24,8 +24,11 @@ KNOWN_DRIFT = {
     "aws_autoscaling_group": ["capacity_reservation_specification", "default_instance_warmup", "mixed_instances_policy"],
     "aws_autoscaling_lifecycle_hook": ["notification_target_arn", "role_arn"],
     "aws_autoscaling_policy": ["enabled", "predictive_scaling_configuration"],
+    "aws_instance": ["maintenance_options"],
     "aws_launch_template": ["default_version", "latest_version", "tag_specifications"],
     "aws_lb": ["subnet_mapping", "subnets"],
+    "aws_vpc_security_group_egress_rule": ["description"],
+    "aws_vpc_security_group_ingress_rule": ["description"],
 }
 
 

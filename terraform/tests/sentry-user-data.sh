@@ -57,14 +57,16 @@ printf 'HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n' "$line"
 SCRIPT
 chmod 0755 /usr/local/lib/picket/*
 
-# Closed before the network is up, and after Debian's nftables.service, whose start flushes what is there.
+# Closed before the network is up, and after those whose start flushes what is there; packaging/systemd has the reasons.
 cat >/etc/systemd/system/picket-lockdown.service <<'UNIT'
 [Unit]
 Description=Picket: guarded ports are closed until the agent runs
 DefaultDependencies=no
-After=local-fs.target nftables.service
-Before=network-pre.target
+RequiresMountsFor=/var/lib/picket /etc/picket
+After=systemd-tmpfiles-setup.service nftables.service firewalld.service ufw.service netfilter-persistent.service
+Before=network-pre.target shutdown.target
 Wants=network-pre.target
+Conflicts=shutdown.target
 
 [Service]
 Type=oneshot

@@ -47,7 +47,7 @@ variable "prefix_lists" {
     max_entries = optional(number, 10)
   }))
   default = {
-    p2p       = { cidrs = { "0.0.0.0/0" = "every validator; Picket's own firewall knows which" }, max_entries = 2 }
+    p2p       = { cidrs = { "0.0.0.0/0" = "every validator; each host knows which" }, max_entries = 2 }
     rpc       = { cidrs = {}, max_entries = 20 }
     wireguard = { cidrs = { "0.0.0.0/0" = "validators dial in; WireGuard is silent to who has no key" }, max_entries = 2 }
     hooks     = { cidrs = { "0.0.0.0/0" = "EventBridge has no published addresses; each message is verified" }, max_entries = 2 }
