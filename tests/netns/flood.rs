@@ -77,9 +77,12 @@ fn a_flood_of_strangers_leaves_no_trace_but_in_a_counter() {
         if packets.get("refused_p2p") > Some(&6000) { Ok(()) } else { Err(format!("{packets:?}")) }
     })
     .unwrap();
-    let metrics = mesh.controller.metrics().unwrap();
     let is_told = |line: &&str| line.starts_with("picket_host_packets{") && line.contains("decision=\"refused_p2p\"} ");
-    assert!(metrics.lines().filter(is_told).any(|line| !line.ends_with(" 0")), "{metrics}");
+    wait_until("the metrics to have it", SOON * 2, || {
+        let metrics = mesh.controller.metrics().unwrap();
+        if metrics.lines().filter(is_told).any(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(metrics) }
+    })
+    .unwrap();
 }
 
 #[test]

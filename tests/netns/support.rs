@@ -3,7 +3,7 @@
 use picket_api::operator::EventView;
 use picket_lab::{
     Connect, EchoServer, Host,
-    mesh::{Agent, Mesh, MeshSize, SOON},
+    mesh::{Agent, Mesh, MeshSize, SOON, without_meters},
     wait_until,
 };
 use picket_model::Validator;
@@ -73,7 +73,7 @@ pub(crate) fn dropped(from: &Host, to: SocketAddr) {
 
 /// The table as the kernel has it, with handles, which show a rule that was replaced by its like; without counters.
 pub(crate) fn table(agent: &Agent) -> String {
-    agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"]).unwrap()
+    without_meters(&agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"]).unwrap())
 }
 
 /// What is in force at one moment: the validator set, and the rules of every host with their handles.

@@ -141,6 +141,7 @@ mod tests {
         prep-1    tcp/7100  p2p  allowed                192.0.2.0/24 (admin): policy: admin
         prep-1    tcp/9000  rpc  refused                nothing lets it in
         prep-1    tcp/9080  rpc  allowed in the tunnel  192.0.2.1/32 (overlay): mesh host sentry-1 (n-2)
+        prep-1    tcp/9080  rpc  allowed within limits  the port is public
         sentry-1  all       -    not guarded            Picket leaves it alone
 
         deny lines of the policy that keep validators there out

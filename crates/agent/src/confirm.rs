@@ -1,7 +1,10 @@
 //! A change that could cut the host off is on trial until the controller was reached by a new connection; where it was
 //! not, what was confirmed before returns. Values in, values out: `now` and the evidence are passed in.
 
-use crate::{additions::added, ledger::Ledger};
+use crate::{
+    additions::{Additions, added},
+    ledger::Ledger,
+};
 use ipnet::IpNet;
 use picket_model::{FirewallPolicy, NodeConfig, Purpose, TakenBack, Timestamp, WireGuardConfig};
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,9 @@ pub struct Trial {
     pub since: Timestamp,
     /// Whether no new connection to the controller came about before the change either.
     pub was_away: bool,
+    /// What had been let in within the hour before it.
+    #[serde(default, skip_serializing_if = "Additions::is_empty")]
+    pub additions: Additions,
 }
 
 /// What was seen of the world since the change.
@@ -64,8 +70,11 @@ pub fn taken(held: &Ledger, offered: NodeConfig, was_away: bool, now: Timestamp)
     let begins = can_cut_off(held.config.as_ref(), &offered);
     let trial = match (&held.trial, begins) {
         (Some(open), false) => Some(open.clone()),
-        (Some(open), true) => Some(Trial { since: now, was_away, ..open.clone() }),
-        (None, true) => Some(Trial { before: held.config.clone(), since: now, was_away }),
+        // What the first one broke is no excuse for the second.
+        (Some(open), true) => Some(Trial { since: now, was_away: open.was_away && was_away, ..open.clone() }),
+        (None, true) => {
+            Some(Trial { before: held.config.clone(), since: now, was_away, additions: held.additions.clone() })
+        }
         (None, false) => None,
     };
     let additions = match &held.config {
@@ -80,7 +89,7 @@ pub fn taken(held: &Ledger, offered: NodeConfig, was_away: bool, now: Timestamp)
         trial,
         interrupted,
         taken_back: None,
-        suspected: false,
+        suspected: None,
         additions,
     }
 }
@@ -103,19 +112,22 @@ pub fn confirmed(held: &Ledger) -> Ledger {
 /// The ledger after a change was taken back; the same where there is no trial.
 pub fn taken_back(held: &Ledger, waited: Duration, now: Timestamp) -> Ledger {
     let reason = format!("no controller could be reached by a new connection within {} s", waited.as_secs());
-    Ledger { suspected: held.trial.is_some(), ..back(held, now, reason) }
+    let suspected = held.config.clone().filter(|_| held.trial.is_some());
+    Ledger { suspected, ..back(held, now, reason) }
 }
 
 /// The ledger once it is known whether a controller is reached without the change that was taken back. Where it is, the change
-/// is to blame. Where it is not, the silence had another cause: the change may be offered again, and is tried again.
-pub fn cleared_up(held: &Ledger, answered: bool) -> Ledger {
-    let taken_back = held.taken_back.clone().filter(|_| answered);
-    Ledger { taken_back, suspected: false, ..held.clone() }
+/// is to blame. Where it is not, the silence had another cause, which is no order: the change is held again.
+pub fn cleared_up(held: &Ledger, answered: bool, now: Timestamp) -> Ledger {
+    match &held.suspected {
+        Some(change) if !answered => confirmed(&taken(held, change.clone(), true, now)),
+        _ => Ledger { suspected: None, ..held.clone() },
+    }
 }
 
 /// The moment from which a controller is looked for: of the change on trial, or of the one that is suspected.
 pub fn sought_since(held: &Ledger) -> Option<Timestamp> {
-    let suspected = held.taken_back.as_ref().filter(|_| held.suspected);
+    let suspected = held.taken_back.as_ref().filter(|_| held.suspected.is_some());
     held.trial.as_ref().map(|trial| trial.since).or(suspected.map(|taken| taken.at))
 }
 
@@ -129,7 +141,8 @@ pub fn interrupted(held: &Ledger, now: Timestamp) -> Ledger {
         }
         (Some(trial), Some(config)) => {
             let again = Some(config.revision);
-            Ledger { config: returned(trial, config), trial: None, interrupted: again, ..held.clone() }
+            let (additions, config) = (trial.additions.clone(), returned(trial, config));
+            Ledger { config, trial: None, interrupted: again, additions, ..held.clone() }
         }
         _ => held.clone(),
     }
@@ -138,19 +151,23 @@ pub fn interrupted(held: &Ledger, now: Timestamp) -> Ledger {
 fn back(held: &Ledger, at: Timestamp, reason: String) -> Ledger {
     let (Some(trial), Some(config)) = (&held.trial, &held.config) else { return held.clone() };
     let taken_back = Some(TakenBack { revision: config.revision, at, reason });
-    Ledger { config: returned(trial, config), trial: None, interrupted: None, taken_back, ..held.clone() }
+    let (additions, config) = (trial.additions.clone(), returned(trial, config));
+    Ledger { config, trial: None, interrupted: None, taken_back, additions, ..held.clone() }
 }
 
-/// What was confirmed last, without whom the newer one cut: nobody who was revoked or left the list comes back. Admin
-/// networks return whole, they are the way in.
 fn returned(trial: &Trial, newer: &NodeConfig) -> Option<NodeConfig> {
-    let mut config = trial.before.clone()?;
+    trial.before.clone().map(|before| without_cut(before, newer))
+}
+
+/// A wanted state without whom a newer one cut: nobody who was revoked or left the list stays, or comes back. Admin networks
+/// stay whole, they are the way in.
+pub fn without_cut(mut config: NodeConfig, newer: &NodeConfig) -> NodeConfig {
     config.wireguard.peers.retain(|key, _| newer.wireguard.peers.contains_key(key));
     for (purpose, set) in config.firewall.allow.iter_mut().filter(|(purpose, _)| **purpose != Purpose::Admin) {
         let kept = newer.firewall.allowed(*purpose);
         set.retain(|network| kept.0.keys().any(|wider| wider.contains(network)));
     }
-    Some(config)
+    config
 }
 
 #[cfg(test)]

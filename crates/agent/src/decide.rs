@@ -1,6 +1,7 @@
 //! What to do with an answer of the controller. Values in, values out.
 
 use crate::{
+    confirm::without_cut,
     guard::{Guard, GuardViolation, admit},
     guard_change::admit_change,
     identity::Identity,
@@ -48,6 +49,14 @@ pub enum Refusal {
         generation: Generation,
         /// Revision held.
         held: Generation,
+    },
+    /// Lets too many in at once; the hour will be over, and whom it takes away is taken away now.
+    #[error("{violation}; whom it takes away has no access any more, the rest is asked for again")]
+    TooSoon {
+        /// How many too many.
+        violation: GuardViolation,
+        /// What is held, without whom the offer takes away.
+        left: Box<NodeConfig>,
     },
     /// It was in force before, and the host could not be reached under it.
     #[error("revision {0} was taken back on this host, only a newer one is taken")]
@@ -116,7 +125,12 @@ pub fn judge(here: Here<'_>, answer: ConfigAnswer) -> Result<NodeConfig, Refusal
         return Err(Refusal::Identity(name));
     }
     let admitted = admit(guard, &offered).and_then(|()| admit_change(guard, ledger, &offered, now));
-    admitted.map_err(|violation| Refusal::Guard { revision: offered.revision, violation })?;
+    admitted.map_err(|violation| match (violation, held) {
+        (violation @ GuardViolation::TooManyAdditions { .. }, Some(held)) => {
+            Refusal::TooSoon { violation, left: Box::new(without_cut(held.clone(), &offered)) }
+        }
+        (violation, _) => Refusal::Guard { revision: offered.revision, violation },
+    })?;
     let after = guard.rules.with_admin(&offered.firewall);
     let before = held.map(|held| guard.rules.with_admin(&held.firewall));
     let before = before.unwrap_or_else(|| guard.rules.closed(None));
@@ -249,6 +263,27 @@ mod tests {
     #[test]
     fn the_guard_outranks_the_controller() {
         check(|offered| offered.firewall.guarded.clear(), "the guard refuses revision 9: it leaves");
+    }
+
+    #[test]
+    fn an_offer_that_lets_too_many_in_still_takes_away_whom_it_takes_away() {
+        let mut guard = guard();
+        guard.rules.max_additions_per_hour = 0;
+        let ledger = Ledger { config: Some(config()), ..Ledger::default() };
+        let mut offered = NodeConfig { revision: Generation(9), generation: Generation(9), ..config() };
+        offered.wireguard.peers.clear();
+        let reason = picket_model::Reason::Policy { line: "x".into() };
+        let set = offered.firewall.allow.entry(picket_model::Purpose::Rpc).or_default();
+        set.insert("198.51.100.1/32".parse().unwrap(), reason);
+        let (identity, now) = (identity(), Timestamp::from_millis(0));
+        let here = Here { identity: &identity, guard: &guard, ledger: &ledger, sessions: &[], now };
+        match judge(here, answer(offered)) {
+            Err(Refusal::TooSoon { left, .. }) => {
+                assert!(left.wireguard.peers.is_empty());
+                assert_eq!((left.revision, &left.firewall.guarded), (config().revision, &config().firewall.guarded));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

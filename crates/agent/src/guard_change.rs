@@ -1,20 +1,32 @@
-//! What the guard says of a change, which no look at the wanted state alone tells: how much it adds, and whom it takes
-//! away. Values in, values out.
+//! What the guard says of a change, which no look at the wanted state alone tells: which ports it closes, how much it adds, and
+//! whom it takes away. Values in, values out.
 
 use crate::{
     additions::added,
     guard::{Guard, GuardRules, GuardViolation},
     ledger::Ledger,
 };
-use picket_model::{NodeConfig, NodeId, NodeRole, Timestamp};
+use picket_model::{GuardedPort, NodeConfig, NodeId, NodeRole, Timestamp};
 use std::collections::BTreeSet;
 
 /// Whether the step from what is held to what is offered keeps to the guard's rules; the first rule it breaks where not.
 pub fn admit_change(guard: &Guard, held: &Ledger, offered: &NodeConfig, now: Timestamp) -> Result<(), GuardViolation> {
+    admit_ports(&guard.rules, held.config.as_ref(), offered)?;
     // A host that holds nothing has to be told everything.
     let Some(before) = &held.config else { return Ok(()) };
-    admit_additions(&guard.rules, held, before, offered, now)?;
-    admit_peers(&guard.rules, before, offered)
+    admit_peers(&guard.rules, before, offered)?;
+    // Last: what is refused for this alone still takes away whom it takes away.
+    admit_additions(&guard.rules, held, before, offered, now)
+}
+
+/// A port that is guarded already stays so whatever the file says by now: a restart opens and closes nothing.
+fn admit_ports(rules: &GuardRules, before: Option<&NodeConfig>, offered: &NodeConfig) -> Result<(), GuardViolation> {
+    let was_guarded = |port: &GuardedPort| before.is_some_and(|before| before.firewall.guarded.contains_key(port));
+    let may_be = |port: &GuardedPort| rules.guarded.contains(&port.port) || rules.guardable.contains(&port.port);
+    match offered.firewall.guarded.keys().find(|port| !was_guarded(port) && !may_be(port)) {
+        Some(port) => Err(GuardViolation::NotGuardable(*port)),
+        None => Ok(()),
+    }
 }
 
 fn admit_additions(
@@ -53,8 +65,8 @@ mod tests {
         additions::Additions,
         guard::tests::{config, guard},
     };
-    use picket_model::{Purpose, Reason, WireGuardPublicKey};
-    use std::time::Duration;
+    use picket_model::{Protocol, Purpose, Reason, WireGuardPublicKey};
+    use std::{num::NonZeroU16, time::Duration};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_700_000_000_000).plus(Duration::from_secs(seconds))
@@ -72,6 +84,30 @@ mod tests {
             set.insert(std::net::IpAddr::from([198, 51, 100, n]).into(), Reason::Policy { line: "x".into() });
         }
         config
+    }
+
+    #[test]
+    fn a_port_is_closed_only_if_the_file_names_it_and_one_that_is_stays_so() {
+        let port = |number| GuardedPort { protocol: Protocol::Udp, port: NonZeroU16::new(number).unwrap() };
+        let guarding = |numbers: &[u16]| {
+            let mut config = config();
+            config.firewall.guarded.extend(numbers.iter().map(|number| (port(*number), Purpose::Rpc)));
+            config
+        };
+        let held = Ledger { config: Some(config()), ..Ledger::default() };
+        let mut guard = guard();
+        let refused = "it guards udp/53, which neither `guarded` nor `guardable` in guard.toml names";
+        for held in [&held, &Ledger::default()] {
+            assert_eq!(said(&guard, held, &guarding(&[53]), at(0)), refused);
+        }
+        let holds = Ledger { config: Some(guarding(&[53])), ..Ledger::default() };
+        assert_eq!(said(&guard, &holds, &guarding(&[53]), at(0)), "", "by an agent that knew no `guardable`");
+        assert!(said(&guard, &holds, &guarding(&[53, 54]), at(0)).contains("it guards udp/54"));
+        guard.rules.guardable.insert(NonZeroU16::new(53).unwrap());
+        assert_eq!(said(&guard, &held, &guarding(&[53]), at(0)), "");
+        guard.rules.guardable.clear();
+        guard.rules.guarded.insert(NonZeroU16::new(53).unwrap());
+        assert_eq!(said(&guard, &held, &guarding(&[53]), at(0)), "");
     }
 
     #[test]

@@ -133,23 +133,6 @@ fn the_tunnels_port_is_not_closed() {
 }
 
 #[test]
-fn a_port_that_is_none_of_pickets_business_is_not_guarded() {
-    let guards = |more: &'static [u16]| {
-        move |guard: &mut Guard, config: &mut NodeConfig| {
-            guard.rules.guardable.extend(more.iter().filter_map(|port| NonZeroU16::new(*port)));
-            config.firewall.guarded.insert(port(Protocol::Udp, 53), Purpose::Rpc);
-        }
-    };
-    check(guards(&[]), "it guards udp/53, which neither `guarded` nor `guardable` in guard.toml names");
-    check(guards(&[53]), "");
-    let also_guarded = |guard: &mut Guard, config: &mut NodeConfig| {
-        guard.rules.guarded.insert(NonZeroU16::new(8080).unwrap());
-        config.firewall.guarded = guard.rules.guarded_ports().map(|port| (port, Purpose::Rpc)).collect();
-    };
-    check(also_guarded, "");
-}
-
-#[test]
 fn nobody_lets_the_internet_in() {
     for network in ["0.0.0.0/0", "128.0.0.0/1", "10.0.0.0/7", "::/0", "2000::/3", "::ffff:0:0/96", "::ffff:0:0/97"] {
         for purpose in Purpose::ALL {

@@ -37,9 +37,9 @@ pub struct Ledger {
     /// The change that was taken back, until something newer is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<TakenBack>,
-    /// Whether that one is only suspected: no controller was reached without it either, so far.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub suspected: bool,
+    /// That change, as long as it is only suspected: no controller was reached without it either, so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspected: Option<NodeConfig>,
     /// Entries let in within the last hour, for the guard's limit.
     #[serde(default, skip_serializing_if = "Additions::is_empty")]
     pub additions: Additions,

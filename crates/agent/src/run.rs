@@ -308,11 +308,7 @@ impl Agent {
                 Event::Disturbed => self.repair().await,
                 Event::Pairs => self.turn_keys().await,
                 Event::Attacks => self.watch_attacks().await,
-                Event::Probed(reached) => {
-                    if self.probed(reached).await {
-                        poll = self.ask(Duration::ZERO);
-                    }
-                }
+                Event::Probed(reached) => self.probed(reached).await,
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -363,6 +359,14 @@ impl Agent {
                 self.refused = Some(refusal.to_string());
                 self.tell();
                 match refusal {
+                    Refusal::TooSoon { left, .. } => {
+                        if self.held.ledger.config.as_ref() != Some(&*left) {
+                            let config = Some(*left);
+                            self.hold(Ledger { config, ..self.held.ledger.clone() });
+                            self.bring_into_force().await;
+                        }
+                        self.ask(AFTER_NONSENSE)
+                    }
                     // The guard's no is for good: only something newer is worth hearing.
                     Refusal::Guard { .. } => {
                         self.after = offered;

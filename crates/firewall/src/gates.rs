@@ -1,7 +1,9 @@
 //! The chains that packets to guarded ports go through. First the gates, before connection tracking: who is let in, and how
 //! often a source may begin something new. Then the caps, after tracking: how much a source may have open.
 
-use crate::{Chain, Family, HalfOpen, HostFacts, Log, Match, Measure, Metered, Rate, Rule, Ruleset, Source, Verdict};
+use crate::{
+    Chain, Family, HalfOpen, HostFacts, Log, Match, Measure, Metered, Rate, Rule, Ruleset, Source, Verdict, rule::HOSTS,
+};
 use picket_model::{Limits, Purpose};
 
 /// Each has a set of ports and a chain that decides about them.
@@ -10,6 +12,9 @@ pub(crate) const GATES: [Purpose; 3] = [Purpose::P2p, Purpose::Rpc, Purpose::Adm
 const LIMITED: [Purpose; 2] = [Purpose::P2p, Purpose::Rpc];
 /// What strangers on public ports are called in names of chains, meters and counters.
 const PUBLIC: &str = "public";
+
+/// What members of networks are called there; sources that are listed one by one are `HOSTS`.
+const NETS: &str = "nets";
 
 /// Lets mesh and operator in, and comes back with the others.
 const MESH: &str = "mesh_in";
@@ -52,7 +57,7 @@ pub(crate) fn add_gates(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits
     for purpose in GATES {
         let mut rules = Vec::new();
         if LIMITED.contains(&purpose) {
-            let [hosts, nets] = ["hosts", "nets"].map(|kind| format!("{kind}_{purpose}"));
+            let [hosts, nets] = [HOSTS, NETS].map(|kind| format!("{kind}_{purpose}"));
             let [hosts4, hosts6, nets4, nets6] = sources(purpose);
             rules.extend([go(hosts4, &hosts), go(hosts6, &hosts), go(nets4, &nets), go(nets6, &nets)]);
             // Sources of a whole network can be forged by the thousand: they have meters of their own to fill.
@@ -83,7 +88,7 @@ pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits)
         build.ruleset.half_open.extend(HALF_OPEN.map(limit));
     }
     for (purpose, most) in caps {
-        let [hosts, nets] = ["hosts", "nets"].map(|kind| format!("{kind}_{purpose}"));
+        let [hosts, nets] = [HOSTS, NETS].map(|kind| format!("{kind}_{purpose}"));
         let [hosts4, hosts6, nets4, nets6] = sources(purpose);
         let sources = [(hosts4, &hosts), (hosts6, &hosts), (nets4, &nets), (nets6, &nets)];
         let mut rules: Vec<Rule> = sources

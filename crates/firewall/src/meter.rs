@@ -4,9 +4,12 @@
 use crate::Source;
 use std::fmt;
 
-/// Most sources of a meter. More than any allow set may have entries (`picket_model::limits`), so that members cannot
-/// outnumber it; room is taken only as it is used.
-const MOST_SOURCES: u32 = 131_072;
+/// Most sources of a meter of listed addresses. More than any allow set may have entries (`picket_model::limits`), so that
+/// they cannot outnumber it; room is taken only as it is used, and nobody else can use it.
+const MOST_LISTED: u32 = 131_072;
+/// Most sources of a meter of others, which anybody can fill with forged addresses: nft reads each of them whenever it
+/// lists the table, and does 18,000 in a second.
+const MOST_OTHERS: u32 = 4_096;
 /// Sources of a meter of whole networks by their first 16 bits: all there are.
 const ALL_NETWORKS: u32 = 65_536;
 /// Seconds after which a source that sent nothing is forgotten. Any rate has refilled its burst by then.
@@ -53,7 +56,12 @@ impl Meter {
             Source::V4(bits) => (Family::V4, bits),
             Source::V6(bits) => (Family::V6, bits),
         };
-        Self { family, size: if bits == 16 { ALL_NETWORKS } else { MOST_SOURCES }, timeout: None }
+        Self { family, size: if bits == 16 { ALL_NETWORKS } else { MOST_OTHERS }, timeout: None }
+    }
+
+    /// One that only listed addresses are shown to.
+    pub(crate) fn of_listed(self) -> Self {
+        Self { size: MOST_LISTED, ..self }
     }
 }
 

@@ -3,6 +3,9 @@
 use crate::{Family, InterfaceName, Meter};
 use std::fmt;
 
+/// What sources that are listed one by one are called in names of chains and meters.
+pub(crate) const HOSTS: &str = "hosts";
+
 /// One rule: if all matches hold, count, then the verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -113,12 +116,13 @@ pub struct Log {
 }
 
 impl Metered {
-    /// The kind of meter this question needs.
+    /// The kind of meter this question needs. Whether it is shown listed sources alone, its name says.
     pub fn kind(&self) -> Meter {
-        match self.measure {
+        let meter = match self.measure {
             Measure::Within(_, source) | Measure::Over(_, source) => Meter::rates(source),
             Measure::AtMost(_, source) | Measure::MoreThan(_, source) => Meter::connections(source),
-        }
+        };
+        if self.meter.split('_').any(|word| word == HOSTS) { meter.of_listed() } else { meter }
     }
 }
 

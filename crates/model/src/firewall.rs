@@ -167,8 +167,8 @@ pub struct FirewallPolicy {
     pub guarded: BTreeMap<GuardedPort, Purpose>,
     /// Who is let in, by purpose.
     pub allow: BTreeMap<Purpose, AllowSet>,
-    /// Guarded TCP ports that are open to everybody else as well, within the limits for strangers. Agents of before know
-    /// nothing of them and keep them closed.
+    /// Guarded TCP ports that are open to everybody else as well, within the limits for strangers. An agent from before
+    /// refuses a wanted state that has any, or limits, or a shield, and keeps what it holds.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub public: BTreeSet<NonZeroU16>,
     /// Limits per source; `None` leaves them to the host's defaults.

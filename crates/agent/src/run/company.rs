@@ -105,7 +105,10 @@ impl Company {
         } else if is_settled && let Some((by, what)) = self.suspect.take() {
             info!(%by, %what, "another program changed our firewall table; nothing to repair");
         }
-        if !is_settled {
+        if is_settled {
+            // Long ago is nobody's fault.
+            self.last = None;
+        } else {
             self.pace.wake(now);
         }
     }
@@ -126,14 +129,19 @@ impl Agent {
     pub(super) async fn repair(&mut self) {
         let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
+        let was_in_force = found.firewall.is_in_force();
         let before = (found.firewall.clone(), found.kernel.elements);
         filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         if wanted.is_some() && !found.firewall.is_in_force() {
-            error!(firewall = %found.firewall, "changed by another program, and not in force again");
+            error!(firewall = %found.firewall, "not in force");
         }
         let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel.elements);
+        let is_back = !was_in_force && found.firewall.is_in_force();
         self.compared(true);
-        if is_news {
+        if is_back {
+            // Peers wait for their filter.
+            self.bring_into_force().await;
+        } else if is_news {
             self.tell();
         }
     }

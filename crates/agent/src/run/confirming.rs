@@ -91,9 +91,9 @@ impl Agent {
         });
     }
 
-    /// Deals with what came of the search; whether a revision that was taken back may be asked for again.
-    pub(super) async fn probed(&mut self, answered: bool) -> bool {
-        let Some(trial) = &self.held.ledger.trial else { return self.cleared_up(answered) };
+    /// Deals with what came of the search.
+    pub(super) async fn probed(&mut self, answered: bool) {
+        let Some(trial) = &self.held.ledger.trial else { return self.cleared_up(answered).await };
         let handshakes =
             self.found.iter().flat_map(|found| found.peers.values()).filter_map(|peer| peer.last_handshake);
         let verdict = confirm::verdict(trial, Evidence { answered, handshake: handshakes.max() });
@@ -101,8 +101,7 @@ impl Agent {
         if verdict != Verdict::TakeBack {
             self.hold(confirm::confirmed(&self.held.ledger));
             info!(%revision, ?verdict, "change confirmed");
-            self.tell();
-            return false;
+            return self.tell();
         }
         let ledger = confirm::taken_back(&self.held.ledger, self.limit(), host::now());
         if let Some(taken) = &ledger.taken_back {
@@ -113,24 +112,21 @@ impl Agent {
         self.bring_into_force().await;
         self.dial_soon();
         self.seek_confirmation();
-        false
     }
 
-    /// Ends the suspicion of a change that was taken back; whether it may be asked for again.
-    fn cleared_up(&mut self, answered: bool) -> bool {
-        let Some(taken) = self.held.ledger.taken_back.clone().filter(|_| self.held.ledger.suspected) else {
-            return false;
-        };
-        let revision = taken.revision;
-        self.hold(confirm::cleared_up(&self.held.ledger, answered));
+    /// Ends the suspicion of a change that was taken back.
+    async fn cleared_up(&mut self, answered: bool) {
+        let Some(change) = &self.held.ledger.suspected else { return };
+        let revision = change.revision;
+        self.hold(confirm::cleared_up(&self.held.ledger, answered, host::now()));
         if answered {
             info!(%revision, "the controller is reached without the change that was taken back");
-            return false;
+            return;
         }
-        warn!(%revision, "no controller is reached without the change either: it is taken again once one offers it");
-        (self.after, self.refused) = (self.held.ledger.judged(), None);
-        self.tell();
-        true
+        warn!(%revision, "no controller is reached without the change either: it is not to blame, and held again");
+        self.refused = None;
+        self.bring_into_force().await;
+        self.dial_soon();
     }
 
     /// Ends a trial that nobody will watch any more: what was confirmed before is in force, and the change is tried again
@@ -143,7 +139,7 @@ impl Agent {
     }
 
     /// Holds another ledger, also where it cannot be written down: then the next start finds the trial open, and ends it.
-    fn hold(&mut self, ledger: Ledger) {
+    pub(super) fn hold(&mut self, ledger: Ledger) {
         save(&self.held.state, &ledger);
         self.digest = ledger.config.as_ref().map(NodeConfig::digest);
         self.held.ledger = ledger;

@@ -6,7 +6,7 @@ use crate::{
     guard::Guard,
     host,
     ledger::{Ledger, Standing},
-    posture::AgentIs,
+    posture::{AgentIs, Posture},
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
     release::is_released,
     report::report,
@@ -15,6 +15,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use picket_model::Generation;
+use tracing::warn;
 
 /// Leaves the mesh: written down first, so that a restart stays closed; then tunnels, then the firewall.
 pub(crate) async fn cut_off(
@@ -34,7 +35,9 @@ pub(crate) async fn cut_off(
     report.state = Some(posture.name().to_owned());
     note(state, &LastWord { at: host::now(), controller_answers: None, report });
     written.context("this host was revoked, and that could not be written down")?;
-    if !found.is_in_force() {
+    if posture == Posture::Released && found.wireguard.is_in_force() {
+        warn!("this host was revoked, and was opened by hand before: its guarded ports are open until `close`");
+    } else if !found.is_in_force() {
         let Found { wireguard, firewall, .. } = &found;
         bail!("this host was revoked, and could not be closed: tunnels {wireguard}, firewall {firewall}");
     }

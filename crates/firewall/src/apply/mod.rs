@@ -5,15 +5,12 @@ mod nft;
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Features, Observed, ReplaceReason, Ruleset, TABLE, diff,
-    netlink::{Kernel, NetlinkError, events::is_later},
+    Change, Counter, Features, Observed, ReplaceReason, Ruleset, Set, TABLE, diff,
+    netlink::{Kernel, NetlinkError},
     observe::{ObserveError, observe},
     render::{replacement, transaction},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::RangeInclusive,
-};
+use std::collections::{BTreeMap, VecDeque};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -32,8 +29,10 @@ pub struct Firewall {
     nft: Nft,
     kernel: Option<Kernel>,
     seen: Option<Seen>,
-    /// Generations that our commits made; where somebody else's came between, those as well.
-    own: VecDeque<RangeInclusive<u32>>,
+    /// What was in force when that was last known, where it is not known now.
+    remembered: Option<Ruleset>,
+    /// Generations that our commits made.
+    own: VecDeque<u32>,
 }
 
 /// What the kernel had, and under which generation; `None` where that moved while we looked.
@@ -63,6 +62,9 @@ pub enum FirewallError {
     /// The listing could not be read.
     #[error(transparent)]
     Read(#[from] ObserveError),
+    /// The kernel did not say what was counted.
+    #[error("read the counters of table {TABLE}")]
+    Count(#[source] NetlinkError),
     /// nft could not tell what the kernel can do.
     #[error("try what this kernel's nf_tables can do")]
     Probe(#[source] NftError),
@@ -77,7 +79,7 @@ pub enum FirewallError {
 impl Firewall {
     /// A firewall that works through `nft`.
     pub fn new(nft: Nft) -> Self {
-        Self { nft, kernel: None, seen: None, own: VecDeque::new() }
+        Self { nft, kernel: None, seen: None, remembered: None, own: VecDeque::new() }
     }
 
     /// Which of the features this kernel has.
@@ -93,8 +95,15 @@ impl Firewall {
         }
     }
 
-    /// The counters alone, which cost the same however many elements there are; none without a table.
+    /// The counters alone; none without a table. Asked for on a socket: nft 1.0.6 reads all elements for it, those of
+    /// meters as well, and is asked only where there is no socket.
     pub async fn counters(&self) -> Result<BTreeMap<String, Counter>, FirewallError> {
+        // A socket of its own, so that nothing here has to be changed; closing one that deleted nothing does not wait.
+        match Kernel::open().and_then(|mut kernel| kernel.counters()) {
+            Ok(counters) => return Ok(counters),
+            Err(error @ NetlinkError::Open(_)) => debug!(error = &error as &dyn std::error::Error, "nf_tables"),
+            Err(error) => return Err(FirewallError::Count(error)),
+        }
         match self.nft.list_counters().await.map_err(FirewallError::List)? {
             Some(listing) => Ok(observe(&listing)?.counters),
             None => Ok(BTreeMap::new()),
@@ -102,9 +111,15 @@ impl Firewall {
     }
 
     /// Makes the kernel's table the wanted one, in one transaction, and reads it back. Writes nothing where it is the
-    /// wanted one already.
+    /// wanted one already. Where the table cannot be listed, addresses that are known to be in it and wanted no more are
+    /// taken out all the same.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
-        self.look().await?;
+        if let Err(error) = self.look().await {
+            if matches!(error, FirewallError::List(_)) {
+                self.withdraw(wanted);
+            }
+            return Err(error);
+        }
         let changes = self.left(wanted);
         if changes.is_empty() {
             return Ok(self.applied(changes));
@@ -120,7 +135,14 @@ impl Firewall {
 
     /// Takes nothing for granted at the next reconciliation: the table is read in full, whatever its generation.
     pub fn look_afresh(&mut self) {
-        self.seen = None;
+        self.forget();
+    }
+
+    /// What was seen is not known to be so any more.
+    fn forget(&mut self) {
+        if let Some(seen) = self.seen.take() {
+            self.remembered = seen.observed.ruleset;
+        }
     }
 
     /// The generation under which the table was last read; what happened later is not known.
@@ -130,7 +152,7 @@ impl Firewall {
 
     /// Whether a commit can be one of ours.
     pub fn is_own(&self, generation: u32) -> bool {
-        self.own.iter().any(|own| !is_later(generation, *own.end()) && !is_later(*own.start(), generation))
+        self.own.contains(&generation)
     }
 
     /// Takes our table away, if it is there: for uninstalling only, every guarded port is open afterwards.
@@ -147,7 +169,7 @@ impl Firewall {
         }
         let mut before = generation;
         for _ in 0..LOOKS {
-            self.seen = None;
+            self.forget();
             let observed = self.observe().await?;
             let after = self.generation();
             let is_one = before.is_some() && before == after;
@@ -157,6 +179,7 @@ impl Firewall {
             }
             before = after;
         }
+        self.remembered = None;
         Ok(())
     }
 
@@ -186,8 +209,41 @@ impl Firewall {
                 Err(error) => Err(FirewallError::Change(error)),
             }
         };
+        let changes = written?;
         self.note_own(before);
-        written.map(|changes| (changes, is_read_back))
+        if !is_read_back {
+            (self.seen, self.remembered) = (None, Some(wanted.clone()));
+        }
+        Ok((changes, is_read_back))
+    }
+
+    /// Takes addresses out that are wanted no more, by what is remembered; each set by itself, so that what cannot be taken
+    /// out of one stays there alone. Nothing is added, and no port comes out of guard.
+    fn withdraw(&mut self, wanted: &Ruleset) {
+        let Some(mut known) = self.remembered.take() else { return };
+        for (name, set) in &wanted.sets {
+            let gone = known.sets.get(name).and_then(|known| known.without(set));
+            let Some(elements @ (Set::Hosts4(_) | Set::Hosts6(_))) = gone.filter(|gone| !gone.is_empty()) else {
+                continue;
+            };
+            let change = Change::DeleteElements { set: name.clone(), elements };
+            let before = self.generation();
+            match self.commit(std::slice::from_ref(&change)) {
+                Some(Ok(())) => {
+                    warn!(%change, "made although the table cannot be read");
+                    self.note_own(before);
+                    if let Change::DeleteElements { set, elements } = &change {
+                        known.take_away(set, elements);
+                    }
+                }
+                Some(Err(error)) => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(%change, error, "cannot be made, nor can the table be read");
+                }
+                None => {}
+            }
+        }
+        self.remembered = Some(known);
     }
 
     /// The whole table through nft, which goes on counting where the one before it ended.
@@ -229,7 +285,7 @@ impl Firewall {
     }
 
     /// Whether the kernel has all of these elements, or none.
-    fn has(&mut self, set: &str, elements: &crate::Set, wanted: bool) -> bool {
+    fn has(&mut self, set: &str, elements: &Set, wanted: bool) -> bool {
         if elements.len() > READ_ONE_BY_ONE {
             let all = self.with_kernel(|kernel| kernel.set(set, elements)).flatten();
             let missing = all.and_then(|all| elements.without(&all));
@@ -252,13 +308,14 @@ impl Firewall {
         kernel.and_then(ask).inspect_err(|error| debug!(error = error as &dyn std::error::Error, "nf_tables")).ok()
     }
 
-    /// Remembers which commits are ours.
+    /// Remembers which commit was ours: the one after `before`, if there was one. What came later is somebody else's, and
+    /// where somebody came between, ours is taken for theirs, which costs a look.
     fn note_own(&mut self, before: Option<u32>) {
         if let (Some(before), Some(after)) = (before, self.generation())
             && before != after
         {
             self.own.truncate(OWN_COMMITS - 1);
-            self.own.push_front(before.wrapping_add(1)..=after);
+            self.own.push_front(before.wrapping_add(1));
         }
     }
 

@@ -97,7 +97,7 @@ impl Nft {
         self.list(&["table"]).await
     }
 
-    /// The listing of its counters; `None` where there is no such table.
+    /// The listing of its counters, for which old versions read all elements; `None` where there is no such table.
     pub(super) async fn list_counters(&self) -> Result<Option<Vec<u8>>, NftError> {
         self.list(&["counters", "table"]).await
     }

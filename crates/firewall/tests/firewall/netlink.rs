@@ -5,7 +5,7 @@ use crate::{
     policies::{allow, lowered, prep},
 };
 use picket_firewall::{
-    Change, Counter, Firewall, Nft,
+    Change, Counter, Firewall, FirewallError, Nft,
     netlink::{Monitor, events::Commit, monitor::Heard},
     render::replacement,
 };
@@ -162,6 +162,44 @@ fn who_touched_our_table_is_heard_and_our_own_commits_are_known() {
         assert!(!firewall.is_own(commit.generation) && commit.is_reason_to_look(firewall.compared()));
         firewall.reconcile(&lowered(&with_p2p(["203.0.113.12"]))).await.unwrap();
         assert!(!commit.is_reason_to_look(firewall.compared()), "it was dealt with");
+    });
+}
+
+#[test]
+fn who_writes_right_after_us_is_not_taken_for_us() {
+    let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
+    let program = folder.path().join("nft");
+    let followed = "#!/bin/sh\n/usr/sbin/nft \"$@\" || exit\n[ \"$1\" != -f ] || \
+                    exec /usr/sbin/nft add element inet picket p2p_hosts4 '{ 203.0.113.99 }'\n";
+    write_program(&program, followed);
+    namespace.enter(async || {
+        let mut monitor = Monitor::open().unwrap();
+        let mut firewall = Firewall::new(Nft::at(program));
+        firewall.reconcile(&lowered(&with_p2p(["203.0.113.11"]))).await.unwrap_err();
+        let (ours, theirs) = (touching(&mut monitor).await, touching(&mut monitor).await);
+        assert!(firewall.is_own(ours.generation), "{ours:?}");
+        assert!(!firewall.is_own(theirs.generation), "{theirs:?}");
+    });
+}
+
+#[test]
+fn a_revoked_address_goes_out_of_a_table_that_cannot_be_listed() {
+    let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
+    let (program, broken) = (folder.path().join("nft"), folder.path().join("broken"));
+    let script = format!("#!/bin/sh\n[ ! -e {} ] || exit 1\nexec /usr/sbin/nft \"$@\"\n", broken.display());
+    write_program(&program, &script);
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::at(program));
+        firewall.reconcile(&lowered(&with_p2p(["203.0.113.11", "203.0.113.12"]))).await.unwrap();
+        fs::write(&broken, "").unwrap();
+        firewall.look_afresh();
+        let wanted = lowered(&with_p2p(["203.0.113.11"]));
+        for _ in 0..2 {
+            let error = firewall.reconcile(&wanted).await.unwrap_err();
+            assert!(matches!(error, FirewallError::List(_)), "{error:?}");
+            assert_eq!(Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset.as_ref(), Some(&wanted));
+        }
+        assert!(firewall.counters().await.unwrap().contains_key("refused_p2p"), "these do not need nft");
     });
 }
 

@@ -1,6 +1,6 @@
 //! An agent on its host.
 
-use super::Controller;
+use super::{Controller, without_meters};
 use crate::{Host, LabError, Output, Process, Program};
 use picket_model::{NodeRole, OverlayAddresses};
 use std::{
@@ -179,6 +179,7 @@ impl Agent {
     /// # Errors
     /// What nft says.
     pub fn rules_in_kernel(&self) -> Result<String, LabError> {
-        self.host.run("nft", &["-s", "list", "table", "inet", "picket"])?.success()
+        let listing = self.host.run("nft", &["-s", "list", "table", "inet", "picket"])?.success()?;
+        Ok(without_meters(&listing))
     }
 }

@@ -4,10 +4,12 @@
 mod agent;
 mod cloud;
 mod controller;
+mod listing;
 
 pub use agent::Agent;
 pub use cloud::{Cloud, CloudInstance};
 pub use controller::Controller;
+pub use listing::without_meters;
 
 use crate::{
     Host, Lab, LabError, Waited,
