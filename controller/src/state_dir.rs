@@ -145,6 +145,14 @@ impl StateDir {
         remove(&self.path.join(name))
     }
 
+    /// Whether a path leads to a name that the CA's keys have here, whatever lies there now.
+    pub(crate) fn is_of_keys(&self, file: &Path) -> bool {
+        let Ok(own) = self.path.canonicalize() else { return false };
+        let beside = file.parent().and_then(|folder| Some(folder.canonicalize().ok()?.join(file.file_name()?)));
+        let behind_links = file.canonicalize().ok();
+        beside.into_iter().chain(behind_links).any(|path| path == own.join(KEY) || path == own.join(NEXT_KEY))
+    }
+
     /// Gives a file the name of another, and returns once that is on the disk; nothing where there is none.
     pub(crate) fn rename(&self, name: &str, to: &str) -> anyhow::Result<()> {
         let renamed = match fs::rename(self.path.join(name), self.path.join(to)) {

@@ -29,7 +29,8 @@ cat >/usr/local/lib/picket/join <<'SCRIPT'
 #!/bin/sh
 # Joins, where this host is no member yet. A host in a warm pool waits until it is to be in service.
 set -eu
-while state=$(/usr/local/lib/picket/metadata autoscaling/target-lifecycle-state) && [ "$state" != InService ]; do
+while [ ! -e /var/lib/picket/agent/identity.json ] &&
+  state=$(/usr/local/lib/picket/metadata autoscaling/target-lifecycle-state) && [ "$state" != InService ]; do
   echo "picket: waiting: this instance is to be $state"
   sleep 5
 done

@@ -4,7 +4,7 @@
 use super::{
     CaConfig, Secrets,
     kept::{Kept, Phase},
-    rest::left_behind,
+    rest::{check_given, left_behind},
 };
 use crate::{operators, state_dir::StateDir};
 use anyhow::Context as _;
@@ -94,6 +94,7 @@ impl Authority {
         mesh: impl FnOnce() -> anyhow::Result<MeshId>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
+        check_given(&state, &config)?;
         let secrets = Secrets::fetch(&config).await?;
         let kept = Kept::resume(&state, &secrets)?;
         let current = Arc::new(state.ca(mesh, &secrets, now)?);

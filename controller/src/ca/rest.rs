@@ -62,6 +62,25 @@ pub(super) fn left_behind(state: &StateDir, config: &CaConfig) -> anyhow::Result
     }))
 }
 
+/// Refuses a secret that is given by a file where the CA's own keys lie: a rotation writes over it, or removes it at its end.
+pub(super) fn check_given(state: &StateDir, config: &CaConfig) -> anyhow::Result<()> {
+    let files = [
+        ("key_file", &config.key_file),
+        ("next_key_file", &config.next_key_file),
+        ("passphrase_file", &config.passphrase_file),
+    ];
+    for (line, file) in files {
+        if let Some(file) = file.as_ref().filter(|file| state.is_of_keys(file)) {
+            bail!(
+                "ca.{line} is {}, a name that the CA's own keys have in the state folder, where a rotation would replace or \
+                 remove it: move the file to another folder and write its path there",
+                file.display()
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Encrypts the key in a state folder that nobody uses; one sentence on what came of it.
 pub(crate) async fn encrypt(path: &Path, config: &CaConfig) -> anyhow::Result<String> {
     let key = Key::open(path, config).await?;
@@ -251,5 +270,30 @@ mod tests {
         let secrets = Secrets::fetch(&config).await.unwrap();
         let error = StateDir::open(&path).unwrap().ca(|| bail!("made another"), &secrets, NOW).unwrap_err();
         assert!(format!("{error:#}").contains("belongs to the CA's certificate"), "{error:#}");
+    }
+
+    #[test]
+    fn a_secret_is_not_given_by_a_file_that_a_rotation_removes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let state = StateDir::open(&path).unwrap();
+        let given = |file: &Path| {
+            let config = CaConfig { key_file: Some(file.to_owned()), ..CaConfig::default() };
+            check_given(&state, &config).err().map_or_else(String::new, |error| format!("{error:#}"))
+        };
+        assert!(given(&path.join(KEY)).contains("ca.key_file is "));
+        assert!(given(&path.join("../state").join(NEXT_KEY)).contains("move the file to another folder"));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(!given(&link.join(KEY)).is_empty());
+        fs::write(path.join(KEY), "a key").unwrap();
+        let named_otherwise = folder.path().join("given.key");
+        std::os::unix::fs::symlink(path.join(KEY), &named_otherwise).unwrap();
+        assert!(!given(&named_otherwise).is_empty());
+        for elsewhere in [folder.path().join(KEY), path.join("given.key"), "/nowhere/ca.key".into()] {
+            assert_eq!(given(&elsewhere), "");
+        }
+        let passphrase = CaConfig { passphrase_file: Some(path.join(KEY)), ..CaConfig::default() };
+        assert!(check_given(&state, &passphrase).unwrap_err().to_string().contains("ca.passphrase_file is "));
     }
 }

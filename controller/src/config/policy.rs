@@ -6,7 +6,9 @@ use picket_model::Policy;
 /// Refuses values out of their range; `sources` is how many the chain has, `listen` where the controller is reached.
 pub(super) fn check(policy: &Policy, sources: usize, listen: &Listen) -> Result<(), String> {
     let own = [Some(listen.agents), Some(listen.operators), listen.hooks];
-    let mut own = own.into_iter().flatten().map(|address| address.port());
+    // No guard stands before loopback.
+    let own = own.into_iter().flatten().filter(|address| !address.ip().to_canonical().is_loopback());
+    let mut own = own.map(|address| address.port());
     let is_guarded =
         |port: &u16| policy.ports.p2p.iter().chain(&policy.ports.rpc).any(|guarded| guarded.get() == *port);
     if let Some(port) = own.find(is_guarded) {

@@ -41,6 +41,15 @@ fn values_out_of_range_are_refused_with_what_to_write() {
         "policy.ports has 7443, on which this controller listens",
     );
     check("[listen]\nagents = \"[::]:1443\"\n[policy]\nports = { p2p = [7100], rpc = [7443] }", "7443");
+    check(
+        "[listen]\noperators = \"0.0.0.0:7444\"\n[policy]\nports = { p2p = [7100], rpc = [7444] }",
+        "policy.ports has 7444",
+    );
+    for operators in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"] {
+        let listen = format!("[listen]\noperators = \"{operators}:7444\"\n");
+        let config = Config::parse(&(listen + "[policy]\nports = { p2p = [7100], rpc = [7444] }"), Path::new("c.toml"));
+        assert!(config.is_ok(), "{operators}: {config:?}");
+    }
     check("[overlay]\nv4 = \"10.0.0.0/30\"", "/28 or wider");
     check("[keys]\npreshared_seconds = 0", "at least 1");
     check("[keys]\ncertificate_seconds = 1", "write 2 to 7776000");

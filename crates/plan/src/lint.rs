@@ -20,7 +20,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for config in plan.nodes.values() {
         let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
-        check_ports(name, config, &mut findings);
+        check_ports(name, config, input.parent, &mut findings);
         check_public(name, config, &mut findings);
         check_width(name, config, &mut findings);
         check_peers(name, config, plan, &mut findings);
@@ -41,7 +41,8 @@ fn advice(host: &(impl ToString + ?Sized), text: impl Into<String>) -> Finding {
     Finding::warning(FindingKind::PlanAdvice, host, text)
 }
 
-fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+fn check_ports(name: &str, config: &NodeConfig, parent: Option<&Plan>, findings: &mut Vec<Finding>) {
+    let before = || parent.into_iter().flat_map(|parent| parent.nodes.values());
     if config.firewall.guarded.is_empty() {
         findings.push(refused(name, format!("{name} would guard no port: set policy.ports")));
     }
@@ -52,7 +53,9 @@ fn check_ports(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
         if OWN_CALLS.contains(&port.port.get()) {
             let text =
                 format!("{name} would guard {port}: answers to its own calls, to the controller too, arrive there");
-            findings.push(refused(name, text));
+            // What the mesh guards already stops no plan: revocations would wait as well.
+            let is_kept = before().any(|before| before.firewall.guarded.contains_key(port));
+            findings.push(if is_kept { advice(name, text) } else { refused(name, text) });
         }
         if port.protocol == Protocol::Udp && port.port.get() == config.wireguard.listen_port {
             findings.push(refused(name, format!("{name} would guard {port}, its own WireGuard port")));
@@ -259,6 +262,21 @@ mod tests {
             until: None,
         }));
         many.check(|_| (), Severity::Error, "too many addresses in for p2p");
+    }
+
+    #[test]
+    fn a_port_of_own_calls_that_is_guarded_already_stops_no_plan() {
+        let mut case = Case::new();
+        case.policy.ports.rpc.insert(40000.try_into().unwrap());
+        case.parent = Some(case.planned(|_| ()).0);
+        let (_, findings) = case.planned(|_| ());
+        let is_advice = |f: &Finding| f.severity == Severity::Warning && f.text.contains("40000: answers to its own");
+        assert!(!findings.is_empty() && findings.iter().all(is_advice), "{findings:?}");
+        // A host that joins is no reason either.
+        case.parent.as_mut().unwrap().nodes.pop_last();
+        case.check(|_| (), Severity::Warning, "sentry-1 would guard tcp/40000");
+        case.policy.ports.rpc.insert(40001.try_into().unwrap());
+        case.check(|_| (), Severity::Error, "prep-1 would guard tcp/40001");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::{collections::BTreeSet, time::Duration};
 const MOST_UNPROVEN: usize = 20;
 /// How long it is said that another program changed a host's firewall: long enough to be seen by somebody.
 const DISTURBED: Duration = Duration::from_secs(15 * 60);
+/// Characters of a host's reason that are shown: more is not what an agent of ours says.
+const SHOWN: usize = 160;
 
 /// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
 pub(crate) fn configured(controller: &Controller, kept: &[SourceRow]) -> Vec<SourceRow> {
@@ -84,7 +86,8 @@ fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
 fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Finding> {
     let repairs = controller.reports.get(&node.id)?.stored.report.firewall_repairs?;
     let text = format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
-    let is_recent = now.since(repairs.last_at) < DISTURBED;
+    // A time to come, of a clock that is ahead, would keep the alarm up until it has passed.
+    let is_recent = repairs.last_at <= now && now.since(repairs.last_at) < DISTURBED;
     is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text))
 }
 
@@ -95,7 +98,7 @@ fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
         "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
         node.name,
         taken.revision,
-        taken.reason.escape_debug()
+        taken.reason.chars().take(SHOWN).collect::<String>().escape_debug()
     );
     Some(Finding::warning(FindingKind::ChangeTakenBack, &node.name, text))
 }

@@ -5,7 +5,7 @@ output "enroll_rule" {
     proof              = var.proof
     account            = data.aws_caller_identity.current.account_id
     regions            = var.proof == "aws-document" ? [local.region] : []
-    images             = var.proof == "aws-document" ? [var.ami_id] : []
+    images             = var.proof == "aws-document" ? distinct(concat([var.ami_id], var.former_ami_ids)) : []
     claims             = var.proof == "aws-sts" ? { sub = aws_iam_role.this.arn } : {}
     role               = "sentry"
     names              = "${local.prefix}-*"

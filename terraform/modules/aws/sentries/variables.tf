@@ -80,6 +80,17 @@ variable "ami_id" {
   }
 }
 
+variable "former_ami_ids" {
+  description = "Images from which instances of this group may still join while another one takes their place. For `aws-document`; empty again once the refresh is over."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.former_ami_ids : can(regex("^ami-[0-9a-f]{8,17}$", id))])
+    error_message = "former_ami_ids are ids of images, as ami-0123456789abcdef0."
+  }
+}
+
 variable "release" {
   description = "Where the programs come from: an https URL of a .tar.gz with `picket-sentry-agent` at its top, and its SHA-256. Null: the image has it in its PATH."
   type        = object({ url = string, sha256 = string })

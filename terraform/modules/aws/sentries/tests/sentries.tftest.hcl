@@ -127,6 +127,17 @@ run "no_static_addresses" {
   }
 }
 
+run "instances_of_the_image_of_before_may_join_still" {
+  command = plan
+  variables {
+    former_ami_ids = ["ami-0fedcba9876543210", "ami-0123456789abcdef0"]
+  }
+  assert {
+    condition     = join(" ", output.enroll_rule.images) == "ami-0123456789abcdef0 ami-0fedcba9876543210"
+    error_message = "the rule does not have both images, each once"
+  }
+}
+
 run "bad_input_is_refused" {
   command = plan
   variables {
@@ -136,6 +147,7 @@ run "bad_input_is_refused" {
     ca_fingerprint            = "abc"
     proof                     = "token"
     ami_id                    = "debian-12"
+    former_ami_ids            = ["debian-11"]
     release                   = { url = "http://example.org/picket.tar.gz", sha256 = "abc" }
     instance_types            = []
     sizes                     = { min = 0, max = 1, desired = 1 }
@@ -149,7 +161,7 @@ run "bad_input_is_refused" {
     volume_gib                = 1
   }
   expect_failures = [
-    var.pool, var.subnet_ids, var.controller_url, var.ca_fingerprint, var.proof, var.ami_id, var.release,
+    var.pool, var.subnet_ids, var.controller_url, var.ca_fingerprint, var.proof, var.ami_id, var.former_ami_ids, var.release,
     var.instance_types, var.sizes, var.spot, var.ports, var.wireguard_prefix_list_ids, var.idle_seconds, var.scaling,
     var.join_seconds, var.volume_gib,
   ]
