@@ -7,6 +7,7 @@ mod packet;
 
 use super::*;
 use crate::{
+    additions::Additions,
     confirm::Trial,
     guard::tests::{config, guard},
 };
@@ -164,7 +165,8 @@ fn the_state_follows_from_the_facts() {
     let empty = Ledger::default();
     let member = Ledger { config: Some(config()), ..Ledger::default() };
     let revoked = Ledger { standing: Standing::Revoked, ..member.clone() };
-    let trial = Trial { before: None, since: Timestamp::from_millis(0), was_away: false, additions: Additions::default() };
+    let trial =
+        Trial { before: None, since: Timestamp::from_millis(0), was_away: false, additions: Additions::default() };
     let trial = Ledger { trial: Some(trial), ..member.clone() };
     check_state(|_| (), &member, Posture::InForce);
     check_state(|facts| facts.agent = AgentIs::AtWork(None), &member, Posture::InForce);
