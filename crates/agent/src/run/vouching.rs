@@ -14,7 +14,12 @@ use picket_api::AgentClient;
 use picket_attest::{Asked, Identity, audience, keys_digest};
 use picket_model::{MeshId, NodeName, NodeRole, WireGuardConfig, WireGuardPeer, WireGuardPublicKey};
 use picket_proofs::{ProofError, Proofs};
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+};
 use tracing::{error, info, warn};
 
 /// What came of one peer's proof.
@@ -161,12 +166,18 @@ impl Agent {
     pub(super) async fn looked(&mut self, answers: Answers) {
         let Held { ledger, guard, state, .. } = &mut self.held;
         let Some(wanted) = &ledger.config else { return };
+        let asked: BTreeSet<_> = answers.0.iter().map(|looked| looked.key).collect();
         if self.vouching.take(answers, guard, state, &wanted.wireguard) {
             self.bring_into_force().await;
             self.dial_soon();
-        } else {
-            self.tell();
+            return;
         }
+        // Who came while others were looked at waits for nothing.
+        let is_new = guard.to_ask(&wanted.wireguard).any(|(key, _)| !asked.contains(key));
+        if is_new {
+            self.look_at_proofs();
+        }
+        self.tell();
     }
 }
 
