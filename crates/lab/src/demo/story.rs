@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Connect, EchoServer, Host, LabError, Stream,
-    mesh::{Agent, Cloud, Mesh, SOON},
+    mesh::{Agent, Cloud, Mesh, SOON, without_meters},
     wait_until,
 };
 use picket_api::operator::RevokeReceipt;
@@ -302,7 +302,8 @@ fn stays_in_force(mesh: &Mesh, validator: &Host) -> Result<(), LabError> {
 
 /// Every host's rules with their handles: a rule that was replaced by the same one shows as well.
 pub(super) fn rules(mesh: &Mesh) -> Result<Vec<String>, LabError> {
-    mesh.agents().map(|agent| agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"])).collect()
+    let listing = |agent: &Agent| agent.host.nft(&["-s", "-a", "list", "table", "inet", "picket"]);
+    mesh.agents().map(|agent| Ok(without_meters(&listing(agent)?))).collect()
 }
 
 pub(super) fn streams_to_all(from: &Host, mesh: &Mesh) -> Result<Vec<Stream>, LabError> {
