@@ -5,6 +5,7 @@ mod advertised;
 mod audit;
 mod boot;
 mod confirm;
+mod containers;
 mod drift;
 mod enrolment;
 mod firewall;
