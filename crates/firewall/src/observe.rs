@@ -2,7 +2,7 @@
 //! never an error: somebody else's rule in our table is a finding to repair, not a reason to stop.
 
 use crate::{
-    Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
+    Elements, Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
     listing::{Expression, Flags, KeyKind, RuleObject},
     ruleset::{PRIORITY_MANGLE, PRIORITY_RAW},
 };
@@ -11,7 +11,7 @@ use picket_model::{GuardedPort, Protocol};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
 };
 use thiserror::Error;
@@ -255,8 +255,19 @@ impl ChainObject {
     }
 }
 
-fn all<T: Ord>(elements: &[Value], read: impl Fn(&Value) -> Option<T>) -> Option<BTreeSet<T>> {
-    elements.iter().map(read).collect()
+fn all<T: Ord>(elements: &[Value], read: impl Fn(&Value) -> Option<T>) -> Option<Elements<T>> {
+    elements.iter().map(|element| read(plain(element)?)).collect()
+}
+
+/// An element, without what is said beside it; `None` where it has more than that.
+fn plain(element: &Value) -> Option<&Value> {
+    match element.get("elem").and_then(Value::as_object) {
+        None => Some(element),
+        Some(fields) => {
+            let is_plain = fields.keys().all(|field| ["val", "comment"].contains(&field.as_str()));
+            fields.get("val").filter(|_| is_plain)
+        }
+    }
 }
 
 fn host<T: std::str::FromStr>(element: &Value) -> Option<T> {

@@ -5,7 +5,7 @@ mod nft;
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Features, Observed, ReplaceReason, Ruleset, Set, TABLE, diff,
+    Change, Counter, Features, Observed, Provenance, ReplaceReason, Ruleset, Set, TABLE, diff,
     netlink::{Kernel, NetlinkError},
     observe::{ObserveError, observe},
     render::{replacement, transaction},
@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 const LOOKS: usize = 3;
 /// Of so many of our commits the generations are known.
 const OWN_COMMITS: usize = 32;
-/// Of a set in which more elements changed, all are read back.
+/// Of a set in which more elements changed, all are read back; of sets of prefixes always: asked for a prefix, the kernel
+/// answers with the one around its first address.
 const READ_ONE_BY_ONE: usize = 512;
 
 /// Our table in the kernel of this network namespace: rules through nft, elements on a socket of our own. What is in
@@ -194,7 +195,7 @@ impl Firewall {
         let (before, mut is_read_back) = (self.generation(), false);
         let written = if changes.iter().any(|change| matches!(change, Change::ReplaceTable(_))) {
             self.replace(wanted, changes).await
-        } else if let Some(committed) = self.commit(&changes) {
+        } else if let Some(committed) = self.commit(&changes, &wanted.provenance) {
             match committed {
                 Ok(()) => {
                     is_read_back = self.read_back(before, &changes);
@@ -228,7 +229,7 @@ impl Firewall {
             };
             let change = Change::DeleteElements { set: name.clone(), elements };
             let before = self.generation();
-            match self.commit(std::slice::from_ref(&change)) {
+            match self.commit(std::slice::from_ref(&change), &wanted.provenance) {
                 Some(Ok(())) => {
                     warn!(%change, "made although the table cannot be read");
                     self.note_own(before);
@@ -259,8 +260,8 @@ impl Firewall {
     }
 
     /// Changes elements on the socket; `None` where these cannot be changed so, or there is no socket.
-    fn commit(&mut self, changes: &[Change]) -> Option<Result<(), NetlinkError>> {
-        self.with_kernel(|kernel| Ok(kernel.commit(changes)))?
+    fn commit(&mut self, changes: &[Change], provenance: &Provenance) -> Option<Result<(), NetlinkError>> {
+        self.with_kernel(|kernel| Ok(kernel.commit(changes, provenance)))?
     }
 
     /// Reads from the kernel whether elements are as they were changed, and nothing else is otherwise: the generation moved
@@ -286,7 +287,7 @@ impl Firewall {
 
     /// Whether the kernel has all of these elements, or none.
     fn has(&mut self, set: &str, elements: &Set, wanted: bool) -> bool {
-        if elements.len() > READ_ONE_BY_ONE {
+        if elements.len() > READ_ONE_BY_ONE || matches!(elements, Set::Nets4(_) | Set::Nets6(_)) {
             let all = self.with_kernel(|kernel| kernel.set(set, elements)).flatten();
             let missing = all.and_then(|all| elements.without(&all));
             return missing.is_some_and(|missing| missing.len() == if wanted { 0 } else { elements.len() });

@@ -12,7 +12,7 @@ use picket_firewall::{
 use picket_model::FirewallPolicy;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -181,7 +181,7 @@ fn ruleset(size: u32) -> Ruleset {
     let interface = "picket0".parse();
     let facts = interface.map(|overlay_interface| HostFacts { overlay_interface, features: Features::default() });
     let mut ruleset = facts.map(|facts| lower(&FirewallPolicy::default(), &facts)).unwrap_or_default();
-    ruleset.sets.insert(SET.to_owned(), Set::Hosts4(addresses(size).collect::<BTreeSet<_>>()));
+    ruleset.sets.insert(SET.to_owned(), Set::Hosts4(addresses(size).collect()));
     ruleset
 }
 
