@@ -89,6 +89,15 @@ impl<T: Ord + Copy> Elements<T> {
 }
 
 impl Ruleset {
+    /// The same with nothing in the sets that have more than so many elements; `None` where none has.
+    pub(crate) fn without_many(&self, most: usize) -> Option<Self> {
+        let has_many = |set: &Set| set.len() > most;
+        let sets = self.sets.iter();
+        let lighter =
+            |(name, set): (&String, &Set)| (name.clone(), if has_many(set) { set.emptied() } else { set.clone() });
+        self.sets.values().any(has_many).then(|| Self { sets: sets.map(lighter).collect(), ..self.clone() })
+    }
+
     /// Puts elements into a set; whether there is one of that name and kind.
     pub(crate) fn add(&mut self, set: &str, elements: &Set) -> bool {
         self.sets.get_mut(set).is_some_and(|set| set.add(elements))
@@ -147,6 +156,17 @@ impl Set {
             _ => return false,
         }
         true
+    }
+
+    /// The same kind of set with nothing in it.
+    fn emptied(&self) -> Self {
+        match self {
+            Self::Ports(_) => Self::Ports(Elements::default()),
+            Self::Hosts4(_) => Self::Hosts4(Elements::default()),
+            Self::Hosts6(_) => Self::Hosts6(Elements::default()),
+            Self::Nets4(_) => Self::Nets4(Elements::default()),
+            Self::Nets6(_) => Self::Nets6(Elements::default()),
+        }
     }
 }
 

@@ -304,7 +304,7 @@ fn reconcile_by(namespace: &Namespace, wanted: &Ruleset, script: &str) -> Result
 }
 
 #[test]
-fn ten_thousand_addresses_are_one_transaction() {
+fn where_there_is_no_table_ports_are_closed_first_and_thousands_then_come_at_one_moment() {
     let namespace = Namespace::new();
     let mut policy = prep();
     let v4 = (0..5000).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
@@ -314,12 +314,41 @@ fn ten_thousand_addresses_are_one_transaction() {
     let mut watch = namespace.watch();
     let applied = reconcile(&namespace, &wanted).unwrap();
     assert!(applied.elements > 10_000);
-    assert_eq!(generations(&watch.changes()), 1);
+    assert_eq!(applied.changes, [Change::ReplaceTable(ReplaceReason::Missing)]);
+    let lines = watch.changes();
+    assert_eq!(generations(&lines), 2);
+    let closed = lines.iter().take_while(|line| !line.starts_with("# new generation"));
+    let closed: Vec<_> = closed.map(String::as_str).collect();
+    assert!(closed.iter().any(|line| line.contains("refused_p2p\" drop")), "{closed:?}");
+    assert!(closed.iter().any(|line| line.contains("admin_nets4 { 192.0.2.0/27")), "{closed:?}");
+    assert!(!closed.iter().any(|line| line.contains("198.18.")));
+    assert_eq!(observe(&namespace), Some(wanted));
 
     policy.allow.insert(Purpose::P2p, allow(["203.0.113.1"]));
     let applied = reconcile(&namespace, &lowered(&policy)).unwrap();
     assert!(matches!(applied.changes[0], Change::DeleteElements { .. }), "{}", applied.changes[0]);
     assert_eq!(generations(&watch.changes()), 1);
+}
+
+#[test]
+fn a_table_that_is_there_is_replaced_at_one_moment_with_all_its_addresses() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    policy.allow.insert(Purpose::P2p, allow((0..3000).map(|n| format!("198.18.{}.{}", n / 250, n % 250))));
+    let wanted = lowered(&policy);
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        firewall.reconcile(&wanted).await.unwrap();
+        let before = firewall.compared().unwrap();
+        namespace.load("insert rule inet picket raw_in counter drop");
+        let applied = firewall.reconcile(&wanted).await.unwrap();
+        assert!(
+            matches!(applied.changes[..], [Change::ReplaceTable(ReplaceReason::Foreign(_))]),
+            "{:?}",
+            applied.changes
+        );
+        assert_eq!(firewall.compared(), Some(before + 2), "one commit of theirs and one of ours");
+    });
 }
 
 fn generations(lines: &[String]) -> usize {
