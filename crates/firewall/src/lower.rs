@@ -7,7 +7,11 @@ use crate::{
     ruleset::PRIVATE,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield, network::canonical_network};
+use picket_model::{
+    AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield,
+    limits::{LONGEST_GRANT, SHORTEST_GRANT},
+    network::canonical_network,
+};
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
@@ -45,9 +49,14 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let limits = policy.limits.unwrap_or_default();
     let limits = if policy.shield == Shield::On { limits.tightened() } else { limits };
     let mut ruleset = Ruleset::default();
+    let lasts = policy.grants_last_seconds.filter(|_| host.features.timeouts);
     for purpose in Purpose::ALL {
         for (name, set) in address_sets(purpose, policy.allowed(purpose)) {
             ruleset.provenance.note(&name, policy.allowed(purpose));
+            // The operator is never locked out, and nobody else sooner than in a day, whoever says so.
+            if let Some(seconds) = lasts.filter(|_| purpose != Purpose::Admin) {
+                ruleset.timeouts.insert(name.clone(), seconds.get().clamp(SHORTEST_GRANT, LONGEST_GRANT));
+            }
             ruleset.sets.insert(name, set);
         }
     }

@@ -23,6 +23,8 @@ pub struct Ruleset {
     pub counters: BTreeSet<String>,
     /// Named sets.
     pub sets: BTreeMap<String, Set>,
+    /// Sets whose elements end by themselves, each so many seconds after it was written.
+    pub timeouts: BTreeMap<String, u32>,
     /// Meters by name.
     pub meters: BTreeMap<String, Meter>,
     /// Time limits of half-open connections, by name.
@@ -146,7 +148,7 @@ impl fmt::Display for Ruleset {
             writeln!(f, "\tcounter {counter} {{ }}")?;
         }
         for (name, set) in &self.sets {
-            set.write(f, name, &self.provenance)?;
+            set.write(f, name, self)?;
         }
         for (name, meter) in &self.meters {
             writeln!(f, "\n\tset {name} {{\n{meter}\t}}")?;
@@ -163,13 +165,16 @@ impl fmt::Display for Ruleset {
 
 impl Set {
     /// The set's block in nft syntax.
-    fn write(&self, f: &mut fmt::Formatter<'_>, name: &str, provenance: &Provenance) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &str, of: &Ruleset) -> fmt::Result {
         writeln!(f, "\n\tset {name} {{\n\t\ttypeof {}", self.key())?;
-        if self.is_interval() {
-            writeln!(f, "\t\tflags interval")?;
+        match (self.is_interval(), of.timeouts.get(name)) {
+            (false, None) => {}
+            (true, None) => writeln!(f, "\t\tflags interval")?,
+            (false, Some(seconds)) => writeln!(f, "\t\tflags timeout\n\t\ttimeout {seconds}s")?,
+            (true, Some(seconds)) => writeln!(f, "\t\tflags interval,timeout\n\t\ttimeout {seconds}s")?,
         }
         if !self.is_empty() {
-            let elements = provenance.commented(name, self);
+            let elements = of.provenance.commented(name, self);
             writeln!(f, "\t\telements = {{\n\t\t\t{}\n\t\t}}", elements.join(",\n\t\t\t"))?;
         }
         writeln!(f, "\t}}")

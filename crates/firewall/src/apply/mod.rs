@@ -1,6 +1,7 @@
 //! The edge: our table in the kernel, changed by the host's nft. Holds no decisions; those are `lower` and `diff`.
 
 mod nft;
+mod renew;
 
 pub use nft::{Nft, NftError};
 
@@ -53,6 +54,8 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// Addresses and prefixes in all sets, read back.
     pub elements: usize,
+    /// Elements that would have ended by themselves and were given all their time anew.
+    pub renewed: usize,
     /// Counters, as they were when the table was last read in full.
     pub counters: BTreeMap<String, Counter>,
 }
@@ -126,7 +129,8 @@ impl Firewall {
         }
         let changes = self.left(wanted);
         if changes.is_empty() {
-            return Ok(self.applied(changes));
+            let renewed = self.renew(wanted).await;
+            return Ok(Applied { renewed, ..self.applied(changes) });
         }
         let is_missing = changes == [Change::ReplaceTable(ReplaceReason::Missing)];
         let (changes, is_read_back) = match wanted.without_many(FILLED_LATER) {
@@ -336,7 +340,8 @@ impl Firewall {
     fn applied(&self, changes: Vec<Change>) -> Applied {
         let observed = self.seen.as_ref().map(|seen| &seen.observed);
         let elements = observed.and_then(|observed| observed.ruleset.as_ref()).map_or(0, Ruleset::elements);
-        Applied { changes, elements, counters: observed.map(|observed| observed.counters.clone()).unwrap_or_default() }
+        let counters = observed.map(|observed| observed.counters.clone()).unwrap_or_default();
+        Applied { changes, elements, renewed: 0, counters }
     }
 }
 

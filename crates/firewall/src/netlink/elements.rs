@@ -4,7 +4,8 @@
 use super::{
     FAMILY_INET, SUBSYSTEM, kind, table_name,
     wire::{
-        ACKNOWLEDGE, Attributes, BATCH_BEGIN, BATCH_END, CREATE, DUMP, Malformed, Message, REQUEST, Writer, number,
+        ACKNOWLEDGE, Attributes, BATCH_BEGIN, BATCH_END, CREATE, DUMP, Malformed, Message, REQUEST, Writer,
+        long_number, number,
     },
 };
 use crate::{Change, Elements, Provenance, Set};
@@ -20,6 +21,8 @@ const LIST_ELEMENTS: u16 = 3;
 const LIST_ITEM: u16 = 1;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_FLAGS: u16 = 3;
+const ELEMENT_TIMEOUT: u16 = 4;
+const ELEMENT_EXPIRATION: u16 = 5;
 const ELEMENT_USERDATA: u16 = 6;
 const DATA_VALUE: u16 = 1;
 const FLAG_INTERVAL_END: u32 = 1;
@@ -263,8 +266,8 @@ pub(crate) struct Element {
     pub(crate) key: Key,
     /// Whether it is the first address behind an interval, and not one of the set's.
     pub(crate) is_end: bool,
-    /// Whether it has nothing but what we write and a comment, whatever that says: no time limit, nothing that is counted or
-    /// done.
+    /// Whether it has nothing but what we write and a comment, whatever that says: no time limit but its set's, nothing that
+    /// is counted or done.
     pub(crate) is_plain: bool,
 }
 
@@ -280,7 +283,7 @@ pub(crate) fn read(message: &Message<'_>) -> Result<Vec<Element>, Malformed> {
 }
 
 fn read_element(attributes: Attributes<'_>) -> Result<Element, Malformed> {
-    let (mut key, mut is_end, mut is_plain) = (None, false, true);
+    let (mut key, mut is_end, mut is_plain, mut timeout) = (None, false, true, None);
     for attribute in attributes {
         match attribute? {
             (ELEMENT_KEY, content) => {
@@ -292,9 +295,14 @@ fn read_element(attributes: Attributes<'_>) -> Result<Element, Malformed> {
                 is_plain &= flags & !FLAG_INTERVAL_END == 0;
             }
             (ELEMENT_USERDATA, content) => is_plain &= is_known(content),
+            // Of how much of its set's time is left the listing tells.
+            (ELEMENT_EXPIRATION, _) => {}
+            (ELEMENT_TIMEOUT, content) => timeout = Some(long_number(content)?),
             _ => is_plain = false,
         }
     }
+    // Told where it is not the set's; the end of an interval goes with its beginning and has none.
+    is_plain &= timeout.is_none_or(|timeout| is_end && timeout == 0);
     // The element that stands for all others has no key: none of ours.
     Ok(Element { key: key.ok_or("an element without a key")?, is_end, is_plain })
 }

@@ -195,7 +195,7 @@ fn whatever_others_do_to_our_table_is_repaired() {
     check("add chain inet picket more", "chains or rules differ");
     check("add counter inet picket more", "other counters");
     check("add set inet picket more { typeof ip saddr; }", "other sets");
-    check("add set inet picket more { typeof ip saddr; timeout 1h; }", "not ours in it: set name \"more\"");
+    check("add set inet picket more { typeof ip saddr; timeout 1h; }", "other sets");
     check("add map inet picket more { type inet_service : verdict; }", "not ours in it: map name \"more\"");
     check("add quota inet picket more { 5 mbytes }", "not ours in it: quota name \"more\"");
     check("add table inet picket { flags dormant; }", "not ours in it: table name \"picket\"");
@@ -238,7 +238,7 @@ fn every_choice_of_features_and_limits_loads_and_reads_back() {
     for (number, (meters, connections)) in choices.into_iter().flatten().enumerate() {
         let namespace = Namespace::new();
         let log_group = meters.then_some(9);
-        let features = Features { meters, connections, half_open: connections, log_group };
+        let features = Features { meters, connections, half_open: connections, timeouts: meters, log_group };
         let host = HostFacts { features, ..facts() };
         let mut limits = Limits::default();
         [limits.p2p_connections, limits.public.connections] = [[0, 64], [32, 0], [0, 0], [32, 64]][number];
