@@ -13,3 +13,4 @@ mod namespace;
 mod netlink;
 mod packet;
 mod policies;
+mod sampled;
