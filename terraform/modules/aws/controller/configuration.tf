@@ -18,7 +18,7 @@ locals {
     extra            = var.extra_configuration
   })
 
-  install = templatefile("${path.module}/../shared/install.sh.tftpl", {
+  install = templatefile("${path.module}/../common/install.sh.tftpl", {
     release  = var.release
     programs = ["picket-controller", "picket"]
     packages = { apt = ["awscli", "openssl", "sqlite3"], dnf = ["openssl", "sqlite", "tar", "gzip"] }

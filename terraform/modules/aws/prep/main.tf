@@ -6,7 +6,7 @@ data "aws_partition" "current" {}
 locals {
   tags = merge(var.tags, { "picket:mesh" = var.name })
 
-  install = templatefile("${path.module}/../shared/install.sh.tftpl", {
+  install = templatefile("${path.module}/../common/install.sh.tftpl", {
     release  = var.release
     programs = ["picket-prep-agent"]
     packages = { apt = ["nftables", "iproute2"], dnf = ["nftables", "iproute", "tar", "gzip"] }

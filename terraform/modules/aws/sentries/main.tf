@@ -12,7 +12,7 @@ locals {
   join_seconds = var.warm_pool == null ? var.join_seconds : 30 * 86400
   is_mixed     = length(var.instance_types) > 1 || var.spot.on_demand_percent < 100
 
-  install = templatefile("${path.module}/../shared/install.sh.tftpl", {
+  install = templatefile("${path.module}/../common/install.sh.tftpl", {
     release  = var.release
     programs = ["picket-sentry-agent"]
     packages = { apt = ["nftables", "iproute2", "jq"], dnf = ["nftables", "iproute", "jq", "tar", "gzip"] }

@@ -1,7 +1,7 @@
 # What holds of every network, whatever the inputs. No cloud is asked.
 
 mock_provider "aws" {
-  source = "../shared/mocks"
+  source = "../common/mocks"
 }
 
 variables {
