@@ -107,15 +107,17 @@ impl NodeConfig {
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
         let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
-        let FirewallPolicy { guarded, allow, public, limits, shield } = firewall;
+        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
         // Agents of before digest what they know of: the same, where there is nothing else.
-        if public.is_empty() && limits.is_none() && shield.is_off() {
-            return Digest::of(&of_before);
-        }
-        Digest::of(&(of_before, public, limits, shield))
+        let digest = if public.is_empty() && limits.is_none() && shield.is_off() {
+            Digest::of(&of_before)
+        } else {
+            Digest::of(&(of_before, public, limits, shield))
+        };
+        grants_last_seconds.map_or(digest.clone(), |seconds| Digest::of(&(digest, seconds)))
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -188,14 +190,15 @@ mod tests {
     fn what_agents_of_before_do_not_know_counts_and_is_not_written_where_there_is_none() {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
-        assert!(!["public", "limits", "shield"].iter().any(|word| text.contains(word)), "{text}");
-        let [mut public, mut limits, mut shield] = [config(), config(), config()];
+        assert!(!["public", "limits", "shield", "grants"].iter().any(|word| text.contains(word)), "{text}");
+        let [mut public, mut limits, mut shield, mut grants] = [config(), config(), config(), config()];
+        grants.firewall.grants_last_seconds = std::num::NonZeroU32::new(86_400);
         public.firewall.public.insert(NonZeroU16::new(7100).unwrap());
         limits.firewall.limits = Some(crate::Limits::default());
         shield.firewall.shield = crate::Shield::Auto;
-        let digests = [&plain, &public, &limits, &shield].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 4);
-        for config in [public, limits, shield] {
+        let digests = [&plain, &public, &limits, &shield, &grants].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 5);
+        for config in [public, limits, shield, grants] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

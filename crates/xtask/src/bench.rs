@@ -5,7 +5,7 @@ use anyhow::Result;
 use std::{path::Path, process::ExitCode};
 
 pub(crate) fn run(root: &Path, which: &str, json: bool, runs: Option<u8>) -> Result<ExitCode> {
-    if which == "firewall" {
+    if ["firewall", "flood"].contains(&which) {
         machine::ipset()?;
     }
     let mut bench = demo::lab(root)?;

@@ -35,7 +35,7 @@ enum Command {
     },
     /// Measure the real programs in network namespaces, each figure beside what it is compared with.
     Bench {
-        /// What to measure: join, revoke, peers or firewall.
+        /// What to measure: join, revoke, peers, firewall or flood.
         which: String,
         /// Print one JSON object per row.
         #[arg(long)]

@@ -136,7 +136,10 @@ fn is_ours(message: &Message<'_>, attributes: Attributes<'_>) -> Result<bool, Ma
 
 /// What was done, in the operator's words.
 fn described(kind: u8, attributes: Attributes<'_>) -> Result<String, Malformed> {
-    let named = |name| Ok::<_, Malformed>(lossy(attributes.get(name)?.unwrap_or_default(), LONGEST_NAME));
+    let named = |name| {
+        let name = lossy(attributes.get(name)?.unwrap_or_default(), LONGEST_NAME);
+        Ok::<_, Malformed>(name.escape_debug().to_string())
+    };
     Ok(match kind {
         kind::NEW_TABLE => "table added or changed".to_owned(),
         kind::DELETE_TABLE => "table deleted".to_owned(),

@@ -17,8 +17,9 @@ pub use error::NetlinkError;
 pub(crate) use kernel::Kernel;
 pub use monitor::Monitor;
 
+use crate::{Change, Counter, Provenance, Set};
 use netlink_sys::{Socket, SocketAddr};
-use std::io;
+use std::{collections::BTreeMap, io};
 
 /// `NFNL_SUBSYS_NFTABLES`, linux/netfilter/nfnetlink.h.
 pub(crate) const SUBSYSTEM: u8 = 10;
@@ -50,6 +51,31 @@ pub(crate) mod kind {
 /// Our table's name, without its family.
 pub(crate) fn table_name() -> &'static str {
     crate::TABLE.split_once(' ').map_or(crate::TABLE, |(_, name)| name)
+}
+
+/// The messages that add these elements to the set `name`, as one transaction.
+pub fn additions(name: &str, elements: &Set) -> Vec<u8> {
+    let change = Change::AddElements { set: name.to_owned(), elements: elements.clone() };
+    elements::batch(&[change], &Provenance::default(), 0).map(|batch| batch.bytes).unwrap_or_default()
+}
+
+/// The elements in messages, as a set of the kind of `like`; `None` where they are of another kind or not as we write them,
+/// an error where the bytes are no messages.
+pub fn elements_in(received: &[u8], like: &Set) -> Result<Option<Set>, &'static str> {
+    let mut found = Vec::new();
+    for message in wire::Messages(received) {
+        found.append(&mut elements::read(&message?)?);
+    }
+    Ok(elements::set_of(like, found))
+}
+
+/// The counters in messages.
+pub fn counters_in(received: &[u8]) -> Result<BTreeMap<String, Counter>, &'static str> {
+    let mut found = BTreeMap::new();
+    for message in wire::Messages(received) {
+        found.extend(objects::read_counter(&message?)?);
+    }
+    Ok(found)
 }
 
 /// Makes a socket hear the kernel and nobody else, as a member of these multicast groups (a bit for each).

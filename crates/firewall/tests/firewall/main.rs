@@ -5,6 +5,7 @@
 
 mod changes;
 mod flood;
+mod grants;
 mod kernel;
 mod listing;
 mod lowering;
@@ -12,3 +13,4 @@ mod namespace;
 mod netlink;
 mod packet;
 mod policies;
+mod sampled;

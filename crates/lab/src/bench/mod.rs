@@ -5,6 +5,7 @@ mod agents;
 mod bare;
 mod figures;
 mod firewall;
+mod flood;
 mod join;
 mod peers;
 mod revoke;
@@ -39,6 +40,8 @@ enum Which {
     Peers,
     /// The firewall's table: written whole, changed by one address, back after a flush; beside nft and ipset.
     Firewall,
+    /// Floods at a guarded port: how many packets a second, and what an allowed peer has meanwhile; beside other firewalls.
+    Flood,
 }
 
 /// Runs one bench.
@@ -53,6 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Which::Revoke => revoke::run(&report, args.runs),
         Which::Peers => peers::run(&report, args.runs),
         Which::Firewall => firewall::run(&report, args.runs),
+        Which::Flood => flood::run(&report, args.runs),
     }
 }
 

@@ -9,7 +9,11 @@ pub use names::NamePolicy;
 use crate::{Grade, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 /// The operator's policy. Every field has a default that suits ICON mainnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,10 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// Whether those limits are tight: `on`, `off`, or `auto` while a host is attacked.
     pub shield: Shield,
+    /// After how many seconds whatever was granted ends by itself, in each host's kernel, where no agent lives to renew it;
+    /// never where absent. At least a day. Admin networks stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants_last_seconds: Option<NonZeroU32>,
     /// Networks that always reach every guarded port, so that the operator is never locked out.
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
@@ -60,6 +68,7 @@ impl Default for Policy {
             public: PublicPorts::default(),
             limits: None,
             shield: Shield::Off,
+            grants_last_seconds: None,
             admin: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
