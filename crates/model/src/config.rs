@@ -1,6 +1,9 @@
 //! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
 
-use crate::{AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
+use crate::{
+    AllowSet, FirewallPolicy, Forward, Generation, Hidden, MeshId, NodeId, NodeName, NodeRole, Pairing,
+    WireGuardPublicKey,
+};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,13 @@ pub struct NodeConfig {
     pub wireguard: WireGuardConfig,
     /// Its firewall.
     pub firewall: FirewallPolicy,
+    /// What it forwards to validators behind it. An agent from before refuses a wanted state that has any, or that hides its
+    /// host, and keeps what it holds.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forwards: BTreeSet<Forward>,
+    /// How it calls validators, where it is hidden.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Hidden>,
 }
 
 /// A host's WireGuard device, but for its private key, which only the host has.
@@ -106,22 +116,34 @@ impl NodeConfig {
     /// The same digest, made with those of allow sets that other hosts' contents share with this one.
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
-        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
+        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall, forwards, hidden } = self;
         let FirewallPolicy { guarded, allow, public, limits, shield } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
         // Agents of before digest what they know of: the same, where there is nothing else.
-        if public.is_empty() && limits.is_none() && shield.is_off() {
-            return Digest::of(&of_before);
+        let is_plain = public.is_empty() && limits.is_none() && shield.is_off();
+        match (is_plain, forwards.is_empty() && hidden.is_none()) {
+            (true, true) => Digest::of(&of_before),
+            (false, true) => Digest::of(&(of_before, public, limits, shield)),
+            (_, false) => Digest::of(&(of_before, public, limits, shield, forwards, hidden)),
         }
-        Digest::of(&(of_before, public, limits, shield))
     }
 
     /// Whether the content is the same, whatever plans the two came from.
     pub fn same_content(&self, other: &Self) -> bool {
-        (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall)
-            == (&other.mesh, &other.node, other.role, &other.wireguard, &other.firewall)
+        // Taken apart, as for the digest.
+        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall, forwards, hidden } = self;
+        (mesh, node, role, wireguard, firewall, forwards, hidden)
+            == (
+                &other.mesh,
+                &other.node,
+                &other.role,
+                &other.wireguard,
+                &other.firewall,
+                &other.forwards,
+                &other.hidden,
+            )
     }
 }
 
@@ -129,7 +151,7 @@ impl NodeConfig {
 mod tests {
     use super::*;
     use crate::{GuardedPort, Protocol, Purpose, Reason};
-    use std::num::NonZeroU16;
+    use std::num::{NonZeroU8, NonZeroU16};
 
     fn config() -> NodeConfig {
         let mut firewall = FirewallPolicy::default();
@@ -163,6 +185,8 @@ mod tests {
                 )]),
             },
             firewall,
+            forwards: BTreeSet::new(),
+            hidden: None,
         }
     }
 
@@ -188,14 +212,28 @@ mod tests {
     fn what_agents_of_before_do_not_know_counts_and_is_not_written_where_there_is_none() {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
-        assert!(!["public", "limits", "shield"].iter().any(|word| text.contains(word)), "{text}");
+        assert!(!["public", "limits", "shield", "forwards", "hidden"].iter().any(|word| text.contains(word)), "{text}");
         let [mut public, mut limits, mut shield] = [config(), config(), config()];
         public.firewall.public.insert(NonZeroU16::new(7100).unwrap());
         limits.firewall.limits = Some(crate::Limits::default());
         shield.firewall.shield = crate::Shield::Auto;
-        let digests = [&plain, &public, &limits, &shield].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 4);
-        for config in [public, limits, shield] {
+        let [mut forwards, mut hidden] = [config(), config()];
+        let (one, port) = (NonZeroU8::MIN, NonZeroU16::new(7100).unwrap());
+        forwards.forwards.insert(crate::Forward {
+            prep: "n-3".parse().unwrap(),
+            name: "prep-3".parse().unwrap(),
+            port,
+            addresses: BTreeSet::new(),
+            to: crate::OverlayAddresses { v4: "192.0.2.3".parse().unwrap(), v6: "fd00::3".parse().unwrap() },
+            to_port: port,
+            calls: BTreeSet::from([port]),
+        });
+        let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
+        hidden.hidden = Some(Hidden { calls: BTreeSet::from([port]), sentries, strict: true });
+        let digests = [&plain, &public, &limits, &shield, &forwards, &hidden].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 6);
+        assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
+        for config in [public, limits, shield, forwards, hidden] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

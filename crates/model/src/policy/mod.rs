@@ -6,7 +6,7 @@ mod names;
 pub use lines::{Denied, PolicyAllow, PolicyDeny};
 pub use names::NamePolicy;
 
-use crate::{Grade, Limits, NodeRole, Shield, Timestamp};
+use crate::{Grade, HiddenPrep, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
@@ -25,6 +25,8 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// Whether those limits are tight: `on`, `off`, or `auto` while a host is attacked.
     pub shield: Shield,
+    /// Validators that are called, and call, through sentries alone.
+    pub hidden: Vec<HiddenPrep>,
     /// Networks that always reach every guarded port, so that the operator is never locked out.
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
@@ -60,6 +62,7 @@ impl Default for Policy {
             public: PublicPorts::default(),
             limits: None,
             shield: Shield::Off,
+            hidden: Vec::new(),
             admin: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),
