@@ -35,6 +35,8 @@ pub(crate) fn config() -> NodeConfig {
             peers: BTreeMap::from([(key(9), peer)]),
         },
         firewall,
+        forwards: BTreeSet::new(),
+        hidden: None,
     }
 }
 

@@ -40,7 +40,7 @@ pub struct HiddenPrep {
 
 /// P2P in the official node image (iconloop icon2-docker).
 const fn official_port() -> NonZeroU16 {
-    NonZeroU16::new(7100).unwrap()
+    NonZeroU16::MIN.saturating_add(7100 - 1)
 }
 
 const fn yes() -> bool {

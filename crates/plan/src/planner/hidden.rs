@@ -11,7 +11,7 @@ const ONE: NonZeroU8 = NonZeroU8::MIN;
 
 /// Below lie the ports of everything else that a host calls: names, time, packages. No validator's word may send those through
 /// a sentry.
-const LOWEST: NonZeroU16 = NonZeroU16::new(1024).unwrap();
+const LOWEST: NonZeroU16 = NonZeroU16::MIN.saturating_add(1024 - 1);
 
 /// TCP ports that a hidden validator calls others at: those that validators are registered with, and the guarded ones.
 pub(super) fn calls(policy: &Policy, validators: &ValidatorSet) -> BTreeSet<NonZeroU16> {
