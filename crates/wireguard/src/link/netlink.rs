@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkUnspec, LinkWireguard, RouteMessageBuilder,
     packet_route::{
-        address::{AddressAttribute, AddressMessage},
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
     },
@@ -126,7 +126,12 @@ impl Links {
                 let message = LinkUnspec::new_with_index(index).mtu(u32::from(*mtu)).build();
                 handle.link().set(message).execute().await
             }
-            LinkChange::AddAddress(net) => handle.address().add(index, net.addr(), net.prefix_len()).execute().await,
+            LinkChange::AddAddress(net) => {
+                let mut request = handle.address().add(index, net.addr(), net.prefix_len());
+                // Nobody else on a tunnel can have it, and until the kernel has made sure no route may name it as its source.
+                request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+                request.execute().await
+            }
             LinkChange::Up => handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await,
             LinkChange::AddRoute(network) => handle.route().add(route(*network, index)).execute().await,
         };
