@@ -4,6 +4,7 @@
 //! also says where answers may come from.
 
 pub mod health;
+pub mod inside;
 pub mod probe;
 pub mod spread;
 
@@ -106,6 +107,12 @@ impl Paths {
         self.carried.retain(|destination, _| self.destinations.contains(destination));
     }
 
+    /// The same ways under another wanted state.
+    pub fn following(mut self, config: &NodeConfig, now: Instant) -> Self {
+        self.follow(config, now);
+        self
+    }
+
     /// The number of a probe that is sent to a sentry now; `None` if it is none of this host's.
     pub fn probe(&mut self, sentry: &NodeId, now: Instant) -> Option<u64> {
         self.health.get_mut(sentry).map(|health| health.send(now))
@@ -180,7 +187,7 @@ impl Paths {
     }
 
     fn is_draining(&self, sentry: &NodeId) -> bool {
-        self.conditions.get(sentry).is_some_and(|condition| condition.draining)
+        self.hidden.draining.contains(sentry)
     }
 
     /// Whether calls are to leave through sentries at all: always where the host is strict, else as long as one carries packets.

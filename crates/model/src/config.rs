@@ -229,7 +229,8 @@ mod tests {
             calls: BTreeSet::from([port]),
         });
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
-        hidden.hidden = Some(Hidden { calls: BTreeSet::from([port]), sentries, strict: true });
+        hidden.hidden =
+            Some(Hidden { calls: BTreeSet::from([port]), sentries, draining: BTreeSet::new(), strict: true });
         let digests = [&plain, &public, &limits, &shield, &forwards, &hidden].map(NodeConfig::digest);
         assert_eq!(BTreeSet::from(digests).len(), 6);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));

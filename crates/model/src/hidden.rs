@@ -87,6 +87,9 @@ pub struct Hidden {
     pub calls: BTreeSet<NonZeroU16>,
     /// The sentries, each with its share among them.
     pub sentries: BTreeMap<NodeId, NonZeroU8>,
+    /// Those of them that are about to leave: they hand over what they carry, and take nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub draining: BTreeSet<NodeId>,
     /// Whether such calls are dropped where they would not leave through a sentry.
     pub strict: bool,
 }

@@ -15,8 +15,6 @@ pub struct Condition {
     pub load: u32,
     /// How full its connection tracking is, in thousandths.
     pub tracked: u16,
-    /// Whether it is about to leave, and takes nothing new.
-    pub draining: bool,
     /// Height of the chain beside it; zero where there is none.
     pub height: u64,
 }
@@ -39,9 +37,9 @@ pub fn answered(datagram: &[u8]) -> Option<(u64, Condition)> {
 }
 
 fn message(kind: [u8; 8], number: u64, condition: Condition) -> [u8; LENGTH] {
-    let Condition { load, tracked, draining, height } = condition;
+    let Condition { load, tracked, height } = condition;
     let fields = kind.into_iter().chain(number.to_be_bytes()).chain(load.to_be_bytes()).chain(tracked.to_be_bytes());
-    let fields = fields.chain([u8::from(draining), 0]).chain(height.to_be_bytes());
+    let fields = fields.chain([0; 2]).chain(height.to_be_bytes());
     let mut message = [0; LENGTH];
     message.iter_mut().zip(fields).for_each(|(place, byte)| *place = byte);
     message
@@ -55,12 +53,10 @@ fn read(datagram: &[u8]) -> Option<([u8; 8], u64, Condition)> {
     let (number, rest) = rest.split_first_chunk::<8>()?;
     let (load, rest) = rest.split_first_chunk::<4>()?;
     let (tracked, rest) = rest.split_first_chunk::<2>()?;
-    let ([draining, _], rest) = rest.split_first_chunk::<2>()?;
-    let (height, _) = rest.split_first_chunk::<8>()?;
+    let (height, _) = rest.get(2..)?.split_first_chunk::<8>()?;
     let condition = Condition {
         load: u32::from_be_bytes(*load),
         tracked: u16::from_be_bytes(*tracked),
-        draining: *draining == 1,
         height: u64::from_be_bytes(*height),
     };
     Some((*kind, u64::from_be_bytes(*number), condition))
@@ -74,9 +70,9 @@ mod tests {
     proptest! {
         #[test]
         fn an_answer_bears_the_number_and_what_the_sentry_says(
-            number: u64, load: u32, tracked: u16, draining: bool, height: u64,
+            number: u64, load: u32, tracked: u16, height: u64,
         ) {
-            let condition = Condition { load, tracked, draining, height };
+            let condition = Condition { load, tracked, height };
             let answer = answer(&probe(number), condition).unwrap();
             prop_assert_eq!(answered(&answer), Some((number, condition)));
             // Two hosts that answer each other's answers would never stop.

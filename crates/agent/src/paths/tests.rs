@@ -51,7 +51,7 @@ fn hidden(sentries: &[u8], strict: bool) -> NodeConfig {
         })
         .collect();
     let sentries = sentries.iter().map(|n| (id(*n), NonZeroU8::MIN)).collect();
-    config.hidden = Some(Hidden { calls: BTreeSet::new(), sentries, strict });
+    config.hidden = Some(Hidden { calls: BTreeSet::new(), sentries, draining: BTreeSet::new(), strict });
     config
 }
 
@@ -66,8 +66,8 @@ impl World {
         self.paths.follow(&self.config, self.now);
     }
 
-    /// Some time with these sentries answering, `draining` those about to leave; what moved, with milliseconds since `begun`.
-    fn go(&mut self, milliseconds: u64, answering: &[u8], draining: &[u8]) -> Vec<(u128, Move)> {
+    /// Some time with these sentries answering; what moved, with milliseconds since `begun`.
+    fn go(&mut self, milliseconds: u64, answering: &[u8]) -> Vec<(u128, Move)> {
         let mut moved = Vec::new();
         let end = self.now + Duration::from_millis(milliseconds);
         while self.now < end {
@@ -75,9 +75,8 @@ impl World {
             for sentry in &sentries {
                 let number = self.paths.probe(sentry, self.now).unwrap();
                 if answering.iter().any(|n| id(*n) == *sentry) {
-                    let draining = draining.iter().any(|n| id(*n) == *sentry);
-                    let condition = Condition { draining, ..Condition::default() };
-                    self.paths.answered(sentry, number, condition, self.now + Duration::from_millis(10));
+                    let heard = self.now + Duration::from_millis(10);
+                    self.paths.answered(sentry, number, Condition::default(), heard);
                 }
             }
             self.now += PERIOD;
@@ -100,7 +99,7 @@ fn every_validator_and_the_rest_have_exactly_one_sentry_from_the_first_moment() 
     assert!(moved.iter().all(|change| change.cause == Cause::New && change.from.is_none()));
     assert!([1, 2, 3].iter().all(|n| world.share(*n) > 8), "{:?}", world.paths.carried());
     // Nothing moves while the tunnels come up, and nothing while all is well.
-    assert_eq!(world.go(60_000, &[1, 2, 3], &[]), []);
+    assert_eq!(world.go(60_000, &[1, 2, 3]), []);
     // The prefix that a line of the policy lets in is no validator's: it goes with the rest.
     assert!(!world.paths.carried().contains_key(&"198.51.100.0/24".parse().unwrap()));
 }
@@ -108,9 +107,9 @@ fn every_validator_and_the_rest_have_exactly_one_sentry_from_the_first_moment() 
 #[test]
 fn the_share_of_a_sentry_that_falls_silent_moves_at_once_and_no_other() {
     let mut world = World::new(&[1, 2, 3]);
-    world.go(5000, &[1, 2, 3], &[]);
+    world.go(5000, &[1, 2, 3]);
     let (before, cut) = (world.share(2), world.now - world.begun);
-    let moved = world.go(3000, &[1, 3], &[]);
+    let moved = world.go(3000, &[1, 3]);
     assert_eq!((moved.len(), world.share(2)), (before, 0));
     for (at, change) in moved {
         assert!(at <= cut.as_millis() + 1000, "{at}");
@@ -122,11 +121,11 @@ fn the_share_of_a_sentry_that_falls_silent_moves_at_once_and_no_other() {
 #[test]
 fn a_sentry_that_is_back_is_given_its_share_one_by_one_after_a_while() {
     let mut world = World::new(&[1, 2]);
-    world.go(5000, &[1, 2], &[]);
+    world.go(5000, &[1, 2]);
     let share = world.share(2);
-    world.go(5000, &[1], &[]);
-    assert_eq!((world.share(2), world.go(2800, &[1, 2], &[])), (0, vec![]));
-    let moved = world.go(200_000, &[1, 2], &[]);
+    world.go(5000, &[1]);
+    assert_eq!((world.share(2), world.go(2800, &[1, 2])), (0, vec![]));
+    let moved = world.go(200_000, &[1, 2]);
     assert_eq!((moved.len(), world.share(2)), (share, share));
     assert!(moved.iter().all(|(_, change)| change.cause == Cause::Better && change.to == id(2)));
     assert!(moved.windows(2).all(|pair| pair[1].0 - pair[0].0 >= PACE.as_millis()));
@@ -135,11 +134,11 @@ fn a_sentry_that_is_back_is_given_its_share_one_by_one_after_a_while() {
 #[test]
 fn where_no_sentry_answers_everything_stays_where_it_is() {
     let mut world = World::new(&[1, 2]);
-    world.go(5000, &[1, 2], &[]);
-    assert_eq!(world.go(60_000, &[], &[]), []);
+    world.go(5000, &[1, 2]);
+    assert_eq!(world.go(60_000, &[]), []);
     // The first that answers again, steadily, takes what it did not have.
     let others = world.share(2);
-    assert_eq!(world.go(30_000, &[1], &[]).len(), others);
+    assert_eq!(world.go(30_000, &[1]).len(), others);
 }
 
 #[test]
@@ -147,7 +146,7 @@ fn a_sentry_that_never_answers_holds_nothing_for_long() {
     let mut world = World::new(&[1, 2]);
     world.paths.step(world.now);
     let had = world.share(2);
-    let moved = world.go(3000, &[1], &[]);
+    let moved = world.go(3000, &[1]);
     assert_eq!((moved.len(), world.share(2)), (had, 0));
     assert!(moved.iter().all(|(at, change)| *at <= 2200 && change.cause == Cause::Lost(Way::Unheard)), "{moved:?}");
 }
@@ -155,26 +154,27 @@ fn a_sentry_that_never_answers_holds_nothing_for_long() {
 #[test]
 fn a_draining_sentry_hands_over_one_by_one_and_takes_nothing() {
     let mut world = World::new(&[1, 2, 3]);
-    world.go(5000, &[1, 2, 3], &[]);
+    world.go(5000, &[1, 2, 3]);
     let had = world.share(3);
-    let moved = world.go(200_000, &[1, 2, 3], &[3]);
+    world.paths.hidden.draining.insert(id(3));
+    let moved = world.go(200_000, &[1, 2, 3]);
     assert_eq!((moved.len(), world.share(3)), (had, 0));
     assert!(moved.iter().all(|(_, change)| change.cause == Cause::Draining));
     // The last one carries on though it is about to leave.
-    world.go(5000, &[3], &[3]);
+    world.go(5000, &[3]);
     assert_eq!(world.share(3), VALIDATORS + 2);
 }
 
 #[test]
 fn a_sentry_that_was_taken_out_holds_nothing_and_a_new_one_proves_itself_first() {
     let mut world = World::new(&[1, 2]);
-    world.go(5000, &[1, 2], &[]);
+    world.go(5000, &[1, 2]);
     world.follow(&[1, 3]);
     let moved = world.paths.step(world.now);
     assert!(moved.iter().all(|change| change.cause == Cause::Gone && change.from == Some(id(2))), "{moved:?}");
     assert_eq!(world.share(2), 0);
     // What it was given for want of the other is given back if it never answers.
-    world.go(5000, &[1], &[]);
+    world.go(5000, &[1]);
     assert_eq!(world.share(3), 0);
 }
 
@@ -199,12 +199,12 @@ fn a_destination_is_an_allowed_ip_of_the_tunnel_that_carries_it() {
 #[test]
 fn only_a_host_that_is_not_strict_calls_directly_and_only_while_no_sentry_answers() {
     let mut world = World::new(&[1, 2]);
-    world.go(5000, &[1, 2], &[]);
+    world.go(5000, &[1, 2]);
     world.paths.hidden.strict = false;
     assert!(world.paths.is_steered(world.now));
-    world.go(5000, &[2], &[]);
+    world.go(5000, &[2]);
     assert!(world.paths.is_steered(world.now));
-    world.go(5000, &[], &[]);
+    world.go(5000, &[]);
     assert!(!world.paths.is_steered(world.now));
     world.paths.hidden.strict = true;
     assert!(world.paths.is_steered(world.now));
