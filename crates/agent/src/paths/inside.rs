@@ -236,11 +236,7 @@ pub struct Answerer {
 
 impl Answerer {
     /// Answers on the sentry's own address inside the mesh as soon as there is one. `condition` is what it says of itself.
-    pub fn start(
-        interface: InterfaceName,
-        own: Ipv4Addr,
-        condition: impl Fn() -> Condition + Send + 'static,
-    ) -> Self {
+    pub fn start(interface: InterfaceName, own: Ipv4Addr, condition: impl Fn() -> Condition + Send + 'static) -> Self {
         Self { task: tokio::spawn(answer(interface, own, condition)) }
     }
 }
