@@ -312,6 +312,9 @@ impl Filter for HostFilter {
         for change in &applied.changes {
             info!(%change, "firewall changed");
         }
+        if applied.renewed > 0 {
+            info!(elements = applied.renewed, "grants that end by themselves renewed");
+        }
         let packets = applied.counters.into_iter().map(|(name, counter)| (name, counter.packets));
         Ok(Filtered { elements: applied.elements, packets: packets.collect() })
     }

@@ -33,7 +33,7 @@ pub enum ReplaceReason {
     Foreign(Vec<String>),
     /// Chains or rules differ.
     Chains,
-    /// Sets are missing, of another kind, or too many.
+    /// Sets are missing, of another kind, or too many, or their elements last for another time.
     Sets,
     /// Meters or time limits are missing, of another shape, or too many.
     Meters,
@@ -68,7 +68,7 @@ fn replace_reason(wanted: &Ruleset, found: &Ruleset) -> Option<ReplaceReason> {
         Some(ReplaceReason::Counters)
     } else if (&wanted.meters, &wanted.half_open) != (&found.meters, &found.half_open) {
         Some(ReplaceReason::Meters)
-    } else if !wanted.sets.keys().eq(found.sets.keys()) {
+    } else if !wanted.sets.keys().eq(found.sets.keys()) || wanted.timeouts != found.timeouts {
         Some(ReplaceReason::Sets)
     } else {
         None

@@ -10,6 +10,8 @@ pub struct Features {
     pub connections: bool,
     /// Time limits of tracked connections.
     pub half_open: bool,
+    /// Elements that end by themselves.
+    pub timeouts: bool,
     /// Netlink group that samples of refused packets go to; `None` for nowhere.
     pub log_group: Option<u16>,
 }
@@ -20,7 +22,7 @@ pub const LOG_GROUP: u16 = 71;
 impl Default for Features {
     /// All: every distribution's kernel since 5.10 has them.
     fn default() -> Self {
-        Self { meters: true, connections: true, half_open: true, log_group: Some(LOG_GROUP) }
+        Self { meters: true, connections: true, half_open: true, timeouts: true, log_group: Some(LOG_GROUP) }
     }
 }
 
@@ -32,6 +34,7 @@ impl Features {
             meters: self.meters && takes(METERS).await?,
             connections,
             half_open: connections && self.half_open && takes(HALF_OPEN).await?,
+            timeouts: self.timeouts && takes(TIMEOUTS).await?,
             log_group: match self.log_group {
                 Some(group) if takes(LOG).await? => Some(group),
                 _ => None,
@@ -45,6 +48,7 @@ impl Features {
             (wanted.meters && !self.meters, "rates of new connections (nft_limit, dynamic sets)"),
             (wanted.connections && !self.connections, "numbers of connections (nft_connlimit, nf_conntrack)"),
             (wanted.half_open && !self.half_open, "time limits of half-open connections (nft_ct timeout objects)"),
+            (wanted.timeouts && !self.timeouts, "grants that end by themselves (timeouts of sets)"),
             (wanted.log_group.is_some() && self.log_group.is_none(), "samples of refused packets (nfnetlink_log)"),
         ];
         each.into_iter().filter_map(|(is_missing, name)| is_missing.then_some(name)).collect()
@@ -66,6 +70,11 @@ const HALF_OPEN: &str = "table inet picket_probe {
     chain probe_in { ct timeout set \"probe_half\"; }
 }
 ";
+const TIMEOUTS: &str = "table inet picket_probe {
+    set probe_host { typeof ip saddr; flags timeout; timeout 1d; elements = { 192.0.2.1 }; }
+    set probe_net { typeof ip6 saddr; flags interval,timeout; timeout 1d; elements = { 2001:db8::/32 }; }
+}
+";
 const LOG: &str = "table inet picket_probe {
     chain probe_in { limit rate 5/second burst 20 packets log prefix \"picket \" group 71; }
 }
@@ -84,11 +93,12 @@ mod tests {
             assert_eq!(found, expect, "{word}");
             assert!(found.missing(&all).join(", ").contains(named), "{word}");
         };
-        let none = Features { meters: false, connections: false, half_open: false, log_group: None };
+        let none = Features { meters: false, connections: false, half_open: false, timeouts: false, log_group: None };
         check("nothing of that", all, "").await;
         check("dynamic,timeout", Features { meters: false, ..all }, "rates").await;
         check("ct count", Features { connections: false, half_open: false, ..all }, "numbers").await;
         check("ct timeout", Features { half_open: false, ..all }, "half-open").await;
+        check("flags interval,timeout", Features { timeouts: false, ..all }, "grants").await;
         check("log prefix", Features { log_group: None, ..all }, "samples").await;
         check("table", none, "nfnetlink_log").await;
         assert_eq!(

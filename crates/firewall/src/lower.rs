@@ -2,14 +2,18 @@
 //! and the limits alone: whatever else changes in a policy is a change of elements.
 
 use crate::{
-    Chain, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict,
+    Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict,
     gates::{GATES, add_caps, add_gates, gate, ports, public_ports},
     ruleset::PRIVATE,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield, network::canonical_network};
+use picket_model::{
+    AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield,
+    limits::{LONGEST_GRANT, SHORTEST_GRANT},
+    network::canonical_network,
+};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
 };
 
@@ -45,8 +49,16 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let limits = policy.limits.unwrap_or_default();
     let limits = if policy.shield == Shield::On { limits.tightened() } else { limits };
     let mut ruleset = Ruleset::default();
+    let lasts = policy.grants_last_seconds.filter(|_| host.features.timeouts);
     for purpose in Purpose::ALL {
-        ruleset.sets.extend(address_sets(purpose, policy.allowed(purpose)));
+        for (name, set) in address_sets(purpose, policy.allowed(purpose)) {
+            ruleset.provenance.note(&name, policy.allowed(purpose));
+            // The operator is never locked out, and nobody else sooner than in a day, whoever says so.
+            if let Some(seconds) = lasts.filter(|_| purpose != Purpose::Admin) {
+                ruleset.timeouts.insert(name.clone(), seconds.get().clamp(SHORTEST_GRANT, LONGEST_GRANT));
+            }
+            ruleset.sets.insert(name, set);
+        }
     }
     for gate in GATES {
         ruleset.sets.insert(ports(gate), Set::Ports(ports_of(gate, &policy.guarded)));
@@ -58,8 +70,8 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
         vec![Match::Passing, Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())],
         vec![Match::Passing, Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())],
     ];
-    ruleset.sets.insert(private4, Set::Nets4(BTreeSet::from(PRIVATE4)));
-    ruleset.sets.insert(private6, Set::Nets6(BTreeSet::from(PRIVATE6)));
+    ruleset.sets.insert(private4, Set::Nets4(PRIVATE4.into()));
+    ruleset.sets.insert(private6, Set::Nets6(PRIVATE6.into()));
 
     let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
     let decides =
@@ -98,33 +110,34 @@ fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
 }
 
 /// A port guarded for the mesh or the operator alone belongs to the admin gate, which lets in exactly those.
-fn ports_of(gate: Purpose, guarded: &BTreeMap<GuardedPort, Purpose>) -> BTreeSet<GuardedPort> {
+fn ports_of(gate: Purpose, guarded: &BTreeMap<GuardedPort, Purpose>) -> Elements<GuardedPort> {
     let gate_of = |purpose| if purpose == Purpose::Overlay { Purpose::Admin } else { purpose };
     guarded.iter().filter(|(_, purpose)| gate_of(**purpose) == gate).map(|(port, _)| *port).collect()
 }
 
-#[derive(Default)]
 struct Normalised {
-    hosts4: BTreeSet<Ipv4Addr>,
-    hosts6: BTreeSet<Ipv6Addr>,
-    nets4: BTreeSet<Ipv4Net>,
-    nets6: BTreeSet<Ipv6Net>,
+    hosts4: Elements<Ipv4Addr>,
+    hosts6: Elements<Ipv6Addr>,
+    nets4: Elements<Ipv4Net>,
+    nets6: Elements<Ipv6Net>,
 }
 
 /// Single addresses apart from prefixes, and the prefixes merged: nft refuses overlapping intervals, and its own
 /// merging makes elements that cannot be deleted one by one.
 fn normalise(allowed: &AllowSet) -> Normalised {
-    let mut normalised = Normalised::default();
-    let (mut nets4, mut nets6) = (Vec::new(), Vec::new());
+    let (mut hosts4, mut hosts6, mut nets4, mut nets6) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for network in allowed.0.keys() {
         match canonical_network(*network) {
-            IpNet::V4(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts4.extend([net.addr()]),
-            IpNet::V6(net) if net.prefix_len() == net.max_prefix_len() => normalised.hosts6.extend([net.addr()]),
+            IpNet::V4(net) if net.prefix_len() == net.max_prefix_len() => hosts4.push(net.addr()),
+            IpNet::V6(net) if net.prefix_len() == net.max_prefix_len() => hosts6.push(net.addr()),
             IpNet::V4(net) => nets4.push(net),
             IpNet::V6(net) => nets6.push(net),
         }
     }
-    normalised.nets4.extend(Ipv4Net::aggregate(&nets4));
-    normalised.nets6.extend(Ipv6Net::aggregate(&nets6));
-    normalised
+    Normalised {
+        hosts4: hosts4.into_iter().collect(),
+        hosts6: hosts6.into_iter().collect(),
+        nets4: Ipv4Net::aggregate(&nets4).into_iter().collect(),
+        nets6: Ipv6Net::aggregate(&nets6).into_iter().collect(),
+    }
 }

@@ -2,7 +2,7 @@
 //! never an error: somebody else's rule in our table is a finding to repair, not a reason to stop.
 
 use crate::{
-    Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
+    Elements, Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
     listing::{Expression, Flags, KeyKind, RuleObject},
     ruleset::{PRIORITY_MANGLE, PRIORITY_RAW},
 };
@@ -11,7 +11,7 @@ use picket_model::{GuardedPort, Protocol};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
 };
 use thiserror::Error;
@@ -23,6 +23,8 @@ pub struct Observed {
     pub ruleset: Option<Ruleset>,
     /// What its counters have counted, by name.
     pub counters: BTreeMap<String, Counter>,
+    /// Elements that end by themselves and have less than half of their time left, by set.
+    pub ageing: BTreeMap<String, Set>,
 }
 
 /// What a named counter has counted since the table was last replaced.
@@ -68,7 +70,11 @@ impl Observed {
             }
             Object::Set(set) if set.is_meter() => set.read_meter().map(|meter| ruleset.meters.extend([meter])),
             Object::CtTimeout(timeout) => timeout.read().map(|half_open| ruleset.half_open.extend([half_open])),
-            Object::Set(set) => set.read().map(|(name, set)| drop(ruleset.sets.insert(name, set))),
+            Object::Set(set) => set.read().map(|read| {
+                ruleset.timeouts.extend(read.timeout.map(|seconds| (read.name.clone(), seconds)));
+                self.ageing.extend(read.ageing.map(|ageing| (read.name.clone(), ageing)));
+                ruleset.sets.insert(read.name, read.set);
+            }),
             Object::Chain(chain) => chain.hook().map(|hook| ruleset.chains.entry(chain.name).or_default().hook = hook),
             Object::Rule(rule) => {
                 rule.read().map(|(chain, read)| ruleset.chains.entry(chain).or_default().rules.push(read))
@@ -187,29 +193,48 @@ impl SetObject {
         Some((self.name, Meter { family, size: self.size?, timeout }))
     }
 
-    fn read(self) -> Option<(String, Set)> {
-        let interval = match self.flags {
-            None => false,
-            Some(flags) if flags.is_just("interval") => true,
-            Some(_) => return None,
-        };
-        if self.timeout.is_some() || self.size.is_some() || self.auto_merge.is_some() {
+    fn read(self) -> Option<SetRead> {
+        let flags = self.flags.iter().flat_map(Flags::all);
+        let has = |flag| flags.clone().any(|found| found == flag);
+        let is_usual = flags.clone().all(|flag| ["interval", "timeout"].contains(&flag));
+        if !is_usual || has("timeout") != self.timeout.is_some() || self.size.is_some() || self.auto_merge.is_some() {
             return None;
         }
-        let set = match (self.key.name()?, interval) {
-            (KeyKind::Port, false) => Set::Ports(all(&self.elem, port)?),
-            (KeyKind::Source4, false) => Set::Hosts4(all(&self.elem, host)?),
-            (KeyKind::Source6, false) => Set::Hosts6(all(&self.elem, host)?),
-            (KeyKind::Source4, true) => Set::Nets4(all(&self.elem, |net| {
+        let (mut elements, mut old) = (Vec::with_capacity(self.elem.len()), Vec::new());
+        for element in &self.elem {
+            let element = plain(element, self.timeout)?;
+            elements.push(element.value);
+            if element.is_old {
+                old.push(element.value);
+            }
+        }
+        let set = self.elements(&elements, has("interval"))?;
+        let ageing = if old.is_empty() { None } else { self.elements(&old, has("interval")) };
+        Some(SetRead { name: self.name, set, timeout: self.timeout, ageing })
+    }
+
+    fn elements(&self, elements: &[&Value], interval: bool) -> Option<Set> {
+        Some(match (self.key.name()?, interval) {
+            (KeyKind::Port, false) => Set::Ports(all(elements, port)?),
+            (KeyKind::Source4, false) => Set::Hosts4(all(elements, host)?),
+            (KeyKind::Source6, false) => Set::Hosts6(all(elements, host)?),
+            (KeyKind::Source4, true) => Set::Nets4(all(elements, |net| {
                 prefix(net, |address: Ipv4Addr, length| Ipv4Net::new(address, length.unwrap_or(32)).ok())
             })?),
-            (KeyKind::Source6, true) => Set::Nets6(all(&self.elem, |net| {
+            (KeyKind::Source6, true) => Set::Nets6(all(elements, |net| {
                 prefix(net, |address: Ipv6Addr, length| Ipv6Net::new(address, length.unwrap_or(128)).ok())
             })?),
             (KeyKind::Port, true) => return None,
-        };
-        Some((self.name, set))
+        })
     }
+}
+
+/// A set as it was read.
+struct SetRead {
+    name: String,
+    set: Set,
+    timeout: Option<u32>,
+    ageing: Option<Set>,
 }
 
 impl SetKey {
@@ -255,8 +280,32 @@ impl ChainObject {
     }
 }
 
-fn all<T: Ord>(elements: &[Value], read: impl Fn(&Value) -> Option<T>) -> Option<BTreeSet<T>> {
-    elements.iter().map(read).collect()
+fn all<T: Ord>(elements: &[&Value], read: impl Fn(&Value) -> Option<T>) -> Option<Elements<T>> {
+    elements.iter().map(|element| read(element)).collect()
+}
+
+/// An element, without what is said beside it.
+struct Plain<'a> {
+    value: &'a Value,
+    /// Whether less than half of its time is left.
+    is_old: bool,
+}
+
+/// `None` where it has more than a comment, and the time of its set that is left.
+fn plain(element: &Value, timeout: Option<u32>) -> Option<Plain<'_>> {
+    let Some(fields) = element.get("elem").and_then(Value::as_object) else {
+        return timeout.is_none().then_some(Plain { value: element, is_old: false });
+    };
+    if !fields.keys().all(|field| ["val", "comment", "expires"].contains(&field.as_str())) {
+        return None;
+    }
+    let left = fields.get("expires").map(Value::as_u64);
+    let is_old = match (timeout, left) {
+        (None, None) => false,
+        (Some(timeout), Some(Some(left))) => left < u64::from(timeout) / 2,
+        _ => return None,
+    };
+    Some(Plain { value: fields.get("val")?, is_old })
 }
 
 fn host<T: std::str::FromStr>(element: &Value) -> Option<T> {

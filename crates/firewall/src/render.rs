@@ -11,12 +11,12 @@ pub fn transaction(wanted: &Ruleset, changes: &[Change]) -> String {
     let mut text = String::new();
     for change in changes {
         let (verb, set, elements) = match change {
-            Change::DeleteElements { set, elements } => ("delete", set, elements),
-            Change::AddElements { set, elements } => ("add", set, elements),
+            Change::DeleteElements { set, elements } => ("delete", set, elements.elements()),
+            Change::AddElements { set, elements } => ("add", set, wanted.provenance.commented(set, elements)),
             Change::ReplaceTable(_) => continue,
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{verb} element {TABLE} {set} {{ {} }}", elements.elements().join(", "));
+        let _ = writeln!(text, "{verb} element {TABLE} {set} {{ {} }}", elements.join(", "));
     }
     text
 }

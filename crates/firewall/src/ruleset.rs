@@ -1,13 +1,13 @@
 //! The value that nft's table is: sets, meters, counters and chains; `rule` has what stands in a chain. Prints itself in nft
 //! syntax. Knows neither policies nor how to reach the kernel.
 
-use crate::{HalfOpen, Meter, Rule};
-use ipnet::{Ipv4Net, Ipv6Net};
+use crate::{Elements, HalfOpen, Meter, Provenance, Rule};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_model::GuardedPort;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// The one table that is ours, as family and name.
@@ -23,6 +23,8 @@ pub struct Ruleset {
     pub counters: BTreeSet<String>,
     /// Named sets.
     pub sets: BTreeMap<String, Set>,
+    /// Sets whose elements end by themselves, each so many seconds after it was written.
+    pub timeouts: BTreeMap<String, u32>,
     /// Meters by name.
     pub meters: BTreeMap<String, Meter>,
     /// Time limits of half-open connections, by name.
@@ -31,21 +33,23 @@ pub struct Ruleset {
     pub chains: BTreeMap<String, Chain>,
     /// What was found in the table and is not of a kind we write; empty in a wanted ruleset.
     pub foreign: Vec<String>,
+    /// Why the elements are wanted, which is written beside each and is no part of a comparison.
+    pub provenance: Provenance,
 }
 
 /// A set with its elements. The kind of key is the kind of element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Set {
     /// Protocol and destination port, plain hash.
-    Ports(BTreeSet<GuardedPort>),
+    Ports(Elements<GuardedPort>),
     /// IPv4 source addresses, plain hash: a change costs the same however large the set is.
-    Hosts4(BTreeSet<Ipv4Addr>),
+    Hosts4(Elements<Ipv4Addr>),
     /// IPv6 source addresses, plain hash.
-    Hosts6(BTreeSet<Ipv6Addr>),
+    Hosts6(Elements<Ipv6Addr>),
     /// IPv4 source prefixes, intervals: small, and never overlapping, which nft refuses.
-    Nets4(BTreeSet<Ipv4Net>),
+    Nets4(Elements<Ipv4Net>),
     /// IPv6 source prefixes, intervals.
-    Nets6(BTreeSet<Ipv6Net>),
+    Nets6(Elements<Ipv6Net>),
 }
 
 /// A chain: rules in order, after the last of which the packet goes back (or, in a base chain, on its way).
@@ -108,15 +112,14 @@ impl Set {
         }
     }
 
-    /// The elements that `other` does not have; `None` where the two are of different kinds.
-    pub fn without(&self, other: &Self) -> Option<Self> {
-        match (self, other) {
-            (Self::Ports(a), Self::Ports(b)) => Some(Self::Ports(a - b)),
-            (Self::Hosts4(a), Self::Hosts4(b)) => Some(Self::Hosts4(a - b)),
-            (Self::Hosts6(a), Self::Hosts6(b)) => Some(Self::Hosts6(a - b)),
-            (Self::Nets4(a), Self::Nets4(b)) => Some(Self::Nets4(a - b)),
-            (Self::Nets6(a), Self::Nets6(b)) => Some(Self::Nets6(a - b)),
-            _ => None,
+    /// What the elements let in, in the same order; none where they are ports.
+    pub(crate) fn networks(&self) -> Vec<IpNet> {
+        match self {
+            Self::Ports(_) => Vec::new(),
+            Self::Hosts4(hosts) => hosts.iter().map(|host| IpAddr::from(*host).into()).collect(),
+            Self::Hosts6(hosts) => hosts.iter().map(|host| IpAddr::from(*host).into()).collect(),
+            Self::Nets4(nets) => nets.iter().copied().map(IpNet::V4).collect(),
+            Self::Nets6(nets) => nets.iter().copied().map(IpNet::V6).collect(),
         }
     }
 
@@ -145,7 +148,7 @@ impl fmt::Display for Ruleset {
             writeln!(f, "\tcounter {counter} {{ }}")?;
         }
         for (name, set) in &self.sets {
-            writeln!(f, "\n\tset {name} {{\n{set}\t}}")?;
+            set.write(f, name, self)?;
         }
         for (name, meter) in &self.meters {
             writeln!(f, "\n\tset {name} {{\n{meter}\t}}")?;
@@ -160,16 +163,21 @@ impl fmt::Display for Ruleset {
     }
 }
 
-impl fmt::Display for Set {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\t\ttypeof {}", self.key())?;
-        if self.is_interval() {
-            writeln!(f, "\t\tflags interval")?;
+impl Set {
+    /// The set's block in nft syntax.
+    fn write(&self, f: &mut fmt::Formatter<'_>, name: &str, of: &Ruleset) -> fmt::Result {
+        writeln!(f, "\n\tset {name} {{\n\t\ttypeof {}", self.key())?;
+        match (self.is_interval(), of.timeouts.get(name)) {
+            (false, None) => {}
+            (true, None) => writeln!(f, "\t\tflags interval")?,
+            (false, Some(seconds)) => writeln!(f, "\t\tflags timeout\n\t\ttimeout {seconds}s")?,
+            (true, Some(seconds)) => writeln!(f, "\t\tflags interval,timeout\n\t\ttimeout {seconds}s")?,
         }
         if !self.is_empty() {
-            writeln!(f, "\t\telements = {{\n\t\t\t{}\n\t\t}}", self.elements().join(",\n\t\t\t"))?;
+            let elements = of.provenance.commented(name, self);
+            writeln!(f, "\t\telements = {{\n\t\t\t{}\n\t\t}}", elements.join(",\n\t\t\t"))?;
         }
-        Ok(())
+        writeln!(f, "\t}}")
     }
 }
 

@@ -117,17 +117,20 @@ impl NodeConfig {
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
         let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall, forwards, hidden } = self;
-        let FirewallPolicy { guarded, allow, public, limits, shield } = firewall;
+        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
         // Agents of before digest what they know of: the same, where there is nothing else.
-        let is_plain = public.is_empty() && limits.is_none() && shield.is_off();
-        match (is_plain, forwards.is_empty() && hidden.is_none()) {
-            (true, true) => Digest::of(&of_before),
-            (false, true) => Digest::of(&(of_before, public, limits, shield)),
-            (_, false) => Digest::of(&(of_before, public, limits, shield, forwards, hidden)),
+        let mut digest = if public.is_empty() && limits.is_none() && shield.is_off() {
+            Digest::of(&of_before)
+        } else {
+            Digest::of(&(of_before, public, limits, shield))
+        };
+        if let Some(seconds) = grants_last_seconds {
+            digest = Digest::of(&(digest, seconds));
         }
+        if forwards.is_empty() && hidden.is_none() { digest } else { Digest::of(&(digest, forwards, hidden)) }
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -212,8 +215,12 @@ mod tests {
     fn what_agents_of_before_do_not_know_counts_and_is_not_written_where_there_is_none() {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
-        assert!(!["public", "limits", "shield", "forwards", "hidden"].iter().any(|word| text.contains(word)), "{text}");
-        let [mut public, mut limits, mut shield] = [config(), config(), config()];
+        assert!(
+            !["public", "limits", "shield", "grants", "forwards", "hidden"].iter().any(|word| text.contains(word)),
+            "{text}"
+        );
+        let [mut public, mut limits, mut shield, mut grants] = [config(), config(), config(), config()];
+        grants.firewall.grants_last_seconds = std::num::NonZeroU32::new(86_400);
         public.firewall.public.insert(NonZeroU16::new(7100).unwrap());
         limits.firewall.limits = Some(crate::Limits::default());
         shield.firewall.shield = crate::Shield::Auto;
@@ -231,10 +238,10 @@ mod tests {
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
         hidden.hidden =
             Some(Hidden { calls: BTreeSet::from([port]), sentries, draining: BTreeSet::new(), strict: true });
-        let digests = [&plain, &public, &limits, &shield, &forwards, &hidden].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 6);
+        let digests = [&plain, &public, &limits, &shield, &grants, &forwards, &hidden].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 7);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
-        for config in [public, limits, shield, forwards, hidden] {
+        for config in [public, limits, shield, grants, forwards, hidden] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

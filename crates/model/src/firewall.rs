@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
-    num::NonZeroU16,
+    num::{NonZeroU16, NonZeroU32},
     sync::{Arc, LazyLock},
 };
 
@@ -177,6 +177,10 @@ pub struct FirewallPolicy {
     /// Whether they are tight.
     #[serde(default, skip_serializing_if = "Shield::is_off")]
     pub shield: Shield,
+    /// After how many seconds grants end by themselves where nobody renews them, in the kernel; `None` for never. An agent
+    /// from before refuses a wanted state that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants_last_seconds: Option<NonZeroU32>,
 }
 
 impl FirewallPolicy {

@@ -8,6 +8,11 @@ pub const WIDEST_NETWORK: (u8, u8) = (8, 16);
 pub const WIDEST_TOTAL: (u8, u8) = (6, 12);
 /// Most entries in all allow sets of a host together.
 pub const MOST_ALLOW_ENTRIES: usize = 100_000;
+/// Shortest time after which grants may end by themselves, in seconds: a day, in which somebody notices that agent and
+/// controller are both gone.
+pub const SHORTEST_GRANT: u32 = 24 * 3600;
+/// The longest, a year; whoever wants longer does not want it.
+pub const LONGEST_GRANT: u32 = 366 * 24 * 3600;
 /// Most tunnels of a host.
 pub const MOST_PEERS: usize = 1000;
 /// Ports that hosts let a controller guard unless their guard says more: goloop's P2P and JSON-RPC.

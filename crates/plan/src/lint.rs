@@ -7,7 +7,7 @@ use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
 use picket_model::{
     NodeConfig, NodeRole, Protocol, Purpose, Reason,
-    limits::{MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
+    limits::{LONGEST_GRANT, MOST_ALLOW_ENTRIES, MOST_PEERS, SHORTEST_GRANT, WIDEST_NETWORK, WIDEST_TOTAL},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
         let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
         check_ports(name, config, input.parent, &mut findings);
         check_public(name, config, &mut findings);
+        check_grants(name, config, &mut findings);
         check_width(name, config, &mut findings);
         check_peers(name, config, plan, &mut findings);
         check_emptied(name, config, input.parent, &mut findings);
@@ -71,6 +72,18 @@ fn check_public(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     let opened: BTreeSet<_> = config.firewall.public_ports().map(|port| port.port).collect();
     for port in config.firewall.public.difference(&opened) {
         let text = format!("{name} would have public port {port}, which is not among policy.ports: add it there");
+        findings.push(refused(name, text));
+    }
+}
+
+/// What ends too soon ends while somebody is away for a night.
+fn check_grants(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+    let Some(seconds) = config.firewall.grants_last_seconds else { return };
+    if !(SHORTEST_GRANT..=LONGEST_GRANT).contains(&seconds.get()) {
+        let text = format!(
+            "{name} would end what is granted after {seconds} s: policy.grants_last_seconds is between {SHORTEST_GRANT} (a \
+             day) and {LONGEST_GRANT} (a year)"
+        );
         findings.push(refused(name, text));
     }
 }
@@ -225,6 +238,20 @@ mod tests {
     #[test]
     fn a_good_plan_has_no_findings() {
         assert_eq!(Case::new().planned(|_| ()).1, []);
+    }
+
+    #[test]
+    fn grants_last_for_a_day_at_least_and_a_year_at_most() {
+        let day = 24 * 3600;
+        for (seconds, refused) in [(day - 1, true), (day, false), (30 * day, false), (366 * day + 1, true)] {
+            let mut case = Case::new();
+            case.policy.grants_last_seconds = std::num::NonZeroU32::new(seconds);
+            let (plan, findings) = case.planned(|_| ());
+            assert!(plan.nodes.values().all(|node| node.firewall.grants_last_seconds.map(u32::from) == Some(seconds)));
+            let found =
+                findings.iter().any(|f| f.severity == Severity::Error && f.text.contains("grants_last_seconds"));
+            assert_eq!(found, refused, "{seconds}: {findings:?}");
+        }
     }
 
     #[test]

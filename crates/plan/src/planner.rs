@@ -155,7 +155,12 @@ fn peer(input: &PlanInput<'_>, node: &Node, other: &Node) -> WireGuardPeer {
 
 /// The part of the firewall that is the same on every host.
 fn shared_firewall(policy: &Policy, validators: &ValidatorSet, now: Timestamp) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy { limits: policy.limits, shield: policy.shield, ..FirewallPolicy::default() };
+    let mut firewall = FirewallPolicy {
+        limits: policy.limits,
+        shield: policy.shield,
+        grants_last_seconds: policy.grants_last_seconds,
+        ..FirewallPolicy::default()
+    };
     for (purpose, ports) in [(Purpose::P2p, &policy.ports.p2p), (Purpose::Rpc, &policy.ports.rpc)] {
         for (port, protocol) in ports.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]) {
             firewall.guarded.entry(GuardedPort { protocol, port }).or_insert(purpose);

@@ -1,11 +1,12 @@
 //! The edge: our table in the kernel, changed by the host's nft. Holds no decisions; those are `lower` and `diff`.
 
 mod nft;
+mod renew;
 
 pub use nft::{Nft, NftError};
 
 use crate::{
-    Change, Counter, Features, Observed, ReplaceReason, Ruleset, Set, TABLE, diff,
+    Change, Counter, Features, Observed, Provenance, ReplaceReason, Ruleset, Set, TABLE, diff,
     netlink::{Kernel, NetlinkError},
     observe::{ObserveError, observe},
     render::{replacement, transaction},
@@ -19,8 +20,12 @@ use tracing::{debug, warn};
 const LOOKS: usize = 3;
 /// Of so many of our commits the generations are known.
 const OWN_COMMITS: usize = 32;
-/// Of a set in which more elements changed, all are read back.
+/// Of a set in which more elements changed, all are read back; of sets of prefixes always: asked for a prefix, the kernel
+/// answers with the one around its first address.
 const READ_ONE_BY_ONE: usize = 512;
+/// A set with more elements is filled on the socket, after the table. As text ten thousand take 40 ms to write and as
+/// many to list; on the socket both take some 5 ms.
+const FILLED_LATER: usize = 1000;
 
 /// Our table in the kernel of this network namespace: rules through nft, elements on a socket of our own. What is in
 /// force is what the kernel said last, and holds as long as its generation does.
@@ -49,6 +54,8 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// Addresses and prefixes in all sets, read back.
     pub elements: usize,
+    /// Elements that would have ended by themselves and were given all their time anew.
+    pub renewed: usize,
     /// Counters, as they were when the table was last read in full.
     pub counters: BTreeMap<String, Counter>,
 }
@@ -111,8 +118,8 @@ impl Firewall {
     }
 
     /// Makes the kernel's table the wanted one, in one transaction, and reads it back. Writes nothing where it is the
-    /// wanted one already. Where the table cannot be listed, addresses that are known to be in it and wanted no more are
-    /// taken out all the same.
+    /// wanted one already. A table that is missing is written in two where it has large sets: closed, then filled. Where
+    /// the table cannot be listed, addresses that are known to be in it and wanted no more are taken out all the same.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
         if let Err(error) = self.look().await {
             if matches!(error, FirewallError::List(_)) {
@@ -122,9 +129,20 @@ impl Firewall {
         }
         let changes = self.left(wanted);
         if changes.is_empty() {
-            return Ok(self.applied(changes));
+            let renewed = self.renew(wanted).await;
+            return Ok(Applied { renewed, ..self.applied(changes) });
         }
-        let (changes, is_read_back) = self.write(wanted, changes).await?;
+        let is_missing = changes == [Change::ReplaceTable(ReplaceReason::Missing)];
+        let (changes, is_read_back) = match wanted.without_many(FILLED_LATER) {
+            Some(closed) if is_missing && self.generation().is_some() => {
+                self.write(&closed, changes).await?;
+                self.look().await?;
+                let (filled, is_read_back) = self.write(wanted, self.left(wanted)).await?;
+                let replaced = filled.iter().find(|change| matches!(change, Change::ReplaceTable(_))).cloned();
+                (vec![replaced.unwrap_or(Change::ReplaceTable(ReplaceReason::Missing))], is_read_back)
+            }
+            _ => self.write(wanted, changes).await?,
+        };
         if is_read_back {
             return Ok(self.applied(changes));
         }
@@ -194,7 +212,7 @@ impl Firewall {
         let (before, mut is_read_back) = (self.generation(), false);
         let written = if changes.iter().any(|change| matches!(change, Change::ReplaceTable(_))) {
             self.replace(wanted, changes).await
-        } else if let Some(committed) = self.commit(&changes) {
+        } else if let Some(committed) = self.commit(&changes, &wanted.provenance) {
             match committed {
                 Ok(()) => {
                     is_read_back = self.read_back(before, &changes);
@@ -228,7 +246,7 @@ impl Firewall {
             };
             let change = Change::DeleteElements { set: name.clone(), elements };
             let before = self.generation();
-            match self.commit(std::slice::from_ref(&change)) {
+            match self.commit(std::slice::from_ref(&change), &wanted.provenance) {
                 Some(Ok(())) => {
                     warn!(%change, "made although the table cannot be read");
                     self.note_own(before);
@@ -259,8 +277,8 @@ impl Firewall {
     }
 
     /// Changes elements on the socket; `None` where these cannot be changed so, or there is no socket.
-    fn commit(&mut self, changes: &[Change]) -> Option<Result<(), NetlinkError>> {
-        self.with_kernel(|kernel| Ok(kernel.commit(changes)))?
+    fn commit(&mut self, changes: &[Change], provenance: &Provenance) -> Option<Result<(), NetlinkError>> {
+        self.with_kernel(|kernel| Ok(kernel.commit(changes, provenance)))?
     }
 
     /// Reads from the kernel whether elements are as they were changed, and nothing else is otherwise: the generation moved
@@ -286,7 +304,7 @@ impl Firewall {
 
     /// Whether the kernel has all of these elements, or none.
     fn has(&mut self, set: &str, elements: &Set, wanted: bool) -> bool {
-        if elements.len() > READ_ONE_BY_ONE {
+        if elements.len() > READ_ONE_BY_ONE || matches!(elements, Set::Nets4(_) | Set::Nets6(_)) {
             let all = self.with_kernel(|kernel| kernel.set(set, elements)).flatten();
             let missing = all.and_then(|all| elements.without(&all));
             return missing.is_some_and(|missing| missing.len() == if wanted { 0 } else { elements.len() });
@@ -322,7 +340,8 @@ impl Firewall {
     fn applied(&self, changes: Vec<Change>) -> Applied {
         let observed = self.seen.as_ref().map(|seen| &seen.observed);
         let elements = observed.and_then(|observed| observed.ruleset.as_ref()).map_or(0, Ruleset::elements);
-        Applied { changes, elements, counters: observed.map(|observed| observed.counters.clone()).unwrap_or_default() }
+        let counters = observed.map(|observed| observed.counters.clone()).unwrap_or_default();
+        Applied { changes, elements, renewed: 0, counters }
     }
 }
 

@@ -1,19 +1,17 @@
 //! Elements of sets as messages: one transaction that adds and deletes, a question for single elements, a dump of a whole
-//! set, and what the kernel answers. Pure. Sets of a kind that is not known here go by text, through the host's nft.
+//! set, and what the kernel answers. Pure. A prefix is two elements: its first address, and the one behind its last.
 
 use super::{
     FAMILY_INET, SUBSYSTEM, kind, table_name,
     wire::{
-        ACKNOWLEDGE, Attributes, BATCH_BEGIN, BATCH_END, CREATE, DUMP, Malformed, Message, REQUEST, Writer, number,
+        ACKNOWLEDGE, Attributes, BATCH_BEGIN, BATCH_END, CREATE, DUMP, Malformed, Message, REQUEST, Writer,
+        long_number, number,
     },
 };
-use crate::{Change, Set};
-use ipnet::{Ipv4Net, Ipv6Net};
+use crate::{Change, Elements, Provenance, Set};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_model::{GuardedPort, Protocol};
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 // linux/netfilter/nf_tables.h: `enum nft_set_elem_list_attributes`, `nft_list_attributes`, `nft_set_elem_attributes`,
 // `nft_data_attributes`, `nft_set_elem_flags`.
@@ -23,16 +21,23 @@ const LIST_ELEMENTS: u16 = 3;
 const LIST_ITEM: u16 = 1;
 const ELEMENT_KEY: u16 = 1;
 const ELEMENT_FLAGS: u16 = 3;
+const ELEMENT_TIMEOUT: u16 = 4;
+const ELEMENT_EXPIRATION: u16 = 5;
 const ELEMENT_USERDATA: u16 = 6;
 const DATA_VALUE: u16 = 1;
 const FLAG_INTERVAL_END: u32 = 1;
 
-/// What nft writes beside the start of an interval that has no end, because it reaches the last address there is: its
-/// type (`NFTNL_UDATA_SET_ELEM_FLAGS`), its length, and `NFTNL_SET_ELEM_F_INTERVAL_OPEN`.
-const USERDATA_OPEN: [u8; 6] = [1, 4, 1, 0, 0, 0];
+// What nft writes beside an element, libnftnl's udata.h: type, length, content, one after the other.
+/// `NFTNL_UDATA_SET_ELEM_COMMENT`, closed by a zero.
+const USERDATA_COMMENT: u8 = 0;
+/// `NFTNL_UDATA_SET_ELEM_FLAGS`.
+const USERDATA_FLAGS: u8 = 1;
+/// The flags (in the host's order) of the start of an interval that has no end, because it reaches the last address there
+/// is: `NFTNL_SET_ELEM_F_INTERVAL_OPEN`.
+const INTERVAL_OPEN: [u8; 4] = 1_u32.to_ne_bytes();
 
-/// Elements in one message: a list is one attribute, which is 64 KiB at most, and an IPv6 address takes 28 bytes of it.
-const IN_ONE_MESSAGE: usize = 1000;
+/// Bytes of elements in one message: a list is one attribute, which is 64 KiB at most, and an element takes up to 180.
+const IN_ONE_MESSAGE: usize = 60_000;
 
 /// Longest key, in bytes: an IPv6 address.
 const LONGEST: usize = 16;
@@ -107,6 +112,59 @@ pub(crate) fn keys(set: &Set) -> Option<Vec<Key>> {
     }
 }
 
+/// An element as it is written.
+struct Written {
+    key: Key,
+    is_end: bool,
+    userdata: Vec<u8>,
+}
+
+impl Written {
+    fn start(key: Key, comment: Option<String>) -> Self {
+        let userdata = comment.map(|text| field(USERDATA_COMMENT, &[text.as_bytes(), &[0]].concat()));
+        Self { key, is_end: false, userdata: userdata.unwrap_or_default() }
+    }
+
+    /// The elements of a set, or what takes them out, for which comments are not needed.
+    fn all(set: &Set, comment: impl Fn(&IpNet) -> Option<String>) -> Vec<Self> {
+        match keys(set) {
+            Some(keys) => {
+                let mut comments = set.networks().into_iter().map(|network| comment(&network));
+                keys.into_iter().map(|key| Self::start(key, comments.next().flatten())).collect()
+            }
+            None => set.networks().iter().flat_map(|net| Self::interval(net, comment(net))).collect(),
+        }
+    }
+
+    /// First address, and the one behind the last where there is one.
+    fn interval(net: &IpNet, comment: Option<String>) -> impl Iterator<Item = Self> {
+        let key = |address| match address {
+            IpAddr::V4(address) => Key::v4(address),
+            IpAddr::V6(address) => Key::v6(address),
+        };
+        let end = match net.broadcast() {
+            IpAddr::V4(last) => u32::from(last).checked_add(1).map(|end| key(Ipv4Addr::from(end).into())),
+            IpAddr::V6(last) => u128::from(last).checked_add(1).map(|end| key(Ipv6Addr::from(end).into())),
+        };
+        let mut start = Self::start(key(net.network()), comment);
+        if end.is_none() {
+            start.userdata.extend(field(USERDATA_FLAGS, &INTERVAL_OPEN));
+        }
+        [start].into_iter().chain(end.map(|key| Self { key, is_end: true, userdata: Vec::new() }))
+    }
+
+    /// Bytes that it takes at most: headers of five attributes, flags, key, userdata.
+    const fn bytes(&self) -> usize {
+        5 * 4 + 4 + LONGEST + self.userdata.len().next_multiple_of(4)
+    }
+}
+
+fn field(kind: u8, content: &[u8]) -> Vec<u8> {
+    // Comments and flags are far shorter.
+    let length = u8::try_from(content.len()).unwrap_or(u8::MAX);
+    [&[kind, length], content].concat()
+}
+
 /// Messages that are one transaction.
 #[derive(Debug)]
 pub(crate) struct Batch {
@@ -116,9 +174,9 @@ pub(crate) struct Batch {
     pub(crate) steps: Vec<String>,
 }
 
-/// The transaction that makes these changes; `None` where one of them cannot be made by messages. Its messages are
-/// numbered from `first`.
-pub(crate) fn batch(changes: &[Change], first: u32) -> Option<Batch> {
+/// The transaction that makes these changes, with what is said beside new elements; `None` where one of them cannot be made
+/// by messages. Its messages are numbered from `first`.
+pub(crate) fn batch(changes: &[Change], provenance: &Provenance, first: u32) -> Option<Batch> {
     let (mut writer, mut steps, mut sequence) = (Writer::default(), Vec::new(), first);
     let edge = |writer: &mut Writer, kind, sequence| {
         writer.message((kind, REQUEST, sequence), (0, SUBSYSTEM.into()), |_| {});
@@ -126,19 +184,36 @@ pub(crate) fn batch(changes: &[Change], first: u32) -> Option<Batch> {
     edge(&mut writer, BATCH_BEGIN, sequence);
     for change in changes {
         let (kind, flags, set, elements, verb) = match change {
-            Change::AddElements { set, elements } => (kind::NEW_ELEMENT, CREATE, set, elements, ("add", "to")),
-            Change::DeleteElements { set, elements } => (kind::DELETE_ELEMENT, 0, set, elements, ("delete", "from")),
+            Change::AddElements { set, elements } => {
+                let written = Written::all(elements, |element| provenance.comment(set, element));
+                (kind::NEW_ELEMENT, CREATE, set, written, ("add", "to"))
+            }
+            Change::DeleteElements { set, elements } => {
+                (kind::DELETE_ELEMENT, 0, set, Written::all(elements, |_| None), ("delete", "from"))
+            }
             Change::ReplaceTable(_) => return None,
         };
-        for keys in keys(elements)?.chunks(IN_ONE_MESSAGE) {
+        let mut rest = elements.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(fitting(rest));
             sequence = sequence.wrapping_add(1);
             let head = (message_type(kind), REQUEST | ACKNOWLEDGE | flags, sequence);
-            writer.message(head, (FAMILY_INET, 0), |writer| list(writer, set, keys));
-            steps.push(format!("{} {} elements {} {set}", verb.0, keys.len(), verb.1));
+            writer.message(head, (FAMILY_INET, 0), |writer| list(writer, set, now));
+            steps.push(format!("{} {} elements {} {set}", verb.0, now.len(), verb.1));
+            rest = later;
         }
     }
     edge(&mut writer, BATCH_END, sequence.wrapping_add(1));
     Some(Batch { bytes: writer.into_bytes(), steps })
+}
+
+/// How many of these elements fit into one message: at least one.
+fn fitting(elements: &[Written]) -> usize {
+    let sizes = elements.iter().scan(0, |sum, element| {
+        *sum += element.bytes();
+        Some(*sum)
+    });
+    sizes.take_while(|sum| *sum <= IN_ONE_MESSAGE).count().max(1)
 }
 
 /// A question for each key, numbered from `first`: answered with the element, or with "not found".
@@ -146,7 +221,8 @@ pub(crate) fn questions(set: &str, keys: &[Key], first: u32) -> Vec<u8> {
     let mut writer = Writer::default();
     for (key, sequence) in keys.chunks(1).zip(first..=u32::MAX) {
         let head = (message_type(kind::GET_ELEMENT), REQUEST | ACKNOWLEDGE, sequence);
-        writer.message(head, (FAMILY_INET, 0), |writer| list(writer, set, key));
+        let asked: Vec<_> = key.iter().map(|key| Written::start(*key, None)).collect();
+        writer.message(head, (FAMILY_INET, 0), |writer| list(writer, set, &asked));
     }
     writer.into_bytes()
 }
@@ -166,13 +242,19 @@ pub(crate) fn message_type(kind: u8) -> u16 {
     u16::from_le_bytes([kind, SUBSYSTEM])
 }
 
-fn list(writer: &mut Writer, set: &str, keys: &[Key]) {
+fn list(writer: &mut Writer, set: &str, elements: &[Written]) {
     writer.text(LIST_TABLE, table_name());
     writer.text(LIST_SET, set);
     writer.nested(LIST_ELEMENTS, |writer| {
-        for key in keys {
+        for element in elements {
             writer.nested(LIST_ITEM, |writer| {
-                writer.nested(ELEMENT_KEY, |writer| writer.attribute(DATA_VALUE, key.as_slice()));
+                writer.nested(ELEMENT_KEY, |writer| writer.attribute(DATA_VALUE, element.key.as_slice()));
+                if element.is_end {
+                    writer.attribute(ELEMENT_FLAGS, &FLAG_INTERVAL_END.to_be_bytes());
+                }
+                if !element.userdata.is_empty() {
+                    writer.attribute(ELEMENT_USERDATA, &element.userdata);
+                }
             });
         }
     });
@@ -184,7 +266,8 @@ pub(crate) struct Element {
     pub(crate) key: Key,
     /// Whether it is the first address behind an interval, and not one of the set's.
     pub(crate) is_end: bool,
-    /// Whether it has nothing but what we write: no comment, no time limit, nothing that is counted or done.
+    /// Whether it has nothing but what we write and a comment, whatever that says: no time limit but its set's, nothing that
+    /// is counted or done.
     pub(crate) is_plain: bool,
 }
 
@@ -200,7 +283,7 @@ pub(crate) fn read(message: &Message<'_>) -> Result<Vec<Element>, Malformed> {
 }
 
 fn read_element(attributes: Attributes<'_>) -> Result<Element, Malformed> {
-    let (mut key, mut is_end, mut is_plain) = (None, false, true);
+    let (mut key, mut is_end, mut is_plain, mut timeout) = (None, false, true, None);
     for attribute in attributes {
         match attribute? {
             (ELEMENT_KEY, content) => {
@@ -211,12 +294,33 @@ fn read_element(attributes: Attributes<'_>) -> Result<Element, Malformed> {
                 is_end = flags & FLAG_INTERVAL_END != 0;
                 is_plain &= flags & !FLAG_INTERVAL_END == 0;
             }
-            (ELEMENT_USERDATA, content) => is_plain &= content == USERDATA_OPEN,
+            (ELEMENT_USERDATA, content) => is_plain &= is_known(content),
+            // Of how much of its set's time is left the listing tells.
+            (ELEMENT_EXPIRATION, _) => {}
+            (ELEMENT_TIMEOUT, content) => timeout = Some(long_number(content)?),
             _ => is_plain = false,
         }
     }
+    // Told where it is not the set's; the end of an interval goes with its beginning and has none.
+    is_plain &= timeout.is_none_or(|timeout| is_end && timeout == 0);
     // The element that stands for all others has no key: none of ours.
     Ok(Element { key: key.ok_or("an element without a key")?, is_end, is_plain })
+}
+
+/// Whether nothing is said beside an element but a comment, and that an interval has no end.
+fn is_known(userdata: &[u8]) -> bool {
+    let mut rest = userdata;
+    while let [kind, length, content @ ..] = rest {
+        let Some((content, later)) = content.split_at_checked(usize::from(*length)) else { return false };
+        if !matches!((*kind, content), (USERDATA_COMMENT, _) | (USERDATA_FLAGS, [_, _, _, _])) {
+            return false;
+        }
+        if *kind == USERDATA_FLAGS && content != INTERVAL_OPEN {
+            return false;
+        }
+        rest = later;
+    }
+    rest.is_empty()
 }
 
 /// The elements as a set of the kind of `like`; `None` where one of them is not of that kind, or not as we write them.
@@ -241,7 +345,7 @@ pub(crate) fn set_of(like: &Set, mut elements: Vec<Element>) -> Option<Set> {
     }
 }
 
-fn all<T: Ord>(elements: &[Element], read: impl Fn(&Key) -> Option<T>) -> Option<BTreeSet<T>> {
+fn all<T: Ord>(elements: &[Element], read: impl Fn(&Key) -> Option<T>) -> Option<Elements<T>> {
     elements.iter().map(|element| read(&element.key)).collect()
 }
 

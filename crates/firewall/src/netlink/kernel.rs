@@ -8,7 +8,7 @@ use super::{
     objects::{ask_generation, dump_counters, read_counter, read_generation},
     wire::{DONE, ERROR, INTERRUPTED, Malformed, Message, Messages},
 };
-use crate::{Change, Counter, Set};
+use crate::{Change, Counter, Provenance, Set};
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::{
     errno::Errno,
@@ -72,9 +72,9 @@ impl Kernel {
     }
 
     /// Makes all changes or none; `None` where one of them cannot be made by messages.
-    pub(crate) fn commit(&mut self, changes: &[Change]) -> Option<Result<(), NetlinkError>> {
+    pub(crate) fn commit(&mut self, changes: &[Change], provenance: &Provenance) -> Option<Result<(), NetlinkError>> {
         let first = self.sequence.wrapping_add(1);
-        let batch = batch(changes, first)?;
+        let batch = batch(changes, provenance, first)?;
         self.numbers(batch.steps.len() + 2);
         Some(self.send_batch(first, &batch.bytes, &batch.steps))
     }

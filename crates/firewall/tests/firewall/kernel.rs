@@ -35,6 +35,43 @@ fn what_is_applied_is_what_is_read_back() {
 }
 
 #[test]
+fn every_element_says_who_it_is_whichever_way_it_came() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        firewall.reconcile(&lowered(&policy)).await.unwrap();
+        let more = ["203.0.113.11", "203.0.113.14", "198.51.100.128/25", "255.255.255.0/24", "2001:db8:1::/64"];
+        policy.allow.insert(Purpose::P2p, allow(more));
+        let wanted = lowered(&policy);
+        firewall.reconcile(&wanted).await.unwrap();
+        assert_eq!(firewall.observe().await.unwrap().ruleset, Some(wanted));
+    });
+    for (set, element) in [
+        ("p2p_hosts4", "203.0.113.11"),
+        ("p2p_hosts4", "203.0.113.14"),
+        ("p2p_nets4", "198.51.100.128/25"),
+        ("p2p_nets4", "255.255.255.0/24"),
+        ("p2p_nets6", "2001:db8:1::/64"),
+        ("admin_nets4", "192.0.2.0/27"),
+    ] {
+        let listing = namespace.nft(&["list", "set", "inet", "picket", set]);
+        assert!(listing.contains(&format!("{element} comment \"policy test\"")), "{listing}");
+    }
+}
+
+/// What somebody wrote beside an element of ours lets nobody in and keeps nobody out.
+#[test]
+fn another_comment_is_no_difference() {
+    let namespace = Namespace::new();
+    let wanted = lowered(&prep());
+    reconcile(&namespace, &wanted).unwrap();
+    namespace.load("delete element inet picket p2p_hosts4 { 203.0.113.11 }");
+    namespace.load("add element inet picket p2p_hosts4 { 203.0.113.11 comment \"mine\" }");
+    assert_eq!(reconcile(&namespace, &wanted).unwrap().changes, []);
+}
+
+#[test]
 fn the_second_time_nothing_is_written() {
     let namespace = Namespace::new();
     let wanted = lowered(&prep());
@@ -158,7 +195,7 @@ fn whatever_others_do_to_our_table_is_repaired() {
     check("add chain inet picket more", "chains or rules differ");
     check("add counter inet picket more", "other counters");
     check("add set inet picket more { typeof ip saddr; }", "other sets");
-    check("add set inet picket more { typeof ip saddr; timeout 1h; }", "not ours in it: set name \"more\"");
+    check("add set inet picket more { typeof ip saddr; timeout 1h; }", "other sets");
     check("add map inet picket more { type inet_service : verdict; }", "not ours in it: map name \"more\"");
     check("add quota inet picket more { 5 mbytes }", "not ours in it: quota name \"more\"");
     check("add table inet picket { flags dormant; }", "not ours in it: table name \"picket\"");
@@ -169,10 +206,7 @@ fn whatever_others_do_to_our_table_is_repaired() {
     check("add element inet picket p2p_ports { tcp . 0 }", "not ours in it: set name \"p2p_ports\"");
     check("add element inet picket p2p_nets4 { 203.0.113.1-203.0.113.6 }", "not ours in it: set name \"p2p_nets4\"");
     check("add element inet picket p2p_nets4 { 203.0.113.200 }", "delete from p2p_nets4: 203.0.113.200/32");
-    check(
-        "add element inet picket p2p_hosts4 { 203.0.113.99 comment \"me\" }",
-        "not ours in it: set name \"p2p_hosts4\"",
-    );
+    check("add element inet picket p2p_hosts4 { 203.0.113.99 comment \"me\" }", "delete from p2p_hosts4: 203.0.113.99");
 }
 
 /// What the kernel has noted in its meters is no difference, and no reason to write.
@@ -204,7 +238,7 @@ fn every_choice_of_features_and_limits_loads_and_reads_back() {
     for (number, (meters, connections)) in choices.into_iter().flatten().enumerate() {
         let namespace = Namespace::new();
         let log_group = meters.then_some(9);
-        let features = Features { meters, connections, half_open: connections, log_group };
+        let features = Features { meters, connections, half_open: connections, timeouts: meters, log_group };
         let host = HostFacts { features, ..facts() };
         let mut limits = Limits::default();
         [limits.p2p_connections, limits.public.connections] = [[0, 64], [32, 0], [0, 0], [32, 64]][number];
@@ -224,8 +258,10 @@ fn a_writer_who_comes_between_costs_a_replacement_and_nothing_more() {
     reconcile(&namespace, &lowered(&policy)).unwrap();
     policy.allow.insert(Purpose::P2p, allow(["203.0.113.14"]));
     let wanted = lowered(&policy);
-    let faster = "[ $1 = -f ] && /usr/sbin/nft delete element inet picket p2p_hosts4 { 203.0.113.11 } 2>&-; \
-                  exec /usr/sbin/nft $*";
+    // After each of our three looks it changes what we are about to delete, and after the last one it is gone.
+    let faster = "/usr/sbin/nft $* || exit; [ $2 = list ] || exit 0; echo >>$0.log
+                  case $(wc -l <$0.log) in 1|3) verb=delete;; 2) verb=add;; *) exit 0;; esac
+                  exec /usr/sbin/nft $verb element inet picket p2p_hosts4 { 203.0.113.11 }";
     let applied = reconcile_by(&namespace, &wanted, faster).unwrap();
     assert_eq!(applied.changes, [Change::ReplaceTable(ReplaceReason::ElementsRefused)]);
     assert_eq!(observe(&namespace), Some(wanted));
@@ -268,7 +304,7 @@ fn reconcile_by(namespace: &Namespace, wanted: &Ruleset, script: &str) -> Result
 }
 
 #[test]
-fn ten_thousand_addresses_are_one_transaction() {
+fn where_there_is_no_table_ports_are_closed_first_and_thousands_then_come_at_one_moment() {
     let namespace = Namespace::new();
     let mut policy = prep();
     let v4 = (0..5000).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
@@ -278,12 +314,41 @@ fn ten_thousand_addresses_are_one_transaction() {
     let mut watch = namespace.watch();
     let applied = reconcile(&namespace, &wanted).unwrap();
     assert!(applied.elements > 10_000);
-    assert_eq!(generations(&watch.changes()), 1);
+    assert_eq!(applied.changes, [Change::ReplaceTable(ReplaceReason::Missing)]);
+    let lines = watch.changes();
+    assert_eq!(generations(&lines), 2);
+    let closed = lines.iter().take_while(|line| !line.starts_with("# new generation"));
+    let closed: Vec<_> = closed.map(String::as_str).collect();
+    assert!(closed.iter().any(|line| line.contains("refused_p2p\" drop")), "{closed:?}");
+    assert!(closed.iter().any(|line| line.contains("admin_nets4 { 192.0.2.0/27")), "{closed:?}");
+    assert!(!closed.iter().any(|line| line.contains("198.18.")));
+    assert_eq!(observe(&namespace), Some(wanted));
 
     policy.allow.insert(Purpose::P2p, allow(["203.0.113.1"]));
     let applied = reconcile(&namespace, &lowered(&policy)).unwrap();
     assert!(matches!(applied.changes[0], Change::DeleteElements { .. }), "{}", applied.changes[0]);
     assert_eq!(generations(&watch.changes()), 1);
+}
+
+#[test]
+fn a_table_that_is_there_is_replaced_at_one_moment_with_all_its_addresses() {
+    let namespace = Namespace::new();
+    let mut policy = prep();
+    policy.allow.insert(Purpose::P2p, allow((0..3000).map(|n| format!("198.18.{}.{}", n / 250, n % 250))));
+    let wanted = lowered(&policy);
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        firewall.reconcile(&wanted).await.unwrap();
+        let before = firewall.compared().unwrap();
+        namespace.load("insert rule inet picket raw_in counter drop");
+        let applied = firewall.reconcile(&wanted).await.unwrap();
+        assert!(
+            matches!(applied.changes[..], [Change::ReplaceTable(ReplaceReason::Foreign(_))]),
+            "{:?}",
+            applied.changes
+        );
+        assert_eq!(firewall.compared(), Some(before + 2), "one commit of theirs and one of ours");
+    });
 }
 
 fn generations(lines: &[String]) -> usize {

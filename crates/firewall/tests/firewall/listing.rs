@@ -1,9 +1,8 @@
 //! nft's listings read back: those of other versions than the one that runs here, and what is no listing at all.
 
 use crate::policies::port;
-use picket_firewall::{Counter, Match, Observed, Ruleset, Set, observe::observe};
+use picket_firewall::{Counter, Elements, Match, Observed, Ruleset, Set, observe::observe};
 use picket_model::Protocol;
-use std::collections::BTreeSet;
 
 fn read(items: &str) -> Observed {
     let listing = format!(
@@ -29,16 +28,19 @@ fn rule(expressions: &str) -> Option<String> {
 
 #[test]
 fn sets_are_read_in_the_words_of_every_version() {
-    let hosts = Set::Hosts4(BTreeSet::from(["192.0.2.1".parse().unwrap()]));
-    let net = Set::Nets6(BTreeSet::from(["2001:db8::/32".parse().unwrap(), "2001:db9::1/128".parse().unwrap()]));
-    let ports = Set::Ports(BTreeSet::from([port(Protocol::Tcp, 7100), port(Protocol::Udp, 9)]));
+    let hosts = Set::Hosts4(Elements::from(["192.0.2.1".parse().unwrap()]));
+    let net = Set::Nets6(Elements::from(["2001:db8::/32".parse().unwrap(), "2001:db9::1/128".parse().unwrap()]));
+    let ports = Set::Ports(Elements::from([port(Protocol::Tcp, 7100), port(Protocol::Udp, 9)]));
     let check = |rest: &str, expect: Option<&Set>| assert_eq!(set(rest).as_ref(), expect, "{rest}");
 
     check(r#""type": "ipv4_addr", "elem": ["192.0.2.1"]"#, Some(&hosts));
+    check(r#""type": "ipv4_addr", "elem": [{"elem": {"val": "192.0.2.1", "comment": "prep hx00"}}]"#, Some(&hosts));
     check(
         r#""type": {"typeof": {"payload": {"protocol": "ip", "field": "saddr"}}}, "elem": ["192.0.2.1"]"#,
         Some(&hosts),
     );
+    let commented = r#"{"elem": {"val": {"prefix": {"addr": "2001:db8::", "len": 32}}, "comment": "who"}}"#;
+    check(&format!(r#""type": "ipv6_addr", "flags": ["interval"], "elem": [{commented}, "2001:db9::1"]"#), Some(&net));
     let elements = r#""elem": [{"prefix": {"addr": "2001:db8::", "len": 32}}, "2001:db9::1"]"#;
     check(&format!(r#""type": "ipv6_addr", "flags": ["interval"], {elements}"#), Some(&net));
     check(&format!(r#""type": "ipv6_addr", "flags": "interval", {elements}"#), Some(&net));

@@ -82,7 +82,7 @@ proptest! {
     /// Whatever else a kernel lacks, the gate stands.
     #[test]
     fn without_any_feature_who_is_refused_is_refused_still(policy in policy(), packet in packet(), meters in meters()) {
-        let features = Features { meters: false, connections: false, half_open: false, log_group: None };
+        let features = Features { meters: false, connections: false, half_open: false, timeouts: false, log_group: None };
         let plain = lower(&policy, &HostFacts { features, ..facts() });
         prop_assert_eq!((plain.meters.len(), plain.half_open.len()), (0, 0));
         let stop = stopped_by(&policy, &packet, Meters::Within);

@@ -23,7 +23,6 @@ fn counted_nft(folder: &Path) -> (Nft, impl Fn() -> usize) {
 
 fn with_p2p(hosts: impl IntoIterator<Item = impl ToString>) -> FirewallPolicy {
     let mut policy = prep();
-    // The same prefix always: prefixes go through nft.
     let hosts = hosts.into_iter().map(|host| host.to_string()).chain(["198.51.100.128/25".to_owned()]);
     policy.allow.insert(Purpose::P2p, allow(hosts));
     policy
@@ -39,11 +38,26 @@ fn addresses_come_and_go_without_a_program() {
         let before = runs();
         // One by one, by the hundred, ports, both families; few are asked back singly, many as a set.
         let many = (0..1800).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
-        let lists: [Vec<String>; 5] = [
+        let nets = |list: &[&str]| list.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>();
+        let lists: [Vec<String>; 11] = [
             vec!["203.0.113.11".into(), "203.0.113.14".into()],
             many.clone().chain(many.clone().map(|host| format!("2001:db8::{}", host.replace('.', ":")))).collect(),
             many.skip(1).collect(),
             vec!["2001:db8:1::14".into()],
+            vec![],
+            // Neighbours on both sides, the first address and the last of all, one in the place of several, and back.
+            nets(&[
+                "198.51.100.64/26",
+                "10.0.0.0/8",
+                "198.51.101.0/26",
+                "255.255.255.0/24",
+                "ff00::/8",
+                "2001:db8::/32",
+            ]),
+            nets(&["198.51.100.0/25", "0.0.0.0/8", "203.0.113.14", "::/16", "2001:db8:4::/48"]),
+            nets(&["0.0.0.0/0", "::/0"]),
+            nets(&["198.51.100.0/24", "128.0.0.0/2", "224.0.0.0/3", "8000::/1"]),
+            nets(&["198.51.100.32/27", "203.0.113.16/28", "203.0.113.0/28", "fe00::/7"]),
             vec![],
         ];
         for list in &lists {

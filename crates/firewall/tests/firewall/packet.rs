@@ -110,16 +110,16 @@ impl Kernel<'_> {
             (Match::Loopback, _) => packet.interface == "lo",
             (Match::Interface(name), _) => packet.interface == name.to_string(),
             (Match::Port(set), _) => match &ruleset.sets[set] {
-                Set::Ports(ports) => ports.contains(&packet.to),
+                Set::Ports(ports) => ports.has(&packet.to),
                 other => panic!("ports looked up in {other:?}"),
             },
             (Match::Source4(set), IpAddr::V4(source)) => match &ruleset.sets[set] {
-                Set::Hosts4(hosts) => hosts.contains(&source),
+                Set::Hosts4(hosts) => hosts.has(&source),
                 Set::Nets4(nets) => nets.iter().any(|net| net.contains(&source)),
                 other => panic!("IPv4 addresses looked up in {other:?}"),
             },
             (Match::Source6(set), IpAddr::V6(source)) => match &ruleset.sets[set] {
-                Set::Hosts6(hosts) => hosts.contains(&source),
+                Set::Hosts6(hosts) => hosts.has(&source),
                 Set::Nets6(nets) => nets.iter().any(|net| net.contains(&source)),
                 other => panic!("IPv6 addresses looked up in {other:?}"),
             },

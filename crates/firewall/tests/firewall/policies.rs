@@ -68,6 +68,7 @@ pub(crate) fn policy() -> impl Strategy<Value = FirewallPolicy> {
         public,
         limits: None,
         shield: Shield::Off,
+        grants_last_seconds: None,
     })
 }
 

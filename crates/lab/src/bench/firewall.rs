@@ -4,6 +4,10 @@
 use super::{Figures, Report, figures::rounded, millis};
 use crate::{Host, Lab, command};
 use anyhow::{Context as _, bail, ensure};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
 use picket_firewall::{
     Features, Firewall, HostFacts, Nft, Ruleset, Set, lower,
     netlink::{Monitor, monitor::Heard},
@@ -12,7 +16,7 @@ use picket_firewall::{
 use picket_model::FirewallPolicy;
 use serde_json::{Value, json};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
@@ -37,7 +41,7 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
         report.row(&measured.delta.row("delta", size, has_ipset))?;
         report.row(&json!({
             "case": "flushed by another, back", "elements": size, "figures": measured.back.row(),
-            "from": "hearing of it to having read it back",
+            "cpu_ms": fine(measured.back_cpu.median()), "from": "hearing of it to having read it back",
         }))?;
         deltas.insert(size, measured.delta);
     }
@@ -55,6 +59,8 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Case {
     ours: Figures,
+    /// Processor time of ours, of the kernel's part and of programs we start.
+    cpu: Figures,
     /// Of ours, but for comparing what is wanted with what was seen.
     kernel: Figures,
     nft: Figures,
@@ -67,7 +73,7 @@ impl Case {
             .then(|| json!({ "median_ms": fine(self.ipset.median()), "ratio": ratio(&self.ours, &self.ipset) }));
         json!({
             "case": case, "elements": elements, "median_ms": fine(self.ours.median()), "p99_ms": fine(self.ours.p99()),
-            "without_comparing_ms": self.kernel.measured().map(fine),
+            "cpu_ms": fine(self.cpu.median()), "without_comparing_ms": self.kernel.measured().map(fine),
             "beside": {
                 "nft": { "median_ms": fine(self.nft.median()), "ratio": ratio(&self.ours, &self.nft) },
                 "ipset": ipset.unwrap_or_else(|| json!("not installed")),
@@ -81,6 +87,8 @@ struct Measured {
     full: Case,
     delta: Case,
     back: Figures,
+    /// Processor time of the same, what the kernel does for the other's flush not included.
+    back_cpu: Figures,
 }
 
 fn measure(host: &Host, size: u32, runs: u8, has_ipset: bool) -> anyhow::Result<Measured> {
@@ -91,7 +99,9 @@ fn measure(host: &Host, size: u32, runs: u8, has_ipset: bool) -> anyhow::Result<
             for _ in 0..runs {
                 full(&mut measured.full, size, has_ipset).await?;
                 delta(&mut measured.delta, size, has_ipset).await?;
-                measured.back.add(back(size).await?);
+                let (back, cpu) = back(size).await?;
+                measured.back.add(back);
+                measured.back_cpu.add(cpu);
             }
             Ok(measured)
         })
@@ -102,9 +112,10 @@ async fn full(case: &mut Case, size: u32, has_ipset: bool) -> anyhow::Result<()>
     let wanted = ruleset(size);
     let mut firewall = Firewall::new(Nft::locate()?);
     firewall.remove().await?;
-    let started = Instant::now();
+    let (started, cpu) = (Instant::now(), cpu_time()?);
     firewall.reconcile(&wanted).await?;
     case.ours.add(millis(started.elapsed()));
+    case.cpu.add(cpu_time()? - cpu);
     let text = replacement(&wanted, &BTreeMap::new());
     case.nft.add(timed(|| program("nft", &["-f", "-"], &text))?);
     if has_ipset {
@@ -125,10 +136,11 @@ async fn delta(case: &mut Case, size: u32, has_ipset: bool) -> anyhow::Result<()
     let last = Ipv4Addr::from(FIRST + size).to_string();
     for _ in 0..DELTAS {
         for (wanted, verb) in with.iter().zip(["add", "delete"]) {
-            let started = Instant::now();
+            let (started, cpu) = (Instant::now(), cpu_time()?);
             let applied = firewall.reconcile(wanted).await?;
             let took = millis(started.elapsed());
             case.ours.add(took);
+            case.cpu.add(cpu_time()? - cpu);
             ensure!(applied.changes.len() == 1, "one change was to be made, and {:?} were", applied.changes);
             // What comparing alone takes.
             let comparing = timed(|| Ok(firewall.left(wanted)))?;
@@ -150,7 +162,7 @@ async fn delta(case: &mut Case, size: u32, has_ipset: bool) -> anyhow::Result<()
 }
 
 /// From hearing of a flush to having read the table back.
-async fn back(size: u32) -> anyhow::Result<f64> {
+async fn back(size: u32) -> anyhow::Result<(f64, f64)> {
     let wanted = ruleset(size);
     let mut firewall = Firewall::new(Nft::locate()?);
     firewall.reconcile(&wanted).await?;
@@ -165,8 +177,9 @@ async fn back(size: u32) -> anyhow::Result<f64> {
         }
     };
     let heard = tokio::time::timeout(LISTEN, heard).await.context("nothing was heard of the flush")??;
+    let cpu = cpu_time()?;
     firewall.reconcile(&wanted).await?;
-    Ok(millis(heard.elapsed()))
+    Ok((millis(heard.elapsed()), cpu_time()? - cpu))
 }
 
 /// First of the addresses: 198.18.0.0/15 is for benches (RFC 2544).
@@ -181,7 +194,7 @@ fn ruleset(size: u32) -> Ruleset {
     let interface = "picket0".parse();
     let facts = interface.map(|overlay_interface| HostFacts { overlay_interface, features: Features::default() });
     let mut ruleset = facts.map(|facts| lower(&FirewallPolicy::default(), &facts)).unwrap_or_default();
-    ruleset.sets.insert(SET.to_owned(), Set::Hosts4(addresses(size).collect::<BTreeSet<_>>()));
+    ruleset.sets.insert(SET.to_owned(), Set::Hosts4(addresses(size).collect()));
     ruleset
 }
 
@@ -189,6 +202,18 @@ fn ruleset(size: u32) -> Ruleset {
 fn program(name: &str, arguments: &[&str], input: &str) -> anyhow::Result<()> {
     command::run(name, arguments, input)?.success()?;
     Ok(())
+}
+
+/// Processor time of this process and of the programs it has run so far, in milliseconds.
+fn cpu_time() -> anyhow::Result<f64> {
+    let mut sum = 0.0;
+    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(who)?;
+        for time in [usage.user_time(), usage.system_time()] {
+            sum += millis(Duration::from_micros(time.num_microseconds().try_into()?));
+        }
+    }
+    Ok(sum)
 }
 
 fn timed<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<f64> {

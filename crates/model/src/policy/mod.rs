@@ -9,7 +9,11 @@ pub use names::NamePolicy;
 use crate::{Grade, HiddenPrep, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, num::NonZeroU16, time::Duration};
+use std::{
+    collections::BTreeSet,
+    num::{NonZeroU16, NonZeroU32},
+    time::Duration,
+};
 
 /// The operator's policy. Every field has a default that suits ICON mainnet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,10 @@ pub struct Policy {
     pub shield: Shield,
     /// Validators that are called, and call, through sentries alone.
     pub hidden: Vec<HiddenPrep>,
+    /// After how many seconds whatever was granted ends by itself, in each host's kernel, where no agent lives to renew it;
+    /// never where absent. At least a day. Admin networks stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants_last_seconds: Option<NonZeroU32>,
     /// Networks that always reach every guarded port, so that the operator is never locked out.
     pub admin: Vec<IpNet>,
     /// Further networks let in, each for one purpose and with a comment that says why.
@@ -63,6 +71,7 @@ impl Default for Policy {
             limits: None,
             shield: Shield::Off,
             hidden: Vec::new(),
+            grants_last_seconds: None,
             admin: Vec::new(),
             allow: Vec::new(),
             deny: Vec::new(),

@@ -43,13 +43,17 @@ fn read_all(bytes: &[u8]) -> Vec<Element> {
     Messages(bytes).flat_map(|message| read(&message.unwrap()).unwrap()).collect()
 }
 
+fn sent(changes: &[Change], first: u32) -> Option<Batch> {
+    batch(changes, &Provenance::default(), first)
+}
+
 fn add(set: &str, elements: Set) -> Change {
     Change::AddElements { set: set.to_owned(), elements }
 }
 
 #[test]
 fn what_is_sent_is_what_nft_sends() {
-    let batch = batch(&[add("p2p_hosts4", hosts4(&["203.0.113.14"]))], 0).unwrap();
+    let batch = sent(&[add("p2p_hosts4", hosts4(&["203.0.113.14"]))], 0).unwrap();
     let mut expected = bytes(ADDED_BY_NFT);
     // We want an acknowledgement.
     expected[26] |= 4;
@@ -66,7 +70,7 @@ fn what_is_sent_is_read_back_of_every_kind_of_key() {
         Set::Ports([port(Protocol::Tcp, 7100), port(Protocol::Udp, 1), port(Protocol::Udp, 65_535)].into()),
     ];
     for set in sets {
-        let sent = batch(&[add("any", set.clone())], 9).unwrap();
+        let sent = sent(&[add("any", set.clone())], 9).unwrap();
         assert_eq!(set_of(&set, read_all(&sent.bytes)), Some(set));
     }
 }
@@ -75,23 +79,81 @@ fn what_is_sent_is_read_back_of_every_kind_of_key() {
 fn many_elements_are_several_messages_of_one_transaction() {
     let many = Set::Hosts6((0..2500_u128).map(|n| Ipv6Addr::from(n << 64 | n)).collect());
     let delete = Change::DeleteElements { set: "p2p_hosts6".into(), elements: many.clone() };
-    let sent = batch(&[delete, add("rpc_hosts6", many.clone())], 100).unwrap();
+    let sent = sent(&[delete, add("rpc_hosts6", many.clone())], 100).unwrap();
     let messages: Vec<_> = Messages(&sent.bytes).map(Result::unwrap).collect();
     let kinds: Vec<_> = messages.iter().map(|message| message.kind).collect();
-    assert_eq!(kinds, [BATCH_BEGIN, 0xa0e, 0xa0e, 0xa0e, 0xa0c, 0xa0c, 0xa0c, BATCH_END]);
+    assert_eq!(kinds, [BATCH_BEGIN, 0xa0e, 0xa0e, 0xa0c, 0xa0c, BATCH_END]);
     let sequences: Vec<_> = messages.iter().map(|message| message.sequence).collect();
-    assert_eq!(sequences, [100, 101, 102, 103, 104, 105, 106, 107]);
-    assert_eq!(sent.steps[2], "delete 500 elements from p2p_hosts6");
-    assert_eq!(sent.steps[3], "add 1000 elements to rpc_hosts6");
-    let added = messages[4..7].iter().flat_map(|message| read(message).unwrap()).collect();
+    assert_eq!(sequences, [100, 101, 102, 103, 104, 105]);
+    assert_eq!(sent.steps[1], "delete 1000 elements from p2p_hosts6");
+    assert_eq!(sent.steps[2], "add 1500 elements to rpc_hosts6");
+    let added = messages[3..5].iter().flat_map(|message| read(message).unwrap()).collect();
     assert_eq!(set_of(&many, added), Some(many));
 }
 
 #[test]
-fn rules_and_intervals_do_not_go_this_way() {
-    let nets = Set::Nets4(["198.51.100.0/24".parse().unwrap()].into());
-    assert!(batch(&[add("p2p_hosts4", hosts4(&["203.0.113.14"])), add("p2p_nets4", nets)], 0).is_none());
-    assert!(batch(&[Change::ReplaceTable(crate::ReplaceReason::Missing)], 0).is_none());
+fn rules_do_not_go_this_way() {
+    let changes = [add("p2p_hosts4", hosts4(&["203.0.113.14"])), Change::ReplaceTable(crate::ReplaceReason::Missing)];
+    assert!(sent(&changes, 0).is_none());
+}
+
+#[test]
+fn a_prefix_is_where_it_begins_and_where_it_has_ended() {
+    let nets = |list: &[&str]| -> Vec<IpNet> { list.iter().map(|net| net.parse().unwrap()).collect() };
+    let check = |list: &[&str], borders: usize| {
+        let nets = nets(list);
+        let set = match nets[0] {
+            IpNet::V4(_) => Set::Nets4(
+                nets.iter().filter_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None }).collect(),
+            ),
+            IpNet::V6(_) => Set::Nets6(
+                nets.iter().filter_map(|net| if let IpNet::V6(net) = net { Some(*net) } else { None }).collect(),
+            ),
+        };
+        let batch = sent(&[add("any", set.clone())], 0).unwrap();
+        let elements = read_all(&batch.bytes);
+        assert_eq!(elements.len(), borders, "{list:?}");
+        assert_eq!(set_of(&set, elements), Some(set));
+    };
+    check(&["198.51.100.0/24"], 2);
+    check(&["198.51.100.0/25", "198.51.100.128/26"], 4);
+    check(&["0.0.0.0/0"], 1);
+    check(&["0.0.0.0/8", "255.255.255.255/32"], 3);
+    check(&["128.0.0.0/1"], 1);
+    check(&["::/0"], 1);
+    check(&["2001:db8::/32", "ff00::/8"], 3);
+}
+
+#[test]
+fn who_an_element_is_goes_beside_it_and_is_read_past() {
+    let mut allowed = picket_model::AllowSet::default();
+    let why = |line: &str| picket_model::Reason::Policy { line: line.to_owned() };
+    allowed.insert("203.0.113.14/32".parse().unwrap(), why("a"));
+    allowed.insert("255.255.255.0/24".parse().unwrap(), why("b"));
+    let mut provenance = Provenance::default();
+    provenance.note("p2p_hosts4", &allowed);
+    provenance.note("p2p_nets4", &allowed);
+    let (hosts, nets) = (hosts4(&["203.0.113.14"]), Set::Nets4(["255.255.255.0/24".parse().unwrap()].into()));
+    let changes = [add("p2p_hosts4", hosts.clone()), add("p2p_nets4", nets.clone())];
+    let batch = batch(&changes, &provenance, 0).unwrap();
+    let messages: Vec<_> = Messages(&batch.bytes).map(Result::unwrap).collect();
+    for (message, userdata, set) in [
+        (messages[1], &b"\x00\x09policy a\0"[..], hosts),
+        (messages[2], &b"\x00\x09policy b\0\x01\x04\x01\0\0\0"[..], nets),
+    ] {
+        assert!(message.payload.windows(userdata.len()).any(|window| window == userdata), "{message:?}");
+        assert_eq!(set_of(&set, read(&message).unwrap()), Some(set));
+    }
+    for (good, userdata) in [
+        (true, &b"\x01\x04\x01\0\0\0\x00\x02x\0"[..]),
+        (true, b""),
+        (false, b"\x01\x04\x02\0\0\0"),
+        (false, b"\x02\x01x"),
+        (false, b"\x00\x05x"),
+        (false, b"\x00"),
+    ] {
+        assert_eq!(is_known(userdata), good, "{userdata:?}");
+    }
 }
 
 #[test]
@@ -124,11 +186,11 @@ fn neighbouring_intervals_share_a_border_and_what_is_no_prefix_is_not_ours() {
 }
 
 #[test]
-fn an_element_with_more_than_a_key_is_not_as_we_write_them() {
+fn an_element_with_more_than_a_key_and_a_comment_is_not_as_we_write_them() {
     let elements = read_all(&bytes(COMMENTED));
-    assert_eq!(elements.len(), 1);
-    assert!(!elements[0].is_plain);
-    assert_eq!(set_of(&hosts4(&[]), elements), None);
+    assert_eq!(set_of(&hosts4(&[]), elements.clone()), Some(hosts4(&["203.0.113.14"])));
+    let counted: Vec<_> = elements.into_iter().map(|element| Element { is_plain: false, ..element }).collect();
+    assert_eq!(set_of(&hosts4(&[]), counted), None);
     let strange = Element { key: Key::new(&[6, 0, 0, 1, 27, 188, 0, 0]).unwrap(), is_end: false, is_plain: true };
     assert_eq!(set_of(&Set::Ports([].into()), vec![strange]), None, "what fills up is zero");
     assert!(Key::new(&[0; 17]).is_err());
