@@ -16,7 +16,7 @@ enum Statement {
     Match {
         op: String,
         left: Expression,
-        right: String,
+        right: Compared,
     },
     Counter(String),
     Accept,
@@ -35,6 +35,14 @@ enum Statement {
     Set(SetStatement),
     #[serde(rename = "ct timeout")]
     CtTimeout(String),
+}
+
+/// What a packet is compared with: a value or set, or whether there is such a thing at all.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Compared {
+    With(String),
+    Exists(bool),
 }
 
 #[derive(Deserialize)]
@@ -162,6 +170,16 @@ impl Expression {
         matches!(self, Self::Payload { protocol, field } if protocol == "tcp" && field == "flags")
     }
 
+    /// A way to the destination by the interface of arrival. Newer nft calls asking for it `check`.
+    fn is_way_back(&self) -> bool {
+        match self {
+            Self::Fib { result, flags } => {
+                ["oif", "check"].contains(&result.as_str()) && flags.all().eq(["daddr", "iif"])
+            }
+            _ => false,
+        }
+    }
+
     /// The source address, whole or cut down to its first bits.
     fn source(&self) -> Option<Source> {
         let (address, mask) = match self {
@@ -220,12 +238,13 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
     let mut statements = statements.into_iter();
     while let Some(statement) = statements.next() {
         let verdict = match statement {
-            Statement::Match { op, left, right } if op == "==" && counter.is_none() => {
-                matches.push(read_match(&left, &right)?);
-                continue;
-            }
-            Statement::Match { op, left, right } if op == "!=" && counter.is_none() => {
-                matches.push(read_exclusion(&left, &right)?);
+            Statement::Match { op, left, right } if counter.is_none() => {
+                matches.push(match (op.as_str(), right) {
+                    ("==", Compared::With(right)) => read_match(&left, &right)?,
+                    ("!=", Compared::With(right)) => read_exclusion(&left, &right)?,
+                    ("==", Compared::Exists(true)) if left.is_way_back() => Match::GoesBack,
+                    _ => return None,
+                });
                 continue;
             }
             Statement::Counter(name) if counter.is_none() => {
@@ -264,6 +283,7 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
     }
     match left {
         Expression::Meta { key } if key == "iif" && right == "lo" => Some(Match::Loopback),
+        Expression::Meta { key } if key == "iifkind" && right == "bridge" => Some(Match::Bridged),
         Expression::Meta { key } if key == "nfproto" => match right {
             "ipv4" => Some(Match::Family(Family::V4)),
             "ipv6" => Some(Match::Family(Family::V6)),
@@ -275,6 +295,9 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
         Expression::Meta { key } if key == "iifname" => right.parse().ok().map(Match::Interface),
         Expression::Fib { result, flags } if result == "type" && flags.is_just("daddr") && right == "unicast" => {
             Some(Match::Passing)
+        }
+        Expression::Fib { result, flags } if result == "oifname" && flags.is_just("daddr") => {
+            right.parse().ok().map(Match::LeavesBy)
         }
         _ => None,
     }

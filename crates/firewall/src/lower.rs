@@ -26,9 +26,13 @@ pub struct HostFacts {
     pub features: Features,
 }
 
+/// Lets through what only passes through this host and is none of our business, and comes back with the rest.
+const PASSES: &str = "passes_on";
+
 /// Private and link-local ranges (RFC 1918, 6598, 3927, 4193, 4291). What comes out of one of them, is not for this host
-/// and goes out into the internet is a container's or a guest's own call, which is none of our business. What goes *into*
-/// one of them stays guarded: a container's own address must not be a way around the guard.
+/// and goes out into the internet or into the tunnels is a container's or a guest's own call, which is none of our business;
+/// at the other end of a tunnel stands another guard. What goes *into* one of them stays guarded: a container's own address
+/// must not be a way around the guard.
 const PRIVATE4: [Ipv4Net; 5] = [
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
@@ -64,25 +68,35 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
         ruleset.sets.insert(ports(gate), Set::Ports(ports_of(gate, &policy.guarded)));
     }
     ruleset.sets.insert(public_ports(), Set::Ports(policy.public_ports().collect()));
+    let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
     let (private4, private6) = (format!("{PRIVATE}_nets4"), format!("{PRIVATE}_nets6"));
-    let not_ours = [
-        vec![Match::Loopback],
-        vec![Match::Passing, Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())],
-        vec![Match::Passing, Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())],
+    let tunnels = Match::LeavesBy(host.overlay_interface.clone());
+    let pass_on = [
+        vec![Match::Source4(private4.clone()), Match::NotDestination4(private4.clone())],
+        vec![Match::Source6(private6.clone()), Match::NotDestination6(private6.clone())],
+        vec![Match::Source4(private4.clone()), tunnels.clone()],
+        vec![Match::Source6(private6.clone()), tunnels],
+        // Containers of one bridge among themselves: where bridges call the IP hooks (`bridge-nf-call-iptables`, which
+        // Docker sets) these packets come by here, and elsewhere not at all. On any other interface what goes back may be
+        // for an address that somebody's DNAT takes from it.
+        vec![Match::Source4(private4.clone()), Match::Bridged, Match::GoesBack],
+        vec![Match::Source6(private6.clone()), Match::Bridged, Match::GoesBack],
     ];
+    ruleset.chains.insert(PASSES.to_owned(), Chain { hook: None, rules: pass_on.map(passes).into() });
     ruleset.sets.insert(private4, Set::Nets4(PRIVATE4.into()));
     ruleset.sets.insert(private6, Set::Nets6(PRIVATE6.into()));
 
-    let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
+    let passing = Rule { matches: vec![Match::Passing], counter: None, verdict: Verdict::Jump(PASSES.to_owned()) };
+    let not_ours = [passes(vec![Match::Loopback]), passing];
     let decides =
         |of: Purpose| Rule { matches: vec![Match::Port(ports(of))], counter: None, verdict: Verdict::Goto(gate(of)) };
     add_gates(&mut ruleset, host, &limits);
-    let raw = not_ours.clone().map(passes).into_iter().chain(GATES.map(decides)).collect();
+    let raw = not_ours.clone().into_iter().chain(GATES.map(decides)).collect();
     ruleset.chains.insert("raw_in".to_owned(), Chain { hook: Some(Hook::PreroutingRaw), rules: raw });
     let caps = add_caps(&mut ruleset, host, &limits);
     if !caps.is_empty() {
         // What runs is through with one rule.
-        let first = [passes(vec![Match::NotNew])].into_iter().chain(not_ours.map(passes));
+        let first = [passes(vec![Match::NotNew])].into_iter().chain(not_ours);
         let chain = Chain { hook: Some(Hook::PreroutingMangle), rules: first.chain(caps).collect() };
         ruleset.chains.insert("track_in".to_owned(), chain);
     }

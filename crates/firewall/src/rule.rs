@@ -32,6 +32,12 @@ pub enum Match {
     Source6(String),
     /// Passes through: the destination is no address of this host's own, nor broadcast nor multicast to it.
     Passing,
+    /// Arrived on a bridge.
+    Bridged,
+    /// Its way out is the interface it arrived on: it goes from one neighbour of that interface to another.
+    GoesBack,
+    /// Its way out is the interface of that name.
+    LeavesBy(InterfaceName),
     /// IPv4 destination address is not in that set.
     NotDestination4(String),
     /// IPv6 destination address is not in that set.
@@ -147,6 +153,9 @@ impl fmt::Display for Match {
             Self::Source4(set) => write!(f, "ip saddr @{set}"),
             Self::Source6(set) => write!(f, "ip6 saddr @{set}"),
             Self::Passing => f.write_str("fib daddr type unicast"),
+            Self::Bridged => f.write_str("meta iifkind \"bridge\""),
+            Self::GoesBack => f.write_str("fib daddr . iif oif exists"),
+            Self::LeavesBy(name) => write!(f, "fib daddr oifname \"{name}\""),
             Self::NotDestination4(set) => write!(f, "ip daddr != @{set}"),
             Self::NotDestination6(set) => write!(f, "ip6 daddr != @{set}"),
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),

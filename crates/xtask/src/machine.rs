@@ -16,6 +16,10 @@ const PROGRAMS: [Program; 3] = [
     Program { name: "iptables-nft", package: "iptables" },
 ];
 
+/// Judges of what is open, and makers of odd packets, that nobody here wrote.
+const JUDGES: [Program; 2] =
+    [Program { name: "nmap", package: "nmap" }, Program { name: "scapy", package: "python3-scapy" }];
+
 /// libFuzzer is C++.
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
 
@@ -49,6 +53,11 @@ pub(crate) fn python_environments() -> Result<()> {
     eprintln!("xtask: installing system packages: python3-venv");
     apt(&["update", "-qq"])?;
     apt(&["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+}
+
+/// Who judges hosts in force from outside.
+pub(crate) fn judges() -> Result<()> {
+    install_missing(&JUDGES)
 }
 
 /// What the firewall's bench is compared with.

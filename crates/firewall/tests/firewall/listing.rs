@@ -95,6 +95,25 @@ fn rules_are_ours_only_if_understood_to_the_last_word() {
 }
 
 #[test]
+fn the_way_of_a_packet_is_read_in_the_words_of_every_version() {
+    let fib = |result: &str, flags: &str, right: &str| {
+        rule(&format!(
+            r#"{{"match": {{"op": "==", "left": {{"fib": {{"result": "{result}", "flags": {flags}}}}}, "right": {right}}}}}, {{"accept": null}}"#
+        ))
+    };
+    let back = Some("fib daddr . iif oif exists accept".to_owned());
+    assert_eq!(fib("oif", r#"["daddr", "iif"]"#, "true"), back);
+    assert_eq!(fib("check", r#"["daddr", "iif"]"#, "true"), back);
+    for daddr in [r#""daddr""#, r#"["daddr"]"#] {
+        assert_eq!(fib("oifname", daddr, r#""picket0""#), Some("fib daddr oifname \"picket0\" accept".to_owned()));
+        assert_eq!(fib("oif", daddr, "true"), None, "any way out at all");
+    }
+    assert_eq!(fib("oif", r#"["daddr", "iif"]"#, "false"), None);
+    assert_eq!(fib("oif", r#"["saddr", "iif"]"#, "true"), None);
+    assert_eq!(fib("oifname", r#"["saddr"]"#, r#""picket0""#), None);
+}
+
+#[test]
 fn meters_are_read_in_the_words_of_every_version_whatever_is_in_them() {
     let check = |rest: &str, expect: &str| {
         let item = format!(r#"{{"set": {{"name": "m", "handle": 5, {rest}}}}}"#);

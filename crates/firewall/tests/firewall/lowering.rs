@@ -1,7 +1,7 @@
 //! What a policy means for packets, and how its ruleset is written.
 
 use crate::{
-    packet::{Kind, Meters, Packet, decide},
+    packet::{BRIDGE, Kind, Meters, Packet, decide},
     policies::{OVERLAY, allow, facts, guarded_port, lowered, mainnet_ports, network, policy, port, prep, v4, v6},
 };
 use ipnet::{IpNet, Ipv4Net};
@@ -11,15 +11,21 @@ use proptest::{prelude::*, sample::select};
 use std::{collections::BTreeMap, net::IpAddr};
 
 fn packet() -> impl Strategy<Value = Packet> {
-    let interface = select(vec!["lo", "eth0", OVERLAY]).prop_map(str::to_owned);
+    let interface = select(vec!["lo", "eth0", OVERLAY, BRIDGE]).prop_map(str::to_owned);
     let source = prop_oneof![v4().prop_map(IpAddr::V4), v6().prop_map(IpAddr::V6)];
-    let passing = select(vec![None, Some("172.17.0.2"), Some("fd12::2"), Some("203.0.113.9")]);
+    let passing = select(vec![
+        None,
+        Some(("172.17.0.2", BRIDGE)),
+        Some(("fd12::2", BRIDGE)),
+        Some(("203.0.113.9", "eth0")),
+        Some(("10.77.0.2", OVERLAY)),
+    ]);
     let kind = select(vec![Kind::FirstSyn, Kind::New, Kind::Running]);
     (interface, source, guarded_port(), passing, kind).prop_map(|(interface, source, to, passing, kind)| Packet {
         interface,
         source,
         to,
-        passing: passing.map(|address| address.parse().unwrap()),
+        passing: passing.map(|(address, out)| (address.parse().unwrap(), out.to_owned())),
         kind: if to.protocol == Protocol::Udp && kind == Kind::FirstSyn { Kind::New } else { kind },
     })
 }
@@ -157,25 +163,35 @@ fn an_overlay_address_is_believed_only_out_of_the_tunnel() {
 
 #[test]
 fn what_containers_send_out_is_none_of_our_business_and_what_is_sent_to_them_is() {
-    let check = |source: &str, passing: &str, counter: Option<&str>| {
+    let check = |interface: &str, source: &str, (passing, out): (&str, &str), counter: Option<&str>| {
         let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, 7100));
         let packet = Packet {
-            interface: "docker0".into(),
+            interface: interface.into(),
             source,
             to,
-            passing: Some(passing.parse().unwrap()),
+            passing: Some((passing.parse().unwrap(), out.into())),
             kind: Kind::New,
         };
         let decision = decide(&lowered(&prep()), &packet, Meters::Within);
         assert_eq!(decision.counters.first().map(String::as_str), counter, "{packet:?}");
     };
-    check("172.17.0.2", "203.0.113.11", None);
-    check("fd12::2", "2001:db8:1::11", None);
-    check("198.51.100.66", "172.17.0.2", Some("refused_p2p"));
-    check("10.0.0.66", "172.17.0.2", Some("refused_p2p"));
-    check("198.51.100.66", "203.0.113.11", Some("refused_p2p"));
-    check("2001:db8:66::66", "fd12::2", Some("refused_p2p"));
-    check("203.0.113.11", "172.17.0.2", Some("allowed_p2p"));
+    check(BRIDGE, "172.17.0.2", ("203.0.113.11", "eth0"), None);
+    check(BRIDGE, "fd12::2", ("2001:db8:1::11", "eth0"), None);
+    // Into the tunnels, whose other ends are guarded.
+    check(BRIDGE, "172.17.0.2", ("10.77.0.2", OVERLAY), None);
+    check(BRIDGE, "fd12::2", ("fd00:77::2", OVERLAY), None);
+    check("eth0", "198.51.100.66", ("10.77.0.2", OVERLAY), Some("refused_p2p"));
+    // From one container to its neighbour, and to no other bridge's.
+    check(BRIDGE, "172.17.0.3", ("172.17.0.2", BRIDGE), None);
+    check(BRIDGE, "fd12::3", ("fd12::2", BRIDGE), None);
+    check(BRIDGE, "172.17.0.3", ("172.18.0.2", "docker1"), Some("refused_p2p"));
+    check(BRIDGE, "198.51.100.66", ("172.17.0.2", BRIDGE), Some("refused_p2p"));
+    check("eth0", "10.0.0.66", ("10.0.0.7", "eth0"), Some("refused_p2p"));
+    check("eth0", "198.51.100.66", ("172.17.0.2", BRIDGE), Some("refused_p2p"));
+    check("eth0", "10.0.0.66", ("172.17.0.2", BRIDGE), Some("refused_p2p"));
+    check("eth0", "198.51.100.66", ("203.0.113.11", "eth0"), Some("refused_p2p"));
+    check("eth0", "2001:db8:66::66", ("fd12::2", BRIDGE), Some("refused_p2p"));
+    check("eth0", "203.0.113.11", ("172.17.0.2", BRIDGE), Some("allowed_p2p"));
 }
 
 #[test]

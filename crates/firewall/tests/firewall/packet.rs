@@ -4,13 +4,16 @@ use picket_firewall::{Family, Hook, Match, Measure, Rule, Ruleset, Set, Verdict}
 use picket_model::GuardedPort;
 use std::net::IpAddr;
 
+/// The one interface that is a bridge.
+pub(crate) const BRIDGE: &str = "docker0";
+
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) interface: String,
     pub(crate) source: IpAddr,
     pub(crate) to: GuardedPort,
-    /// Where it goes on to; `None` for a packet to this host.
-    pub(crate) passing: Option<IpAddr>,
+    /// Where it goes on to, and by which interface; `None` for a packet to this host.
+    pub(crate) passing: Option<(IpAddr, String)>,
     pub(crate) kind: Kind,
 }
 
@@ -125,12 +128,15 @@ impl Kernel<'_> {
             },
             (Match::Source4(_) | Match::Source6(_), _) => false,
             (Match::Passing, _) => packet.passing.is_some(),
-            (Match::NotDestination4(set), _) => match (&ruleset.sets[set], packet.passing) {
-                (Set::Nets4(nets), Some(IpAddr::V4(to))) => !nets.iter().any(|net| net.contains(&to)),
+            (Match::Bridged, _) => packet.interface == BRIDGE,
+            (Match::GoesBack, _) => packet.passing.as_ref().is_some_and(|(_, out)| *out == packet.interface),
+            (Match::LeavesBy(name), _) => packet.passing.as_ref().is_some_and(|(_, out)| *out == name.to_string()),
+            (Match::NotDestination4(set), _) => match (&ruleset.sets[set], &packet.passing) {
+                (Set::Nets4(nets), Some((IpAddr::V4(to), _))) => !nets.iter().any(|net| net.contains(to)),
                 _ => false,
             },
-            (Match::NotDestination6(set), _) => match (&ruleset.sets[set], packet.passing) {
-                (Set::Nets6(nets), Some(IpAddr::V6(to))) => !nets.iter().any(|net| net.contains(&to)),
+            (Match::NotDestination6(set), _) => match (&ruleset.sets[set], &packet.passing) {
+                (Set::Nets6(nets), Some((IpAddr::V6(to), _))) => !nets.iter().any(|net| net.contains(to)),
                 _ => false,
             },
             (Match::Family(family), source) => (*family == Family::V4) == source.is_ipv4(),
