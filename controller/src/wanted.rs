@@ -163,8 +163,6 @@ mod tests {
                 peers: BTreeMap::new(),
             },
             firewall: FirewallPolicy::default(),
-            forwards: BTreeSet::new(),
-            hidden: None,
         };
         let nodes = hosts.iter().map(config).map(|config| (config.node.clone(), config)).collect();
         let basis = Basis { policy_version: 1, validators: 0, validators_version: 0 };

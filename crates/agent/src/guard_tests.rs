@@ -35,8 +35,6 @@ pub(crate) fn config() -> NodeConfig {
             peers: BTreeMap::from([(key(9), peer)]),
         },
         firewall,
-        forwards: BTreeSet::new(),
-        hidden: None,
     }
 }
 

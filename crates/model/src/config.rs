@@ -1,9 +1,6 @@
 //! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
 
-use crate::{
-    AllowSet, FirewallPolicy, Forward, Generation, Hidden, MeshId, NodeId, NodeName, NodeRole, Pairing,
-    WireGuardPublicKey,
-};
+use crate::{AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,13 +29,6 @@ pub struct NodeConfig {
     pub wireguard: WireGuardConfig,
     /// Its firewall.
     pub firewall: FirewallPolicy,
-    /// What it forwards to validators behind it. An agent from before refuses a wanted state that has any, or that hides its
-    /// host, and keeps what it holds.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub forwards: BTreeSet<Forward>,
-    /// How it calls validators, where it is hidden.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<Hidden>,
 }
 
 /// A host's WireGuard device, but for its private key, which only the host has.
@@ -116,8 +106,8 @@ impl NodeConfig {
     /// The same digest, made with those of allow sets that other hosts' contents share with this one.
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
-        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall, forwards, hidden } = self;
-        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds } = firewall;
+        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
+        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds, forwards, hidden } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
@@ -135,18 +125,8 @@ impl NodeConfig {
 
     /// Whether the content is the same, whatever plans the two came from.
     pub fn same_content(&self, other: &Self) -> bool {
-        // Taken apart, as for the digest.
-        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall, forwards, hidden } = self;
-        (mesh, node, role, wireguard, firewall, forwards, hidden)
-            == (
-                &other.mesh,
-                &other.node,
-                &other.role,
-                &other.wireguard,
-                &other.firewall,
-                &other.forwards,
-                &other.hidden,
-            )
+        (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall)
+            == (&other.mesh, &other.node, other.role, &other.wireguard, &other.firewall)
     }
 }
 
@@ -188,8 +168,6 @@ mod tests {
                 )]),
             },
             firewall,
-            forwards: BTreeSet::new(),
-            hidden: None,
         }
     }
 
@@ -226,7 +204,7 @@ mod tests {
         shield.firewall.shield = crate::Shield::Auto;
         let [mut forwards, mut hidden] = [config(), config()];
         let (one, port) = (NonZeroU8::MIN, NonZeroU16::new(7100).unwrap());
-        forwards.forwards.insert(crate::Forward {
+        forwards.firewall.forwards.insert(crate::Forward {
             prep: "n-3".parse().unwrap(),
             name: "prep-3".parse().unwrap(),
             port,
@@ -236,8 +214,8 @@ mod tests {
             calls: BTreeSet::from([port]),
         });
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
-        hidden.hidden =
-            Some(Hidden { calls: BTreeSet::from([port]), sentries, draining: BTreeSet::new(), strict: true });
+        hidden.firewall.hidden =
+            Some(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() });
         let digests = [&plain, &public, &limits, &shield, &grants, &forwards, &hidden].map(NodeConfig::digest);
         assert_eq!(BTreeSet::from(digests).len(), 7);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));

@@ -1,6 +1,8 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
-use crate::{Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network};
+use crate::{
+    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network,
+};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -177,6 +179,12 @@ pub struct FirewallPolicy {
     /// Whether they are tight.
     #[serde(default, skip_serializing_if = "Shield::is_off")]
     pub shield: Shield,
+    /// What it forwards to validators behind it; an agent from before refuses that, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forwards: BTreeSet<Forward>,
+    /// How it calls validators, where it is hidden; an agent from before refuses that, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Hidden>,
     /// After how many seconds grants end by themselves where nobody renews them, in the kernel; `None` for never. An agent
     /// from before refuses a wanted state that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     num::{NonZeroU8, NonZeroU16},
 };
 
@@ -81,7 +81,7 @@ pub struct Forward {
 }
 
 /// How a hidden validator's host calls validators.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hidden {
     /// TCP ports at which others are called through sentries, wherever they are: nodes also call addresses that are on no list.
     pub calls: BTreeSet<NonZeroU16>,
@@ -90,6 +90,9 @@ pub struct Hidden {
     /// Those of them that are about to leave: they hand over what they carry, and take nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub draining: BTreeSet<NodeId>,
+    /// Addresses inside the mesh of sentries that do not answer. The host itself finds them; a controller names none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<Ipv4Addr>,
     /// Whether such calls are dropped where they would not leave through a sentry.
     pub strict: bool,
 }

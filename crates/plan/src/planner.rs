@@ -94,9 +94,11 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             generation,
             revision: generation,
             wireguard: wireguard(input, node, &others),
-            firewall: firewall(&shared, input.policy.public.of(node.role), &others),
-            forwards: hidden::forwards(input.policy, &calls, node, &others),
-            hidden: hidden::hidden(input.policy, &calls, node, &others),
+            firewall: FirewallPolicy {
+                forwards: hidden::forwards(input.policy, &calls, node, &others),
+                hidden: hidden::hidden(input.policy, &calls, node, &others),
+                ..firewall(&shared, input.policy.public.of(node.role), &others)
+            },
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
     }

@@ -66,7 +66,7 @@ impl Prober {
 
     /// Asks the sentries of this wanted state from now on; nobody where the host is not hidden, or has no tunnels.
     pub fn follow(&mut self, config: Option<&NodeConfig>, now: Instant) -> Option<Paths> {
-        let config = config.filter(|config| config.hidden.is_some());
+        let config = config.filter(|config| config.firewall.hidden.is_some());
         let changed = self.wanted.borrow().as_ref() != config;
         if changed {
             self.wanted.send_replace(config.cloned());
@@ -206,7 +206,7 @@ fn summary(moves: &[Move]) -> Option<(String, String)> {
 
 /// The sentries' IPv4 addresses inside the mesh.
 fn addresses_of_sentries(config: &NodeConfig) -> Vec<(IpAddr, NodeId)> {
-    let Some(hidden) = &config.hidden else { return Vec::new() };
+    let Some(hidden) = &config.firewall.hidden else { return Vec::new() };
     let peers = config.wireguard.peers.values().filter(|peer| hidden.sentries.contains_key(&peer.node));
     let address = |peer: &picket_model::WireGuardPeer| peer.allowed_ips.iter().find_map(|net| v4(net.addr()));
     peers.filter_map(|peer| Some((address(peer)?.into(), peer.node.clone()))).collect()

@@ -61,7 +61,7 @@ impl Ways {
             Self::Answers { .. } => (None, BTreeSet::new()),
         };
         let config = config?;
-        let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now)), &config.hidden) else {
+        let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now)), &config.firewall.hidden) else {
             tunnels.steer(Steering::default());
             return Some(config.wireguard.clone());
         };

@@ -26,7 +26,9 @@ pub(super) fn check(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Findi
 fn check_line(line: &HiddenPrep, plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
     let HiddenPrep { prep, port, .. } = line;
     // What is forwarded is guarded at the sentry, or strangers would reach the validator through it.
-    for config in plan.nodes.values().filter(|config| config.forwards.iter().any(|forward| &forward.name == prep)) {
+    for config in
+        plan.nodes.values().filter(|config| config.firewall.forwards.iter().any(|forward| &forward.name == prep))
+    {
         let guarded = GuardedPort { protocol: Protocol::Tcp, port: *port };
         if config.firewall.guarded.get(&guarded) != Some(&Purpose::P2p) {
             let text =
@@ -41,7 +43,7 @@ fn check_line(line: &HiddenPrep, plan: &Plan, input: &PlanInput<'_>, findings: &
     if node.role != NodeRole::Prep {
         findings.push(refused(prep, format!("policy.hidden names {prep}, which is a {}", node.role)));
     }
-    let hidden = plan.nodes.get(&node.id).and_then(|config| config.hidden.as_ref());
+    let hidden = plan.nodes.get(&node.id).and_then(|config| config.firewall.hidden.as_ref());
     if let Some(hidden) = hidden
         && hidden.sentries.is_empty()
     {

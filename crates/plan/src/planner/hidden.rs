@@ -53,7 +53,7 @@ pub(super) fn hidden(policy: &Policy, calls: &BTreeSet<NonZeroU16>, node: &Node,
     let behind = others.iter().filter(|other| line.is_behind(&other.name));
     let share = |sentry: &Node| line.weights.get(&sentry.name).copied().unwrap_or(ONE);
     let sentries = behind.map(|sentry| (sentry.id.clone(), share(sentry))).collect();
-    Some(Hidden { calls: calls.clone(), sentries, draining: BTreeSet::new(), strict: line.strict })
+    Some(Hidden { calls: calls.clone(), sentries, strict: line.strict, ..Hidden::default() })
 }
 
 #[cfg(test)]
