@@ -79,7 +79,7 @@ pub struct Paths {
 impl Paths {
     /// The ways of a host with this wanted state; `None` where it is not hidden.
     pub fn of(config: &NodeConfig, now: Instant) -> Option<Self> {
-        let hidden = config.firewall.hidden.clone()?;
+        let hidden = Hidden::clone(config.firewall.hidden.as_ref()?);
         let mut paths = Self {
             hidden,
             destinations: BTreeSet::new(),
@@ -95,7 +95,7 @@ impl Paths {
     /// Follows another wanted state; what is known of sentries that stay is kept.
     pub fn follow(&mut self, config: &NodeConfig, now: Instant) {
         if let Some(hidden) = &config.firewall.hidden {
-            self.hidden = hidden.clone();
+            self.hidden = Hidden::clone(hidden);
         }
         self.destinations = destinations(config);
         let sentries = &self.hidden.sentries;

@@ -17,6 +17,11 @@ pub struct InterfaceName(String);
 pub struct InterfaceNameError(String);
 
 impl InterfaceName {
+    /// The host's own, on which it speaks to itself.
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

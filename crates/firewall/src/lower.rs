@@ -2,7 +2,7 @@
 //! and the limits alone: whatever else changes in a policy is a change of elements.
 
 use crate::{
-    Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict,
+    Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict, forward,
     gates::{GATES, add_caps, add_gates, gate, ports, public_ports},
     ruleset::PRIVATE,
 };
@@ -100,6 +100,7 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
         let chain = Chain { hook: Some(Hook::PreroutingMangle), rules: first.chain(caps).collect() };
         ruleset.chains.insert("track_in".to_owned(), chain);
     }
+    forward::add(&mut ruleset, policy, host);
     ruleset
 }
 

@@ -215,7 +215,7 @@ mod tests {
         });
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
         hidden.firewall.hidden =
-            Some(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() });
+            Some(Box::new(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() }));
         let digests = [&plain, &public, &limits, &shield, &grants, &forwards, &hidden].map(NodeConfig::digest);
         assert_eq!(BTreeSet::from(digests).len(), 7);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));

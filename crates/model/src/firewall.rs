@@ -184,7 +184,7 @@ pub struct FirewallPolicy {
     pub forwards: BTreeSet<Forward>,
     /// How it calls validators, where it is hidden; an agent from before refuses that, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<Hidden>,
+    pub hidden: Option<Box<Hidden>>,
     /// After how many seconds grants end by themselves where nobody renews them, in the kernel; `None` for never. An agent
     /// from before refuses a wanted state that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             wireguard: wireguard(input, node, &others),
             firewall: FirewallPolicy {
                 forwards: hidden::forwards(input.policy, &calls, node, &others),
-                hidden: hidden::hidden(input.policy, &calls, node, &others),
+                hidden: hidden::hidden(input.policy, &calls, node, &others).map(Box::new),
                 ..firewall(&shared, input.policy.public.of(node.role), &others)
             },
         };

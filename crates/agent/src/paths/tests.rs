@@ -51,7 +51,7 @@ fn hidden(sentries: &[u8], strict: bool) -> NodeConfig {
         })
         .collect();
     let sentries = sentries.iter().map(|n| (id(*n), NonZeroU8::MIN)).collect();
-    config.firewall.hidden = Some(Hidden { sentries, strict, ..Hidden::default() });
+    config.firewall.hidden = Some(Box::new(Hidden { sentries, strict, ..Hidden::default() }));
     config
 }
 
