@@ -4,9 +4,10 @@
 
 use crate::{
     Chain, Hook, HostFacts, Match, Rule, Ruleset, Set, Verdict,
-    ruleset::{PRIVATE, SILENT},
+    lower::is_private,
+    ruleset::{NEAR, PRIVATE, SILENT},
 };
-use picket_model::{FirewallPolicy, Forward, GuardedPort, Hidden, Protocol, Purpose};
+use picket_model::{FirewallPolicy, Forward, GuardedPort, Hidden, Protocol, Purpose, Reason};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
@@ -26,7 +27,7 @@ pub(crate) fn add(ruleset: &mut Ruleset, policy: &FirewallPolicy, host: &HostFac
         add_forwards(ruleset, &policy.forwards, host);
     }
     if let Some(hidden) = &policy.hidden {
-        add_hidden(ruleset, hidden, host);
+        add_hidden(ruleset, policy, hidden, host);
     }
 }
 
@@ -79,7 +80,7 @@ fn arrivals(forward: &Forward, host: &HostFacts) -> Vec<Rule> {
     forward.addresses.iter().map(at).collect()
 }
 
-fn add_hidden(ruleset: &mut Ruleset, hidden: &Hidden, host: &HostFacts) {
+fn add_hidden(ruleset: &mut Ruleset, policy: &FirewallPolicy, hidden: &Hidden, host: &HostFacts) {
     ruleset.sets.insert(CALLS.to_owned(), ports(hidden.calls.iter().copied()));
     let silent = format!("{SILENT}_hosts4");
     ruleset.sets.insert(silent.clone(), Set::Hosts4(hidden.silent.iter().copied().collect()));
@@ -100,13 +101,25 @@ fn add_hidden(ruleset: &mut Ruleset, hidden: &Hidden, host: &HostFacts) {
         .into_iter()
     };
     let (private4, private6) = (format!("{PRIVATE}_nets4"), format!("{PRIVATE}_nets6"));
-    let validators = [Purpose::P2p, Purpose::Rpc].into_iter().flat_map(|purpose| {
-        [Match::Destination4(format!("{purpose}_hosts4")), Match::Destination6(format!("{purpose}_hosts6"))]
-    });
+    let (near4, near6) = (format!("{NEAR}_hosts4"), format!("{NEAR}_hosts6"));
+    let validators = || near_validators(policy);
+    let of4 = |address| if let IpAddr::V4(v4) = address { Some(v4) } else { None };
+    let of6 = |address| if let IpAddr::V6(v6) = address { Some(v6) } else { None };
+    ruleset.sets.insert(near4.clone(), Set::Hosts4(validators().filter_map(of4).collect()));
+    ruleset.sets.insert(near6.clone(), Set::Hosts6(validators().filter_map(of6).collect()));
+    let validators = [Match::Destination4(near4), Match::Destination6(near6)];
     // A validator is a stranger even in a private range; other neighbours are this operator's own.
     let strangers = [Match::NotDestination4(private4), Match::NotDestination6(private6)];
-    let rules = validators.chain(strangers).map(|whom| drops(away().chain([whom]), REFUSED_DIRECT));
+    let rules = validators.into_iter().chain(strangers).map(|whom| drops(away().chain([whom]), REFUSED_DIRECT));
     ruleset.chains.insert("away".to_owned(), chain(Hook::Postrouting, rules));
+}
+
+/// Validators that live where otherwise only neighbours do.
+fn near_validators(policy: &FirewallPolicy) -> impl Iterator<Item = IpAddr> {
+    let listed = [Purpose::P2p, Purpose::Rpc].into_iter().flat_map(|purpose| policy.allowed(purpose).0.iter());
+    let is_validator = |reason: &Reason| matches!(reason, Reason::Prep { .. });
+    let validators = listed.filter(move |(_, reasons)| reasons.iter().any(is_validator));
+    validators.map(|(network, _)| network.addr()).filter(|address| is_private(*address))
 }
 
 /// Each forward with each of the addresses that its validator has inside the mesh.

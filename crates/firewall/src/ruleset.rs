@@ -19,6 +19,9 @@ pub(crate) const PRIVATE: &str = "private";
 /// How the set of sentries that do not answer is called; it lets nobody in.
 pub(crate) const SILENT: &str = "silent";
 
+/// How the sets of validators in private ranges are called, whom a hidden host must not call directly; they let nobody in.
+pub(crate) const NEAR: &str = "near";
+
 /// Everything in our table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -113,7 +116,7 @@ impl Hook {
 impl Ruleset {
     /// Number of addresses and prefixes in all allow sets.
     pub fn elements(&self) -> usize {
-        let lets_in = |name: &str| !name.starts_with(PRIVATE) && !name.starts_with(SILENT);
+        let lets_in = |name: &str| ![PRIVATE, SILENT, NEAR].iter().any(|start| name.starts_with(start));
         let allow = self.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && lets_in(name));
         allow.map(|(_, set)| set.len()).sum()
     }

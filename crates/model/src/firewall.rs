@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
@@ -197,6 +198,22 @@ impl FirewallPolicy {
     pub fn public_ports(&self) -> impl Iterator<Item = GuardedPort> {
         let ports = self.public.iter().map(|port| GuardedPort { protocol: Protocol::Tcp, port: *port });
         ports.filter(|port| matches!(self.guarded.get(port), Some(Purpose::P2p | Purpose::Rpc)))
+    }
+
+    /// The allow set of a purpose as it is let in from outside: a host that hides strictly is called through sentries alone, and
+    /// validators, who would otherwise see its own address, are strangers there.
+    pub fn let_in(&self, purpose: Purpose) -> Cow<'_, AllowSet> {
+        let allowed = self.allowed(purpose);
+        let is_strict = self.hidden.as_ref().is_some_and(|hidden| hidden.strict);
+        if !is_strict || !matches!(purpose, Purpose::P2p | Purpose::Rpc) {
+            return Cow::Borrowed(allowed);
+        }
+        let by_others = |(network, reasons): (&IpNet, &BTreeSet<Reason>)| {
+            let others: BTreeSet<_> =
+                reasons.iter().filter(|reason| !matches!(reason, Reason::Prep { .. })).cloned().collect();
+            (!others.is_empty()).then_some((*network, others))
+        };
+        Cow::Owned(AllowSet(Arc::new(allowed.0.iter().filter_map(by_others).collect())))
     }
 
     /// The allow set of a purpose; empty where none was given.

@@ -9,7 +9,7 @@ use super::{
 use picket_firewall::InterfaceName;
 use picket_model::{NodeConfig, NodeId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
@@ -80,6 +80,15 @@ impl Prober {
         };
         paths.step(now);
         Some(paths)
+    }
+
+    /// Addresses of sentries through which nothing comes back.
+    pub fn silent(&self) -> BTreeSet<Ipv4Addr> {
+        let (found, wanted) = (self.found.borrow(), self.wanted.borrow());
+        let (Some(paths), Some(config)) = (found.as_ref(), wanted.as_ref()) else { return BTreeSet::new() };
+        let silent: BTreeSet<&NodeId> = paths.silent().collect();
+        let addresses = addresses_of_sentries(config).into_iter().filter(|(_, sentry)| silent.contains(sentry));
+        addresses.filter_map(|(address, _)| v4(address)).collect()
     }
 
     /// Waits until something moved, or a way stands otherwise than before.

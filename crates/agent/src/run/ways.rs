@@ -1,7 +1,7 @@
 //! The ways of a hidden validator's calls, kept in force: sentries are asked all the time, and what moves is moved at once.
 //! On a sentry, the answers.
 
-use super::{Agent, Held, host};
+use super::{Agent, Held};
 use crate::{
     identity::Identity,
     paths::{
@@ -9,10 +9,10 @@ use crate::{
         inside::{Answerer, Prober},
         probe::Condition,
     },
-    reconcile::{HostTunnels, Tunnels as _},
+    reconcile::{HostTunnels, Tunnels as _, filter_alone},
 };
 use picket_firewall::InterfaceName;
-use picket_model::{Hidden, NodeConfig, NodeRole, WireGuardConfig};
+use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, WireGuardConfig};
 use picket_wireguard::Steering;
 use reqwest::Url;
 use std::{collections::BTreeSet, num::NonZeroU16, time::Instant};
@@ -53,6 +53,13 @@ impl Ways {
         }
     }
 
+    /// Tells the firewall which sentries do not answer.
+    pub(super) fn note_silent(&self, wanted: Option<&mut FirewallPolicy>) {
+        if let (Self::Asks { prober, .. }, Some(hidden)) = (self, wanted.and_then(|wanted| wanted.hidden.as_mut())) {
+            hidden.silent = prober.silent();
+        }
+    }
+
     /// The tunnels of a wanted state, with what is behind each right now.
     pub(super) fn steer(&mut self, tunnels: &mut HostTunnels, config: Option<&NodeConfig>) -> Option<WireGuardConfig> {
         let now = Instant::now();
@@ -61,6 +68,9 @@ impl Ways {
             Self::Answers { .. } => (None, BTreeSet::new()),
         };
         let config = config?;
+        if !config.firewall.forwards.is_empty() {
+            forward_packets();
+        }
         let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now)), &config.firewall.hidden) else {
             tunnels.steer(Steering::default());
             return Some(config.wireguard.clone());
@@ -74,6 +84,21 @@ fn steering(paths: &Paths, hidden: &Hidden, never: &BTreeSet<NonZeroU16>) -> Ste
     Steering {
         ports: hidden.calls.difference(never).copied().collect(),
         networks: paths.carried().keys().copied().collect(),
+    }
+}
+
+/// Lets the kernel pass IPv4 on. IPv6 is left as it is: a host that passes it on takes no routes from its router any more
+/// (`Documentation/networking/ip-sysctl.rst`, `accept_ra`), which only its operator can know to be well.
+fn forward_packets() {
+    const FORWARDING: &str = "/proc/sys/net/ipv4/conf/all/forwarding";
+    let is_on = std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() == "1");
+    if !is_on {
+        match std::fs::write(FORWARDING, "1") {
+            Ok(()) => info!("this host passes IPv4 on from now on, for the validators behind it"),
+            Err(error) => {
+                warn!(%error, "{FORWARDING} cannot be set to 1: nothing is forwarded to the validators behind this host")
+            }
+        }
     }
 }
 
@@ -108,7 +133,12 @@ impl Agent {
         let begun = Instant::now();
         match self.tunnels.connect(&wireguard).await {
             Ok(()) => info!(microseconds = begun.elapsed().as_micros(), "ways in force"),
-            Err(error) => warn!(error = format!("{error:#}"), at = %host::now(), "ways not in force"),
+            Err(error) => warn!(error = format!("{error:#}"), "ways not in force"),
+        }
+        // After the move: whoever is told that a connection is gone finds its new way.
+        let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
+        if let Some(found) = &mut self.found {
+            filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         }
     }
 }
