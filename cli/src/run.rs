@@ -118,8 +118,9 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
         }
-        Verb::Audit { node, address, ports } => {
-            let audit = audit::audit(client, node, *address, ports).await?;
+        Verb::Audit { node, address, ports, found } => {
+            let asked = audit::Asked { node, address: *address, more: ports, found: found.as_deref() };
+            let audit = audit::audit(client, asked).await?;
             let code = if audit.is_kept() { 0 } else { ATTENTION };
             outcome(&audit, json, code, show::audit::page)
         }

@@ -1,7 +1,7 @@
 //! Containers on a validator's host, as Docker connects them: a bridge, port numbers published by DNAT, masquerading, and
 //! bridges that call the IP hooks. What is guarded is the port that a packet arrives for, whoever serves it.
 
-use crate::support::{GUARDED, QUIET, UNGUARDED, dropped, open, small_mesh};
+use crate::support::{GUARDED, QUIET, UNGUARDED, dropped, open, reconfigure, small_mesh};
 use picket_lab::{
     Connect, EchoServer, Host,
     mesh::{Mesh, SOON},
@@ -156,7 +156,7 @@ fn a_containers_own_address_is_no_way_around_the_guard() {
 
 #[test]
 fn containers_call_validators_members_and_each_other() {
-    let docker = Docker::new("calls");
+    let mut docker = Docker::new("calls");
     let Docker { mesh, container, neighbour, .. } = &docker;
     let validator = &mesh.validators[0].host;
     let peers = [validator.v4(GUARDED[0]).unwrap(), validator.v6(GUARDED[0]).unwrap()];
@@ -172,8 +172,16 @@ fn containers_call_validators_members_and_each_other() {
         open(neighbour, to);
     }
     // By the host's own address a container is somebody who is not let in: it needs a line of the policy.
-    for host in [docker.published(0)[0].ip(), [172, 17, 0, 1].into()] {
+    let hosts: [IpAddr; 2] = [docker.published(0)[0].ip(), [172, 17, 0, 1].into()];
+    for host in hosts {
         dropped(neighbour, SocketAddr::new(host, GUARDED[0]));
         assert_eq!(neighbour.can_connect(SocketAddr::new(host, UNGUARDED), SOON), Connect::Refused);
+    }
+    reconfigure(&mut docker.mesh, |text| {
+        format!("{text}\n[[policy.allow]]\npurpose = \"p2p\"\nnetwork = \"172.17.0.0/16\"\ncomment = \"containers\"\n")
+    });
+    for host in hosts {
+        // Docker publishes nothing to its own containers, so that nobody listens here.
+        assert_eq!(docker.neighbour.can_connect(SocketAddr::new(host, GUARDED[0]), SOON), Connect::Refused);
     }
 }

@@ -12,7 +12,13 @@ use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 use zeroize::Zeroizing;
 
 /// Variable that may hold the join token, so that it does not stand in the process list.
@@ -121,6 +127,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Knock at another host's ports from here, for `picket audit --found`: changes nothing and asks no controller.
+    Probe {
+        /// The other host, by an address outside or inside the tunnels.
+        address: IpAddr,
+        /// One more TCP port to try beside those that this host guards and some usual ones.
+        #[arg(long = "port", value_name = "PORT")]
+        ports: Vec<NonZeroU16>,
+    },
     /// Peers whose proofs of identity this host's guard has looked at.
     Proofs {
         #[command(subcommand)]
@@ -151,6 +165,7 @@ impl Command {
         !matches!(
             self,
             Self::Status { .. }
+                | Self::Probe { .. }
                 | Self::Proofs { .. }
                 | Self::Trust { .. }
                 | Self::RotateKey
@@ -285,6 +300,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,
             Command::Rules { command: Rules::Diff { json } } => status::diff_rules(&place, json).await?,
             Command::Status { json } => status::status(&place, json)?,
+            Command::Probe { address, ports } => println!("{}", status::probe(&place, address, &ports)?),
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
             Command::Proofs { command: None, json } => vouch::list(&place, json)?,
             Command::Release { yes } => println!("{}", release::release(&place, yes, host::now()).await?),

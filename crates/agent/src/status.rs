@@ -13,9 +13,11 @@ use crate::{
     vouch::Vouched,
 };
 use anyhow::{Context as _, Result};
+use picket_api::probe::{knock, with_usual};
 use picket_firewall::{Nft, Ruleset, lower};
 use picket_model::{FirewallPolicy, Generation, NodeReport, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, num::NonZeroU16};
 
 const LAST_WORD: Kind = Kind { name: "status.json", version: 1, remedy: "remove it: the agent writes it again" };
 
@@ -28,6 +30,19 @@ pub struct LastWord {
     pub controller_answers: Option<bool>,
     /// What it told the controller, or would have.
     pub report: NodeReport,
+}
+
+/// What this host finds at another's ports, as JSON: those that this one guards itself, which are the mesh's, and some more.
+pub fn probe(place: &Place, address: IpAddr, more: &[NonZeroU16]) -> Result<String> {
+    let state = StateDir::new(&place.state_dir);
+    let held = match &Identity::load(&state)? {
+        Some(identity) => Ledger::load_of(&state, identity)?.config,
+        None => None,
+    };
+    let mut ports = with_usual(more.iter().copied());
+    ports.extend(held.iter().flat_map(|config| config.firewall.guarded.keys()));
+    let probe = knock(address, &ports).with_context(|| format!("find a way to {address}"))?;
+    Ok(serde_json::to_string(&probe)?)
 }
 
 /// Stores it for `status`.
