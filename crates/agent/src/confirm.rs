@@ -57,6 +57,7 @@ pub fn can_cut_off(before: Option<&NodeConfig>, offered: &NodeConfig) -> bool {
     before.firewall.guarded != offered.firewall.guarded
         || admin(&before.firewall) != admin(&offered.firewall)
         || device(&before.wireguard) != device(&offered.wireguard)
+        || before.firewall.hidden != offered.firewall.hidden
         || !routes(&offered.wireguard).is_subset(&routes(&before.wireguard))
 }
 

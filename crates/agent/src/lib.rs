@@ -15,6 +15,7 @@ pub mod leave;
 pub mod ledger;
 pub mod lockdown;
 pub mod pairing;
+pub mod paths;
 pub mod posture;
 pub mod proof;
 pub mod reconcile;

@@ -12,7 +12,7 @@ use picket_firewall::{
     Change, Firewall, FirewallError, HostFacts, InterfaceName, Nft, diff, lower, netlink::events::Commit,
 };
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
-use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Tunnel};
+use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Steering, Tunnel};
 use std::{collections::BTreeMap, time::Instant};
 use tracing::{info, warn};
 
@@ -122,13 +122,22 @@ pub struct HostTunnels {
     key: PrivateKey,
     pairs: PairKeys,
     waits: Waits,
+    steering: Steering,
     tunnel: Option<Tunnel>,
 }
 
 impl HostTunnels {
     /// Tunnels on the interface `name` with the host's private keys.
     pub fn new(name: &InterfaceName, preference: Preference, key: PrivateKey, pairs: PairKeys) -> Self {
-        Self { name: name.to_string(), preference, key, pairs, waits: Waits::default(), tunnel: None }
+        Self {
+            name: name.to_string(),
+            preference,
+            key,
+            pairs,
+            waits: Waits::default(),
+            steering: Steering::default(),
+            tunnel: None,
+        }
     }
 
     /// Which WireGuard carries the tunnels: `kernel`, `userspace`, or `none` before there are any.
@@ -144,6 +153,11 @@ impl HostTunnels {
     /// Uses another key from the next reconciliation on.
     pub fn use_key(&mut self, key: PrivateKey) {
         self.key = key;
+    }
+
+    /// Sends calls to chosen ports through the tunnels from the next reconciliation on.
+    pub fn steer(&mut self, steering: Steering) {
+        self.steering = steering;
     }
 
     /// Dials peers that have not had a handshake yet once more.
@@ -164,7 +178,8 @@ impl HostTunnels {
     }
 
     fn device(&self, wanted: &WireGuardConfig) -> Result<DeviceConfig> {
-        Ok(DeviceConfig::from_model(&self.name, self.key.clone(), wanted)?)
+        let device = DeviceConfig::from_model(&self.name, self.key.clone(), wanted)?;
+        Ok(DeviceConfig { steering: self.steering.clone(), ..device })
     }
 }
 

@@ -13,6 +13,7 @@ mod telling;
 mod trust;
 mod tunnels;
 mod vouching;
+mod ways;
 
 use crate::{
     chain::ChainWatch,
@@ -56,6 +57,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
 use vouching::{Answers, Vouching};
+use ways::Ways;
 
 /// How often everything is compared with what is wanted, and reported, though nothing happened.
 const DRIFT: Duration = Duration::from_secs(30);
@@ -94,6 +96,7 @@ enum Event {
     Attacks,
     Look,
     Redial,
+    Moved,
     Chain,
     Certificate,
     Renewed(Result<RenewResponse, ApiError>),
@@ -142,6 +145,7 @@ pub async fn run(
     let csr_pem = keys.tls.csr_pem()?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
     let own_proof = OwnProof::new(&state, keys.tls.public_key_sha256())?;
+    let ways = Ways::new(place.interface.clone(), &identity);
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
@@ -153,7 +157,7 @@ pub async fn run(
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let chain = ChainWatch::start(goloop, identity.node.clone());
     let held = Held { identity, guard, ledger, state, _lock: lock };
-    let agent = Agent::new(held, tunnels, filter, controllers, renewals, chain, (vouching, own_proof));
+    let agent = Agent::new(held, (tunnels, ways), filter, controllers, renewals, chain, (vouching, own_proof));
     agent.work(Signals::new()?, leaving).await
 }
 
@@ -170,6 +174,7 @@ struct Agent {
     held: Held,
     digest: Option<Digest>,
     tunnels: HostTunnels,
+    ways: Ways,
     filter: HostFilter,
     company: Company,
     controllers: Controllers,
@@ -200,7 +205,7 @@ struct Agent {
 impl Agent {
     fn new(
         held: Held,
-        tunnels: HostTunnels,
+        (tunnels, ways): (HostTunnels, Ways),
         filter: HostFilter,
         controllers: Controllers,
         renewals: Renewals,
@@ -218,6 +223,7 @@ impl Agent {
             refused: refused.map(|violation| violation.to_string()),
             held,
             tunnels,
+            ways,
             filter,
             company: Company::new(),
             controllers,
@@ -258,6 +264,7 @@ impl Agent {
                 sent = self.reporter.sent() => Event::Reported(sent),
                 () = sleep_until(look_at), if waits => Event::Look,
                 () = sleep_until(self.redial_at), if waits && self.redial.pause().is_some() => Event::Redial,
+                () = self.ways.moved() => Event::Moved,
                 () = self.chain.news() => Event::Chain,
                 next = self.renewals.next() => next.map_or(Event::Certificate, Event::Renewed),
                 looked = self.vouching.next() => Event::Looked(looked),
@@ -292,6 +299,7 @@ impl Agent {
                 }
                 Event::Answered(answer) => poll = self.take(answer).await,
                 Event::Reported(sent) => self.reported(sent),
+                Event::Moved => self.reroute().await,
                 Event::Chain => self.tell(),
                 Event::Certificate => self.renewals.begin(&self.held.identity, &self.controllers, host::now()),
                 Event::Renewed(Ok(renewed)) => {
@@ -405,7 +413,8 @@ impl Agent {
         let posture = self.posture();
         let Held { ledger, guard, .. } = &self.held;
         let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
-        let wireguard = admitted.as_ref().map(|config| &config.wireguard);
+        let steered = self.ways.steer(&mut self.tunnels, admitted.as_deref());
+        let wireguard = steered.as_ref();
         let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard, posture)) };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());

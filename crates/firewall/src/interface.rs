@@ -16,6 +16,18 @@ pub struct InterfaceName(String);
 #[error("{0:?} is not an interface name of 1 to 15 letters, digits, '.', '-' or '_'")]
 pub struct InterfaceNameError(String);
 
+impl InterfaceName {
+    /// The host's own, on which it speaks to itself.
+    pub fn loopback() -> Self {
+        Self("lo".to_owned())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for InterfaceName {
     type Err = InterfaceNameError;
 

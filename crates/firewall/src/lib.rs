@@ -5,6 +5,7 @@ pub mod apply;
 pub mod diff;
 mod element;
 pub mod features;
+mod forward;
 mod gates;
 pub mod interface;
 mod listing;

@@ -2,7 +2,10 @@
 
 use crate::{Family, Log, Match, Measure, Metered, Rate, Rule, Source, Verdict};
 use serde::Deserialize;
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
 
 #[derive(Deserialize)]
 pub(crate) struct RuleObject {
@@ -35,6 +38,29 @@ enum Statement {
     Set(SetStatement),
     #[serde(rename = "ct timeout")]
     CtTimeout(String),
+    Dnat(Translation),
+    Masquerade,
+    Mangle(Mangled),
+    Reject {
+        r#type: String,
+    },
+}
+
+/// Where a connection goes instead.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Translation {
+    family: String,
+    addr: IpAddr,
+    port: u16,
+}
+
+/// What a rule writes into a packet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mangled {
+    key: Expression,
+    value: Expression,
 }
 
 /// What a packet is compared with: a value or set, or whether there is such a thing at all.
@@ -42,6 +68,7 @@ enum Statement {
 #[serde(untagged)]
 enum Compared {
     With(String),
+    Number(u64),
     Exists(bool),
 }
 
@@ -98,6 +125,14 @@ pub(crate) enum Expression {
     },
     Ct {
         key: String,
+    },
+    Rt {
+        key: String,
+    },
+    #[serde(rename = "tcp option")]
+    TcpOption {
+        name: String,
+        field: String,
     },
     #[serde(rename = "&")]
     And(Box<Expression>, Mask),
@@ -166,6 +201,15 @@ impl Expression {
 }
 
 impl Expression {
+    /// The family of a destination address: 4 or 6.
+    fn destination(&self) -> Option<u8> {
+        match self {
+            Self::Payload { protocol, field } if field == "daddr" && protocol == "ip" => Some(4),
+            Self::Payload { protocol, field } if field == "daddr" && protocol == "ip6" => Some(6),
+            _ => None,
+        }
+    }
+
     fn is_tcp_flags(&self) -> bool {
         matches!(self, Self::Payload { protocol, field } if protocol == "tcp" && field == "flags")
     }
@@ -195,13 +239,27 @@ impl Expression {
 }
 
 impl Mask {
-    fn is_syn_ack(&self) -> bool {
+    fn is(&self, wanted: [&str; 2]) -> bool {
         match self {
             Self::Flags(flags) | Self::Either { flags } => {
-                flags.len() == 2 && ["syn", "ack"].iter().all(|flag| flags.iter().any(|found| found == flag))
+                flags.len() == 2 && wanted.iter().all(|flag| flags.iter().any(|found| found == flag))
             }
             Self::Address(_) => false,
         }
+    }
+}
+
+impl Translation {
+    fn read(&self) -> Option<SocketAddr> {
+        let is_whole = self.family == if self.addr.is_ipv4() { "ip" } else { "ip6" };
+        is_whole.then_some(SocketAddr::new(self.addr, self.port))
+    }
+}
+
+impl Mangled {
+    fn clamps_segments(&self) -> bool {
+        matches!(&self.key, Expression::TcpOption { name, field } if name == "maxseg" && field == "size")
+            && matches!(&self.value, Expression::Rt { key } if key == "mtu")
     }
 }
 
@@ -243,6 +301,8 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
                     ("==", Compared::With(right)) => read_match(&left, &right)?,
                     ("!=", Compared::With(right)) => read_exclusion(&left, &right)?,
                     ("==", Compared::Exists(true)) if left.is_way_back() => Match::GoesBack,
+                    ("==", Compared::Number(port)) => read_port(&left, port)?,
+                    ("in", Compared::With(right)) => read_status(&left, &right)?,
                     _ => return None,
                 });
                 continue;
@@ -266,6 +326,11 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
             Statement::Jump { target } => Verdict::Jump(target),
             Statement::Log { prefix, group } => Verdict::Log(Log { prefix, group }),
             Statement::CtTimeout(name) => Verdict::Expire(name),
+            Statement::Dnat(translation) => Verdict::TranslateTo(translation.read()?),
+            Statement::Masquerade => Verdict::Masquerade,
+            Statement::Mangle(mangled) if mangled.clamps_segments() => Verdict::ClampSegments,
+            Statement::Reject { r#type } if r#type == "tcp reset" => Verdict::Reset,
+            Statement::Mangle(_) | Statement::Reject { .. } => return None,
         };
         return statements.next().is_none().then_some(Rule { matches, counter, verdict });
     }
@@ -275,6 +340,9 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
 fn read_match(left: &Expression, right: &str) -> Option<Match> {
     if let Some(set) = right.strip_prefix('@') {
         let set = set.to_owned();
+        if let Some(address) = left.destination() {
+            return Some(if address == 4 { Match::Destination4(set) } else { Match::Destination6(set) });
+        }
         return left.key().map(|key| match key {
             KeyKind::Port => Match::Port(set),
             KeyKind::Source4 => Match::Source4(set),
@@ -289,32 +357,59 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
             "ipv6" => Some(Match::Family(Family::V6)),
             _ => None,
         },
-        Expression::And(flags, mask) if flags.is_tcp_flags() && mask.is_syn_ack() && right == "syn" => {
-            Some(Match::FirstSyn)
-        }
+        Expression::Meta { key } if key == "oifname" => right.parse().ok().map(Match::Leaves),
+        Expression::Meta { key } if key == "l4proto" && right == "tcp" => Some(Match::Tcp),
+        Expression::Ct { key } if key == "direction" && right == "reply" => Some(Match::Answers),
+        Expression::And(flags, mask) if flags.is_tcp_flags() && right == "syn" => match mask {
+            mask if mask.is(["syn", "ack"]) => Some(Match::FirstSyn),
+            mask if mask.is(["syn", "rst"]) => Some(Match::Opens),
+            _ => None,
+        },
         Expression::Meta { key } if key == "iifname" => right.parse().ok().map(Match::Interface),
-        Expression::Fib { result, flags } if result == "type" && flags.is_just("daddr") && right == "unicast" => {
-            Some(Match::Passing)
-        }
+        Expression::Fib { result, flags } if result == "type" && flags.is_just("daddr") => match right {
+            "unicast" => Some(Match::Passing),
+            "local" => Some(Match::OwnAddress),
+            _ => None,
+        },
         Expression::Fib { result, flags } if result == "oifname" && flags.is_just("daddr") => {
             right.parse().ok().map(Match::LeavesBy)
         }
+        Expression::Payload { field, .. } if field == "saddr" => {
+            let address = right.parse().ok()?;
+            left.key().filter(|key| matches!(key, KeyKind::Source4) == IpAddr::is_ipv4(&address))?;
+            Some(Match::From(address))
+        }
+        Expression::Payload { field, .. } if field == "daddr" => {
+            let address = right.parse().ok()?;
+            left.destination().filter(|family| (*family == 4) == IpAddr::is_ipv4(&address))?;
+            Some(Match::To(address))
+        }
         _ => None,
     }
+}
+
+fn read_port(left: &Expression, port: u64) -> Option<Match> {
+    let is_port = matches!(left, Expression::Payload { protocol, field } if protocol == "tcp" && field == "dport");
+    let port = u16::try_from(port).ok().and_then(NonZeroU16::new);
+    port.filter(|_| is_port).map(Match::TcpPort)
+}
+
+fn read_status(left: &Expression, right: &str) -> Option<Match> {
+    let is_status = matches!(left, Expression::Ct { key } if key == "status");
+    (is_status && right == "dnat").then_some(Match::Translated)
 }
 
 fn read_exclusion(left: &Expression, right: &str) -> Option<Match> {
     if matches!(left, Expression::Ct { key } if key == "state") && right == "new" {
         return Some(Match::NotNew);
     }
-    let set = right.strip_prefix('@')?.to_owned();
-    match left {
-        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip" => {
-            Some(Match::NotDestination4(set))
-        }
-        Expression::Payload { protocol, field } if field == "daddr" && protocol == "ip6" => {
-            Some(Match::NotDestination6(set))
-        }
-        _ => None,
+    if let Expression::Meta { key } = left {
+        return match key.as_str() {
+            "iifname" => right.parse().ok().map(Match::NotInterface),
+            "oifname" => right.parse().ok().map(Match::NotLeaves),
+            _ => None,
+        };
     }
+    let set = right.strip_prefix('@')?.to_owned();
+    Some(if left.destination()? == 4 { Match::NotDestination4(set) } else { Match::NotDestination6(set) })
 }

@@ -2,7 +2,7 @@
 //! and the limits alone: whatever else changes in a policy is a change of elements.
 
 use crate::{
-    Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict,
+    Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict, forward,
     gates::{GATES, add_caps, add_gates, gate, ports, public_ports},
     ruleset::PRIVATE,
 };
@@ -14,7 +14,7 @@ use picket_model::{
 };
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// What lowering has to know of the host.
@@ -45,6 +45,14 @@ const PRIVATE6: [Ipv6Net; 2] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
 ];
 
+/// Whether an address is in one of them.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => PRIVATE4.iter().any(|net| net.contains(&v4)),
+        IpAddr::V6(v6) => PRIVATE6.iter().any(|net| net.contains(&v6)),
+    }
+}
+
 /// The ruleset for a policy. Every packet to a guarded port is decided by itself, before connection tracking, so that
 /// a removed address is cut in the middle of its connections: let in are the sources allowed for the port's purpose,
 /// the mesh's when they come out of the tunnel, the operator's, and on public ports everybody else; each but mesh and
@@ -55,8 +63,9 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let lasts = policy.grants_last_seconds.filter(|_| host.features.timeouts);
     for purpose in Purpose::ALL {
-        for (name, set) in address_sets(purpose, policy.allowed(purpose)) {
-            ruleset.provenance.note(&name, policy.allowed(purpose));
+        let allowed = policy.let_in(purpose);
+        for (name, set) in address_sets(purpose, &allowed) {
+            ruleset.provenance.note(&name, &allowed);
             // The operator is never locked out, and nobody else sooner than in a day, whoever says so.
             if let Some(seconds) = lasts.filter(|_| purpose != Purpose::Admin) {
                 ruleset.timeouts.insert(name.clone(), seconds.get().clamp(SHORTEST_GRANT, LONGEST_GRANT));
@@ -100,6 +109,7 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
         let chain = Chain { hook: Some(Hook::PreroutingMangle), rules: first.chain(caps).collect() };
         ruleset.chains.insert("track_in".to_owned(), chain);
     }
+    forward::add(&mut ruleset, policy, host);
     ruleset
 }
 

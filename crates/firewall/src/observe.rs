@@ -4,7 +4,6 @@
 use crate::{
     Elements, Family, HalfOpen, Hook, Meter, Ruleset, Set, TABLE,
     listing::{Expression, Flags, KeyKind, RuleObject},
-    ruleset::{PRIORITY_MANGLE, PRIORITY_RAW},
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_model::{GuardedPort, Protocol};
@@ -265,15 +264,12 @@ impl TimeoutObject {
 impl ChainObject {
     /// Outer `None`: not a chain of ours.
     fn hook(&self) -> Option<Option<Hook>> {
-        let base =
-            (self.r#type.as_deref(), self.hook.as_deref(), self.prio, self.policy.as_deref(), self.dev.is_some());
-        match base {
+        match (self.r#type.as_deref(), self.hook.as_deref(), self.prio, self.policy.as_deref(), self.dev.is_some()) {
             (None, None, None, None, false) => Some(None),
-            (Some("filter"), Some("prerouting"), Some(PRIORITY_RAW), Some("accept"), false) => {
-                Some(Some(Hook::PreroutingRaw))
-            }
-            (Some("filter"), Some("prerouting"), Some(PRIORITY_MANGLE), Some("accept"), false) => {
-                Some(Some(Hook::PreroutingMangle))
+            (Some(kind), Some(hook), Some(priority), Some("accept"), false) => {
+                let is_there =
+                    |place: &Hook| matches!(place.place(), (k, h, _, p) if (k, h, p) == (kind, hook, priority));
+                Hook::ALL.into_iter().find(is_there).map(Some)
             }
             _ => None,
         }

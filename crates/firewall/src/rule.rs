@@ -1,7 +1,11 @@
 //! One rule of a chain: what must hold, what counts it, what becomes of the packet. Prints itself in nft syntax.
 
 use crate::{Family, InterfaceName, Meter};
-use std::fmt;
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
 
 /// What sources that are listed one by one are called in names of chains and meters.
 pub(crate) const HOSTS: &str = "hosts";
@@ -46,6 +50,32 @@ pub enum Match {
     Family(Family),
     /// The first packet of a TCP connection: SYN and no ACK.
     FirstSyn,
+    /// Did not arrive on the interface of that name.
+    NotInterface(InterfaceName),
+    /// Leaves by the interface of that name.
+    Leaves(InterfaceName),
+    /// Leaves by another interface.
+    NotLeaves(InterfaceName),
+    /// Is from exactly that address.
+    From(IpAddr),
+    /// Is for exactly that address.
+    To(IpAddr),
+    /// IPv4 destination address is in that set.
+    Destination4(String),
+    /// IPv6 destination address is in that set.
+    Destination6(String),
+    /// Is for one of this host's own addresses.
+    OwnAddress,
+    /// Is TCP.
+    Tcp,
+    /// Is TCP to that port.
+    TcpPort(NonZeroU16),
+    /// Belongs to a connection whose destination was translated here or by another program.
+    Translated,
+    /// Goes back to who opened the connection.
+    Answers,
+    /// Opens a TCP connection or answers that: it says how large segments may be.
+    Opens,
     /// Belongs to something that connection tracking knows, or is not tracked.
     NotNew,
     /// Holds at most so often, whoever sent the packet.
@@ -108,6 +138,14 @@ pub enum Verdict {
     Jump(String),
     /// Is told of, and goes to the next rule.
     Log(Log),
+    /// Its connection goes to that address and port instead.
+    TranslateTo(SocketAddr),
+    /// Its connection comes from the address of the interface it leaves by.
+    Masquerade,
+    /// Is told the largest segment that fits its way; goes to the next rule.
+    ClampSegments,
+    /// Is dropped, and its sender told that there is no such connection.
+    Reset,
     /// Its connection is forgotten sooner, by that named time limit; goes to the next rule.
     Expire(String),
 }
@@ -161,6 +199,21 @@ impl fmt::Display for Match {
             Self::Family(Family::V4) => f.write_str("meta nfproto ipv4"),
             Self::Family(Family::V6) => f.write_str("meta nfproto ipv6"),
             Self::FirstSyn => f.write_str("tcp flags & (syn | ack) == syn"),
+            Self::NotInterface(name) => write!(f, "iifname != \"{name}\""),
+            Self::Leaves(name) => write!(f, "oifname \"{name}\""),
+            Self::NotLeaves(name) => write!(f, "oifname != \"{name}\""),
+            Self::From(IpAddr::V4(address)) => write!(f, "ip saddr {address}"),
+            Self::From(IpAddr::V6(address)) => write!(f, "ip6 saddr {address}"),
+            Self::To(IpAddr::V4(address)) => write!(f, "ip daddr {address}"),
+            Self::To(IpAddr::V6(address)) => write!(f, "ip6 daddr {address}"),
+            Self::Destination4(set) => write!(f, "ip daddr @{set}"),
+            Self::Destination6(set) => write!(f, "ip6 daddr @{set}"),
+            Self::OwnAddress => f.write_str("fib daddr type local"),
+            Self::Tcp => f.write_str("meta l4proto tcp"),
+            Self::TcpPort(port) => write!(f, "tcp dport {port}"),
+            Self::Translated => f.write_str("ct status dnat"),
+            Self::Answers => f.write_str("ct direction reply"),
+            Self::Opens => f.write_str("tcp flags & (syn | rst) == syn"),
             Self::NotNew => f.write_str("ct state != new"),
             Self::Sampled(rate) => write!(f, "limit rate {rate}"),
             Self::Metered(metered) => metered.fmt(f),
@@ -219,6 +272,11 @@ impl fmt::Display for Verdict {
             Self::Goto(chain) => write!(f, "goto {chain}"),
             Self::Jump(chain) => write!(f, "jump {chain}"),
             Self::Log(Log { prefix, group }) => write!(f, "log prefix \"{prefix}\" group {group}"),
+            Self::TranslateTo(to @ SocketAddr::V4(_)) => write!(f, "dnat ip to {to}"),
+            Self::TranslateTo(to @ SocketAddr::V6(_)) => write!(f, "dnat ip6 to {to}"),
+            Self::Masquerade => f.write_str("masquerade"),
+            Self::ClampSegments => f.write_str("tcp option maxseg size set rt mtu"),
+            Self::Reset => f.write_str("reject with tcp reset"),
             Self::Expire(name) => write!(f, "ct timeout set \"{name}\""),
         }
     }

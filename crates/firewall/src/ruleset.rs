@@ -16,6 +16,12 @@ pub const TABLE: &str = "inet picket";
 /// How the sets of private ranges are called; they let nobody in.
 pub(crate) const PRIVATE: &str = "private";
 
+/// How the set of sentries that do not answer is called; it lets nobody in.
+pub(crate) const SILENT: &str = "silent";
+
+/// How the sets of validators in private ranges are called, whom a hidden host must not call directly; they let nobody in.
+pub(crate) const NEAR: &str = "near";
+
 /// Everything in our table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ruleset {
@@ -69,17 +75,49 @@ pub enum Hook {
     /// `type filter hook prerouting priority mangle`: every arriving packet, after connection tracking has looked at it and
     /// before anybody's DNAT.
     PreroutingMangle,
+    /// `type nat hook prerouting priority dstnat`: the first packet of a connection, before it is known where it goes.
+    Translation,
+    /// `type nat hook postrouting priority srcnat`: the first packet of a connection, when it is known how it leaves.
+    Masquerading,
+    /// `type filter hook forward priority filter`: every packet that passes through.
+    Forward,
+    /// `type filter hook output priority filter`: every packet of the host's own.
+    Output,
+    /// `type filter hook postrouting priority filter`: every packet that leaves, the host's own and what passes through.
+    Postrouting,
 }
 
-/// Priority of `raw` in prerouting, linux/netfilter_ipv4.h `NF_IP_PRI_RAW`.
-pub(crate) const PRIORITY_RAW: i64 = -300;
-/// Priority of `mangle`, the same file, `NF_IP_PRI_MANGLE`.
-pub(crate) const PRIORITY_MANGLE: i64 = -150;
+impl Hook {
+    /// All hooks.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::PreroutingRaw,
+        Self::PreroutingMangle,
+        Self::Translation,
+        Self::Masquerading,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+    ];
+
+    /// Kind of chain, hook, and priority as nft calls it and as a number (`linux/netfilter_ipv4.h`, `NF_IP_PRI_*`).
+    pub(crate) const fn place(self) -> (&'static str, &'static str, &'static str, i64) {
+        match self {
+            Self::PreroutingRaw => ("filter", "prerouting", "raw", -300),
+            Self::PreroutingMangle => ("filter", "prerouting", "mangle", -150),
+            Self::Translation => ("nat", "prerouting", "dstnat", -100),
+            Self::Masquerading => ("nat", "postrouting", "srcnat", 100),
+            Self::Forward => ("filter", "forward", "filter", 0),
+            Self::Output => ("filter", "output", "filter", 0),
+            Self::Postrouting => ("filter", "postrouting", "filter", 0),
+        }
+    }
+}
 
 impl Ruleset {
     /// Number of addresses and prefixes in all allow sets.
     pub fn elements(&self) -> usize {
-        let allow = self.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && !name.starts_with(PRIVATE));
+        let lets_in = |name: &str| ![PRIVATE, SILENT, NEAR].iter().any(|start| name.starts_with(start));
+        let allow = self.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && lets_in(name));
         allow.map(|(_, set)| set.len()).sum()
     }
 }
@@ -192,9 +230,7 @@ impl fmt::Display for Chain {
 
 impl fmt::Display for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::PreroutingRaw => f.write_str("type filter hook prerouting priority raw; policy accept;"),
-            Self::PreroutingMangle => f.write_str("type filter hook prerouting priority mangle; policy accept;"),
-        }
+        let (kind, hook, priority, _) = self.place();
+        write!(f, "type {kind} hook {hook} priority {priority}; policy accept;")
     }
 }

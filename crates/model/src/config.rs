@@ -107,17 +107,20 @@ impl NodeConfig {
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
         let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
-        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds } = firewall;
+        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds, forwards, hidden } = firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
         // Agents of before digest what they know of: the same, where there is nothing else.
-        let digest = if public.is_empty() && limits.is_none() && shield.is_off() {
+        let mut digest = if public.is_empty() && limits.is_none() && shield.is_off() {
             Digest::of(&of_before)
         } else {
             Digest::of(&(of_before, public, limits, shield))
         };
-        grants_last_seconds.map_or(digest.clone(), |seconds| Digest::of(&(digest, seconds)))
+        if let Some(seconds) = grants_last_seconds {
+            digest = Digest::of(&(digest, seconds));
+        }
+        if forwards.is_empty() && hidden.is_none() { digest } else { Digest::of(&(digest, forwards, hidden)) }
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -131,7 +134,7 @@ impl NodeConfig {
 mod tests {
     use super::*;
     use crate::{GuardedPort, Protocol, Purpose, Reason};
-    use std::num::NonZeroU16;
+    use std::num::{NonZeroU8, NonZeroU16};
 
     fn config() -> NodeConfig {
         let mut firewall = FirewallPolicy::default();
@@ -190,15 +193,33 @@ mod tests {
     fn what_agents_of_before_do_not_know_counts_and_is_not_written_where_there_is_none() {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
-        assert!(!["public", "limits", "shield", "grants"].iter().any(|word| text.contains(word)), "{text}");
+        assert!(
+            !["public", "limits", "shield", "grants", "forwards", "hidden"].iter().any(|word| text.contains(word)),
+            "{text}"
+        );
         let [mut public, mut limits, mut shield, mut grants] = [config(), config(), config(), config()];
         grants.firewall.grants_last_seconds = std::num::NonZeroU32::new(86_400);
         public.firewall.public.insert(NonZeroU16::new(7100).unwrap());
         limits.firewall.limits = Some(crate::Limits::default());
         shield.firewall.shield = crate::Shield::Auto;
-        let digests = [&plain, &public, &limits, &shield, &grants].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 5);
-        for config in [public, limits, shield, grants] {
+        let [mut forwards, mut hidden] = [config(), config()];
+        let (one, port) = (NonZeroU8::MIN, NonZeroU16::new(7100).unwrap());
+        forwards.firewall.forwards.insert(crate::Forward {
+            prep: "n-3".parse().unwrap(),
+            name: "prep-3".parse().unwrap(),
+            port,
+            addresses: BTreeSet::new(),
+            to: crate::OverlayAddresses { v4: "192.0.2.3".parse().unwrap(), v6: "fd00::3".parse().unwrap() },
+            to_port: port,
+            calls: BTreeSet::from([port]),
+        });
+        let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
+        hidden.firewall.hidden =
+            Some(Box::new(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() }));
+        let digests = [&plain, &public, &limits, &shield, &grants, &forwards, &hidden].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 7);
+        assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
+        for config in [public, limits, shield, grants, forwards, hidden] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

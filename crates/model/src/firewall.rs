@@ -1,10 +1,13 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
-use crate::{Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network};
+use crate::{
+    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network,
+};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::IpAddr,
@@ -177,6 +180,12 @@ pub struct FirewallPolicy {
     /// Whether they are tight.
     #[serde(default, skip_serializing_if = "Shield::is_off")]
     pub shield: Shield,
+    /// What it forwards to validators behind it; an agent from before refuses that, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub forwards: BTreeSet<Forward>,
+    /// How it calls validators, where it is hidden; an agent from before refuses that, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Box<Hidden>>,
     /// After how many seconds grants end by themselves where nobody renews them, in the kernel; `None` for never. An agent
     /// from before refuses a wanted state that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,6 +198,22 @@ impl FirewallPolicy {
     pub fn public_ports(&self) -> impl Iterator<Item = GuardedPort> {
         let ports = self.public.iter().map(|port| GuardedPort { protocol: Protocol::Tcp, port: *port });
         ports.filter(|port| matches!(self.guarded.get(port), Some(Purpose::P2p | Purpose::Rpc)))
+    }
+
+    /// The allow set of a purpose as it is let in from outside: a host that hides strictly is called through sentries alone, and
+    /// validators, who would otherwise see its own address, are strangers there.
+    pub fn let_in(&self, purpose: Purpose) -> Cow<'_, AllowSet> {
+        let allowed = self.allowed(purpose);
+        let is_strict = self.hidden.as_ref().is_some_and(|hidden| hidden.strict);
+        if !is_strict || !matches!(purpose, Purpose::P2p | Purpose::Rpc) {
+            return Cow::Borrowed(allowed);
+        }
+        let by_others = |(network, reasons): (&IpNet, &BTreeSet<Reason>)| {
+            let others: BTreeSet<_> =
+                reasons.iter().filter(|reason| !matches!(reason, Reason::Prep { .. })).cloned().collect();
+            (!others.is_empty()).then_some((*network, others))
+        };
+        Cow::Owned(AllowSet(Arc::new(allowed.0.iter().filter_map(by_others).collect())))
     }
 
     /// The allow set of a purpose; empty where none was given.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod endpoint;
 pub mod explain;
 pub mod firewall;
+pub mod hidden;
 pub mod identity;
 pub mod ids;
 pub mod key;
@@ -29,6 +30,7 @@ pub use config::{Digest, NodeConfig, SetDigests, WireGuardConfig, WireGuardPeer}
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};
 pub use firewall::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason};
+pub use hidden::{Forward, Hidden, HiddenPrep};
 pub use identity::{IdentityKey, Pairing};
 pub use ids::{Generation, IdError, MeshId, NodeAddress, NodeId, NodeName, PoolName, PrepId, SourceId, TokenId};
 pub use key::{KeyError, WireGuardPublicKey};

@@ -1,6 +1,8 @@
 //! What must never become the target, whatever made it, and what an operator should know about what does.
 //! A second opinion: it checks the plan's result and shares no code with the planner.
 
+mod hidden;
+
 use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
 use picket_model::{
@@ -29,6 +31,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     }
     check_unique(plan, &mut findings);
     check_breadth(plan, input, &mut findings);
+    hidden::check(plan, input, &mut findings);
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.text.cmp(&b.text)));
     findings.dedup();
     findings
@@ -289,6 +292,27 @@ mod tests {
             until: None,
         }));
         many.check(|_| (), Severity::Error, "too many addresses in for p2p");
+    }
+
+    #[test]
+    fn lines_about_hidden_validators_that_cannot_be_meant_stop_the_commit() {
+        let case = |lines: &str| {
+            let mut case = Case::new();
+            case.policy.hidden = serde_json::from_str(lines).unwrap();
+            case
+        };
+        assert_eq!(case(r#"[{"prep": "prep-1"}]"#).planned(|_| ()).1, []);
+        for (lines, severity, part) in [
+            (r#"[{"prep": "prep-1"}, {"prep": "prep-1", "port": 7101}]"#, Severity::Error, "names prep-1 twice"),
+            (r#"[{"prep": "prep-1"}, {"prep": "prep-9"}]"#, Severity::Error, "to prep-1 and to prep-9"),
+            (r#"[{"prep": "prep-1", "port": 7101}]"#, Severity::Error, "port 7101 to prep-1 unguarded"),
+            (r#"[{"prep": "prep-1", "port": 9000}]"#, Severity::Error, "port 9000 to prep-1 unguarded"),
+            (r#"[{"prep": "sentry-1"}]"#, Severity::Error, "sentry-1, which is a sentry"),
+            (r#"[{"prep": "prep-9"}]"#, Severity::Warning, "no host has that name"),
+            (r#"[{"prep": "prep-1", "sentries": ["eu-*"]}]"#, Severity::Warning, "reaches no validator"),
+        ] {
+            case(lines).check(|_| (), severity, part);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The plan: every host's complete wanted state, computed from the whole input at once. A star: validators dial
 //! sentries; hosts of the same role have no tunnel between them.
 
+mod hidden;
+
 use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
@@ -78,6 +80,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let generation = parent.next();
     let shared = shared_firewall(input.policy, input.validators, input.now);
+    let calls = hidden::calls(input.policy, input.validators);
     let active = || input.nodes.values().filter(|node| node.is_active());
     let mut nodes = BTreeMap::new();
     for node in active() {
@@ -91,7 +94,11 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             generation,
             revision: generation,
             wireguard: wireguard(input, node, &others),
-            firewall: firewall(&shared, input.policy.public.of(node.role), &others),
+            firewall: FirewallPolicy {
+                forwards: hidden::forwards(input.policy, &calls, node, &others),
+                hidden: hidden::hidden(input.policy, &calls, node, &others).map(Box::new),
+                ..firewall(&shared, input.policy.public.of(node.role), &others)
+            },
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
     }

@@ -1,6 +1,7 @@
 //! A WireGuard device as a value: what is wanted and what was found. No IO.
 
 use crate::key::{PresharedKey, PrivateKey};
+use crate::link::steering::Steering;
 use ipnet::IpNet;
 use picket_model::{Timestamp, WireGuardConfig, WireGuardPublicKey};
 use std::{
@@ -55,6 +56,8 @@ pub struct DeviceConfig {
     pub mtu: u16,
     /// Peers by key.
     pub peers: BTreeMap<WireGuardPublicKey, PeerConfig>,
+    /// Calls that leave through it by rules of their own.
+    pub steering: Steering,
 }
 
 /// One peer, wanted.
@@ -90,6 +93,7 @@ impl DeviceConfig {
             addresses: wanted.addresses.clone(),
             mtu: wanted.mtu,
             peers: peers.collect(),
+            steering: Steering::default(),
         };
         config.check()?;
         Ok(config)

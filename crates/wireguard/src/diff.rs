@@ -153,6 +153,7 @@ mod tests {
             listen_port: 51820,
             addresses: BTreeSet::new(),
             mtu: 1420,
+            steering: crate::Steering::default(),
             peers: peers.iter().map(|(n, peer)| (key(*n), peer.clone())).collect(),
         }
     }

@@ -18,5 +18,6 @@ pub use engine::{AnyDevice, Device, Engine, Preference, PreferenceError, open};
 pub use error::Error;
 pub use kernel::KernelDevice;
 pub use key::{PresharedKey, PrivateKey, SecretError};
+pub use link::steering::Steering;
 pub use tunnel::{Changes, Tunnel};
 pub use userspace::UserspaceDevice;

@@ -8,10 +8,11 @@ use crate::{
     link::{
         self, LinkChange, LinkConfig,
         netlink::{Link, Links},
+        steering::{self, SteeringChange, SteeringState},
     },
 };
 use picket_model::WireGuardPublicKey;
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 /// The changes one step made, or has still to make. Its text is one change a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,19 +21,22 @@ pub struct Changes {
     pub device: Vec<DeviceChange>,
     /// To its link.
     pub link: Vec<LinkChange>,
+    /// To what is steered into it, made last.
+    pub steering: Vec<SteeringChange>,
 }
 
 impl Changes {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
-        self.device.is_empty() && self.link.is_empty()
+        self.device.is_empty() && self.link.is_empty() && self.steering.is_empty()
     }
 }
 
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.device.iter().try_for_each(|change| writeln!(f, "{change}"))?;
-        self.link.iter().try_for_each(|change| writeln!(f, "{change}"))
+        self.link.iter().try_for_each(|change| writeln!(f, "{change}"))?;
+        self.steering.iter().try_for_each(|change| writeln!(f, "{change}"))
     }
 }
 
@@ -102,10 +106,16 @@ impl Tunnel {
         self.device.observe().await
     }
 
-    /// Takes the device away, with all that hangs on it: for a host that leaves the mesh.
+    /// Takes the device away, with all that hangs on it and all that was steered into it: for a host that leaves the mesh.
     pub async fn remove(self) -> Result<(), Error> {
-        match self.links.find(&self.name).await? {
-            Some(link) => self.links.remove(link.index).await,
+        let link = self.links.find(&self.name).await?;
+        let index = link.map(|link| link.index);
+        let found = self.links.steering(index.unwrap_or_default()).await?;
+        for change in steering::diff(&SteeringState::default(), &found) {
+            self.links.steer(index.unwrap_or_default(), &BTreeSet::new(), change).await?;
+        }
+        match index {
+            Some(index) => self.links.remove(index).await,
             None => Ok(()),
         }
     }
@@ -141,6 +151,9 @@ impl Tunnel {
         for change in &changes.link {
             self.links.apply(link.index, change).await.map_err(|error| port_taken(error, change, wanted))?;
         }
+        for change in &changes.steering {
+            self.links.steer(link.index, &wanted.addresses, *change).await?;
+        }
         let left = step(self.outstanding(wanted, Some(wanted), &self.link().await?).await?);
         if left.is_empty() { Ok(changes) } else { Err(Error::NotInForce(left)) }
     }
@@ -155,6 +168,7 @@ impl Tunnel {
         Ok(Changes {
             device: diff::diff(wanted, &self.device.observe().await?, previous),
             link: link::diff(&LinkConfig::of(wanted), &found),
+            steering: steering::diff(&wanted.steering.wanted(), &self.links.steering(link.index).await?),
         })
     }
 
@@ -167,6 +181,7 @@ impl Changes {
     fn without_peers(mut self) -> Self {
         self.device.retain(|change| !change.opens());
         self.link.retain(|change| !change.is_route());
+        self.steering.clear();
         self
     }
 }
@@ -208,6 +223,7 @@ mod tests {
             listen_port: 0,
             addresses: [].into(),
             mtu: 1420,
+            steering: crate::Steering::default(),
             peers: [
                 (key(2), peer(Some("192.0.2.2:51820"))),
                 (key(3), peer(Some("192.0.2.3:51820"))),

@@ -12,6 +12,7 @@ pub(super) const SHIELD: Duration = Duration::from_secs(2);
 impl Agent {
     /// The firewall that is to be in force, its limits tight where the shield is up.
     pub(super) fn shielded(&self, mut wanted: Option<FirewallPolicy>) -> Option<FirewallPolicy> {
+        self.ways.note_silent(wanted.as_mut());
         if let Some(firewall) = wanted.as_mut().filter(|firewall| firewall.shield == Wish::Auto && self.shield.is_up())
         {
             firewall.shield = Wish::On;

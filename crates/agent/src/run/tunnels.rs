@@ -35,7 +35,8 @@ impl Agent {
         if self.found.as_ref().is_none_or(|found| !found.is_in_force()) {
             return;
         }
-        if let Err(error) = self.tunnels.turn_keys(&config.wireguard).await {
+        let Some(wireguard) = self.ways.steer(&mut self.tunnels, Some(&config)) else { return };
+        if let Err(error) = self.tunnels.turn_keys(&wireguard).await {
             warn!(error = format!("{error:#}"), "preshared keys not set");
         }
     }

@@ -170,7 +170,7 @@ fn whatever_others_do_to_our_table_is_repaired() {
     check("flush chain inet picket gate_p2p", "chains or rules differ");
     check("insert rule inet picket raw_in accept", "chains or rules differ");
     check("insert rule inet picket gate_p2p ip saddr @rpc_hosts4 accept", "chains or rules differ");
-    check("insert rule inet picket gate_p2p ip saddr 203.0.113.99 accept", "not ours in it: rule chain \"gate_p2p\"");
+    check("insert rule inet picket gate_p2p ip saddr 203.0.113.0/24 accept", "not ours in it: rule chain \"gate_p2p\"");
     check("insert rule inet picket gate_p2p ip saddr != @p2p_hosts4 accept", "not ours in it: rule");
     check("insert rule inet picket gate_p2p counter accept", "not ours in it: rule");
     check("insert rule inet picket gate_p2p limit rate 1/second accept", "chains or rules differ");
@@ -182,7 +182,7 @@ fn whatever_others_do_to_our_table_is_repaired() {
         "chains",
     );
     check("insert rule inet picket new_hosts_p2p update @syn_hosts_p2p4 { ip saddr timeout 1h } accept", "not ours");
-    check("insert rule inet picket new_hosts_p2p tcp flags & (syn | rst) == syn accept", "not ours in it: rule");
+    check("insert rule inet picket new_hosts_p2p tcp flags & (syn | fin) == syn accept", "not ours in it: rule");
     check("insert rule inet picket gate_p2p log prefix \"mine\" group 71", "chains or rules differ");
     check("insert rule inet picket gate_p2p log prefix \"mine\"", "not ours in it: rule");
     check("add set inet picket more { typeof ip saddr; size 4; flags dynamic; }", "other meters");

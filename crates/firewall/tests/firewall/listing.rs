@@ -147,7 +147,7 @@ fn limits_of_a_rule_are_read_whole() {
     for mask in [r#"["syn", "ack"]"#, r#"{"|": ["syn", "ack"]}"#, r#"["ack", "syn"]"#] {
         assert_eq!(syn(mask).unwrap(), "tcp flags & (syn | ack) == syn accept");
     }
-    for mask in [r#"["syn"]"#, r#"["syn", "ack", "rst"]"#, r#"["syn", "rst"]"#, "7", r#""192.0.2.1""#] {
+    for mask in [r#"["syn"]"#, r#"["syn", "ack", "rst"]"#, r#"["syn", "fin"]"#, "7", r#""192.0.2.1""#] {
         assert_eq!(syn(mask), None, "{mask}");
     }
     // Another unit, bytes, nothing, or more than one thing: not understood, so not ours.

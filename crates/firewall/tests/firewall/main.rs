@@ -5,6 +5,7 @@
 
 mod changes;
 mod flood;
+mod forwarding;
 mod grants;
 mod kernel;
 mod listing;

@@ -95,6 +95,7 @@ impl Kernel<'_> {
                 },
                 Verdict::Log(_) => decision.told = true,
                 Verdict::Expire(name) => assert!(self.ruleset.half_open.contains_key(name), "{name} is declared"),
+                other => panic!("{other} stands in no chain that decides who is let in"),
             }
         }
         None
@@ -154,6 +155,7 @@ impl Kernel<'_> {
                     Measure::Over(..) | Measure::MoreThan(..) => *meters == Meters::Over,
                 }
             }
+            (other, _) => panic!("{other} stands in no chain that decides who is let in"),
         }
     }
 }

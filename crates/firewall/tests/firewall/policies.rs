@@ -68,6 +68,8 @@ pub(crate) fn policy() -> impl Strategy<Value = FirewallPolicy> {
         public,
         limits: None,
         shield: Shield::Off,
+        forwards: std::collections::BTreeSet::new(),
+        hidden: None,
         grants_last_seconds: None,
     })
 }

@@ -108,6 +108,7 @@ fn device(own: usize, seed: u8, connected: bool) -> DeviceConfig {
         listen_port: PORT,
         addresses: [IpAddr::from(INNER[own]).into()].into(),
         mtu: 1420,
+        steering: picket_wireguard::Steering::default(),
         peers: if connected { BTreeMap::from([(key(other).public(), peer)]) } else { BTreeMap::new() },
     }
 }

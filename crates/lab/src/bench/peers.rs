@@ -65,6 +65,7 @@ fn device(peers: u16) -> DeviceConfig {
         listen_port: 51820,
         addresses: [IpAddr::from(Ipv4Addr::new(10, 86, 255, 1)).into()].into(),
         mtu: 1420,
+        steering: picket_wireguard::Steering::default(),
         peers: (1..=peers).filter_map(peer).collect::<BTreeMap<_, _>>(),
     }
 }

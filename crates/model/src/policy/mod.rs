@@ -6,7 +6,7 @@ mod names;
 pub use lines::{Denied, PolicyAllow, PolicyDeny};
 pub use names::NamePolicy;
 
-use crate::{Grade, Limits, NodeRole, Shield, Timestamp};
+use crate::{Grade, HiddenPrep, Limits, NodeRole, Shield, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -29,6 +29,8 @@ pub struct Policy {
     pub limits: Option<Limits>,
     /// Whether those limits are tight: `on`, `off`, or `auto` while a host is attacked.
     pub shield: Shield,
+    /// Validators that are called, and call, through sentries alone.
+    pub hidden: Vec<HiddenPrep>,
     /// After how many seconds whatever was granted ends by itself, in each host's kernel, where no agent lives to renew it;
     /// never where absent. At least a day. Admin networks stay.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +70,7 @@ impl Default for Policy {
             public: PublicPorts::default(),
             limits: None,
             shield: Shield::Off,
+            hidden: Vec::new(),
             grants_last_seconds: None,
             admin: Vec::new(),
             allow: Vec::new(),

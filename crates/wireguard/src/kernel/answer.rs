@@ -174,6 +174,7 @@ mod tests {
             listen_port: 51820,
             addresses: BTreeSet::new(),
             mtu: 1420,
+            steering: crate::Steering::default(),
             peers: BTreeMap::from([(WireGuardPublicKey::new([9; 32]).unwrap(), peer)]),
         };
         let changes = diff(&wanted, &DeviceState::default(), None);

@@ -2,10 +2,14 @@
 //! kernel's side of them is in `netlink`.
 
 pub(crate) mod netlink;
+pub(crate) mod steering;
+mod steering_netlink;
 
 use crate::device::DeviceConfig;
 use ipnet::IpNet;
 use std::{collections::BTreeSet, fmt};
+#[cfg(test)]
+use steering::Steering;
 
 /// A link, wanted whole. That it is up goes without saying.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,9 +26,10 @@ impl LinkConfig {
     /// The link a device wants: its addresses, and a route to each peer's networks.
     ///
     /// A whole family (`0.0.0.0/0`, `::/0`) among allowed IPs gets no route: in the main table it would swallow the
-    /// host's own traffic, the tunnel's datagrams first. Such traffic is steered by policy routing, elsewhere.
+    /// host's own traffic, the tunnel's datagrams first. Such traffic, and what else is steered, has rules: see `steering`.
     pub fn of(device: &DeviceConfig) -> Self {
         let networks = device.peers.values().flat_map(|peer| &peer.allowed_ips);
+        let networks = networks.filter(|network| !device.steering.networks.contains(network));
         Self {
             mtu: device.mtu,
             addresses: device.addresses.clone(),
@@ -160,6 +165,7 @@ mod tests {
             addresses: BTreeSet::new(),
             mtu: 1420,
             peers: BTreeMap::from([(PrivateKey::from_random([2; 32]).public(), peer)]),
+            steering: Steering::default(),
         };
         assert_eq!(LinkConfig::of(&device).routes, networks(&["fd00::2/128"]));
     }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     AddressMessageBuilder, Handle, LinkUnspec, LinkWireguard, RouteMessageBuilder,
     packet_route::{
-        address::{AddressAttribute, AddressMessage},
+        address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
         route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
     },
@@ -19,7 +19,7 @@ use std::{
 
 /// Our mark on routes, so that others' are never taken for ours: a protocol number that neither the kernel
 /// (`linux/rtnetlink.h`) nor iproute2's `rt_protos` gives to anybody.
-const ROUTE_PROTOCOL: u8 = 112;
+pub(super) const ROUTE_PROTOCOL: u8 = 112;
 
 /// Our mark on links, so that others' are never taken for ours: their alias, which `ip link` shows.
 const ALIAS: &str = "picket";
@@ -91,17 +91,27 @@ impl Links {
         let addresses = self.0.address().get().set_link_index_filter(link.index).execute();
         let addresses: Vec<AddressMessage> =
             addresses.try_collect().await.map_err(|e| Error::kernel("read addresses", io_error(e)))?;
-        let mut routes = Vec::new();
-        for family in [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()] {
-            let found = self.0.route().get(family).execute().try_collect::<Vec<RouteMessage>>().await;
-            routes.extend(found.map_err(|e| Error::kernel("read routes", io_error(e)))?);
-        }
+        let routes = self.routes().await?;
         Ok(LinkState {
             mtu: link.mtu,
             up: link.up,
             addresses: addresses.iter().filter_map(address).collect(),
             routes: routes.iter().filter_map(|message| our_route(message, link.index)).collect(),
         })
+    }
+
+    /// Routes of all tables.
+    pub(super) async fn routes(&self) -> Result<Vec<RouteMessage>, Error> {
+        let mut routes = Vec::new();
+        for family in [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()] {
+            let found = self.0.route().get(family).execute().try_collect::<Vec<RouteMessage>>().await;
+            routes.extend(found.map_err(|e| Error::kernel("read routes", io_error(e)))?);
+        }
+        Ok(routes)
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.0
     }
 
     /// Makes one change.
@@ -116,7 +126,12 @@ impl Links {
                 let message = LinkUnspec::new_with_index(index).mtu(u32::from(*mtu)).build();
                 handle.link().set(message).execute().await
             }
-            LinkChange::AddAddress(net) => handle.address().add(index, net.addr(), net.prefix_len()).execute().await,
+            LinkChange::AddAddress(net) => {
+                let mut request = handle.address().add(index, net.addr(), net.prefix_len());
+                // Nobody else on a tunnel can have it, and until the kernel has made sure no route may name it as its source.
+                request.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+                request.execute().await
+            }
             LinkChange::Up => handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await,
             LinkChange::AddRoute(network) => handle.route().add(route(*network, index)).execute().await,
         };
@@ -209,7 +224,7 @@ fn our_route(message: &RouteMessage, index: u32) -> Option<IpNet> {
     IpNet::new(destination, header.destination_prefix_length).ok()
 }
 
-fn io_error(error: rtnetlink::Error) -> io::Error {
+pub(super) fn io_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
         other => io::Error::other(other.to_string()),

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod host;
+mod steering;
 
 use host::{A_WHILE, Host, SOON, until};
 use ipnet::IpNet;
@@ -95,6 +96,7 @@ fn device(own: u8, endpoint: Option<&str>) -> DeviceConfig {
         listen_port: PORT,
         addresses: networks(&mine).collect(),
         mtu: 1420,
+        steering: picket_wireguard::Steering::default(),
         peers: BTreeMap::from([(key(other).public(), peer)]),
     }
 }

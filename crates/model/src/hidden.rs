@@ -1,0 +1,133 @@
+//! A validator whose address nobody learns: who forwards for it, and which of its own calls leave through sentries.
+//! Values only; how packets are steered is the business of the firewall and of the link.
+
+use crate::{NamePattern, NodeId, NodeName, OverlayAddresses};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
+    num::{NonZeroU8, NonZeroU16},
+};
+
+/// A line of the policy: this validator's host is called, and calls validators, through sentries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HiddenPrep {
+    /// Name of the validator's host.
+    pub prep: NodeName,
+    /// The port at the sentries that is forwarded to it. goloop advertises exactly one address, so it is the one that the
+    /// validator advertises; several validators behind one sentry have ports, or addresses, of their own.
+    #[serde(default = "official_port")]
+    pub port: NonZeroU16,
+    /// The port it listens on; the same where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_port: Option<NonZeroU16>,
+    /// Addresses of the sentries at which that port is this validator's; every address where there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addresses: BTreeSet<IpAddr>,
+    /// Which sentries forward for it; every one where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sentries: Vec<NamePattern>,
+    /// Sentries with another share than one, from 1 to 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<NodeName, NonZeroU8>,
+    /// Whether calls to such ports that would not leave through a sentry are dropped, so that nobody there sees the host's own
+    /// address, not even while every sentry is away.
+    #[serde(default = "yes")]
+    pub strict: bool,
+}
+
+/// P2P in the official node image (iconloop icon2-docker).
+const fn official_port() -> NonZeroU16 {
+    NonZeroU16::MIN.saturating_add(7100 - 1)
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl HiddenPrep {
+    /// Whether a sentry of that name forwards for it.
+    pub fn is_behind(&self, sentry: &NodeName) -> bool {
+        self.sentries.is_empty() || self.sentries.iter().any(|pattern| pattern.matches(sentry))
+    }
+
+    /// Whether a packet can be meant for either of two: the same port at the same address of a sentry that both have.
+    pub fn collides_with(&self, other: &Self) -> bool {
+        let anywhere = self.addresses.is_empty() || other.addresses.is_empty();
+        self.port == other.port && (anywhere || !self.addresses.is_disjoint(&other.addresses))
+    }
+}
+
+/// What a sentry forwards to one validator, and lets out for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Forward {
+    /// The validator's host.
+    pub prep: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// TCP port of the sentry.
+    pub port: NonZeroU16,
+    /// Addresses of the sentry at which that port is forwarded; every one where there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub addresses: BTreeSet<IpAddr>,
+    /// Where to: the validator's addresses inside the mesh.
+    pub to: OverlayAddresses,
+    /// And its port there.
+    pub to_port: NonZeroU16,
+    /// TCP ports that it may call others at through this sentry.
+    pub calls: BTreeSet<NonZeroU16>,
+}
+
+/// How a hidden validator's host calls validators.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Hidden {
+    /// TCP ports at which others are called through sentries, wherever they are: nodes also call addresses that are on no list.
+    pub calls: BTreeSet<NonZeroU16>,
+    /// The sentries, each with its share among them.
+    pub sentries: BTreeMap<NodeId, NonZeroU8>,
+    /// Those of them that are about to leave: they hand over what they carry, and take nothing.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub draining: BTreeSet<NodeId>,
+    /// Addresses inside the mesh of sentries that do not answer. The host itself finds them; a controller names none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<Ipv4Addr>,
+    /// Whether such calls are dropped where they would not leave through a sentry.
+    pub strict: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> HiddenPrep {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_line_needs_no_more_than_a_name_and_is_strict() {
+        let line = line(r#"{"prep": "prep-1"}"#);
+        assert_eq!((line.port.get(), line.to_port, line.strict), (7100, None, true));
+        assert!(line.is_behind(&"any".parse().unwrap()));
+        assert!(serde_json::from_str::<HiddenPrep>(r#"{"prep": "prep-1", "lax": true}"#).is_err());
+    }
+
+    #[test]
+    fn two_collide_where_a_packet_can_be_meant_for_either() {
+        let one = line(r#"{"prep": "a", "addresses": ["192.0.2.1"]}"#);
+        let other = line(r#"{"prep": "b", "addresses": ["192.0.2.2"]}"#);
+        let anywhere = line(r#"{"prep": "c"}"#);
+        let elsewhere = line(r#"{"prep": "d", "port": 7101}"#);
+        assert!(!one.collides_with(&other) && one.collides_with(&one));
+        assert!(one.collides_with(&anywhere) && anywhere.collides_with(&other));
+        assert!(!anywhere.collides_with(&elsewhere));
+    }
+
+    #[test]
+    fn sentries_are_named_by_pattern() {
+        let line = line(r#"{"prep": "a", "sentries": ["eu-*", "us-1"]}"#);
+        let is_behind = |name: &str| line.is_behind(&name.parse().unwrap());
+        assert!(is_behind("eu-7") && is_behind("us-1") && !is_behind("us-2"));
+    }
+}

@@ -1,0 +1,82 @@
+//! Tests of the plan's part about hidden validators.
+
+use super::*;
+use crate::{
+    Epochs, NextKeys, Plan, PlanInput,
+    fixture::{node, validators},
+    plan,
+};
+use picket_model::{NodeConfig, NodeId, Timestamp};
+
+fn planned(policy: &Policy) -> Plan {
+    let nodes = [
+        node("prep-1", NodeRole::Prep, 1),
+        node("prep-2", NodeRole::Prep, 2),
+        node("eu-1", NodeRole::Sentry, 3),
+        node("us-1", NodeRole::Sentry, 4),
+    ];
+    let nodes = nodes.into_iter().map(|node| (node.id.clone(), node)).collect();
+    let mesh = "m-1".parse().unwrap();
+    let mut list = validators(3);
+    let places = ["5.0.0.0:8300", "5.0.0.1:7100", "5.0.0.2:443"];
+    for (validator, place) in list.0.values_mut().zip(places) {
+        validator.endpoint = place.parse().unwrap();
+    }
+    plan(&PlanInput {
+        mesh: &mesh,
+        policy,
+        policy_version: 1,
+        validators: &list,
+        validators_version: 1,
+        nodes: &nodes,
+        next_keys: &NextKeys::new(),
+        parent: None,
+        now: Timestamp::from_millis(0),
+        epochs: Epochs::default(),
+    })
+}
+
+fn of<'a>(plan: &'a Plan, name: &str) -> &'a NodeConfig {
+    &plan.nodes[&name.parse::<NodeId>().unwrap()]
+}
+
+fn policy(lines: &str) -> Policy {
+    Policy { hidden: serde_json::from_str(lines).unwrap(), ..Policy::default() }
+}
+
+#[test]
+fn without_a_line_nobody_forwards_and_nobody_hides() {
+    let plan = planned(&Policy::default());
+    assert!(plan.nodes.values().all(|config| config.firewall.forwards.is_empty() && config.firewall.hidden.is_none()));
+}
+
+#[test]
+fn sentries_forward_and_the_hidden_host_calls_through_them() {
+    let plan = planned(&policy(r#"[{"prep": "prep-1", "to_port": 7200, "weights": {"us-1": 3}}]"#));
+    for sentry in ["eu-1", "us-1"] {
+        let forwards: Vec<_> = of(&plan, sentry).firewall.forwards.iter().collect();
+        let [forward] = forwards.as_slice() else { panic!("{forwards:?}") };
+        assert_eq!((forward.port.get(), forward.to_port.get(), forward.prep.as_str()), (7100, 7200, "prep-1"));
+        assert_eq!(of(&plan, "prep-1").wireguard.addresses, forward.to.networks().into());
+    }
+    let hidden = of(&plan, "prep-1").firewall.hidden.as_ref().unwrap();
+    let shares: Vec<_> = hidden.sentries.iter().map(|(node, share)| (node.as_str(), share.get())).collect();
+    assert_eq!(shares, [("eu-1", 1), ("us-1", 3)]);
+    assert!(hidden.strict);
+    // 443 is no port to send a host's calls through sentries for, whoever registers it.
+    let calls: Vec<u16> = hidden.calls.iter().map(|port| port.get()).collect();
+    assert_eq!(calls, [7100, 8300, 9000, 9080]);
+    assert!(of(&plan, "prep-2").firewall.hidden.is_none() && of(&plan, "prep-1").firewall.forwards.is_empty());
+}
+
+#[test]
+fn a_line_may_name_its_sentries() {
+    let lines = r#"[{"prep": "prep-1", "sentries": ["eu-*"]}, {"prep": "prep-2", "port": 7101, "strict": false}]"#;
+    let plan = planned(&policy(lines));
+    let behind = |name: &str| of(&plan, name).firewall.hidden.as_ref().unwrap().sentries.len();
+    assert_eq!((behind("prep-1"), behind("prep-2")), (1, 2));
+    let ports =
+        |name: &str| of(&plan, name).firewall.forwards.iter().map(|forward| forward.port.get()).collect::<Vec<_>>();
+    assert_eq!((ports("eu-1"), ports("us-1")), (vec![7100, 7101], vec![7101]));
+    assert!(!of(&plan, "prep-2").firewall.hidden.as_ref().unwrap().strict);
+}
