@@ -4,12 +4,14 @@
 mod advertised;
 mod audit;
 mod boot;
+mod booted;
 mod confirm;
 mod drift;
 mod enrolment;
 mod firewall;
 mod flood;
 mod keys;
+mod killed;
 mod lists;
 mod names;
 mod outages;
