@@ -16,6 +16,7 @@ use std::{
     os::unix::{fs::symlink, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 /// Its units, as packages ship them.
@@ -41,6 +42,8 @@ const START: &str = "for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/c
      if [ -e $tree/cgroup.procs ]; then mkdir -p $tree/$1 && echo $$ > $tree/$1/cgroup.procs; fi; done; \
      mount -t overlay overlay -o lowerdir=$2,upperdir=$3/own,workdir=$3/work $3/root || exit; \
      shift 3; exec systemd-nspawn \"$@\"";
+/// How long a control group may be busy after its processes were killed.
+const EMPTY_WITHIN: Duration = Duration::from_secs(2);
 /// The trees of control groups there may be.
 const GROUPS: [&str; 3] = ["/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"];
 
@@ -271,7 +274,11 @@ impl Drop for Machine {
             eprintln!("a machine on {} does not end: {error}", self.host.name());
         }
         for group in GROUPS.map(|tree| Path::new(tree).join(self.host.namespace())) {
-            remove_groups(&group);
+            // Who was killed is in it for a moment yet; what stays after that is empty and harms nobody.
+            let _ = wait_until("its control group to be empty", EMPTY_WITHIN, || {
+                remove_groups(&group);
+                !group.exists()
+            });
         }
     }
 }
