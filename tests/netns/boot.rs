@@ -144,10 +144,10 @@ fn a_host_whose_nft_is_gone_stays_as_closed_as_it_is() {
 }
 
 /// A file system of a few pages in place of a folder, with what was in it and no room for more; gone when dropped.
-struct FullDisk(PathBuf);
+pub(crate) struct FullDisk(PathBuf);
 
 impl FullDisk {
-    fn over(folder: &str) -> Self {
+    pub(crate) fn over(folder: &str) -> Self {
         let done = |command: &mut Command| assert!(command.status().unwrap().success(), "{command:?}");
         let aside = format!("{folder}.before");
         std::fs::rename(folder, &aside).unwrap();

@@ -4,6 +4,7 @@
 mod advertised;
 mod audit;
 mod boot;
+mod booted;
 mod confirm;
 mod containers;
 mod drift;
@@ -12,6 +13,7 @@ mod firewall;
 mod flood;
 mod judges;
 mod keys;
+mod killed;
 mod lists;
 mod names;
 mod outages;

@@ -13,20 +13,25 @@ use crate::{
     state::StateDir,
     status::wanted_policy,
 };
-use anyhow::{Result, bail};
-use picket_firewall::Nft;
+use anyhow::{Error, Result, bail};
+use picket_firewall::{Nft, netlink::close};
+use picket_model::FirewallPolicy;
 use tracing::error;
 
-/// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read: what
-/// is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both cases.
+/// Brings the ledger's firewall into force, or the closed one where there is none. Where the files cannot be read, or nft
+/// is missing or broken: what is in the kernel stays, and where there is nothing, guarded ports are closed; an error in both
+/// cases.
 pub async fn lockdown(place: &Place) -> Result<()> {
-    let mut filter = HostFilter::new(Nft::locate()?, place);
+    let mut filter = match Nft::locate() {
+        Ok(nft) => HostFilter::new(nft, place),
+        Err(error) => return Err(close_without_nft(place, error.into())),
+    };
     // A change on trial is not what a machine starts with.
     match wanted_policy(place, |ledger| interrupted(&ledger, host::now())) {
-        Ok(Some(policy)) => {
-            filter.apply(&policy).await?;
-            Ok(())
-        }
+        Ok(Some(policy)) => match filter.apply(&policy).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(close_without_nft(place, error)),
+        },
         Ok(None) => {
             error!("this host was released by hand: every guarded port is open until `close`");
             filter.remove().await
@@ -34,8 +39,23 @@ pub async fn lockdown(place: &Place) -> Result<()> {
         Err(error) => match close_if_open(place, &mut filter).await {
             Ok(true) => Err(error.context("guarded ports were closed to all but admin networks")),
             Ok(false) => Err(error.context("the firewall was left as it is")),
-            Err(open) => Err(open.context(format!("guarded ports could not be closed, after: {error:#}"))),
+            Err(open) => {
+                Err(close_without_nft(place, open.context(format!("guarded ports are open, after: {error:#}"))))
+            }
         },
+    }
+}
+
+/// What is done where nft does nothing: guarded ports are closed through the kernel itself, where no table of ours is in
+/// it and nobody released the host. The error with what became of that.
+pub fn close_without_nft(place: &Place, error: Error) -> Error {
+    if is_released(&StateDir::new(&place.state_dir)) {
+        return error;
+    }
+    match close(&closed(place)) {
+        Ok(true) => error.context("guarded ports were closed to all but admin networks, without nft"),
+        Ok(false) => error.context("the firewall was left as it is"),
+        Err(open) => error.context(format!("guarded ports could not be closed: {:#}", Error::from(open))),
     }
 }
 
@@ -46,6 +66,13 @@ pub async fn close_if_open(place: &Place, filter: &mut HostFilter) -> Result<boo
     if filter.is_present().await? || is_released(&state) {
         return Ok(false);
     }
+    filter.apply(&closed(place)).await?;
+    Ok(true)
+}
+
+/// All closed to all but admin networks, by as much as can be read.
+fn closed(place: &Place) -> FirewallPolicy {
+    let state = StateDir::new(&place.state_dir);
     let ledger = match Identity::load(&state) {
         Ok(Some(identity)) => Ledger::load_of(&state, &identity),
         _ => Ledger::load(&state),
@@ -53,8 +80,7 @@ pub async fn close_if_open(place: &Place, filter: &mut HostFilter) -> Result<boo
     let ledger = ledger.unwrap_or_default();
     let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
     let firewall = Posture::LockedDown.firewall(&rules, ledger.config.as_ref());
-    filter.apply(&firewall.unwrap_or_else(|| rules.closed(None))).await?;
-    Ok(true)
+    firewall.unwrap_or_else(|| rules.closed(None))
 }
 
 /// Takes our table and device away. The folder stays: the host is still enrolled.

@@ -25,7 +25,7 @@ use crate::{
     identity::{Identity, Keys, client_certificate},
     leave::{self, Leaving},
     ledger::{Ledger, Standing},
-    lockdown::close_if_open,
+    lockdown::{close_if_open, close_without_nft},
     pairing::PairKeys,
     posture::{AgentIs, Posture},
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
@@ -124,9 +124,13 @@ pub async fn run(
             place.state_dir.display()
         );
     };
-    let mut filter = HostFilter::new(Nft::locate()?, place);
     // Whatever keeps the agent from its work below, guarded ports are not open meanwhile.
+    let mut filter = match Nft::locate() {
+        Ok(nft) => HostFilter::new(nft, place),
+        Err(error) => return Err(close_without_nft(place, error.into())),
+    };
     if let Err(error) = close_if_open(place, &mut filter).await {
+        let error = close_without_nft(place, error);
         error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");
     }
     let identity = identity?;

@@ -145,7 +145,7 @@ struct SetObject {
 #[derive(Deserialize)]
 struct TimeoutObject {
     name: String,
-    protocol: String,
+    protocol: Value,
     l3proto: String,
     policy: BTreeMap<String, u32>,
 }
@@ -257,7 +257,8 @@ impl TimeoutObject {
         };
         let seconds = *self.policy.get("syn_recv")?;
         let policy = BTreeMap::from([("syn_sent".to_owned(), seconds), ("syn_recv".to_owned(), seconds)]);
-        (self.protocol == "tcp" && self.policy == policy).then_some((self.name, HalfOpen { family, seconds }))
+        (protocol(&self.protocol) == Some(Protocol::Tcp) && self.policy == policy)
+            .then_some((self.name, HalfOpen { family, seconds }))
     }
 }
 
@@ -317,14 +318,18 @@ fn prefix<A: std::str::FromStr, N>(element: &Value, net: impl Fn(A, Option<u8>) 
     net(host(prefix.get("addr")?)?, Some(u8::try_from(prefix.get("len")?.as_u64()?).ok()?))
 }
 
-/// `{"concat": ["tcp", 7100]}`; protocols are numbers (IANA protocol numbers) where `/etc/protocols` is missing.
+/// `{"concat": ["tcp", 7100]}`.
 fn port(element: &Value) -> Option<GuardedPort> {
-    let [protocol, port] = element.get("concat")?.as_array()?.as_slice() else { return None };
-    let protocol = match (protocol.as_str(), protocol.as_u64()) {
-        (Some("tcp"), _) | (_, Some(6)) => Protocol::Tcp,
-        (Some("udp"), _) | (_, Some(17)) => Protocol::Udp,
-        _ => return None,
-    };
+    let [of, port] = element.get("concat")?.as_array()?.as_slice() else { return None };
     let port = u16::try_from(port.as_u64()?).ok()?.try_into().ok()?;
-    Some(GuardedPort { protocol, port })
+    Some(GuardedPort { protocol: protocol(of)?, port })
+}
+
+/// A name, or an IANA protocol number where `/etc/protocols` is missing, as on a small Debian without netbase.
+fn protocol(value: &Value) -> Option<Protocol> {
+    match (value.as_str(), value.as_u64()) {
+        (Some("tcp"), _) | (_, Some(6)) => Some(Protocol::Tcp),
+        (Some("udp"), _) | (_, Some(17)) => Some(Protocol::Udp),
+        _ => None,
+    }
 }

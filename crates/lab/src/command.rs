@@ -71,6 +71,8 @@ pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
     let package = match program {
         "ip" => "iproute2",
         "nft" => "nftables",
+        "mmdebstrap" => "mmdebstrap",
+        "systemd-nspawn" => "systemd-container",
         _ => return LabError::io(format!("start `{program}`"), error),
     };
     if error.kind() == io::ErrorKind::NotFound {

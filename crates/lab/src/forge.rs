@@ -135,14 +135,14 @@ fn own_nanos() -> u64 {
     text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
-struct Forger {
+pub(crate) struct Forger {
     socket: OwnedFd,
     to: SocketAddr,
     segment: Segment,
 }
 
 impl Forger {
-    fn new(host: &Host, to: SocketAddr, segment: Segment) -> Result<Self, LabError> {
+    pub(crate) fn new(host: &Host, to: SocketAddr, segment: Segment) -> Result<Self, LabError> {
         let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         // With this protocol the IP header is the sender's own, raw(7).
         let made = host.inside(|| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw))?;
@@ -153,8 +153,11 @@ impl Forger {
 
     /// The source port follows the number, so that no two segments of a source are of one connection.
     fn send(&self, source: IpAddr, number: u64) -> io::Result<()> {
-        let port = 1024 + u16::try_from(number % 60_000).unwrap_or(0);
-        let packet = packet(SocketAddr::new(source, port), self.to, self.segment)
+        self.send_from(SocketAddr::new(source, 1024 + u16::try_from(number % 60_000).unwrap_or(0)))
+    }
+
+    pub(crate) fn send_from(&self, source: SocketAddr) -> io::Result<()> {
+        let packet = packet(source, self.to, self.segment)
             .ok_or_else(|| io::Error::other(format!("{source} and {} are of two families", self.to)))?;
         let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         // The port in the address is a protocol number to a raw socket of IPv6, and must be none.

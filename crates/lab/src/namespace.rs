@@ -71,7 +71,12 @@ impl Namespace {
         Path::new(FILES).join(&self.name)
     }
 
-    fn handle(&self) -> PathBuf {
+    /// All processes inside but our own.
+    pub(crate) fn processes(&self) -> Vec<Pid> {
+        id(&self.handle()).map(|id| processes_in(&[id])).unwrap_or_default()
+    }
+
+    pub(crate) fn handle(&self) -> PathBuf {
         Path::new(HANDLES).join(&self.name)
     }
 }
@@ -94,7 +99,7 @@ pub(crate) fn remove(namespaces: &[Namespace]) -> Result<(), LabError> {
 }
 
 /// Kills what still runs inside, again until nothing is left: a process may have had children meanwhile.
-fn empty(namespaces: &[Namespace]) -> Result<(), LabError> {
+pub(crate) fn empty(namespaces: &[Namespace]) -> Result<(), LabError> {
     // A namespace whose handle is gone has nobody inside that could be found by it.
     let ids: Vec<_> = namespaces.iter().filter_map(|n| id(&n.handle())).collect();
     if ids.is_empty() {

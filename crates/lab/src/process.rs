@@ -41,11 +41,22 @@ impl Host {
         args: &[&str],
         env: &[(&str, &str)],
     ) -> Result<Process, LabError> {
+        let process = self.watch(name, |stdout, stderr| self.spawn(program.as_ref(), args, env, stdout, stderr))?;
+        process.wait_for_the_program()?;
+        Ok(process)
+    }
+
+    /// Starts something whose output goes to a log of that name, and which the lab ends.
+    pub(crate) fn watch(
+        &self,
+        name: &str,
+        start: impl FnOnce(File, File) -> Result<Child, LabError>,
+    ) -> Result<Process, LabError> {
         let log = self.new_log(name);
         let cannot_log = |error| LabError::io(format!("write {}", log.display()), error);
         let stdout = File::create(&log).map_err(cannot_log)?;
         let stderr = stdout.try_clone().map_err(cannot_log)?;
-        let child = self.spawn(program.as_ref(), args, env, stdout, stderr)?;
+        let child = start(stdout, stderr)?;
         let running = Arc::new(Running {
             name: name.to_owned(),
             host: self.name().to_owned(),
@@ -54,9 +65,7 @@ impl Host {
             child: Mutex::new(child),
         });
         self.shared.inventory().processes.push(Arc::clone(&running));
-        let process = Process(running);
-        process.wait_for_the_program()?;
-        Ok(process)
+        Ok(Process(running))
     }
 
     /// Runs a program to its end, half a minute at most. A status other than 0 is no error here; see [`Output::success`].

@@ -37,9 +37,14 @@ impl Program {
     /// # Errors
     /// [`LabError::NotBuilt`] if it is not there. A test run builds only what the tests depend on.
     pub fn path(self) -> Result<PathBuf, LabError> {
-        let running = std::env::current_exe().map_err(|error| LabError::io("find the running program", error))?;
-        let path = profile_folder(&running).join(self.name());
+        let path = Self::folder()?.join(self.name());
         if path.is_file() { Ok(path) } else { Err(LabError::NotBuilt { path }) }
+    }
+
+    /// Where all of them are.
+    pub(crate) fn folder() -> Result<PathBuf, LabError> {
+        let running = std::env::current_exe().map_err(|error| LabError::io("find the running program", error))?;
+        Ok(profile_folder(&running).to_owned())
     }
 }
 

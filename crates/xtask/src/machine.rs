@@ -9,11 +9,14 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "nft", package: "nftables" },
     Program { name: "ip", package: "iproute2" },
     // Whose rules stand beside ours on many hosts.
     Program { name: "iptables-nft", package: "iptables" },
+    // Make a small Debian and boot it.
+    Program { name: "mmdebstrap", package: "mmdebstrap" },
+    Program { name: "systemd-nspawn", package: "systemd-container" },
 ];
 
 /// Judges of what is open, and makers of odd packets, that nobody here wrote.

@@ -42,6 +42,9 @@ pub enum NetlinkError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// It took what was written and has something else.
+    #[error("table {} was written without nft and reads back different", crate::TABLE)]
+    Different,
 }
 
 impl NetlinkError {

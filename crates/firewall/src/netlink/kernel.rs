@@ -76,11 +76,17 @@ impl Kernel {
         let first = self.sequence.wrapping_add(1);
         let batch = batch(changes, provenance, first)?;
         self.numbers(batch.steps.len() + 2);
-        Some(self.send_batch(first, &batch.bytes, &batch.steps))
+        Some(self.send_batch(first, "change elements", &batch.bytes, &batch.steps))
     }
 
-    fn send_batch(&mut self, first: u32, bytes: &[u8], steps: &[String]) -> Result<(), NetlinkError> {
-        let what = "change elements";
+    /// Sends a transaction whose messages are numbered from `first`, and hears what became of each of its steps.
+    pub(super) fn send_batch(
+        &mut self,
+        first: u32,
+        what: &str,
+        bytes: &[u8],
+        steps: &[String],
+    ) -> Result<(), NetlinkError> {
         self.send(what, bytes)?;
         let mut left = steps.len();
         if left == 0 {
@@ -157,7 +163,7 @@ impl Kernel {
     }
 
     /// Asks for all of something until it was not changed while it was told.
-    fn dump<T>(
+    pub(super) fn dump<T>(
         &mut self,
         what: &str,
         question: impl Fn(u32) -> Vec<u8>,
@@ -184,7 +190,7 @@ impl Kernel {
     }
 
     /// Numbers for so many messages; the first of them.
-    fn numbers(&mut self, messages: usize) -> u32 {
+    pub(super) fn numbers(&mut self, messages: usize) -> u32 {
         let first = self.sequence.wrapping_add(1);
         self.sequence = self.sequence.wrapping_add(u32::try_from(messages).unwrap_or(u32::MAX));
         first

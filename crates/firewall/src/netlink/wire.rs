@@ -17,6 +17,10 @@ pub(crate) const REQUEST: u16 = 0x1;
 pub(crate) const ACKNOWLEDGE: u16 = 0x4;
 /// `NLM_F_DUMP`: all there are.
 pub(crate) const DUMP: u16 = 0x300;
+/// `NLM_F_EXCL`: not where there is one already.
+pub(crate) const EXCLUSIVE: u16 = 0x200;
+/// `NLM_F_APPEND`: behind the others.
+pub(crate) const APPEND: u16 = 0x800;
 /// `NLM_F_CREATE`.
 pub(crate) const CREATE: u16 = 0x400;
 /// `NLM_F_DUMP_INTR`: what is dumped changed meanwhile.

@@ -197,3 +197,16 @@ fn what_is_no_listing_is_an_error() {
         assert!(error.to_string().starts_with("read the listing of table inet picket"), "{error}");
     }
 }
+
+#[test]
+fn time_limits_are_read_where_protocols_have_no_names() {
+    let limit = |protocol: &str| {
+        let item = format!(
+            r#"{{"ct timeout": {{"family": "inet", "name": "half_open4", "table": "picket", "handle": 2,
+                "protocol": {protocol}, "l3proto": "ip", "policy": {{"syn_sent": 3, "syn_recv": 3}}}}}}"#
+        );
+        read(&item).ruleset.unwrap().half_open.contains_key("half_open4")
+    };
+    assert!(limit("\"tcp\"") && limit("6"));
+    assert!(!limit("\"udp\"") && !limit("17"));
+}

@@ -1,6 +1,7 @@
 //! The demo: the main job end to end, with the real programs, a real validator list and real packets.
 //! Reads like the story it tells; what it claims, it has seen.
 
+mod attack;
 mod report;
 mod scale;
 mod story;
@@ -45,7 +46,7 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
             return Ok(false);
         }
         Err(error) => return Err(error.into()),
-        Ok(()) => {
+        Ok(_machine) => {
             report.table();
             if !args.once {
                 look_around(&mesh, &report);

@@ -1,11 +1,12 @@
 //! The story, chapter by chapter. Each check is a sentence that packets have to make true.
 
 use super::{
+    attack,
     report::{Report, Seen},
     scale, trust,
 };
 use crate::{
-    Connect, EchoServer, Host, LabError, Stream,
+    Connect, EchoServer, Host, LabError, Machine, Stream,
     mesh::{Agent, Cloud, Mesh, SOON, without_meters},
     wait_until,
 };
@@ -18,18 +19,18 @@ use std::{
 /// Guarded ports: P2P and the two of JSON-RPC.
 pub(super) const GUARDED: [u16; 3] = [7100, 9000, 9080];
 /// A port that is nobody's business: stands for SSH.
-const UNGUARDED: u16 = 2222;
+pub(super) const UNGUARDED: u16 = 2222;
 /// A packet that has not come back in this time was dropped: the lab's round trips take well under a millisecond.
 pub(super) const DROPPED: Duration = Duration::from_millis(300);
 /// A stream with this long a silence is dead.
 const QUIET: Duration = Duration::from_millis(400);
 
-/// Tells it. `go_on` fails when somebody wants to stop.
+/// Tells it; the machine that was booted at its end goes on running. `go_on` fails when somebody wants to stop.
 pub(super) fn tell(
     mesh: &mut Mesh,
     report: &mut Report,
     go_on: &dyn Fn() -> Result<(), LabError>,
-) -> Result<(), LabError> {
+) -> Result<Machine, LabError> {
     go_on()?;
     let cloud = Cloud::around(&mesh.controller)?;
     report.say("chapter 1: a controller on the real mainnet list");
@@ -61,9 +62,21 @@ pub(super) fn tell(
     go_on()?;
     report.say("chapter 9: the controller dies and comes back");
     controller_dies(mesh, report)?;
+    go_on()?;
+    report.say("chapter 10: floods from strangers, and in a validator's name");
+    attack::floods(mesh, report)?;
+    go_on()?;
+    report.say("chapter 11: another program wipes the firewall");
+    attack::a_foreign_flush(mesh, report)?;
+    go_on()?;
+    report.say("chapter 12: an agent is killed");
+    attack::an_agent_is_killed(mesh, report)?;
     memory(mesh, report);
+    go_on()?;
+    // The machine has its own listeners.
     drop(nodes);
-    Ok(())
+    report.say("chapter 13: a Debian boots on a validator's host, and reboots");
+    attack::a_machine_boots(mesh, report)
 }
 
 fn controller_starts(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabError> {

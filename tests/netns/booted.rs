@@ -1,0 +1,274 @@
+//! Whole machines: a small Debian under its own systemd, with our units as packages ship them. A stranger knocks without a
+//! rest, from before power-on to the end, and nothing that is guarded ever answers.
+
+use crate::{
+    boot::FullDisk,
+    support::{ANSWERED, GUARDED, UNGUARDED, dropped, open, small_mesh},
+};
+use picket_lab::{
+    Heard, Host, Knocks, Machine,
+    mesh::{Mesh, SOON},
+    wait_until,
+};
+use std::{
+    io::Read as _,
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+const SSH: u16 = 22;
+/// What a repair by the agent takes at most, on a loaded machine.
+const AT_ONCE: Duration = Duration::from_secs(1);
+const AGENT: &str = "picket-prep-agent";
+
+/// The validator's host of a mesh as a machine that is off. Its firewall was in force before, so it is in the ledger.
+fn machine(mesh: &mut Mesh) -> Machine {
+    mesh.preps[0].kill();
+    let ports: Vec<u16> = GUARDED.into_iter().chain([UNGUARDED]).collect();
+    let mut machine = Machine::new(&mesh.preps[0].host, &ports).unwrap();
+    machine.install(&mesh.preps[0]).unwrap();
+    machine.known_to(&mesh.stranger).unwrap();
+    machine
+}
+
+/// What a stranger knocks on: guarded ports in both families, and last one that nobody guards.
+fn targets(machine: &Machine) -> [SocketAddr; 5] {
+    let [p2p4, p2p6] = machine.ports(GUARDED[0]);
+    [p2p4, p2p6, machine.ports(GUARDED[1])[0], machine.ports(GUARDED[2])[0], machine.ports(UNGUARDED)[0]]
+}
+
+fn knock(mesh: &Mesh, machine: &Machine) -> Knocks {
+    mesh.stranger.knock(&targets(machine)).unwrap()
+}
+
+/// No guarded port answered a single knock, and the others say that knocks came through at all.
+fn nothing_answered(heard: &Heard, machine: &Machine, case: &str) {
+    let [guarded @ .., unguarded] = targets(machine);
+    let since = |knock: &Instant| knock.saturating_duration_since(heard.sent[0]);
+    for port in guarded {
+        let answered: Vec<_> = heard.answered(port).iter().map(since).collect();
+        assert!(answered.is_empty(), "{case}: {port} answered {} knocks: {answered:?}", answered.len());
+    }
+    let answered = heard.answered(unguarded);
+    assert!(answered.len() > 50, "{case}: {} of {} knocks", answered.len(), heard.sent.len());
+    println!("{case}: {} rounds of knocks, {} answered on the port nobody guards", heard.sent.len(), answered.len());
+}
+
+fn systemctl(machine: &Machine, args: &[&str]) {
+    let output = machine.run(&[&["systemctl"], args].concat()).unwrap();
+    if !output.status.success() {
+        let journal = machine.run(&["journalctl", "--no-pager", "--lines=40"]).unwrap().stdout;
+        panic!("{output:?}\n{journal}");
+    }
+}
+
+fn wait_active(machine: &Machine, unit: &str) {
+    wait_until(&format!("{unit} to be active"), SOON, || {
+        let said = machine.run(&["systemctl", "is-active", unit]).map_err(|error| error.to_string())?.stdout;
+        if said == "active\n" { Ok(()) } else { Err(said) }
+    })
+    .unwrap();
+}
+
+/// sshd itself says its name.
+fn ssh_greets(from: &Host, to: SocketAddr) {
+    let greeting = wait_until("sshd to greet", SOON, || {
+        from.inside(|| {
+            let mut stream = TcpStream::connect_timeout(&to, ANSWERED)?;
+            stream.set_read_timeout(Some(ANSWERED))?;
+            let mut greeting = [0; 7];
+            stream.read_exact(&mut greeting).map(|()| greeting)
+        })
+        .unwrap()
+    });
+    assert_eq!(&greeting.unwrap().value, b"SSH-2.0");
+}
+
+/// As it is to be with what was confirmed last: in for validators and the operator, out for strangers.
+fn is_guarded(mesh: &Mesh, machine: &Machine) {
+    let [v4, v6] = machine.ports(GUARDED[0]);
+    for to in [v4, v6] {
+        open(&mesh.admin, to);
+        dropped(&mesh.stranger, to);
+    }
+    open(&mesh.validators[0].host, v4);
+    open(&mesh.stranger, machine.ports(UNGUARDED)[0]);
+}
+
+#[test]
+fn a_machine_is_closed_from_the_first_moment_of_its_network_and_stays_so() {
+    let mut mesh = small_mesh("booted");
+    let mut machine = machine(&mut mesh);
+    let knocks = knock(&mesh, &machine);
+    for boot in ["power on", "reboot", "power cut"] {
+        let began = Instant::now();
+        match boot {
+            "reboot" => machine.reboot().unwrap(),
+            "power cut" => {
+                machine.cut_power().unwrap();
+                machine.boot().unwrap();
+            }
+            _ => machine.boot().unwrap(),
+        }
+        println!("{boot}: up after {:?}", began.elapsed());
+        wait_active(&machine, AGENT);
+        is_guarded(&mesh, &machine);
+        ssh_greets(&mesh.stranger, machine.ports(SSH)[0]);
+    }
+    mesh.wait_in_force().unwrap();
+    // What happens to an agent in its life.
+    let unit = format!("{AGENT}.service");
+    for args in [["stop", &unit], ["start", &unit], ["restart", &unit], ["kill", &unit], ["restart", "picket-lockdown"]]
+    {
+        systemctl(&machine, &args);
+        is_guarded(&mesh, &machine);
+    }
+    systemctl(&machine, &["kill", "--signal=SIGKILL", &unit]);
+    is_guarded(&mesh, &machine);
+    wait_active(&machine, &unit);
+    // A package puts another program in the place of the one that runs, and starts it.
+    let program = format!("/usr/bin/{AGENT}");
+    machine.run(&["cp", &program, "/usr/bin/new"]).unwrap().success().unwrap();
+    machine.run(&["mv", "/usr/bin/new", &program]).unwrap().success().unwrap();
+    systemctl(&machine, &["daemon-reload"]);
+    systemctl(&machine, &["restart", &unit]);
+    mesh.wait_in_force().unwrap();
+    is_guarded(&mesh, &machine);
+    nothing_answered(&knocks.end().unwrap(), &machine, "boots and an agent's life");
+}
+
+/// How long a stranger was let in while `disturb` was done and put right.
+fn window(mesh: &Mesh, machine: &Machine, case: &str, disturb: impl FnOnce()) -> Duration {
+    let knocks = knock(mesh, machine);
+    disturb();
+    wait_until("our table to be in the kernel", SOON, || mesh.preps[0].rules_in_kernel()).unwrap();
+    is_guarded(mesh, machine);
+    let heard = knocks.end().unwrap();
+    let [guarded @ .., _] = targets(machine);
+    let window = guarded.iter().filter_map(|port| heard.window(*port)).max();
+    let knocks: usize = guarded.iter().map(|port| heard.answered(*port).len()).sum();
+    println!("{case}: {knocks} knocks let in, within {:?}", window.unwrap_or_default());
+    if knocks == 0 { Duration::ZERO } else { window.unwrap_or_default().max(Duration::from_micros(1)) }
+}
+
+#[test]
+fn an_nftables_service_that_flushes_leaves_no_open_instant() {
+    let mut mesh = small_mesh("nftables");
+    let mut machine = machine(&mut mesh);
+    machine.enable("nftables.service", None, "sysinit.target").unwrap();
+    let knocks = knock(&mesh, &machine);
+    machine.boot().unwrap();
+    wait_active(&machine, AGENT);
+    is_guarded(&mesh, &machine);
+    for verb in ["restart", "reload", "stop", "start"] {
+        systemctl(&machine, &[verb, "nftables"]);
+        is_guarded(&mesh, &machine);
+        let theirs = mesh.preps[0].host.nft(&["list", "tables"]).unwrap().contains("inet filter");
+        assert_eq!(theirs, verb != "stop", "{verb}: its own file is loaded as ever");
+    }
+    // The agent does not run, and nobody would repair.
+    systemctl(&machine, &["stop", AGENT]);
+    systemctl(&machine, &["restart", "nftables"]);
+    is_guarded(&mesh, &machine);
+    // A file that cannot be loaded changes nothing.
+    machine.run(&["sh", "-c", "echo 'flush ruleset; nonsense' > /etc/nftables.conf"]).unwrap().success().unwrap();
+    assert!(!machine.run(&["systemctl", "restart", "nftables"]).unwrap().status.success());
+    is_guarded(&mesh, &machine);
+    nothing_answered(&knocks.end().unwrap(), &machine, "nftables.service");
+    // systemd starts a unit five times in ten seconds, and then no more.
+    systemctl(&machine, &["reset-failed", "nftables"]);
+    // A host that somebody opened by hand is none of its business.
+    machine.run(&["sh", "-c", "echo 'flush ruleset' > /etc/nftables.conf"]).unwrap().success().unwrap();
+    machine.run(&[&format!("/usr/bin/{AGENT}"), "release", "--yes"]).unwrap().success().unwrap();
+    systemctl(&machine, &["restart", "nftables"]);
+    open(&mesh.stranger, machine.ports(GUARDED[0])[0]);
+    machine.run(&[&format!("/usr/bin/{AGENT}"), "close"]).unwrap().success().unwrap();
+    systemctl(&machine, &["start", AGENT]);
+    is_guarded(&mesh, &machine);
+    // What happens by hand, and without our part of that unit, is what the agent is there for.
+    mesh.wait_in_force().unwrap();
+    let flush = || drop(machine.run(&["nft", "flush", "ruleset"]).unwrap().success().unwrap());
+    let by_hand = window(&mesh, &machine, "nft flush ruleset", flush);
+    let part = "/etc/systemd/system/nftables.service.d/picket.conf";
+    machine.run(&["rm", part]).unwrap().success().unwrap();
+    systemctl(&machine, &["daemon-reload"]);
+    let service = window(&mesh, &machine, "nftables.service without our part", || {
+        systemctl(&machine, &["restart", "nftables"]);
+    });
+    assert!(by_hand < AT_ONCE && service < AT_ONCE, "{by_hand:?} {service:?}");
+}
+
+/// A machine that is broken in one way boots: closed at every instant to all but the operator, who also gets in by SSH.
+fn boots_closed(mesh: &Mesh, machine: &mut Machine, case: &str) {
+    let knocks = knock(mesh, machine);
+    machine.boot().unwrap();
+    let [v4, v6] = machine.ports(GUARDED[0]);
+    for to in [v4, v6] {
+        open(&mesh.admin, to);
+        dropped(&mesh.stranger, to);
+    }
+    ssh_greets(&mesh.stranger, machine.ports(SSH)[0]);
+    nothing_answered(&knocks.end().unwrap(), machine, case);
+}
+
+#[test]
+fn a_machine_that_is_broken_boots_closed_and_locks_nobody_out() {
+    let mut mesh = small_mesh("broken");
+    let mut machine = machine(&mut mesh);
+    let admins = ["198.51.100.248/29", "2001:db8:ad::/48"].map(|network| format!("\"{network}\"")).join(", ");
+    machine.write("etc/picket/guard.toml", &format!("admin = [{admins}]\n")).unwrap();
+    let validator = mesh.validators[0].host.clone();
+    let to = machine.ports(GUARDED[0])[0];
+
+    // No room for a byte.
+    let disk = FullDisk::over(mesh.preps[0].state_folder());
+    boots_closed(&mesh, &mut machine, "full disk");
+    open(&validator, to);
+    machine.cut_power().unwrap();
+    drop(disk);
+    let state = mesh.preps[0].state_folder();
+    std::fs::remove_dir(state).unwrap();
+    std::fs::rename(format!("{state}.before"), state).unwrap();
+
+    // Another program's file that cannot be loaded.
+    machine.write("etc/nftables.conf", "flush ruleset\ntable inet filter { nonsense\n").unwrap();
+    machine.enable("nftables.service", None, "sysinit.target").unwrap();
+    boots_closed(&mesh, &mut machine, "broken nftables.conf");
+    open(&validator, to);
+    machine.cut_power().unwrap();
+
+    // Nobody but the operator where what was in force cannot be known.
+    let ledger = PathBuf::from(mesh.preps[0].state_folder()).join("ledger.json");
+    let whole = std::fs::read(&ledger).unwrap();
+    std::fs::write(&ledger, &whole[..whole.len() / 2]).unwrap();
+    boots_closed(&mesh, &mut machine, "half a ledger");
+    dropped(&validator, to);
+    machine.cut_power().unwrap();
+    std::fs::write(&ledger, &whole).unwrap();
+
+    // No nft, and one that crashes: closed through the kernel itself.
+    for (case, nft) in [("no nft", None), ("an nft that crashes", Some("#!/bin/sh\nkill -SEGV $$\n"))] {
+        let (program, bytes) = (machine.path("usr/sbin/nft").unwrap(), nft.unwrap_or_default());
+        // An empty file that is none to run is one that is there; a folder is none.
+        match nft {
+            None => std::fs::create_dir(&program).unwrap(),
+            Some(_) => {
+                std::fs::remove_dir(&program).unwrap();
+                std::fs::write(&program, bytes).unwrap();
+                std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        boots_closed(&mesh, &mut machine, case);
+        dropped(&validator, to);
+        machine.cut_power().unwrap();
+    }
+
+    // Whole again, it is as it was.
+    std::fs::remove_file(machine.path("usr/sbin/nft").unwrap()).unwrap();
+    boots_closed(&mesh, &mut machine, "whole again");
+    wait_active(&machine, AGENT);
+    mesh.wait_in_force().unwrap();
+    open(&validator, to);
+}
