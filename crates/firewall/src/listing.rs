@@ -301,7 +301,7 @@ fn read_rule(statements: Vec<Statement>) -> Option<Rule> {
                     ("==", Compared::With(right)) => read_match(&left, &right)?,
                     ("!=", Compared::With(right)) => read_exclusion(&left, &right)?,
                     ("==", Compared::Exists(true)) if left.is_way_back() => Match::GoesBack,
-                    ("==", Compared::Number(port)) => read_port(&left, port)?,
+                    ("==", Compared::Number(number)) => read_number(&left, number)?,
                     ("in", Compared::With(right)) => read_status(&left, &right)?,
                     _ => return None,
                 });
@@ -388,9 +388,13 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
     }
 }
 
-fn read_port(left: &Expression, port: u64) -> Option<Match> {
+/// A port, or a protocol where `/etc/protocols` is missing (IANA protocol numbers).
+fn read_number(left: &Expression, number: u64) -> Option<Match> {
+    if matches!(left, Expression::Meta { key } if key == "l4proto") {
+        return (number == 6).then_some(Match::Tcp);
+    }
     let is_port = matches!(left, Expression::Payload { protocol, field } if protocol == "tcp" && field == "dport");
-    let port = u16::try_from(port).ok().and_then(NonZeroU16::new);
+    let port = u16::try_from(number).ok().and_then(NonZeroU16::new);
     port.filter(|_| is_port).map(Match::TcpPort)
 }
 

@@ -11,7 +11,7 @@ use super::{
         Writer, number, text,
     },
 };
-use crate::ruleset::PRIORITY_RAW;
+use crate::Hook;
 use ipnet::IpNet;
 use nix::errno::Errno;
 use picket_model::{FirewallPolicy, Protocol, Purpose};
@@ -168,7 +168,8 @@ fn batch(lines: &[Line], first: u32) -> (Vec<u8>, Vec<String>) {
 
 /// Fits: it is -300.
 fn priority() -> i32 {
-    i32::try_from(PRIORITY_RAW).unwrap_or(i32::MIN)
+    let (_, _, _, priority) = Hook::PreroutingRaw.place();
+    i32::try_from(priority).unwrap_or(i32::MIN)
 }
 
 fn expression(writer: &mut Writer, step: &Step) {
