@@ -11,6 +11,7 @@ pub mod guard;
 pub mod guard_change;
 pub mod host;
 pub mod identity;
+pub mod kernel_facts;
 pub mod leave;
 pub mod ledger;
 pub mod lockdown;

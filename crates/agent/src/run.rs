@@ -191,6 +191,7 @@ struct Agent {
     drift: Interval,
     pairs: Interval,
     shield: Shield,
+    tightness: shield::Tightness,
     attacks: Interval,
     look: Duration,
     redial: Redial,
@@ -235,6 +236,7 @@ impl Agent {
             drift: every(DRIFT),
             pairs: every(PAIRS),
             shield: Shield::default(),
+            tightness: shield::Tightness::new(host::now()),
             attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
@@ -403,10 +405,11 @@ impl Agent {
 
     async fn bring_into_force(&mut self) {
         let posture = self.posture();
+        let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
         let Held { ledger, guard, .. } = &self.held;
         let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
         let wireguard = admitted.as_ref().map(|config| &config.wireguard);
-        let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard, posture)) };
+        let wanted = Wanted { wireguard, firewall };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);

@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod operator;
 pub mod operators;
 pub mod problem;
+pub mod shield;
 pub mod validators;
 
 pub use client::{AgentClient, ApiError, OperatorClient};

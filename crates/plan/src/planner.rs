@@ -5,8 +5,8 @@ use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, WireGuardPublicKey,
-    network::host_network,
+    Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer,
+    WireGuardPublicKey, network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -64,6 +64,8 @@ pub struct PlanInput<'a> {
     pub next_keys: &'a NextKeys,
     /// The plan in force.
     pub parent: Option<&'a Plan>,
+    /// What people ordered about hosts' shields.
+    pub shield: &'a ShieldOrders,
     /// When this is: lines of the policy may end by themselves.
     pub now: Timestamp,
     /// Which preshared keys tunnels are to have.
@@ -91,7 +93,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             generation,
             revision: generation,
             wireguard: wireguard(input, node, &others),
-            firewall: firewall(&shared, input.policy.public.of(node.role), &others),
+            firewall: firewall(&shared, input.policy.public.of(node.role), shield(input, &node.id), &others),
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
     }
@@ -150,7 +152,7 @@ fn peer(input: &PlanInput<'_>, node: &Node, other: &Node) -> WireGuardPeer {
 
 /// The part of the firewall that is the same on every host.
 fn shared_firewall(policy: &Policy, validators: &ValidatorSet, now: Timestamp) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy { limits: policy.limits, shield: policy.shield, ..FirewallPolicy::default() };
+    let mut firewall = FirewallPolicy { limits: policy.limits, ..FirewallPolicy::default() };
     for (purpose, ports) in [(Purpose::P2p, &policy.ports.p2p), (Purpose::Rpc, &policy.ports.rpc)] {
         for (port, protocol) in ports.iter().flat_map(|port| [(*port, Protocol::Tcp), (*port, Protocol::Udp)]) {
             firewall.guarded.entry(GuardedPort { protocol, port }).or_insert(purpose);
@@ -187,8 +189,18 @@ fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
     }
 }
 
-fn firewall(shared: &FirewallPolicy, public: &BTreeSet<NonZeroU16>, others: &[&Node]) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy { public: public.clone(), ..shared.clone() };
+/// The policy's, unless somebody ordered otherwise.
+fn shield(input: &PlanInput<'_>, node: &NodeId) -> Shield {
+    input.shield.of(node, input.now).map_or(input.policy.shield, |order| order.shield)
+}
+
+fn firewall(
+    shared: &FirewallPolicy,
+    public: &BTreeSet<NonZeroU16>,
+    shield: Shield,
+    others: &[&Node],
+) -> FirewallPolicy {
+    let mut firewall = FirewallPolicy { public: public.clone(), shield, ..shared.clone() };
     for other in others {
         for network in other.overlay.networks() {
             let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };
