@@ -187,3 +187,18 @@ fn a_controller_that_goes_silent_right_after_a_change_does_not_cost_the_change()
     })
     .unwrap();
 }
+
+/// The look before a change takes two seconds where no new connection comes about, and the revoke comes by one that stands.
+#[test]
+fn a_revoke_does_not_wait_for_the_look_before_another_change() {
+    let mesh = mesh("revoke in the look", 600);
+    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
+    let deaf = format!(
+        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
+         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack drop; }}; }}"
+    );
+    mesh.controller.host.load_nft(&deaf).unwrap();
+    let _host = enroll_another(&mesh);
+    let revoked = mesh.controller.picket(&["revoke", "sentry-1", "--wait", "1s"]).unwrap();
+    assert!(revoked.status.success(), "not read back within a second: {}{}", revoked.stdout, revoked.stderr);
+}

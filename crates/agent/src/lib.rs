@@ -6,6 +6,7 @@ pub mod chain;
 pub mod cli;
 pub mod confirm;
 pub mod decide;
+pub mod dry_run;
 pub mod enroll;
 pub mod guard;
 pub mod guard_change;

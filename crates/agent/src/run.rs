@@ -41,7 +41,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use company::Company;
-use confirming::Confirming;
+use confirming::{Before, Confirming};
 pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
@@ -349,7 +349,10 @@ impl Agent {
         let here = Here { identity, guard, ledger, sessions: &sessions::established(), now: host::now() };
         match judge(here, answer) {
             Ok(config) => {
-                let was_away = self.is_away_before(&config).await;
+                let was_away = match self.look_before(&config).await {
+                    Before::Known { was_away } => was_away,
+                    Before::Newer(answer) => return Box::pin(self.take(Ok(Some(*answer)))).await,
+                };
                 let accepted = self.accept(config, digest, was_away);
                 self.bring_into_force().await;
                 self.dial_soon();

@@ -12,3 +12,4 @@ mod namespace;
 mod netlink;
 mod packet;
 mod policies;
+mod slow;
