@@ -199,6 +199,15 @@ fn a_revoke_does_not_wait_for_the_look_before_another_change() {
     );
     mesh.controller.host.load_nft(&deaf).unwrap();
     let _host = enroll_another(&mesh);
-    let revoked = mesh.controller.picket(&["revoke", "sentry-1", "--wait", "1s"]).unwrap();
-    assert!(revoked.status.success(), "not read back within a second: {}{}", revoked.stdout, revoked.stderr);
+    let gone = mesh.sentries[0].overlay().unwrap().v4.to_string();
+    assert!(mesh.preps[0].rules_in_kernel().unwrap().contains(&gone));
+    mesh.controller.picket(&["revoke", "sentry-1", "--wait", "1ms"]).unwrap();
+    wait_guarded(&mesh.preps[0], &gone, false);
+    let held = ledger(&mesh.preps[0]);
+    assert!(!held.contains("sentry-9"), "the look before the other change was over already: {held}");
+    wait_until("the other change to be taken", SOON, || {
+        let held = ledger(&mesh.preps[0]);
+        if held.contains("sentry-9") && !held.contains("sentry-1\"") { Ok(()) } else { Err(held) }
+    })
+    .unwrap();
 }

@@ -21,7 +21,7 @@ use picket_pki::{Ca, JoinToken, ServedCertificate, TokenSecret, server_config};
 use secrecy::ExposeSecret as _;
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU16,
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
@@ -38,7 +38,7 @@ type Lie = (&'static str, fn(&mut NodeConfig), &'static str);
 
 /// What is done to the good state, and what the host must say to it.
 const LIES: [Lie; 14] = [
-    ("a port opened", |wanted| drop(wanted.firewall.guarded.remove(&tcp(7100))), "it leaves tcp/7100 unguarded"),
+    ("a port opened", |wanted| unguard(wanted, tcp(7100)), "it leaves tcp/7100 unguarded"),
     ("ssh closed", |wanted| guard(wanted, tcp(22)), "it guards tcp/22, which `never_guard`"),
     ("another port closed", |wanted| guard(wanted, udp(53)), "neither `guarded` nor `guardable`"),
     (
@@ -86,9 +86,14 @@ fn guard(wanted: &mut NodeConfig, port: GuardedPort) {
     wanted.firewall.guarded.insert(port, Purpose::Rpc);
 }
 
+fn unguard(wanted: &mut NodeConfig, port: GuardedPort) {
+    wanted.firewall.guarded.remove(&port);
+}
+
 fn allow(wanted: &mut NodeConfig, purpose: Purpose, network: &str) {
     let reason = Reason::Policy { line: "test".to_owned() };
-    wanted.firewall.allow.entry(purpose).or_default().insert(network.parse().unwrap(), reason);
+    let network = network.parse().unwrap_or_else(|_| network.parse::<IpAddr>().unwrap().into());
+    wanted.firewall.allow.entry(purpose).or_default().insert(network, reason);
 }
 
 fn reroute(wanted: &mut NodeConfig, network: &str) {
@@ -98,8 +103,8 @@ fn reroute(wanted: &mut NodeConfig, network: &str) {
 
 fn peer(wanted: &mut NodeConfig, number: u8) {
     let addresses: [IpNet; 2] = [
-        IpNet::from(std::net::IpAddr::from(Ipv4Addr::new(10, 77, 0, number))),
-        IpNet::from(std::net::IpAddr::from(Ipv6Addr::new(0xfd00, 1, 2, 0, 0, 0, 0, number.into()))),
+        IpNet::from(IpAddr::from(Ipv4Addr::new(10, 77, 0, number))),
+        IpNet::from(IpAddr::from(Ipv6Addr::new(0xfd00, 1, 2, 0, 0, 0, 0, number.into()))),
     ];
     let peer = WireGuardPeer {
         node: format!("n-{number}").parse().unwrap(),

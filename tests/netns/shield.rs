@@ -101,7 +101,12 @@ fn an_operators_session_lives_through_a_change_that_takes_his_network_away() {
         })
         .unwrap();
     mesh.controller.start().unwrap();
-    wait_told(&mesh, "host-lagging", "of an admin network is right now");
+    wait_until("the refusal to be told", SOON * 2, || {
+        let told = mesh.controller.complaints().map_err(|error| error.to_string())?;
+        let is_told = told.iter().any(|line| line.contains("of an admin network is right now"));
+        if is_told { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .unwrap();
     assert_eq!(prep_rules(&mesh), before);
     for session in &sessions {
         session.wait_flowing(SOON).unwrap();

@@ -70,13 +70,16 @@ pub(super) async fn order(
         tx.record(at, &actor, "shield.ordered", &subject, &format!("{word}{until}")).await?;
     }
     tx.commit().await?;
+    // Who waits for news now is told, and busy with it a moment later.
+    let listening = controller.wanted.followed();
     controller.shield_ordered.send_replace(());
     let refused = match plan::run_once(&controller).await? {
         Planned::Stopped(errors) => errors,
         Planned::Committed(_) | Planned::Unchanged => Vec::new(),
     };
     if refused.is_empty() {
-        confirmed(&controller, &hosts).await;
+        let is_meant = |id: &NodeId| hosts.is_empty() || hosts.iter().any(|host| host.id == *id);
+        confirmed(&controller, listening.into_iter().filter(is_meant).collect()).await;
     }
     Ok(Json(shown(&controller, refused, now()).await?))
 }
@@ -129,18 +132,15 @@ async fn named(tx: &mut Transaction, names: &[String]) -> Result<Vec<Node>, ApiP
     Ok(hosts)
 }
 
-/// Waits until the hosts, all where none is named, have read back what is wanted, or for as long as a person waits.
-async fn confirmed(controller: &Controller, hosts: &[Node]) {
-    let Some(target) = controller.wanted.target() else { return };
-    let is_meant = |id: &NodeId| hosts.is_empty() || hosts.iter().any(|host| host.id == *id);
+/// Waits until these hosts have read back what is wanted, or for as long as a person waits. Those that hear nothing now will not
+/// say so in time.
+async fn confirmed(controller: &Controller, mut hosts: Vec<NodeId>) {
     let (deadline, mut arrivals) = (Instant::now() + PATIENCE, controller.reports.arrivals());
     loop {
         arrivals.mark_unchanged();
-        // Who is not connected will not say so in time.
         let at = now();
-        let mut open = target.plan.nodes.keys().filter(|id| is_meant(id) && controller.wanted.is_followed(id));
-        let is_open = open.any(|id| lag(controller, id, at).is_some());
-        if !is_open || timeout_at(deadline, arrivals.changed()).await.is_err() {
+        hosts.retain(|id| lag(controller, id, at).is_some());
+        if hosts.is_empty() || timeout_at(deadline, arrivals.changed()).await.is_err() {
             return;
         }
     }

@@ -168,9 +168,12 @@ impl Firewall {
         }
     }
 
-    /// Changes of mere elements, by what was last known, made before the table is read where that has to be read first: who
-    /// comes and who goes does not wait for it. Whatever else is wrong is found by the reading. The changes made.
+    /// Changes of mere elements, by what was last known, made before the table is read where that takes long and has to be done
+    /// first: who comes and who goes does not wait for it. Whatever else is wrong is found by the reading. The changes made.
     fn ahead(&mut self, wanted: &Ruleset) -> Vec<Change> {
+        if !self.is_slow {
+            return Vec::new();
+        }
         let generation = self.generation();
         if generation.is_none() || generation == self.compared() {
             return Vec::new();

@@ -70,6 +70,7 @@ fn who_comes_or_goes_does_not_wait_until_the_table_is_read() {
     let (nft, listings) = noting_nft(folder.path());
     namespace.enter(async || {
         let mut firewall = Firewall::new(nft);
+        fs::write(folder.path().join("slow"), "").unwrap();
         firewall.reconcile(&with(&["203.0.113.11", "203.0.113.12"])).await.unwrap();
         let before = listings().len();
         // Somebody writes a table of their own: ours has to be read.
