@@ -53,7 +53,7 @@ const LIES: [Lie; 14] = [
         |wanted| {
             ["11.0.0.0/8", "12.0.0.0/8", "13.0.0.0/8", "14.0.0.0/8", "15.0.0.0/8"]
                 .iter()
-                .for_each(|net| allow(wanted, Purpose::Rpc, net))
+                .for_each(|net| allow(wanted, Purpose::Rpc, net));
         },
         "together wider than `widest_total`",
     ),
