@@ -199,7 +199,7 @@ fn a_revoke_does_not_wait_for_the_look_before_another_change() {
     );
     mesh.controller.host.load_nft(&deaf).unwrap();
     let _host = enroll_another(&mesh);
-    let gone = mesh.sentries[0].overlay().unwrap().v4.to_string();
+    let gone = mesh.sentries[0].overlay().unwrap().v6.to_string();
     assert!(mesh.preps[0].rules_in_kernel().unwrap().contains(&gone));
     mesh.controller.picket(&["revoke", "sentry-1", "--wait", "1ms"]).unwrap();
     wait_guarded(&mesh.preps[0], &gone, false);
