@@ -5,6 +5,7 @@ mod explain;
 mod hosts;
 mod operators;
 mod parse;
+mod shield;
 #[cfg(test)]
 mod tests;
 mod validators;
@@ -14,6 +15,7 @@ pub(crate) use explain::{Events, Target};
 pub(crate) use hosts::{Identities, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, TokenVerb};
 pub(crate) use operators::OperatorVerb;
 pub(crate) use parse::parse_url;
+pub(crate) use shield::Shield;
 pub(crate) use validators::{Validators, ValidatorsVerb};
 
 use clap::{Args, Parser, Subcommand};
@@ -32,6 +34,7 @@ Exit status:
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
      `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`,
+     an order of `shield` is not yet in force on every host it is for,
      `audit` found a port that is not as promised, or nothing that answers
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
@@ -113,6 +116,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "N", value_parser = parse_generation)]
         generation: Option<Generation>,
     },
+    /// Tighten limits while hosts are attacked, for all or some, and see how they stand
+    Shield(Shield),
     /// Knock at a host's ports from this machine, and hold what is open against what the plan says for its address
     Audit {
         /// Its name or id

@@ -2,7 +2,7 @@
 
 use crate::{
     args::{
-        Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, TokenVerb,
+        Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, Shield, TokenVerb,
         Validators, ValidatorsVerb, Verb,
     },
     audit, cut, keys, show,
@@ -16,6 +16,7 @@ use picket_api::{
     keys::IssueKey,
     operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     operators::{CreateOperator, EventsQuery},
+    shield::OrderShield,
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::Timestamp;
@@ -117,6 +118,14 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let query = ExplainQuery { address, port, generation: *generation };
             let view = client.explain(&query).await?;
             outcome(&view, json, 0, |view| show::explain::page(view, target.port))
+        }
+        Verb::Shield(Shield { wish: None, .. }) => outcome(&client.shield().await?, json, 0, show::shield::page),
+        Verb::Shield(Shield { wish: Some(wish), nodes, time }) => {
+            let hosts = nodes.iter().map(ToString::to_string).collect();
+            let request = OrderShield { shield: *wish, hosts, seconds: time.map(|time| time.as_secs()) };
+            let view = client.order_shield(&request).await?;
+            let code = if show::shield::is_done(&view, nodes) { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::shield::page)
         }
         Verb::Audit { node, address, ports, found } => {
             let asked = audit::Asked { node, address: *address, more: ports, found: found.as_deref() };

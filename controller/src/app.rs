@@ -215,6 +215,7 @@ async fn restored(
         rounds: tasks::poll::Rounds::default(),
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
+        shield_ordered: watch::Sender::new(()),
         leases,
         hooks,
         knocks: Knocks::default(),

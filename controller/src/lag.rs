@@ -77,6 +77,7 @@ mod tests {
             firewall_repairs: None,
             state: None,
             taken_back: None,
+            defences: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use picket_api::ProblemKind;
-use picket_model::{NodeId, Timestamp};
+use picket_model::{Defences, NodeId, Timestamp};
 use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
     Metrics,
@@ -50,6 +50,10 @@ pub(crate) struct Counts {
     push_connected: Family<Labels, Gauge>,
     alarms: Family<Labels, Gauge>,
     packets: Family<Labels, Gauge>,
+    tight: Family<Labels, Gauge>,
+    stopped: Family<Labels, Gauge>,
+    tracked: Family<Labels, Gauge>,
+    tracked_most: Family<Labels, Gauge>,
     source_up: Family<Labels, Gauge>,
     source_height: Family<Labels, Gauge>,
     source_answered: Family<Labels, Gauge>,
@@ -102,6 +106,22 @@ impl Counts {
             packets: metrics.register(
                 "host_packets",
                 "Packets to guarded ports by host and decision, since the host's table was last replaced",
+                Family::default(),
+            ),
+            tight: metrics.register("host_limits_tight", "Whether a host's limits are tight", Family::default()),
+            stopped: metrics.register(
+                "host_stopped_per_second",
+                "Packets to guarded ports that a host's firewall stopped in a second, by its last report",
+                Family::default(),
+            ),
+            tracked: metrics.register(
+                "host_tracked_connections",
+                "Connections in a host's connection tracking",
+                Family::default(),
+            ),
+            tracked_most: metrics.register(
+                "host_tracked_connections_max",
+                "Most connections that a host's connection tracking takes",
                 Family::default(),
             ),
             source_up: metrics.register("source_up", "Whether a source gave a list when last asked", Family::default()),
@@ -161,6 +181,25 @@ impl Counts {
             for (decision, count) in packets.into_iter().filter(|(name, _)| is_decision(name)).take(MOST_DECISIONS) {
                 let labels = vec![("node", node.to_string()), ("decision", decision)];
                 self.packets.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+
+    /// Sets how hosts defend themselves, of these hosts alone; what one does not say has no value.
+    pub(crate) fn defences(&self, hosts: impl Iterator<Item = (NodeId, Defences)>) {
+        for family in [&self.tight, &self.stopped, &self.tracked, &self.tracked_most] {
+            family.clear();
+        }
+        for (node, said) in hosts {
+            let labels = vec![("node", node.to_string())];
+            let set = |family: &Family<Labels, Gauge>, value: u64| {
+                family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+            };
+            set(&self.tight, said.is_tight.into());
+            said.stopped_per_second.into_iter().for_each(|stopped| set(&self.stopped, stopped));
+            if let Some(tracking) = said.tracking {
+                set(&self.tracked, tracking.connections);
+                set(&self.tracked_most, tracking.most);
             }
         }
     }
@@ -225,5 +264,33 @@ mod tests {
         let many: Vec<String> = (0..1000).map(|n| format!("refused_{n}")).collect();
         let many: Vec<(&str, u64)> = many.iter().map(|name| (name.as_str(), 1)).collect();
         assert_eq!(shown(&[("n-1", &many)]).len(), MOST_DECISIONS);
+    }
+
+    #[test]
+    fn a_host_that_says_nothing_of_its_defences_has_no_value() {
+        let mut metrics = Metrics::new("test", "0");
+        let counts = Counts::new(&mut metrics);
+        let said = Defences {
+            is_tight: true,
+            since: Timestamp::from_millis(0),
+            stopped_per_second: None,
+            attack_per_second: 1000,
+            syn_cookies: None,
+            tracking: Some(picket_model::Tracking { connections: 7, most: u64::MAX }),
+        };
+        counts.defences([("n-1".parse().unwrap(), said)].into_iter());
+        let shown = |metrics: &Metrics| {
+            let text = metrics.render().unwrap();
+            let lines = text.lines().filter(|line| line.starts_with("picket_host_") && line.contains("node="));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let expect = [
+            "picket_host_limits_tight{node=\"n-1\"} 1".to_owned(),
+            "picket_host_tracked_connections{node=\"n-1\"} 7".to_owned(),
+            format!("picket_host_tracked_connections_max{{node=\"n-1\"}} {}", i64::MAX),
+        ];
+        assert_eq!(shown(&metrics), expect);
+        counts.defences(std::iter::empty());
+        assert_eq!(shown(&metrics), [""; 0], "a host that is gone is not shown");
     }
 }

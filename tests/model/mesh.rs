@@ -347,6 +347,7 @@ impl Mesh {
             validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
             next_keys: &picket_plan::NextKeys::new(),
+            shield: &picket_model::ShieldOrders::default(),
             parent: self.plan.as_ref(),
             now: self.now(),
             epochs: picket_plan::Epochs::default(),

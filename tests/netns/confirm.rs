@@ -187,3 +187,27 @@ fn a_controller_that_goes_silent_right_after_a_change_does_not_cost_the_change()
     })
     .unwrap();
 }
+
+/// The look before a change takes two seconds where no new connection comes about, and the revoke comes by one that stands.
+#[test]
+fn a_revoke_does_not_wait_for_the_look_before_another_change() {
+    let mesh = mesh("revoke in the look", 600);
+    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
+    let deaf = format!(
+        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
+         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack drop; }}; }}"
+    );
+    mesh.controller.host.load_nft(&deaf).unwrap();
+    let _host = enroll_another(&mesh);
+    let gone = mesh.sentries[0].overlay().unwrap().v6.to_string();
+    assert!(mesh.preps[0].rules_in_kernel().unwrap().contains(&gone));
+    mesh.controller.picket(&["revoke", "sentry-1", "--wait", "1ms"]).unwrap();
+    wait_guarded(&mesh.preps[0], &gone, false);
+    let held = ledger(&mesh.preps[0]);
+    assert!(!held.contains("sentry-9"), "the look before the other change was over already: {held}");
+    wait_until("the other change to be taken", SOON, || {
+        let held = ledger(&mesh.preps[0]);
+        if held.contains("sentry-9") && !held.contains("sentry-1\"") { Ok(()) } else { Err(held) }
+    })
+    .unwrap();
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use clap::CommandFactory as _;
+use picket_api::shield::ShieldWish;
 use picket_model::NodeRole;
 use picket_pki::OperatorRole;
 use std::num::NonZeroU16;
@@ -89,6 +90,16 @@ fn every_verb_is_understood() {
     let rotate = |wait| Verb::Keys(KeysVerb::Rotate { node: "sentry-1".parse().unwrap(), wait });
     check("keys rotate sentry-1 --reason yearly", rotate(None));
     check("keys rotate sentry-1 --wait 2m", rotate(Some(Duration::from_secs(120))));
+    let shield = |wish, nodes: &[&str], seconds: Option<u64>| {
+        let nodes = nodes.iter().map(|name| name.parse().unwrap()).collect();
+        Verb::Shield(Shield { wish, nodes, time: seconds.map(Duration::from_secs) })
+    };
+    check("shield --json", shield(None, &[], None));
+    check("shield on --reason flood", shield(Some(ShieldWish::On), &[], None));
+    check("shield on sentry-1 sentry-2 --for 2h", shield(Some(ShieldWish::On), &["sentry-1", "sentry-2"], Some(7200)));
+    check("shield auto", shield(Some(ShieldWish::Auto), &[], None));
+    check("shield off prep-1", shield(Some(ShieldWish::Off), &["prep-1"], None));
+    check("shield policy", shield(Some(ShieldWish::Policy), &[], None));
 }
 
 #[test]
@@ -124,6 +135,9 @@ fn wrong_arguments_are_refused_with_the_reason() {
     check("validators --history --limit 0", "0 is not in");
     check("validators --history --refused", "cannot be used with");
     check("validators --refused release", "cannot be used with");
+    check("shield sentry-1", "on, off, auto or policy");
+    check("shield --for 1h", "required");
+    check("shield on --for 1", "has no unit");
 }
 
 #[test]

@@ -11,6 +11,7 @@ pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod orders;
 pub(crate) mod revoke;
+pub(crate) mod shield;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod validators;

@@ -88,6 +88,10 @@ fn state(view: &NodeView, now: Timestamp) -> String {
     let state = chain
         .into_iter()
         .fold(quarantine + &standing(view, now), |state, chain| format!("{state}; goloop's chain is {chain}"));
+    let tight = view.report.as_ref().and_then(|report| report.defences.as_ref()).filter(|said| said.is_tight);
+    let state = tight
+        .into_iter()
+        .fold(state, |state, said| format!("{state}; limits tight for {}", rough(now.since(said.since))));
     let repairs = view.report.as_ref().and_then(|report| report.firewall_repairs.as_ref());
     match repairs.filter(|repairs| now.since(repairs.last_at) < DISTURBED) {
         Some(repairs) => format!("{state}; firewall repaired {repairs}"),
@@ -177,6 +181,7 @@ mod tests {
                 firewall_repairs: None,
                 state: None,
                 taken_back: None,
+                defences: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

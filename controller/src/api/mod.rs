@@ -15,6 +15,7 @@ mod people;
 mod problem;
 mod rate;
 mod routes;
+mod shield;
 mod tokens;
 mod views;
 

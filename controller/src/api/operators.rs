@@ -7,7 +7,7 @@ use super::{
     problem::{Asked, Named},
     rate,
     routes::Routes,
-    tokens, views, with_fallbacks,
+    shield, tokens, views, with_fallbacks,
 };
 use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{
@@ -66,6 +66,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::REPLACE_KEY, hosts::replace_key)
         .on(&api::CA, cas::view)
         .on(&api::ROTATE_CA, cas::rotate)
+        .on(&api::SHIELD, shield::view)
+        .on(&api::ORDER_SHIELD, shield::order)
 }
 
 /// As it is committed: the tests hold it against the code.

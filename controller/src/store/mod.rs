@@ -24,6 +24,7 @@ mod policies;
 mod rekeys;
 mod reports;
 mod row;
+mod shield;
 mod tokens;
 mod validators;
 mod webhooks;
@@ -58,7 +59,7 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str); 12] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
@@ -70,6 +71,7 @@ const MIGRATIONS: [(i64, &str, &str); 11] = [
     (9, "proofs", include_str!("../../migrations/sqlite/0009_proofs.sql")),
     (10, "pools", include_str!("../../migrations/sqlite/0010_pools.sql")),
     (11, "certificates", include_str!("../../migrations/sqlite/0011_certificates.sql")),
+    (12, "shield", include_str!("../../migrations/sqlite/0012_shield.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

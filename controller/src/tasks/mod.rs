@@ -13,6 +13,7 @@ pub(crate) mod plan;
 pub(crate) mod poll;
 pub(crate) mod push;
 pub(crate) mod reports;
+pub(crate) mod shield;
 pub(crate) mod webhooks;
 
 use crate::controller::Controller;
@@ -37,6 +38,7 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>) -> anyhow::Result<JoinSet<
     tasks.spawn(until_stopped(controller.clone(), hooks::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), ca::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), shield::run(controller.clone())));
     Ok(tasks)
 }
 

@@ -35,6 +35,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         let (validators, validators_version) =
             tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
         let (nodes, next_keys) = (tx.nodes().await?, tx.next_keys().await?);
+        let shield = tx.shield_orders().await?;
         drop(tx);
         let at = now();
         let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
@@ -46,6 +47,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             validators_version,
             nodes: &nodes,
             next_keys: &next_keys,
+            shield: &shield,
             parent: parent.as_ref().map(|target| &target.plan),
             now: at,
             epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },

@@ -40,5 +40,7 @@ fn count(controller: &Controller) {
     let in_force = target.plan.nodes.keys().filter(|id| lag(controller, id, now).is_none());
     controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
     let packets = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.kernel.packets));
+    let defences = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.defences?));
+    controller.counts.defences(target.plan.nodes.keys().filter_map(defences));
     controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
 }

@@ -296,6 +296,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        defences: None,
     }
 }
 

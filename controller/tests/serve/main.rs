@@ -30,6 +30,7 @@ mod renew;
 mod restart;
 mod revoke;
 mod roles;
+mod shield;
 mod sources;
 mod start;
 mod tokens;

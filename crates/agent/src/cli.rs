@@ -1,7 +1,7 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
 use crate::{
-    enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
+    dry_run, enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
     trust_by_hand, vouch,
 };
 use anyhow::{Context as _, Result, ensure};
@@ -169,7 +169,7 @@ impl Command {
                 | Self::Proofs { .. }
                 | Self::Trust { .. }
                 | Self::RotateKey
-                | Self::Rules { command: Rules::Show { .. } }
+                | Self::Rules { command: Rules::Show { diff: false, dry_run: false, .. } }
         )
     }
 }
@@ -190,6 +190,13 @@ enum Rules {
         /// One JSON object, with the reason for each address.
         #[arg(long)]
         json: bool,
+        /// Print what would have to change in the kernel instead, as `rules diff` does.
+        #[arg(long, conflicts_with = "dry_run")]
+        diff: bool,
+        /// Have guard, nft and kernel judge it instead, and print what would change; nothing does. Fails where one of them
+        /// would refuse.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print what would have to change in the kernel.
     Diff {
@@ -297,8 +304,13 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Leave => println!("{}", leave::leave(&place).await?),
             Command::Enroll(options) => println!("{}", enroll(&place, &options, role).await?),
             Command::Lockdown => lockdown::lockdown(&place).await?,
-            Command::Rules { command: Rules::Show { json } } => status::show_rules(&place, json)?,
-            Command::Rules { command: Rules::Diff { json } } => status::diff_rules(&place, json).await?,
+            Command::Rules { command: Rules::Show { json, dry_run: true, .. } } => {
+                dry_run::dry_run(&place, json).await?;
+            }
+            Command::Rules { command: Rules::Show { json, diff: true, .. } | Rules::Diff { json } } => {
+                status::diff_rules(&place, json).await?;
+            }
+            Command::Rules { command: Rules::Show { json, .. } } => status::show_rules(&place, json)?,
             Command::Status { json } => status::status(&place, json)?,
             Command::Probe { address, ports } => println!("{}", status::probe(&place, address, &ports)?),
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,

@@ -273,6 +273,12 @@ impl HostFilter {
         Ok(diff(&wanted, self.firewall.observe().await?.ruleset.as_ref()))
     }
 
+    /// Why nft and the kernel would refuse that firewall, without making it; `None` where they would take it.
+    pub async fn complaint(&mut self, wanted: &FirewallPolicy) -> Result<Option<String>> {
+        let wanted = lower(wanted, self.facts().await?);
+        Ok(self.firewall.complaint(&wanted).await?)
+    }
+
     /// Whether our table is in the kernel at all.
     pub async fn is_present(&self) -> Result<bool> {
         Ok(self.firewall.observe().await?.ruleset.is_some())

@@ -31,6 +31,7 @@ pub fn report(
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        defences: None,
     }
 }
 

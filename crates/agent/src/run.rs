@@ -42,7 +42,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use company::Company;
-use confirming::Confirming;
+use confirming::{Before, Confirming};
 pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
@@ -200,6 +200,7 @@ struct Agent {
     drift: Interval,
     pairs: Interval,
     shield: Shield,
+    tightness: shield::Tightness,
     attacks: Interval,
     look: Duration,
     redial: Redial,
@@ -245,6 +246,7 @@ impl Agent {
             drift: every(DRIFT),
             pairs: every(PAIRS),
             shield: Shield::default(),
+            tightness: shield::Tightness::new(host::now()),
             attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
@@ -359,7 +361,10 @@ impl Agent {
         let here = Here { identity, guard, ledger, sessions: &sessions::established(), now: host::now() };
         match judge(here, answer) {
             Ok(config) => {
-                let was_away = self.is_away_before(&config).await;
+                let was_away = match self.look_before(&config).await {
+                    Before::Known { was_away } => was_away,
+                    Before::Newer(answer) => return Box::pin(self.take(Ok(Some(*answer)))).await,
+                };
                 let accepted = self.accept(config, digest, was_away);
                 self.bring_into_force().await;
                 self.dial_soon();
@@ -415,11 +420,12 @@ impl Agent {
 
     async fn bring_into_force(&mut self) {
         let posture = self.posture();
+        let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
         let Held { ledger, guard, .. } = &self.held;
         let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
         let steered = self.ways.steer(&mut self.tunnels, admitted.as_deref());
         let wireguard = steered.as_ref();
-        let wanted = Wanted { wireguard, firewall: self.shielded(ledger.firewall(guard, posture)) };
+        let wanted = Wanted { wireguard, firewall };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Packets stopped per second that are an attack. A scan of the whole internet by somebody else brings one in hours; a
 /// validator whose set is out of date is dialled by a hundred peers every two seconds.
-const ATTACK_PER_SECOND: u64 = 1000;
+pub const ATTACK_PER_SECOND: u64 = 1000;
 /// For how long that must go on.
 const RAISE_AFTER: Duration = Duration::from_secs(10);
 /// For how long it must have been less.
@@ -20,6 +20,7 @@ pub struct Shield {
     /// Since when all counts speak for the other state.
     turning_since: Option<Instant>,
     is_up: bool,
+    per_second: Option<u64>,
 }
 
 impl Shield {
@@ -28,16 +29,27 @@ impl Shield {
         self.is_up
     }
 
-    /// Takes note of how many packets the firewall has stopped in all; whether that raised or lowered the shield. A count
-    /// below the last is of a table that was written anew.
-    pub fn sample(&mut self, at: Instant, stopped: u64) -> bool {
+    /// How many packets were stopped in a second, between the last two counts.
+    pub fn per_second(&self) -> Option<u64> {
+        self.per_second
+    }
+
+    /// Takes note of how many packets the firewall has stopped in all; whether that raised or lowered the shield, which it does
+    /// where the host decides by itself alone. A count below the last is of a table that was written anew.
+    pub fn sample(&mut self, at: Instant, stopped: u64, decides: bool) -> bool {
         let Some((before, count)) = self.last.replace((at, stopped)) else { return false };
         let more = stopped.checked_sub(count).unwrap_or(stopped);
         let milliseconds = u64::try_from(at.duration_since(before).as_millis()).unwrap_or(u64::MAX);
         if milliseconds == 0 {
             return false;
         }
-        let is_attack = more.saturating_mul(1000) / milliseconds >= ATTACK_PER_SECOND;
+        let per_second = more.saturating_mul(1000) / milliseconds;
+        self.per_second = Some(per_second);
+        if !decides {
+            self.rest();
+            return false;
+        }
+        let is_attack = per_second >= ATTACK_PER_SECOND;
         if is_attack == self.is_up {
             self.turning_since = None;
             return false;
@@ -54,8 +66,8 @@ impl Shield {
     }
 
     /// Lowers it at once, where nobody wants it any more.
-    pub fn forget(&mut self) {
-        *self = Self::default();
+    pub fn rest(&mut self) {
+        (self.is_up, self.turning_since) = (false, None);
     }
 }
 
@@ -67,11 +79,11 @@ mod tests {
     fn changes(rates: &[(u64, u64)]) -> Vec<u64> {
         let (start, mut shield, mut count, mut second) = (Instant::now(), Shield::default(), 0, 0);
         let mut changes = Vec::new();
-        shield.sample(start, 0);
+        shield.sample(start, 0, true);
         for (rate, seconds) in rates {
             for _ in 0..seconds / 2 {
                 (count, second) = (count + rate * 2, second + 2);
-                if shield.sample(start + Duration::from_secs(second), count) {
+                if shield.sample(start + Duration::from_secs(second), count, true) {
                     changes.push(second);
                 }
             }
@@ -100,16 +112,31 @@ mod tests {
     fn a_table_written_anew_counts_from_nothing_and_a_clock_that_stands_decides_nothing() {
         let (start, mut shield) = (Instant::now(), Shield::default());
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert!(!shield.sample(start, 1_000_000));
-        assert!(!shield.sample(after(0), 9_000_000));
-        assert!(!shield.sample(after(2), 100));
+        assert!(!shield.sample(start, 1_000_000, true));
+        assert!(!shield.sample(after(0), 9_000_000, true));
+        assert!(!shield.sample(after(2), 100, true));
         for second in 3..=11 {
-            assert!(!shield.sample(after(second), 100 + (second - 2) * 2000), "{second}");
+            assert!(!shield.sample(after(second), 100 + (second - 2) * 2000, true), "{second}");
         }
-        assert!(shield.sample(after(12), 20_100) && shield.is_up());
+        assert!(shield.sample(after(12), 20_100, true) && shield.is_up());
         // Raising it replaces the table: the count begins anew, and the attack goes on.
-        assert!(!shield.sample(after(14), 4000) && shield.is_up());
-        shield.forget();
+        assert!(!shield.sample(after(14), 4000, true) && shield.is_up());
+        assert_eq!(shield.per_second(), Some(2000));
+        shield.rest();
         assert!(!shield.is_up());
+    }
+
+    #[test]
+    fn a_host_that_does_not_decide_counts_and_stays_as_it_is() {
+        let (start, mut shield) = (Instant::now(), Shield::default());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!shield.sample(start, 0, true));
+        assert!(shield.sample(after(10), 50_000, true) && shield.is_up());
+        assert!(!shield.sample(after(12), 60_000, false) && !shield.is_up());
+        assert_eq!(shield.per_second(), Some(5000));
+        // What was counted meanwhile is no reason later: it takes its ten seconds again.
+        assert!(!shield.sample(after(20), 100_000, false));
+        assert!(!shield.sample(after(22), 110_000, true));
+        assert!(shield.sample(after(30), 150_000, true));
     }
 }

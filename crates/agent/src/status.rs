@@ -15,7 +15,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use picket_api::probe::{knock, with_usual};
 use picket_firewall::{Nft, Ruleset, lower};
-use picket_model::{FirewallPolicy, Generation, NodeReport, Timestamp};
+use picket_model::{Defences, FirewallPolicy, Generation, NodeReport, Shield, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{net::IpAddr, num::NonZeroU16};
 
@@ -152,9 +152,19 @@ pub fn wanted_policy(place: &Place, see: impl FnOnce(Ledger) -> Ledger) -> Resul
     })
 }
 
-/// As [`wanted_policy`] of what is held; an error where the host is open by hand.
-fn policy(place: &Place) -> Result<FirewallPolicy> {
-    wanted_policy(place, |ledger| ledger)?.context("this host was released by hand: it has no firewall until `close`")
+/// As [`wanted_policy`] of what is held, its limits tight where the agent at work has tightened them by itself; an error where
+/// the host is open by hand.
+pub fn policy(place: &Place) -> Result<FirewallPolicy> {
+    let wanted = wanted_policy(place, |ledger| ledger)?;
+    let mut policy = wanted.context("this host was released by hand: it has no firewall until `close`")?;
+    let state = StateDir::new(&place.state_dir);
+    if policy.shield == Shield::Auto && state.is_locked() {
+        let word: Option<LastWord> = state.read_json(LAST_WORD)?;
+        if word.and_then(|word| word.report.defences).is_some_and(|said| said.is_tight) {
+            policy.shield = Shield::On;
+        }
+    }
+    Ok(policy)
 }
 
 fn wanted_rules(place: &Place, policy: &FirewallPolicy) -> Ruleset {
@@ -204,6 +214,9 @@ fn print_status(view: &View) {
     if let Some(repairs) = &report.firewall_repairs {
         println!("repaired    {repairs}");
     }
+    if let Some(said) = &report.defences {
+        print_defences(said);
+    }
     println!("tunnels     {}, {} peers, engine {}", report.wireguard, report.kernel.peers, report.engine);
     for (key, peer) in &report.peers {
         let handshake = peer.last_handshake.map_or_else(|| "never".to_owned(), |at| at.to_string());
@@ -224,7 +237,21 @@ fn print_status(view: &View) {
     }
 }
 
-fn print_json(value: &impl Serialize) -> Result<()> {
+fn print_defences(said: &Defences) {
+    let limits = if said.is_tight { "tight" } else { "relaxed" };
+    let stopped =
+        said.stopped_per_second.map_or_else(|| "not counted yet".to_owned(), |stopped| format!("{stopped} a second"));
+    println!("limits      {limits} since {}, stopped {stopped} (attack: {})", said.since, said.attack_per_second);
+    let cookies = said.syn_cookies.map_or("not known", |on| if on { "on" } else { "OFF" });
+    let tracking = said.tracking.map_or_else(
+        || "not at work".to_owned(),
+        |tracking| format!("{} % full, {} of {}", tracking.percent(), tracking.connections, tracking.most),
+    );
+    println!("kernel      SYN cookies {cookies}, connection tracking {tracking}");
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string_pretty(value).context("print as JSON")?);
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod operator;
 pub mod operators;
 pub mod probe;
 pub mod problem;
+pub mod shield;
 pub mod validators;
 
 pub use client::{AgentClient, ApiError, OperatorClient};

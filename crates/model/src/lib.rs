@@ -22,6 +22,7 @@ pub mod policy;
 pub mod protection;
 pub mod repairs;
 pub mod report;
+pub mod shield;
 pub mod time;
 pub mod validator;
 
@@ -44,5 +45,6 @@ pub use policy::{Brakes, Denied, EndpointSource, NamePolicy, Policy, PolicyAllow
 pub use protection::{Limits, PublicLimits, Shield};
 pub use repairs::FirewallRepairs;
 pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus, TakenBack};
+pub use shield::{Defences, ShieldOrder, ShieldOrders, Tracking};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

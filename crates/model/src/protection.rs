@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 /// Limits per source. The operator and the mesh's own hosts have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +54,16 @@ impl Shield {
     /// Whether nobody wants one.
     pub fn is_off(&self) -> bool {
         *self == Self::Off
+    }
+}
+
+impl fmt::Display for Shield {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+            Self::Auto => "auto",
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
@@ -149,4 +149,7 @@ pub struct NodeReport {
     /// The change that the host took back, until something newer is in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_back: Option<TakenBack>,
+    /// How the host fares under attack; `None` from older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defences: Option<Defences>,
 }

@@ -106,6 +106,7 @@ mod tests {
                 validators_version: 1,
                 nodes: &nodes,
                 next_keys: &crate::NextKeys::new(),
+                shield: &picket_model::ShieldOrders::default(),
                 parent,
                 now: picket_model::Timestamp::from_millis(0),
                 epochs: crate::Epochs::default(),

@@ -114,6 +114,7 @@ mod tests {
             validators: &validators,
             nodes: &nodes,
             next_keys: &crate::NextKeys::new(),
+            shield: &picket_model::ShieldOrders::default(),
             parent: None,
             validators_version: 1,
             now,

@@ -65,11 +65,17 @@ pub enum FindingKind {
     SentriesGone,
     /// Events cannot be delivered.
     WebhookFailing,
+    /// A host stops more than peers bring by themselves.
+    HostAttacked,
+    /// A host with public ports has no SYN cookies.
+    SynCookiesOff,
+    /// A host's connection tracking has little room left.
+    TrackingFull,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -94,6 +100,9 @@ impl FindingKind {
         Self::RevokedReturned,
         Self::SentriesGone,
         Self::WebhookFailing,
+        Self::HostAttacked,
+        Self::SynCookiesOff,
+        Self::TrackingFull,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -123,6 +132,9 @@ impl FindingKind {
             Self::RevokedReturned => "revoked-returned",
             Self::SentriesGone => "sentries-gone",
             Self::WebhookFailing => "webhook-failing",
+            Self::HostAttacked => "host-attacked",
+            Self::SynCookiesOff => "syn-cookies-off",
+            Self::TrackingFull => "tracking-full",
         }
     }
 }

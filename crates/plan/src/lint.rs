@@ -213,6 +213,7 @@ mod tests {
                 validators: &self.validators,
                 nodes: &nodes,
                 next_keys: &crate::NextKeys::new(),
+                shield: &picket_model::ShieldOrders::default(),
                 parent: self.parent.as_ref(),
                 validators_version: 1,
                 now: picket_model::Timestamp::from_millis(0),

@@ -7,8 +7,8 @@ use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer, WireGuardPublicKey,
-    network::host_network,
+    Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer,
+    WireGuardPublicKey, network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -66,6 +66,8 @@ pub struct PlanInput<'a> {
     pub next_keys: &'a NextKeys,
     /// The plan in force.
     pub parent: Option<&'a Plan>,
+    /// What people ordered about hosts' shields.
+    pub shield: &'a ShieldOrders,
     /// When this is: lines of the policy may end by themselves.
     pub now: Timestamp,
     /// Which preshared keys tunnels are to have.
@@ -97,7 +99,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             firewall: FirewallPolicy {
                 forwards: hidden::forwards(input.policy, &calls, node, &others),
                 hidden: hidden::hidden(input.policy, &calls, node, &others).map(Box::new),
-                ..firewall(&shared, input.policy.public.of(node.role), &others)
+                ..firewall(&shared, input.policy.public.of(node.role), shield(input, &node.id), &others)
             },
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
@@ -159,7 +161,6 @@ fn peer(input: &PlanInput<'_>, node: &Node, other: &Node) -> WireGuardPeer {
 fn shared_firewall(policy: &Policy, validators: &ValidatorSet, now: Timestamp) -> FirewallPolicy {
     let mut firewall = FirewallPolicy {
         limits: policy.limits,
-        shield: policy.shield,
         grants_last_seconds: policy.grants_last_seconds,
         ..FirewallPolicy::default()
     };
@@ -199,8 +200,18 @@ fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
     }
 }
 
-fn firewall(shared: &FirewallPolicy, public: &BTreeSet<NonZeroU16>, others: &[&Node]) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy { public: public.clone(), ..shared.clone() };
+/// The policy's, unless somebody ordered otherwise.
+fn shield(input: &PlanInput<'_>, node: &NodeId) -> Shield {
+    input.shield.of(node, input.now).map_or(input.policy.shield, |order| order.shield)
+}
+
+fn firewall(
+    shared: &FirewallPolicy,
+    public: &BTreeSet<NonZeroU16>,
+    shield: Shield,
+    others: &[&Node],
+) -> FirewallPolicy {
+    let mut firewall = FirewallPolicy { public: public.clone(), shield, ..shared.clone() };
     for other in others {
         for network in other.overlay.networks() {
             let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };

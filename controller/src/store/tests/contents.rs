@@ -46,6 +46,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
         validators_version: 1,
         nodes: &nodes,
         next_keys: &picket_plan::NextKeys::new(),
+        shield: &picket_model::ShieldOrders::default(),
         parent: parent.as_ref(),
         now: NOW,
         epochs: picket_plan::Epochs::default(),

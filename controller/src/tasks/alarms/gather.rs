@@ -1,6 +1,7 @@
 //! All findings in force, from the sources, the last merge, the last plan and the hosts. One answer for all who ask:
 //! status, metrics and the audit log.
 
+use super::defences;
 use crate::{
     clones,
     controller::Controller,
@@ -61,6 +62,7 @@ pub(crate) fn in_force<'a>(
     findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
     findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
     findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
+    findings.extend(members.iter().flat_map(|node| defended(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -89,6 +91,16 @@ fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Fin
     // A time to come, of a clock that is ahead, would keep the alarm up until it has passed.
     let is_recent = repairs.last_at <= now && now.since(repairs.last_at) < DISTURBED;
     is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text))
+}
+
+/// How a host fares under attack, while it is known what is wanted of it.
+fn defended(controller: &Controller, node: &Node) -> Vec<Finding> {
+    let (target, received) = (controller.wanted.target(), controller.reports.get(&node.id));
+    let wanted = target.as_ref().and_then(|target| target.plan.nodes.get(&node.id));
+    match (wanted, received.and_then(|received| received.stored.report.defences)) {
+        (Some(wanted), Some(said)) => defences::findings(node, &wanted.firewall, &said),
+        _ => Vec::new(),
+    }
 }
 
 /// A change after which a host could not be reached any more.

@@ -11,7 +11,7 @@ use crate::{
     subscribe::Controllers,
 };
 use anyhow::Result;
-use picket_api::ApiError;
+use picket_api::{ApiError, ConfigAnswer};
 use picket_model::{NodeConfig, Timestamp};
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -19,10 +19,20 @@ use tracing::{error, info, warn};
 
 /// A controller that is there answers a new connection within this, over a slow path too; a change waits no longer for it.
 const BEFORE: Duration = Duration::from_secs(2);
+/// One over a path that is not slow answers within this, and then nothing else is done meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(200);
 /// How long one try may take: a first packet that was lost is sent again after one and three seconds.
 const TRY: Duration = Duration::from_secs(5);
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// What is known before a change is applied that could cut the host off.
+pub(super) enum Before {
+    /// Whether no controller is reached anew.
+    Known { was_away: bool },
+    /// There is something newer.
+    Newer(Box<ConfigAnswer>),
+}
 
 type Probe = Pin<Box<dyn Future<Output = bool>>>;
 
@@ -59,17 +69,38 @@ pub(super) fn pick_up(state: &StateDir, ledger: Ledger, now: Timestamp) -> Ledge
 
 impl Agent {
     /// Whether no new connection to a controller comes about, though a change that could cut the host off is not even
-    /// applied yet. Other changes wait for no answer.
-    pub(super) async fn is_away_before(&self, offered: &NodeConfig) -> bool {
+    /// applied yet. Other changes wait for no answer. Where it takes a while, whom the change takes away has no access any
+    /// more meanwhile, and something newer is taken in its place: no revoke waits for this.
+    pub(super) async fn look_before(&mut self, offered: &NodeConfig) -> Before {
         if self.limit().is_zero() || !can_cut_off(self.held.ledger.config.as_ref(), offered) {
-            return false;
+            return Before::Known { was_away: false };
         }
-        match self.fresh() {
-            Ok(controllers) => !reach(controllers, BEFORE).await,
+        let controllers = match self.fresh() {
+            Ok(controllers) => controllers,
             Err(error) => {
                 error!(error = format!("{error:#}"), "whether the controller can be reached anew is not known");
-                true
+                return Before::Known { was_away: true };
             }
+        };
+        let mut search = Box::pin(reach(controllers, BEFORE));
+        if let Ok(reached) = timeout(AT_ONCE, &mut search).await {
+            return Before::Known { was_away: !reached };
+        }
+        self.withdraw(offered).await;
+        let newer = self.controllers.poll(offered.revision, Duration::ZERO);
+        tokio::select! {
+            reached = search => Before::Known { was_away: !reached },
+            Ok(Some(answer)) = newer => Before::Newer(Box::new(answer)),
+        }
+    }
+
+    /// Takes away whom a change takes away, before the rest of it.
+    async fn withdraw(&mut self, offered: &NodeConfig) {
+        let Some(held) = &self.held.ledger.config else { return };
+        let left = confirm::without_cut(held.clone(), offered);
+        if left != *held {
+            self.hold(Ledger { config: Some(left), ..self.held.ledger.clone() });
+            self.bring_into_force().await;
         }
     }
 

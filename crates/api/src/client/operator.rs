@@ -10,6 +10,7 @@ use crate::{
         RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, IDEMPOTENCY_KEY, LogVerdict, OperatorCreated, OperatorView, REASON},
+    shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
         ValidatorsView,
@@ -247,6 +248,16 @@ impl OperatorClient {
     /// Takes the next step of the CA's rotation.
     pub async fn rotate_ca(&self, request: &RotateCa) -> Result<CaView, ApiError> {
         self.post("/v1/ca/rotate", request).await
+    }
+
+    /// How the shield stands on every host.
+    pub async fn shield(&self) -> Result<ShieldView, ApiError> {
+        self.get("/v1/shield", &()).await
+    }
+
+    /// Tightens limits, relaxes them, or leaves that to hosts or policy.
+    pub async fn order_shield(&self, request: &OrderShield) -> Result<ShieldView, ApiError> {
+        self.post("/v1/shield", request).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiError> {

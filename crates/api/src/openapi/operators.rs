@@ -11,6 +11,7 @@ use crate::{
         RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView},
+    shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
         ValidatorsView,
@@ -251,6 +252,26 @@ pub static ROTATE_CA: Operation =
         .answers(of::<CaView>)
         .fails(&[P::Conflict]);
 
+/// How the shield stands.
+pub static SHIELD: Operation = Operation::get(
+    "shield",
+    "/v1/shield",
+    VIEWERS,
+    "How limits stand on every host: by order, by policy or tightened by itself, and what it stops",
+)
+.answers(of::<ShieldView>);
+
+/// An order about the shield.
+pub static ORDER_SHIELD: Operation = Operation::post(
+    "orderShield",
+    "/v1/shield",
+    ADMINS,
+    "Tighten limits on all hosts or some, relax them, or leave that to them or the policy; tight ones end by themselves",
+)
+.body(of::<OrderShield>)
+.answers(of::<ShieldView>)
+.fails(&[P::NotFound]);
+
 /// All of them.
 pub static ALL: &[&Operation] = &[
     &DOCUMENT,
@@ -282,4 +303,6 @@ pub static ALL: &[&Operation] = &[
     &REPLACE_KEY,
     &CA,
     &ROTATE_CA,
+    &SHIELD,
+    &ORDER_SHIELD,
 ];

@@ -11,7 +11,10 @@ use crate::{
     observe::{ObserveError, observe},
     render::{replacement, transaction},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
 use thiserror::Error;
 use tracing::{debug, warn};
 
@@ -26,6 +29,8 @@ const READ_ONE_BY_ONE: usize = 512;
 /// A set with more elements is filled on the socket, after the table. As text ten thousand take 40 ms to write and as
 /// many to list; on the socket both take some 5 ms.
 const FILLED_LATER: usize = 1000;
+/// A reading in full that takes longer is one of meters that somebody fills: nft reads each source in them.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Our table in the kernel of this network namespace: rules through nft, elements on a socket of our own. What is in
 /// force is what the kernel said last, and holds as long as its generation does.
@@ -38,6 +43,8 @@ pub struct Firewall {
     remembered: Option<Ruleset>,
     /// Generations that our commits made.
     own: VecDeque<u32>,
+    /// Whether the last reading in full took long.
+    is_slow: bool,
 }
 
 /// What the kernel had, and under which generation; `None` where that moved while we looked.
@@ -86,12 +93,19 @@ pub enum FirewallError {
 impl Firewall {
     /// A firewall that works through `nft`.
     pub fn new(nft: Nft) -> Self {
-        Self { nft, kernel: None, seen: None, remembered: None, own: VecDeque::new() }
+        Self { nft, kernel: None, seen: None, remembered: None, own: VecDeque::new(), is_slow: false }
     }
 
     /// Which of the features this kernel has.
     pub async fn probe(&self, wanted: Features) -> Result<Features, FirewallError> {
         wanted.probe(async |text: &str| self.nft.takes(text).await).await.map_err(FirewallError::Probe)
+    }
+
+    /// Why nft and the kernel would refuse this table in place of the one there is, without making it; `None` where they would
+    /// take it.
+    pub async fn complaint(&self, wanted: &Ruleset) -> Result<Option<String>, FirewallError> {
+        let text = replacement(wanted, &BTreeMap::new());
+        self.nft.complaint(&text).await.map_err(FirewallError::Probe)
     }
 
     /// Our table as the kernel has it now, read in full.
@@ -121,6 +135,13 @@ impl Firewall {
     /// wanted one already. A table that is missing is written in two where it has large sets: closed, then filled. Where
     /// the table cannot be listed, addresses that are known to be in it and wanted no more are taken out all the same.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
+        let ahead = self.ahead(wanted);
+        let mut applied = self.reconcile_rest(wanted).await?;
+        applied.changes.splice(0..0, ahead);
+        Ok(applied)
+    }
+
+    async fn reconcile_rest(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
         if let Err(error) = self.look().await {
             if matches!(error, FirewallError::List(_)) {
                 self.withdraw(wanted);
@@ -151,9 +172,43 @@ impl Firewall {
         if left.is_empty() { Ok(self.applied(changes)) } else { Err(FirewallError::Different(left)) }
     }
 
-    /// Takes nothing for granted at the next reconciliation: the table is read in full, whatever its generation.
+    /// Takes nothing for granted at the next reconciliation: the table is read in full, whatever its generation. Where that took
+    /// long the last time, the generation is believed, and the counters alone are read: an attack that fills meters would keep
+    /// changes waiting behind one reading after the other.
     pub fn look_afresh(&mut self) {
-        self.forget();
+        if !self.is_slow {
+            return self.forget();
+        }
+        if let Some(counters) = self.with_kernel(Kernel::counters)
+            && let Some(seen) = &mut self.seen
+        {
+            seen.observed.counters = counters;
+        }
+    }
+
+    /// Changes of mere elements, by what was last known, made before the table is read where that takes long and has to be done
+    /// first: who comes and who goes does not wait for it. Whatever else is wrong is found by the reading. The changes made.
+    fn ahead(&mut self, wanted: &Ruleset) -> Vec<Change> {
+        if !self.is_slow {
+            return Vec::new();
+        }
+        let generation = self.generation();
+        if generation.is_none() || generation == self.compared() {
+            return Vec::new();
+        }
+        let known = self.seen.as_ref().and_then(|seen| seen.observed.ruleset.as_ref()).or(self.remembered.as_ref());
+        let Some(known) = known else { return Vec::new() };
+        let changes = diff(wanted, Some(known));
+        if changes.is_empty() || changes.iter().any(|change| matches!(change, Change::ReplaceTable(_))) {
+            return Vec::new();
+        }
+        // Refused, where somebody changed them meanwhile.
+        if !matches!(self.commit(&changes, &wanted.provenance), Some(Ok(()))) {
+            return Vec::new();
+        }
+        self.note_own(generation);
+        (self.seen, self.remembered) = (None, Some(wanted.clone()));
+        changes
     }
 
     /// What was seen is not known to be so any more.
@@ -188,7 +243,10 @@ impl Firewall {
         let mut before = generation;
         for _ in 0..LOOKS {
             self.forget();
-            let observed = self.observe().await?;
+            let started = Instant::now();
+            let observed = self.observe().await;
+            self.is_slow = started.elapsed() > SLOW;
+            let observed = observed?;
             let after = self.generation();
             let is_one = before.is_some() && before == after;
             self.seen = Some(Seen { generation: after.filter(|_| is_one), observed });

@@ -120,9 +120,14 @@ impl Nft {
 
     /// Whether this text could be made, without making it: false where the kernel or the program says no.
     pub(super) async fn takes(&self, text: &str) -> Result<bool, NftError> {
+        self.complaint(text).await.map(|complaint| complaint.is_none())
+    }
+
+    /// Why this text could not be made, without making it; `None` where it could.
+    pub(super) async fn complaint(&self, text: &str) -> Result<Option<String>, NftError> {
         match self.run(&["-c", "-f", "-"], text).await {
-            Ok(_) => Ok(true),
-            Err(NftError::Refused { .. }) => Ok(false),
+            Ok(_) => Ok(None),
+            Err(NftError::Refused { stderr, .. }) => Ok(Some(stderr)),
             Err(error) => Err(error),
         }
     }

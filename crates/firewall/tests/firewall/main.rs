@@ -16,3 +16,4 @@ mod netlink;
 mod packet;
 mod policies;
 mod sampled;
+mod slow;

@@ -185,5 +185,6 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        defences: None,
     }
 }

@@ -30,6 +30,7 @@ fn planned(policy: &Policy) -> Plan {
         validators_version: 1,
         nodes: &nodes,
         next_keys: &NextKeys::new(),
+        shield: &picket_model::ShieldOrders::default(),
         parent: None,
         now: Timestamp::from_millis(0),
         epochs: Epochs::default(),

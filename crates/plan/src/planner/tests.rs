@@ -9,6 +9,17 @@ fn planned(nodes: &[Node], validators: &ValidatorSet, parent: Option<&Plan>) -> 
 }
 
 fn planned_by(policy: &Policy, nodes: &[Node], validators: &ValidatorSet, parent: Option<&Plan>, seconds: i64) -> Plan {
+    ordered(policy, &ShieldOrders::default(), nodes, validators, parent, seconds)
+}
+
+fn ordered(
+    policy: &Policy,
+    shield: &ShieldOrders,
+    nodes: &[Node],
+    validators: &ValidatorSet,
+    parent: Option<&Plan>,
+    seconds: i64,
+) -> Plan {
     let nodes = nodes.iter().map(|node| (node.id.clone(), node.clone())).collect();
     let mesh = "m-1".parse().unwrap();
     plan(&PlanInput {
@@ -19,6 +30,7 @@ fn planned_by(policy: &Policy, nodes: &[Node], validators: &ValidatorSet, parent
         validators_version: 1,
         nodes: &nodes,
         next_keys: &NextKeys::new(),
+        shield,
         parent,
         now: at(seconds),
         epochs: Epochs::default(),
@@ -183,4 +195,33 @@ fn ports_are_public_by_role_and_limits_go_to_every_host() {
     assert_eq!(revisions(&second), [Generation(1), Generation(2)], "a public port touches the hosts that have it");
     let third = planned_by(&plain, &star(), &validators(3), Some(&second), 0);
     assert_eq!(revisions(&third), [Generation(3), Generation(3)]);
+}
+
+#[test]
+fn an_order_goes_before_the_policys_shield_until_it_ends_and_touches_nobody_else() {
+    let policy = Policy { shield: Shield::Auto, ..Policy::default() };
+    let order = |shield, until: i64| picket_model::ShieldOrder {
+        shield,
+        by: "op-1".parse().unwrap(),
+        at: at(0),
+        until: Some(at(until)),
+    };
+    let mut orders = ShieldOrders::default();
+    let shields = |plan: &Plan| ["prep-1", "sentry-1", "sentry-2"].map(|name| of(plan, name).firewall.shield);
+    let by = |orders: &ShieldOrders, parent: Option<&Plan>, seconds| {
+        ordered(&policy, orders, &star(), &validators(3), parent, seconds)
+    };
+    let first = by(&orders, None, 0);
+    assert_eq!(shields(&first), [Shield::Auto; 3]);
+    orders.hosts.insert("sentry-1".parse().unwrap(), order(Shield::On, 60));
+    let second = by(&orders, Some(&first), 1);
+    assert_eq!(shields(&second), [Shield::Auto, Shield::On, Shield::Auto]);
+    assert_eq!((of(&second, "sentry-1").revision, of(&second, "prep-1").revision), (Generation(2), Generation(1)));
+    orders.all = Some(order(Shield::Off, 30));
+    let third = by(&orders, Some(&second), 2);
+    assert_eq!(shields(&third), [Shield::Off, Shield::On, Shield::Off]);
+    assert_eq!(shields(&by(&orders, Some(&third), 30)), [Shield::Auto, Shield::On, Shield::Auto]);
+    let last = by(&orders, Some(&third), 60);
+    assert_eq!(shields(&last), [Shield::Auto; 3]);
+    assert_eq!(last.generation, Generation(4));
 }
