@@ -11,6 +11,7 @@ mod drift;
 mod enrolment;
 mod firewall;
 mod flood;
+mod hidden;
 mod judges;
 mod keys;
 mod killed;

@@ -1,0 +1,199 @@
+//! A validator that hides behind sentries: who reaches it and how, whom it reaches and as whom, what becomes of a flow when a
+//! sentry is cut, and that nobody sees its own address.
+
+use crate::support::{ANSWERED, DROPPED, GUARDED, QUIET, both, dropped, open, reconfigure, serve_on};
+use picket_lab::{
+    Connect, EchoServer, Host,
+    mesh::{Mesh, MeshSize, SOON},
+    wait_until,
+};
+use std::{
+    collections::BTreeSet,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+/// From the cut of a sentry to the first packet through another: a second until it is silent, and room for a loaded machine.
+const REROUTED: Duration = Duration::from_secs(4);
+
+fn hidden_mesh(label: &str, sentries: u8, line: &str) -> Mesh {
+    let mut mesh = Mesh::started(label, MeshSize { preps: 1, sentries }).unwrap();
+    reconfigure(&mut mesh, |text| format!("{text}\n[[policy.hidden]]\nprep = \"prep-1\"\n{line}\n"));
+    mesh
+}
+
+/// A validator's server, which tells who called.
+struct Called {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Called {
+    fn at(host: &Host) -> Self {
+        let address = host.v4(GUARDED[0]).unwrap();
+        let listener = host.inside(|| TcpListener::bind(address)).unwrap().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Self { listener, address }
+    }
+
+    /// As whom `host` calls, once it gets through.
+    fn by(&self, host: &Host) -> IpAddr {
+        open(host, self.address);
+        wait_until("the call to be taken", SOON, || match self.listener.accept() {
+            Ok((_, from)) => Ok(from.ip()),
+            Err(error) => Err(error.to_string()),
+        })
+        .unwrap()
+        .value
+    }
+
+    fn nobody_called(&self) {
+        assert_eq!(self.listener.accept().map(|(_, from)| from).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+/// Counts every packet that arrives from an address, as a witness of its own.
+fn witness(host: &Host, address: IpAddr) {
+    let rule = format!("ip saddr {address} counter");
+    host.nft(&["add", "table", "inet", "witness"]).unwrap();
+    host.nft(&["add", "chain", "inet", "witness", "seen", "{ type filter hook prerouting priority -400; }"]).unwrap();
+    host.nft(&["add", "rule", "inet", "witness", "seen", &rule]).unwrap();
+}
+
+fn seen(host: &Host) -> u64 {
+    let listing = host.nft(&["list", "table", "inet", "witness"]).unwrap();
+    let mut words = listing.split_whitespace().skip_while(|word| *word != "packets");
+    words.nth(1).unwrap().parse().unwrap()
+}
+
+fn addresses(hosts: &[picket_lab::mesh::Agent]) -> BTreeSet<IpAddr> {
+    hosts.iter().map(|agent| agent.host.v4(0).unwrap().ip()).collect()
+}
+
+#[test]
+fn validators_reach_it_through_any_sentry_and_nobody_reaches_it_directly() {
+    let mesh = hidden_mesh("hidden-in", 2, "");
+    let prep = &mesh.preps[0];
+    let _servers = serve_on(prep);
+    let validator = &mesh.validators[0].host;
+    for sentry in &mesh.sentries {
+        let to = sentry.host.v4(GUARDED[0]).unwrap();
+        open(validator, to);
+        validator.stream(to).unwrap().wait_flowing(SOON).unwrap();
+        dropped(&mesh.stranger, to);
+        // Nothing else of the validator's host is forwarded.
+        assert_ne!(validator.can_connect(sentry.host.v4(GUARDED[1]).unwrap(), ANSWERED), Connect::Open);
+    }
+    let [direct, direct6] = both(prep, GUARDED[0]);
+    for from in [validator, &mesh.stranger] {
+        dropped(from, direct);
+        dropped(from, direct6);
+    }
+    open(&mesh.admin, direct);
+}
+
+#[test]
+fn its_calls_leave_through_sentries_and_its_own_address_is_seen_by_nobody() {
+    let mesh = hidden_mesh("hidden-out", 2, "");
+    let prep = &mesh.preps[0];
+    let own = prep.host.v4(0).unwrap().ip();
+    let called: Vec<Called> = mesh.validators.iter().map(|validator| Called::at(&validator.host)).collect();
+    mesh.validators.iter().for_each(|validator| witness(&validator.host, own));
+    let sentries = addresses(&mesh.sentries);
+    for (validator, called) in mesh.validators.iter().zip(&called) {
+        let from = called.by(&prep.host);
+        assert!(sentries.contains(&from), "{} was called by {from}", validator.host.name());
+    }
+    // A node also calls addresses that are on no list: they see no more.
+    let unlisted = Called::at(&mesh.stranger);
+    witness(&mesh.stranger, own);
+    assert!(sentries.contains(&unlisted.by(&prep.host)));
+    // Another port is none of Picket's business.
+    let other = mesh.validators[0].host.v4(2222).unwrap();
+    let _server = mesh.validators[0].host.listen_echo(other).unwrap();
+    assert_eq!((seen(&mesh.validators[1].host), seen(&mesh.validators[2].host), seen(&mesh.stranger)), (0, 0, 0));
+    assert_eq!(seen(&mesh.validators[0].host), 0);
+    open(&prep.host, other);
+    assert!(seen(&mesh.validators[0].host) > 0, "the witness sees");
+}
+
+#[test]
+fn without_sentries_or_agent_a_strict_host_calls_nobody() {
+    let mut mesh = hidden_mesh("hidden-strict", 1, "");
+    let own = mesh.preps[0].host.v4(0).unwrap().ip();
+    let validator = mesh.validators[0].host.clone();
+    let called = Called::at(&validator);
+    witness(&validator, own);
+    assert_eq!(called.by(&mesh.preps[0].host), mesh.sentries[0].host.v4(0).unwrap().ip());
+    mesh.sentries[0].host.unplug().unwrap();
+    assert_ne!(mesh.preps[0].host.can_connect(called.address, REROUTED), Connect::Open);
+    // The tunnels of an agent that is killed go with it, and their rules lead nowhere: the table stays.
+    mesh.preps[0].kill();
+    assert_ne!(mesh.preps[0].host.can_connect(called.address, DROPPED), Connect::Open);
+    called.nobody_called();
+    assert_eq!(seen(&validator), 0);
+}
+
+#[test]
+fn a_host_that_is_not_strict_calls_directly_while_no_sentry_answers() {
+    let mesh = hidden_mesh("hidden-lax", 1, "strict = false");
+    let prep = &mesh.preps[0];
+    let (own, sentry) = (prep.host.v4(0).unwrap().ip(), mesh.sentries[0].host.v4(0).unwrap().ip());
+    let called = Called::at(&mesh.validators[0].host);
+    assert_eq!(called.by(&prep.host), sentry);
+    mesh.sentries[0].host.unplug().unwrap();
+    wait_until("calls to leave directly", SOON, || match called.by(&prep.host) {
+        from if from == own => Ok(()),
+        from => Err(format!("by {from}")),
+    })
+    .unwrap();
+    mesh.sentries[0].host.plug().unwrap();
+    wait_until("calls to leave through the sentry again", SOON, || match called.by(&prep.host) {
+        from if from == sentry => Ok(()),
+        from => Err(format!("by {from}")),
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_loss_of_a_sentry_moves_its_share_within_seconds_and_dead_flows_are_told() {
+    let mesh = hidden_mesh("hidden-cut", 2, "");
+    let prep = &mesh.preps[0];
+    let servers: Vec<EchoServer> =
+        mesh.validators.iter().map(|v| v.host.listen_echo(v.host.v4(GUARDED[0]).unwrap()).unwrap()).collect();
+    let _own = serve_on(prep);
+    let outward: Vec<_> = servers.iter().map(|server| prep.host.stream(server.address()).unwrap()).collect();
+    let inward = mesh.validators[0].host.stream(mesh.sentries[0].host.v4(GUARDED[0]).unwrap()).unwrap();
+    let cut = Instant::now();
+    mesh.sentries[0].host.unplug().unwrap();
+    inward.wait_dead(QUIET, SOON).unwrap();
+    for server in &servers {
+        wait_until("a new call to get through", SOON, || match prep.host.can_connect(server.address(), DROPPED) {
+            Connect::Open => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .unwrap();
+    }
+    assert!(cut.elapsed() < REROUTED, "{:?}", cut.elapsed());
+    // Some validators were the other sentry's, and noticed nothing.
+    let kept = outward.iter().filter(|stream| stream.longest_silence() < QUIET).count();
+    println!("{kept} of {} flows kept", outward.len());
+    let told = || prep.host.inside(|| established_to(&mesh, 0)).unwrap();
+    wait_until("the dead flow to be told", SOON, || match told() {
+        0 => Ok(()),
+        open => Err(format!("{open} are open")),
+    })
+    .unwrap();
+}
+
+/// Connections of the host with a sentry's address inside the mesh.
+fn established_to(mesh: &Mesh, sentry: usize) -> usize {
+    let overlay: Ipv4Addr = mesh.sentries[sentry].overlay().unwrap().v4;
+    let address = format!("{:08X}:", u32::from_ne_bytes(overlay.octets()));
+    // Docs: `proc(5)`, `/proc/net/tcp`; a server on all addresses of both families has its connections in `tcp6`.
+    let tables =
+        ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap());
+    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+    lines.filter(|line| line.split_whitespace().nth(2).is_some_and(|remote| remote.contains(&address))).count()
+}
