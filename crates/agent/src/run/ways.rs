@@ -96,7 +96,7 @@ fn forward_packets() {
         match std::fs::write(FORWARDING, "1") {
             Ok(()) => info!("this host passes IPv4 on from now on, for the validators behind it"),
             Err(error) => {
-                warn!(%error, "{FORWARDING} cannot be set to 1: nothing is forwarded to the validators behind this host")
+                warn!(%error, "{FORWARDING} cannot be set to 1: nothing is forwarded to the validators behind this host");
             }
         }
     }
