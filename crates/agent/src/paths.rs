@@ -11,7 +11,6 @@ pub mod spread;
 use health::{Health, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_model::{Hidden, NodeConfig, NodeId, Purpose, Reason, WireGuardConfig};
-use probe::Condition;
 use spread::{Weight, spread};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,8 +33,6 @@ pub enum Cause {
     Gone,
     /// The way through its sentry fails.
     Lost(Way),
-    /// Its sentry is about to leave.
-    Draining,
     /// Its own sentry is back, or came.
     Better,
 }
@@ -46,7 +43,6 @@ impl fmt::Display for Cause {
             Self::New => f.write_str("new"),
             Self::Gone => f.write_str("its sentry is gone"),
             Self::Lost(way) => write!(f, "its sentry is {}", way.name()),
-            Self::Draining => f.write_str("its sentry is draining"),
             Self::Better => f.write_str("its own sentry is there"),
         }
     }
@@ -71,7 +67,6 @@ pub struct Paths {
     hidden: Hidden,
     destinations: BTreeSet<IpNet>,
     health: BTreeMap<NodeId, Health>,
-    conditions: BTreeMap<NodeId, Condition>,
     carried: BTreeMap<IpNet, (NodeId, Instant)>,
     next_better: Instant,
 }
@@ -84,7 +79,6 @@ impl Paths {
             hidden,
             destinations: BTreeSet::new(),
             health: BTreeMap::new(),
-            conditions: BTreeMap::new(),
             carried: BTreeMap::new(),
             next_better: now,
         };
@@ -100,7 +94,6 @@ impl Paths {
         self.destinations = destinations(config);
         let sentries = &self.hidden.sentries;
         self.health.retain(|sentry, _| sentries.contains_key(sentry));
-        self.conditions.retain(|sentry, _| sentries.contains_key(sentry));
         for sentry in sentries.keys() {
             self.health.entry(sentry.clone()).or_insert_with(|| Health::new(now));
         }
@@ -119,10 +112,9 @@ impl Paths {
     }
 
     /// A sentry answered a probe.
-    pub fn answered(&mut self, sentry: &NodeId, number: u64, condition: Condition, now: Instant) {
+    pub fn answered(&mut self, sentry: &NodeId, number: u64, now: Instant) {
         if let Some(health) = self.health.get_mut(sentry) {
             health.answered(number, now);
-            self.conditions.insert(sentry.clone(), condition);
         }
     }
 
@@ -136,7 +128,7 @@ impl Paths {
             let from = self.carried.get(&destination).map(|(sentry, _)| sentry.clone());
             let is_good = ways.get(&to).is_some_and(|way| way.is_good());
             let Some(cause) = self.cause(from.as_ref(), &to, is_good, &ways, now) else { continue };
-            if matches!(cause, Cause::Better | Cause::Draining) {
+            if cause == Cause::Better {
                 self.next_better = now + PACE;
             }
             self.carried.insert(destination, (to.clone(), now));
@@ -162,32 +154,21 @@ impl Paths {
         if !way.is_good() && !self.is_young(from, *way, now) {
             return Some(Cause::Lost(*way));
         }
-        let cause = if self.is_draining(from) { Cause::Draining } else { Cause::Better };
-        (now >= self.next_better).then_some(cause)
+        (now >= self.next_better).then_some(Cause::Better)
     }
 
-    /// The sentries to choose among: good ones that stay; where there are none, good ones; where there are none, all.
+    /// The sentries to choose among: those that carry packets; where there are none, all.
     fn usable(&self, ways: &BTreeMap<NodeId, Way>, now: Instant) -> BTreeMap<NodeId, Weight> {
-        let carries = |sentry: &NodeId, way: &Way| way.is_good() || self.is_young(sentry, *way, now);
-        let chosen = |of: &dyn Fn(&NodeId, &Way) -> bool| -> BTreeMap<NodeId, Weight> {
-            let sentries = ways.iter().filter(|(sentry, way)| of(sentry, way));
-            sentries
-                .filter_map(|(sentry, _)| Some((sentry.clone(), Weight::from(*self.hidden.sentries.get(sentry)?))))
-                .collect()
-        };
-        let staying = chosen(&|sentry, way| carries(sentry, way) && !self.is_draining(sentry));
-        let carrying = || chosen(&carries);
-        let all = || chosen(&|_, _| true);
-        [staying].into_iter().chain([carrying()]).find(|some| !some.is_empty()).unwrap_or_else(all)
+        let carries =
+            |sentry: &NodeId| ways.get(sentry).is_some_and(|way| way.is_good() || self.is_young(sentry, *way, now));
+        let all = || self.hidden.sentries.iter().map(|(sentry, share)| (sentry.clone(), Weight::from(*share)));
+        let carrying: BTreeMap<NodeId, Weight> = all().filter(|(sentry, _)| carries(sentry)).collect();
+        if carrying.is_empty() { all().collect() } else { carrying }
     }
 
     fn is_young(&self, sentry: &NodeId, way: Way, now: Instant) -> bool {
         let since = self.health.get(sentry).map(Health::since);
         way == Way::Unheard && since.is_some_and(|since| now.saturating_duration_since(since) < YOUNG)
-    }
-
-    fn is_draining(&self, sentry: &NodeId) -> bool {
-        self.hidden.draining.contains(sentry)
     }
 
     /// Whether calls are to leave through sentries at all: always where the host is strict, else as long as one carries packets.
@@ -199,16 +180,16 @@ impl Paths {
         self.hidden.strict || self.health.iter().any(alive)
     }
 
-    /// Sentries through which nothing comes back: connections that came in through one are of no use to either end.
-    pub fn silent(&self) -> impl Iterator<Item = &NodeId> {
-        self.health.iter().filter(|(_, health)| health.way() == Way::Silent).map(|(sentry, _)| sentry)
+    /// Sentries through which nothing comes back: connections that came in through one are of no use to either end. None where all
+    /// are: then it may be this host's own line, and there is no other way to call anew by.
+    pub fn silent(&self) -> Vec<&NodeId> {
+        let silent = self.health.iter().filter(|(_, health)| health.way() == Way::Silent).map(|(sentry, _)| sentry);
+        Some(silent.collect()).filter(|silent: &Vec<_>| silent.len() < self.health.len()).unwrap_or_default()
     }
 
-    /// Every sentry with what is known of the way through it and of itself.
-    pub fn sentries(&self) -> impl Iterator<Item = (&NodeId, &Health, Condition)> {
-        self.health
-            .iter()
-            .map(|(sentry, health)| (sentry, health, self.conditions.get(sentry).copied().unwrap_or_default()))
+    /// How the way through each sentry stood when it was last looked at.
+    pub fn ways(&self) -> BTreeMap<&NodeId, Way> {
+        self.health.iter().map(|(sentry, health)| (sentry, health.way())).collect()
     }
 
     /// Every destination with its sentry, and since when.

@@ -87,9 +87,6 @@ pub struct Hidden {
     pub calls: BTreeSet<NonZeroU16>,
     /// The sentries, each with its share among them.
     pub sentries: BTreeMap<NodeId, NonZeroU8>,
-    /// Those of them that are about to leave: they hand over what they carry, and take nothing.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub draining: BTreeSet<NodeId>,
     /// Addresses inside the mesh of sentries that do not answer. The host itself finds them; a controller names none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub silent: BTreeSet<Ipv4Addr>,

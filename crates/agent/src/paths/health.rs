@@ -16,6 +16,8 @@ const STEADY: Duration = Duration::from_secs(3);
 const LONGEST_STEADY: Duration = Duration::from_secs(60);
 /// How long a failure is remembered.
 const LATELY: Duration = Duration::from_secs(600);
+/// A host that did not look for so long stood still itself, and what it did not hear then says nothing.
+const STOOD_STILL: Duration = Duration::from_millis(600);
 /// Probes over which loss is measured.
 const WINDOW: usize = 50;
 /// A way that loses more of them than this is no way to send blocks, and one that loses fewer than a third of it is one again.
@@ -59,6 +61,7 @@ impl Way {
 pub struct Health {
     way: Way,
     since: Instant,
+    looked: Instant,
     next: u64,
     /// Probes without an answer, oldest first.
     waiting: VecDeque<(u64, Instant)>,
@@ -75,6 +78,7 @@ impl Health {
         Self {
             way: Way::Unheard,
             since: now,
+            looked: now,
             next: 1,
             waiting: VecDeque::new(),
             heard: None,
@@ -107,6 +111,12 @@ impl Health {
 
     /// How the way stands now; what has been waited for too long is lost.
     pub fn look(&mut self, now: Instant) -> Way {
+        let gap = now.saturating_duration_since(self.looked);
+        self.looked = self.looked.max(now);
+        if gap >= STOOD_STILL {
+            self.heard = self.heard.map(|heard| heard + gap);
+            self.waiting.iter_mut().for_each(|(_, sent)| *sent += gap);
+        }
         let patience = SILENCE + self.round_trip;
         while self.waiting.front().is_some_and(|(_, sent)| now.saturating_duration_since(*sent) >= patience) {
             self.waiting.pop_front();
@@ -149,16 +159,6 @@ impl Health {
     /// Since when it stands as it does.
     pub fn since(&self) -> Instant {
         self.since
-    }
-
-    /// The smoothed round trip; zero before the first answer.
-    pub fn round_trip(&self) -> Duration {
-        self.round_trip
-    }
-
-    /// How many of the last probes were lost, in percent.
-    pub fn loss_percent(&self) -> usize {
-        self.lost() * 100 / self.fates.len().max(1)
     }
 
     fn lost(&self) -> usize {
@@ -232,7 +232,7 @@ mod tests {
         let mut walk = Walk::new();
         assert_eq!(walk.go(5000, NONE), Way::Unheard);
         assert_eq!(walk.go(200, ALL), Way::Good);
-        assert_eq!(walk.health.round_trip(), Duration::from_millis(20));
+        assert_eq!(walk.health.round_trip, Duration::from_millis(20));
     }
 
     #[test]
@@ -247,7 +247,6 @@ mod tests {
     fn one_lost_probe_in_ten_ends_nothing_and_four_in_ten_do() {
         let mut walk = Walk::new();
         assert_eq!(walk.go(60_000, |n| n % 10 != 0), Way::Good);
-        assert_eq!(walk.health.loss_percent(), 10);
         let took = walk.until(Way::Lossy, |n| n % 5 < 3);
         assert!(took <= 10_000, "{took} ms");
         assert_eq!(walk.go(60_000, |n| n % 5 < 3), Way::Lossy);
@@ -286,9 +285,12 @@ mod tests {
         walk.health.answered(0, walk.now);
         assert_eq!(walk.health.look(walk.now), Way::Unheard);
         walk.health.answered(number, walk.now);
-        walk.now += Duration::from_secs(2);
         // The same answer once more is no sign of life.
-        walk.health.answered(number, walk.now);
+        for _ in 0..10 {
+            walk.now += PERIOD;
+            walk.health.answered(number, walk.now);
+            walk.health.look(walk.now);
+        }
         assert_eq!(walk.health.look(walk.now), Way::Silent);
     }
 
@@ -301,7 +303,7 @@ mod tests {
             now += PERIOD;
             assert_eq!(health.look(now + Duration::from_millis(350)), Way::Good);
         }
-        assert_eq!(health.look(now + Duration::from_millis(1000)), Way::Good);
-        assert_eq!(health.look(now + Duration::from_millis(1400)), Way::Silent);
+        let mut at = |milliseconds| health.look(now + Duration::from_millis(milliseconds));
+        assert_eq!([600, 800, 1000, 1200, 1400].map(&mut at)[2..], [Way::Good, Way::Good, Way::Silent]);
     }
 }

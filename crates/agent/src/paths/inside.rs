@@ -4,7 +4,7 @@
 use super::{
     Move, Paths,
     health::{PERIOD, Way},
-    probe::{self, Condition},
+    probe,
 };
 use picket_firewall::InterfaceName;
 use picket_model::{NodeConfig, NodeId};
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-/// How often a sentry looks whether its tunnel is still the one it listens on, and reads its own condition.
+/// How often a sentry looks whether its tunnel is still the one it listens on.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A socket bound to the tunnels' interface: what comes in has been authenticated by one of them.
@@ -60,7 +60,8 @@ impl Prober {
     pub fn start(interface: InterfaceName) -> Self {
         let (wanted, orders) = watch::channel(None);
         let (tell, found) = watch::channel(None);
-        let task = tokio::spawn(Asking { interface, orders, tell, paths: None, sentries: BTreeMap::new() }.work());
+        let task =
+            tokio::spawn(Asking { interface, orders, tell, paths: None, sentries: BTreeMap::new(), told: None }.work());
         Self { wanted, found, task }
     }
 
@@ -86,8 +87,8 @@ impl Prober {
     pub fn silent(&self) -> BTreeSet<Ipv4Addr> {
         let (found, wanted) = (self.found.borrow(), self.wanted.borrow());
         let (Some(paths), Some(config)) = (found.as_ref(), wanted.as_ref()) else { return BTreeSet::new() };
-        let silent: BTreeSet<&NodeId> = paths.silent().collect();
-        let addresses = addresses_of_sentries(config).into_iter().filter(|(_, sentry)| silent.contains(sentry));
+        let silent = paths.silent();
+        let addresses = addresses_of_sentries(config).into_iter().filter(|(_, sentry)| silent.contains(&sentry));
         addresses.filter_map(|(address, _)| v4(address)).collect()
     }
 
@@ -112,6 +113,7 @@ struct Asking {
     tell: watch::Sender<Option<Paths>>,
     paths: Option<Paths>,
     sentries: BTreeMap<IpAddr, NodeId>,
+    told: Option<Stands>,
 }
 
 impl Asking {
@@ -140,10 +142,10 @@ impl Asking {
                 }
                 Some((length, from)) = hear(inside.as_ref(), &mut datagram) => {
                     let answer = datagram.get(..length).and_then(probe::answered);
-                    if let (Some((number, condition)), Some(sentry), Some(paths)) =
+                    if let (Some(number), Some(sentry), Some(paths)) =
                         (answer, self.sentries.get(&from.ip()), &mut self.paths)
                     {
-                        paths.answered(sentry, number, condition, Instant::now());
+                        paths.answered(sentry, number, Instant::now());
                     }
                 }
             }
@@ -191,20 +193,31 @@ impl Asking {
         self.step(Instant::now());
     }
 
-    /// Decides, and tells where anything is otherwise than before.
+    /// Decides. What is known is passed on each time, so that nobody decides by what was so a while ago; it is told of where
+    /// anything is otherwise than before.
     fn step(&mut self, now: Instant) {
         let moves = self.paths.as_mut().map(|paths| paths.step(now)).unwrap_or_default();
         if let Some((cause, of)) = summary(&moves) {
             info!(moved = moves.len(), cause, of, "destinations have another sentry");
         }
-        let ways = |paths: &Option<Paths>| -> Option<BTreeMap<NodeId, Way>> {
-            Some(paths.as_ref()?.sentries().map(|(sentry, health, _)| (sentry.clone(), health.way())).collect())
-        };
-        let is_news = !moves.is_empty() || ways(&self.paths) != ways(&self.tell.borrow());
-        if is_news {
-            self.tell.send_replace(self.paths.clone());
-        }
+        let stands = self.paths.as_ref().map(|paths| Stands {
+            ways: paths.ways().into_iter().map(|(sentry, way)| (sentry.clone(), way)).collect(),
+            steered: paths.is_steered(now),
+        });
+        let is_news = !moves.is_empty() || stands != self.told;
+        self.told = stands;
+        self.tell.send_if_modified(|known| {
+            known.clone_from(&self.paths);
+            is_news
+        });
     }
+}
+
+/// What is news where it changes.
+#[derive(PartialEq, Eq)]
+struct Stands {
+    ways: BTreeMap<NodeId, Way>,
+    steered: bool,
 }
 
 /// Why most of them moved, and from whom.
@@ -244,9 +257,9 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// Answers on the sentry's own address inside the mesh as soon as there is one. `condition` is what it says of itself.
-    pub fn start(interface: InterfaceName, own: Ipv4Addr, condition: impl Fn() -> Condition + Send + 'static) -> Self {
-        Self { task: tokio::spawn(answer(interface, own, condition)) }
+    /// Answers on the sentry's own address inside the mesh as soon as there is one.
+    pub fn start(interface: InterfaceName, own: Ipv4Addr) -> Self {
+        Self { task: tokio::spawn(answer(interface, own)) }
     }
 }
 
@@ -256,21 +269,20 @@ impl Drop for Answerer {
     }
 }
 
-async fn answer(interface: InterfaceName, own: Ipv4Addr, condition: impl Fn() -> Condition + Send) {
+async fn answer(interface: InterfaceName, own: Ipv4Addr) {
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut inside, mut now): (Option<Inside>, _) = (None, Condition::default());
+    let mut inside: Option<Inside> = None;
     loop {
         let mut datagram = [0; probe::LENGTH + 1];
         tokio::select! {
             _ = tick.tick() => {
-                now = condition();
                 if inside.as_ref().is_none_or(Inside::is_stale) {
                     inside = Inside::open(&interface, SocketAddr::new(own.into(), probe::PORT)).await.ok();
                 }
             }
             Some((length, from)) = hear(inside.as_ref(), &mut datagram) => {
-                let answer = datagram.get(..length).and_then(|datagram| probe::answer(datagram, now));
+                let answer = datagram.get(..length).and_then(probe::answer);
                 if let (Some(answer), Some(inside)) = (answer, &inside) {
                     // Lost like any other datagram; whoever asks hears that nothing comes.
                     inside.socket.send_to(&answer, from).await.ok();

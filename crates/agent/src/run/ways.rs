@@ -7,7 +7,6 @@ use crate::{
     paths::{
         Paths,
         inside::{Answerer, Prober},
-        probe::Condition,
     },
     reconcile::{HostTunnels, Tunnels as _, filter_alone},
 };
@@ -41,7 +40,7 @@ impl Ways {
         let never = identity.controllers.iter().filter_map(port).collect();
         match identity.role {
             NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never },
-            NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4, condition) },
+            NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4) },
         }
     }
 
@@ -100,24 +99,6 @@ fn forward_packets() {
             }
         }
     }
-}
-
-/// How this sentry fares.
-fn condition() -> Condition {
-    let read = |file: &str| std::fs::read_to_string(file).ok();
-    let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-    let processors =
-        std::thread::available_parallelism().map_or(1.0, |count| f64::from(u32::try_from(count.get()).unwrap_or(1)));
-    let load = read("/proc/loadavg").and_then(|text| text.split(' ').next()?.parse::<f64>().ok()).unwrap_or_default();
-    let (count, most) =
-        (number("/proc/sys/net/netfilter/nf_conntrack_count"), number("/proc/sys/net/netfilter/nf_conntrack_max"));
-    let tracked = count.unwrap_or_default() * 1000 / most.unwrap_or_default().max(1);
-    Condition { load: hundredths(load / processors), tracked: u16::try_from(tracked).unwrap_or(u16::MAX), height: 0 }
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "held within a u32 before")]
-fn hundredths(load: f64) -> u32 {
-    (load * 100.0).clamp(0.0, 1e6) as u32
 }
 
 impl Agent {
