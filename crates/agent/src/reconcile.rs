@@ -12,7 +12,7 @@ use picket_firewall::{
     Change, Firewall, FirewallError, HostFacts, InterfaceName, Nft, diff, lower, netlink::events::Commit,
 };
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
-use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Steering, Tunnel};
+use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Steering, Tunnel, remove_steering};
 use std::{collections::BTreeMap, time::Instant};
 use tracing::{info, warn};
 
@@ -286,7 +286,7 @@ impl HostFilter {
 
     /// Reads the whole table at the next time, whatever the kernel says of changes.
     pub fn look_afresh(&mut self) {
-        self.firewall.look_afresh();
+        self.firewall.look_afresh(Instant::now());
     }
 
     /// Whether the last time something had to be written.
@@ -335,11 +335,12 @@ impl Filter for HostFilter {
     }
 }
 
-/// Takes the device of that name away, which an earlier process may have left; an error if it is not ours, which it is by
-/// its mark or by the public key `own`.
+/// Takes the device of that name away, which an earlier process may have left, and what was steered into it; an error if it is
+/// not ours, which it is by its mark or by the public key `own`.
 pub async fn remove_device(name: &str, own: Option<WireGuardPublicKey>) -> Result<()> {
     if nix::net::if_::if_nametoindex(name) == Err(nix::errno::Errno::ENODEV) {
-        return Ok(());
+        // A device of our own process ends with it, its rules do not.
+        return remove_steering().await.context("remove what was steered into the tunnels");
     }
     let tunnel = Tunnel::open(name, Preference::Auto, own).await.context("open the tunnels")?;
     tunnel.remove().await.context("remove the tunnels")

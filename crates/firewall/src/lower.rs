@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_model::{
     AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield,
     limits::{LONGEST_GRANT, SHORTEST_GRANT},
-    network::canonical_network,
+    network::{PRIVATE4, PRIVATE6, canonical_network},
 };
 use std::{
     collections::BTreeMap,
@@ -29,23 +29,7 @@ pub struct HostFacts {
 /// Lets through what only passes through this host and is none of our business, and comes back with the rest.
 const PASSES: &str = "passes_on";
 
-/// Private and link-local ranges (RFC 1918, 6598, 3927, 4193, 4291). What comes out of one of them, is not for this host
-/// and goes out into the internet or into the tunnels is a container's or a guest's own call, which is none of our business;
-/// at the other end of a tunnel stands another guard. What goes *into* one of them stays guarded: a container's own address
-/// must not be a way around the guard.
-const PRIVATE4: [Ipv4Net; 5] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
-    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
-];
-const PRIVATE6: [Ipv6Net; 2] = [
-    Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
-    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-];
-
-/// Whether an address is in one of them.
+/// Whether an address is in a private or link-local range.
 pub(crate) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => PRIVATE4.iter().any(|net| net.contains(&v4)),
@@ -78,6 +62,9 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     }
     ruleset.sets.insert(public_ports(), Set::Ports(policy.public_ports().collect()));
     let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
+    // What comes out of a private range, is not for this host and goes out into the internet or into the tunnels is a
+    // container's or a guest's own call, which is none of our business; at the other end of a tunnel stands another guard.
+    // What goes *into* one stays guarded: a container's own address must not be a way around the guard.
     let (private4, private6) = (format!("{PRIVATE}_nets4"), format!("{PRIVATE}_nets6"));
     let tunnels = Match::LeavesBy(host.overlay_interface.clone());
     let pass_on = [

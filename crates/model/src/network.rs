@@ -47,6 +47,13 @@ const fn v6(first: u16, second: u16, third: u16, length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first, second, third, 0, 0, 0, 0, 0), length)
 }
 
+/// Private and link-local ranges of IPv4 (RFC 1918, 6598, 3927): what is near a host, not on the internet.
+pub const PRIVATE4: [Ipv4Net; 5] =
+    [v4(10, 0, 0, 0, 8), v4(100, 64, 0, 0, 10), v4(169, 254, 0, 0, 16), v4(172, 16, 0, 0, 12), v4(192, 168, 0, 0, 16)];
+
+/// Those of IPv6 (RFC 4193, 4291).
+pub const PRIVATE6: [Ipv6Net; 2] = [v6(0xfc00, 0, 0, 7), v6(0xfe80, 0, 0, 10)];
+
 const GLOBAL_UNICAST_V6: Ipv6Net = v6(0x2000, 0, 0, 3);
 
 const SPECIAL_V4: [(Ipv4Net, &str); 16] = [
@@ -110,6 +117,15 @@ mod tests {
         }
         for text in ["1.1.1.1", "210.180.69.101", "172.32.0.1", "2a01:4f8::1", "::ffff:1.1.1.1"] {
             assert_eq!(special_range(text.parse().unwrap()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_private_range_is_of_the_public_internet() {
+        let ends = PRIVATE4.iter().flat_map(|net| [IpAddr::from(net.network()), net.broadcast().into()]);
+        let ends = ends.chain(PRIVATE6.iter().flat_map(|net| [IpAddr::from(net.network()), net.broadcast().into()]));
+        for end in ends {
+            assert!(special_range(end).is_some(), "{end}");
         }
     }
 

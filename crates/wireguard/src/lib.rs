@@ -19,5 +19,5 @@ pub use error::Error;
 pub use kernel::KernelDevice;
 pub use key::{PresharedKey, PrivateKey, SecretError};
 pub use link::steering::Steering;
-pub use tunnel::{Changes, Tunnel};
+pub use tunnel::{Changes, Tunnel, remove_steering};
 pub use userspace::UserspaceDevice;

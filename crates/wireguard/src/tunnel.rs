@@ -110,10 +110,7 @@ impl Tunnel {
     pub async fn remove(self) -> Result<(), Error> {
         let link = self.links.find(&self.name).await?;
         let index = link.map(|link| link.index);
-        let found = self.links.steering(index.unwrap_or_default()).await?;
-        for change in steering::diff(&SteeringState::default(), &found) {
-            self.links.steer(index.unwrap_or_default(), &BTreeSet::new(), change).await?;
-        }
+        clear_steering(&self.links, index.unwrap_or_default()).await?;
         match index {
             Some(index) => self.links.remove(index).await,
             None => Ok(()),
@@ -175,6 +172,21 @@ impl Tunnel {
     async fn link(&self) -> Result<Link, Error> {
         self.links.find(&self.name).await?.ok_or_else(|| Error::Gone { name: self.name.clone() })
     }
+}
+
+/// Takes away what an earlier process steered into a device that is gone: its rules and exceptions outlive it. For a host that
+/// leaves the mesh; without any it changes nothing. Needs a tokio runtime and CAP_NET_ADMIN.
+pub async fn remove_steering() -> Result<(), Error> {
+    clear_steering(&Links::open()?, 0).await
+}
+
+/// Routes into the link of this index, or only what needs no link where it is 0, which no link has.
+async fn clear_steering(links: &Links, index: u32) -> Result<(), Error> {
+    let found = links.steering(index).await?;
+    for change in steering::diff(&SteeringState::default(), &found) {
+        links.steer(index, &BTreeSet::new(), change).await?;
+    }
+    Ok(())
 }
 
 impl Changes {

@@ -31,6 +31,9 @@ const READ_ONE_BY_ONE: usize = 512;
 const FILLED_LATER: usize = 1000;
 /// A reading in full that takes longer is one of meters that somebody fills: nft reads each source in them.
 const SLOW: Duration = Duration::from_secs(1);
+/// Of a table that was slow to read the generation is believed so long, and then it is read in full again: it may have become
+/// fast, and the ages of grants that end by themselves are in a full reading alone.
+const BELIEVED: Duration = Duration::from_mins(10);
 
 /// Our table in the kernel of this network namespace: rules through nft, elements on a socket of our own. What is in
 /// force is what the kernel said last, and holds as long as its generation does.
@@ -45,6 +48,10 @@ pub struct Firewall {
     own: VecDeque<u32>,
     /// Whether the last reading in full took long.
     is_slow: bool,
+    /// When it began.
+    read_at: Option<Instant>,
+    /// Whether the generation was believed long enough.
+    is_due: bool,
 }
 
 /// What the kernel had, and under which generation; `None` where that moved while we looked.
@@ -93,7 +100,8 @@ pub enum FirewallError {
 impl Firewall {
     /// A firewall that works through `nft`.
     pub fn new(nft: Nft) -> Self {
-        Self { nft, kernel: None, seen: None, remembered: None, own: VecDeque::new(), is_slow: false }
+        let own = VecDeque::new();
+        Self { nft, kernel: None, seen: None, remembered: None, own, is_slow: false, read_at: None, is_due: false }
     }
 
     /// Which of the features this kernel has.
@@ -133,22 +141,25 @@ impl Firewall {
 
     /// Makes the kernel's table the wanted one, in one transaction, and reads it back. Writes nothing where it is the
     /// wanted one already. A table that is missing is written in two where it has large sets: closed, then filled. Where
-    /// the table cannot be listed, addresses that are known to be in it and wanted no more are taken out all the same.
+    /// the table cannot be listed or changed, addresses that are known to be in it and wanted no more are taken out all the same.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
         let ahead = self.ahead(wanted);
-        let mut applied = self.reconcile_rest(wanted).await?;
+        let done = self.reconcile_rest(wanted).await;
+        if let Err(FirewallError::List(_) | FirewallError::Change(_)) = &done {
+            self.withdraw(wanted);
+        }
+        let mut applied = done?;
         applied.changes.splice(0..0, ahead);
         Ok(applied)
     }
 
     async fn reconcile_rest(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
-        if let Err(error) = self.look().await {
-            if matches!(error, FirewallError::List(_)) {
-                self.withdraw(wanted);
-            }
-            return Err(error);
+        self.look().await?;
+        let mut changes = self.left(wanted);
+        if changes.is_empty() && self.is_due {
+            self.look_again().await;
+            changes = self.left(wanted);
         }
-        let changes = self.left(wanted);
         if changes.is_empty() {
             let renewed = self.renew(wanted).await;
             return Ok(Applied { renewed, ..self.applied(changes) });
@@ -173,12 +184,13 @@ impl Firewall {
     }
 
     /// Takes nothing for granted at the next reconciliation: the table is read in full, whatever its generation. Where that took
-    /// long the last time, the generation is believed, and the counters alone are read: an attack that fills meters would keep
-    /// changes waiting behind one reading after the other.
-    pub fn look_afresh(&mut self) {
+    /// long the last time, the generation is believed for a while, and the counters alone are read: an attack that fills meters
+    /// would keep changes waiting behind one reading after the other.
+    pub fn look_afresh(&mut self, now: Instant) {
         if !self.is_slow {
             return self.forget();
         }
+        self.is_due = self.read_at.is_none_or(|read| now.saturating_duration_since(read) > BELIEVED);
         if let Some(counters) = self.with_kernel(Kernel::counters)
             && let Some(seen) = &mut self.seen
         {
@@ -244,6 +256,7 @@ impl Firewall {
         for _ in 0..LOOKS {
             self.forget();
             let started = Instant::now();
+            (self.read_at, self.is_due) = (Some(started), false);
             let observed = self.observe().await;
             self.is_slow = started.elapsed() > SLOW;
             let observed = observed?;
@@ -257,6 +270,19 @@ impl Firewall {
         }
         self.remembered = None;
         Ok(())
+    }
+
+    /// Reads the table in full though its generation stands, when nothing waits for that. Where it cannot be read now, the
+    /// generation is believed on.
+    async fn look_again(&mut self) {
+        let Some(known) = self.seen.take() else { return };
+        if let Err(error) = self.look().await {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "the table cannot be read in full; believing its generation");
+            if known.generation.is_some() && known.generation == self.generation() {
+                self.seen = Some(known);
+            }
+        }
     }
 
     /// What is left to do by what was read last; everything where nothing was.
@@ -296,17 +322,18 @@ impl Firewall {
     /// Takes addresses out that are wanted no more, by what is remembered; each set by itself, so that what cannot be taken
     /// out of one stays there alone. Nothing is added, and no port comes out of guard.
     fn withdraw(&mut self, wanted: &Ruleset) {
+        let known = self.seen.as_ref().and_then(|seen| seen.observed.ruleset.as_ref()).or(self.remembered.as_ref());
+        let changes = known.map_or_else(Vec::new, |known| leavers(wanted, known));
+        if changes.is_empty() {
+            return;
+        }
+        self.forget();
         let Some(mut known) = self.remembered.take() else { return };
-        for (name, set) in &wanted.sets {
-            let gone = known.sets.get(name).and_then(|known| known.without(set));
-            let Some(elements @ (Set::Hosts4(_) | Set::Hosts6(_))) = gone.filter(|gone| !gone.is_empty()) else {
-                continue;
-            };
-            let change = Change::DeleteElements { set: name.clone(), elements };
+        for change in changes {
             let before = self.generation();
             match self.commit(std::slice::from_ref(&change), &wanted.provenance) {
                 Some(Ok(())) => {
-                    warn!(%change, "made although the table cannot be read");
+                    warn!(%change, "made although the table cannot be read, or cannot be replaced");
                     self.note_own(before);
                     if let Change::DeleteElements { set, elements } = &change {
                         known.take_away(set, elements);
@@ -314,7 +341,7 @@ impl Firewall {
                 }
                 Some(Err(error)) => {
                     let error = &error as &dyn std::error::Error;
-                    warn!(%change, error, "cannot be made, nor can the table be read");
+                    warn!(%change, error, "cannot be made, nor can the table be read or replaced");
                 }
                 None => {}
             }
@@ -401,6 +428,13 @@ impl Firewall {
         let counters = observed.map(|observed| observed.counters.clone()).unwrap_or_default();
         Applied { changes, elements, renewed: 0, counters }
     }
+}
+
+/// Single addresses that are known to be in a set and wanted there no more, a change for each set.
+fn leavers(wanted: &Ruleset, known: &Ruleset) -> Vec<Change> {
+    let gone = wanted.sets.iter().filter_map(|(name, set)| Some((name, known.sets.get(name)?.without(set)?)));
+    let hosts = gone.filter(|(_, gone)| matches!(gone, Set::Hosts4(_) | Set::Hosts6(_)) && !gone.is_empty());
+    hosts.map(|(name, elements)| Change::DeleteElements { set: name.clone(), elements }).collect()
 }
 
 fn lines(changes: &[Change]) -> String {

@@ -77,7 +77,9 @@ fn again(elements: BTreeMap<String, Set>) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
+    use crate::apply::BELIEVED;
+    use picket_model::limits::SHORTEST_GRANT;
+    use std::{net::Ipv4Addr, time::Duration};
 
     fn hosts(range: std::ops::Range<u32>) -> Set {
         Set::Hosts4(range.map(Ipv4Addr::from).collect())
@@ -95,6 +97,12 @@ mod tests {
         assert_eq!(changes.len(), 4);
         assert!(matches!(&changes[1], Change::DeleteElements { set, .. } if set == "b"));
         assert!(matches!(&changes[2], Change::AddElements { set, elements } if set == "a" && elements.len() == 10));
+    }
+
+    /// A table that is slow to read is read in full often enough for what is in it.
+    #[test]
+    fn a_generation_is_believed_for_far_less_than_a_grant_lasts() {
+        assert!(BELIEVED * 8 < Duration::from_secs(SHORTEST_GRANT.into()));
     }
 
     /// An agent that looks every 30 seconds keeps a hundred thousand grants of a day for a month. The kernel's clock is

@@ -111,7 +111,7 @@ fn grants_that_nobody_renews_end_and_the_operator_s_do_not() {
     assert!(wire.is_let_in(ADMIN));
 
     // An agent that comes back puts everything back.
-    firewall.look_afresh();
+    firewall.look_afresh(Instant::now());
     let applied = wire.server.enter(async || firewall.reconcile(&short()).await.unwrap());
     assert!(applied.changes.iter().all(|change| matches!(change, Change::AddElements { .. })), "{:?}", applied.changes);
     assert!(wire.is_let_in(HOST) && wire.is_let_in(MEMBER));
@@ -127,7 +127,7 @@ fn grants_that_are_looked_after_last_and_no_packet_is_lost_over_it() {
         for source in [HOST, MEMBER, ADMIN] {
             assert!(wire.is_let_in(source), "{source} after {:?}", started.elapsed());
         }
-        firewall.look_afresh();
+        firewall.look_afresh(Instant::now());
         let applied = wire.server.enter(async || firewall.reconcile(&short()).await.unwrap());
         assert_eq!(applied.changes, [], "what is renewed is no repair");
         renewed += applied.renewed;

@@ -10,7 +10,12 @@ use picket_firewall::{
     render::replacement,
 };
 use picket_model::{FirewallPolicy, Purpose};
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -206,7 +211,7 @@ fn a_revoked_address_goes_out_of_a_table_that_cannot_be_listed() {
         let mut firewall = Firewall::new(Nft::at(program));
         firewall.reconcile(&lowered(&with_p2p(["203.0.113.11", "203.0.113.12"]))).await.unwrap();
         fs::write(&broken, "").unwrap();
-        firewall.look_afresh();
+        firewall.look_afresh(Instant::now());
         let wanted = lowered(&with_p2p(["203.0.113.11"]));
         for _ in 0..2 {
             let error = firewall.reconcile(&wanted).await.unwrap_err();
@@ -214,6 +219,41 @@ fn a_revoked_address_goes_out_of_a_table_that_cannot_be_listed() {
             assert_eq!(Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset.as_ref(), Some(&wanted));
         }
         assert!(firewall.counters().await.unwrap().contains_key("refused_p2p"), "these do not need nft");
+    });
+}
+
+/// A kernel that lacks something of the wanted table refuses it each time; who was revoked does not stay in because of that.
+#[test]
+fn a_revoked_address_goes_out_of_a_table_that_cannot_be_replaced() {
+    let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
+    let (program, refusing) = (folder.path().join("nft"), folder.path().join("refusing"));
+    let script = format!(
+        "#!/bin/sh
+if [ \"$1\" = -f ] && [ -e {} ]; then echo 'Operation not supported' >&2; exit 1; fi\n\
+         exec /usr/sbin/nft \"$@\"\n",
+        refusing.display()
+    );
+    write_program(&program, &script);
+    namespace.enter(async || {
+        let mut firewall = Firewall::new(Nft::at(program));
+        let first = lowered(&with_p2p(["203.0.113.11", "203.0.113.12"]));
+        firewall.reconcile(&first).await.unwrap();
+        fs::write(&refusing, "").unwrap();
+        let mut wanted = lowered(&with_p2p(["203.0.113.11", "203.0.113.13"]));
+        wanted.chains.get_mut("gate_p2p").unwrap().rules.pop();
+        // What is left: the revoked one alone is out, nobody new is in, and the rules are as they were.
+        let expected = lowered(&with_p2p(["203.0.113.11"]));
+        for _ in 0..2 {
+            let error = firewall.reconcile(&wanted).await.unwrap_err();
+            assert!(matches!(error, FirewallError::Change(_)), "{error:?}");
+            assert_eq!(
+                Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset.as_ref(),
+                Some(&expected)
+            );
+        }
+        fs::remove_file(&refusing).unwrap();
+        firewall.reconcile(&wanted).await.unwrap();
+        assert_eq!(firewall.observe().await.unwrap().ruleset, Some(wanted));
     });
 }
 

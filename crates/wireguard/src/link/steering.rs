@@ -1,37 +1,20 @@
 //! Calls that leave through the link though the main table would send them elsewhere: rules for destination ports, and a
 //! table of our own. Values; the kernel's side of them is in `steering_netlink`.
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-    num::NonZeroU16,
-};
+use ipnet::IpNet;
+use picket_model::network::{PRIVATE4, PRIVATE6};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16};
 
 /// Number of our table, which is also the priority of our rules: before the main table's, which has 32766.
 pub(crate) const TABLE: u32 = 7100;
-
-/// What is near: private and link-local ranges (RFC 1918, 6598, 3927, 4193, 4291). A call to one of them goes where the main
-/// table says, unless the address is steered by itself.
-const NEAR4: [Ipv4Net; 5] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
-    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
-];
-const NEAR6: [Ipv6Net; 2] = [
-    Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
-    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
-];
 
 /// TCP calls to these ports, of this host and of what it forwards for, go into the link; nothing else does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Steering {
     /// Destination ports.
     pub ports: BTreeSet<NonZeroU16>,
-    /// Destinations; a whole family is everything of it that is not near.
+    /// Destinations; a whole family is everything of it that is not near. Near are the private ranges: a call to one of them goes
+    /// where the main table says, unless the address is steered by itself.
     pub networks: BTreeSet<IpNet>,
 }
 
@@ -81,7 +64,7 @@ impl Steering {
         if self.ports.is_empty() {
             return SteeringState::default();
         }
-        let near = NEAR4.map(IpNet::from).into_iter().chain(NEAR6.map(IpNet::from));
+        let near = PRIVATE4.map(IpNet::from).into_iter().chain(PRIVATE6.map(IpNet::from));
         let is_near = |network: &IpNet| near.clone().any(|near| near.contains(network));
         // What a whole family covers needs no route of its own.
         let covered = |network: &IpNet| {

@@ -29,8 +29,12 @@ impl Links {
         let mut state = SteeringState::default();
         for version in [IpVersion::V4, IpVersion::V6] {
             let rules = self.handle().rule().get(version).execute().try_collect::<Vec<RuleMessage>>().await;
-            let rules = rules.map_err(|e| Error::kernel("read routing rules", io_error(e)))?;
-            state.rules.extend(rules.iter().filter_map(our_rule));
+            match rules.map_err(io_error) {
+                Ok(rules) => state.rules.extend(rules.iter().filter_map(our_rule)),
+                // A host without IPv6.
+                Err(error) if error.raw_os_error() == Some(nix::libc::EAFNOSUPPORT) => {}
+                Err(error) => return Err(Error::kernel("read routing rules", error)),
+            }
         }
         state.routes = self.routes().await?.iter().filter_map(|message| our_route(message, index)).collect();
         Ok(state)

@@ -1,8 +1,8 @@
 //! What leaves through the tunnel by rules of its own, and what does not.
 
-use super::{End, Host, OUTER_V4, device, key, userspace};
-use picket_wireguard::{Changes, DeviceConfig, Error, Steering};
-use std::num::NonZeroU16;
+use super::{End, Host, OUTER_V4, device, host::SOON, key, userspace};
+use picket_wireguard::{Changes, DeviceConfig, Error, Steering, remove_steering};
+use std::{num::NonZeroU16, time::Instant};
 
 /// Everything behind the other host, and calls to two ports steered to it; one validator lives in a private range.
 fn steered(ports: &[u16]) -> DeviceConfig {
@@ -71,18 +71,44 @@ fn what_is_steered_is_read_back_and_put_right() {
     assert_eq!((changes.device.len(), changes.link.len(), changes.steering.len()), (0, 0, 4));
 }
 
+/// No rule and no route of ours, of neither family.
+fn nothing_left(host: &Host) {
+    for family in ["-4", "-6"] {
+        let rules = host.ip(&format!("{family} rule show"));
+        assert!(!rules.contains("7100"), "{rules}");
+        let routes = host.ip(&format!("{family} route show table all proto 112"));
+        assert!(!routes.contains("7100"), "{routes}");
+    }
+}
+
+/// A userspace device ends with its process; rules and exceptions do not.
+#[test]
+fn what_a_killed_process_steered_is_taken_away_without_its_device() {
+    let (one, _two) = hidden(&[7100]);
+    let End { host, tunnel } = one;
+    host.run(move || async move { drop(tunnel) });
+    let started = Instant::now();
+    while host.command("ip link show dev picket0").is_ok() {
+        assert!(started.elapsed() < SOON, "the device is there still");
+    }
+    for family in ["-4", "-6"] {
+        assert!(host.ip(&format!("{family} rule show")).contains("lookup 7100"));
+        assert!(host.ip(&format!("{family} route show table 7100")).contains("throw"));
+    }
+    host.ip("rule add priority 900 to 203.0.113.0/24 lookup main");
+    host.ip("route add 203.0.113.50/32 via 192.0.2.2 table 900");
+    for _ in 0..2 {
+        host.run(|| async { remove_steering().await.unwrap() });
+        nothing_left(&host);
+    }
+    assert!(host.ip("rule show").contains("to 203.0.113.0/24 lookup main"), "another's");
+    assert!(host.ip("route show table 900").contains("203.0.113.50"), "another's");
+}
+
 #[test]
 fn who_is_hidden_no_more_or_leaves_has_no_rule_left() {
     let (one, _two) = hidden(&[7100]);
     one.apply(&device(1, Some(OUTER_V4)));
-    let nothing_left = |host: &Host| {
-        for family in ["-4", "-6"] {
-            let rules = host.ip(&format!("{family} rule show"));
-            assert!(!rules.contains("7100"), "{rules}");
-            let routes = host.ip(&format!("{family} route show table all proto 112"));
-            assert!(!routes.contains("7100"), "{routes}");
-        }
-    };
     nothing_left(&one.host);
     one.apply(&steered(&[7100]));
     assert!(one.host.ip("rule show").contains("lookup 7100"));
