@@ -33,27 +33,29 @@ fn machine(mesh: &mut Mesh) -> Machine {
     machine
 }
 
-/// What a stranger knocks on: guarded ports in both families, and last one that nobody guards.
-fn targets(machine: &Machine) -> [SocketAddr; 5] {
-    let [p2p4, p2p6] = machine.ports(GUARDED[0]);
-    [p2p4, p2p6, machine.ports(GUARDED[1])[0], machine.ports(GUARDED[2])[0], machine.ports(UNGUARDED)[0]]
+/// What a stranger knocks on: guarded ports in both families, and last, in both, one that nobody guards.
+fn targets(machine: &Machine) -> [SocketAddr; 6] {
+    let [[p2p4, p2p6], [unguarded4, unguarded6]] = [GUARDED[0], UNGUARDED].map(|port| machine.ports(port));
+    [p2p4, p2p6, machine.ports(GUARDED[1])[0], machine.ports(GUARDED[2])[0], unguarded4, unguarded6]
 }
 
 fn knock(mesh: &Mesh, machine: &Machine) -> Knocks {
     mesh.stranger.knock(&targets(machine)).unwrap()
 }
 
-/// No guarded port answered a single knock, and the others say that knocks came through at all.
+/// No guarded port answered a single knock, and the others say that knocks came through at all, in each family.
 fn nothing_answered(heard: &Heard, machine: &Machine, case: &str) {
-    let [guarded @ .., unguarded] = targets(machine);
+    let [guarded @ .., unguarded4, unguarded6] = targets(machine);
     let since = |knock: &Instant| knock.saturating_duration_since(heard.sent[0]);
     for port in guarded {
         let answered: Vec<_> = heard.answered(port).iter().map(since).collect();
         assert!(answered.is_empty(), "{case}: {port} answered {} knocks: {answered:?}", answered.len());
     }
-    let answered = heard.answered(unguarded);
-    assert!(answered.len() > 50, "{case}: {} of {} knocks", answered.len(), heard.sent.len());
-    println!("{case}: {} rounds of knocks, {} answered on the port nobody guards", heard.sent.len(), answered.len());
+    for unguarded in [unguarded4, unguarded6] {
+        let (answered, sent) = (heard.answered(unguarded).len(), heard.sent.len());
+        assert!(answered > 50, "{case}: {unguarded} answered {answered} of {sent} knocks");
+        println!("{case}: {sent} rounds of knocks, {answered} answered by {unguarded}, which nobody guards");
+    }
 }
 
 fn systemctl(machine: &Machine, args: &[&str]) {
@@ -146,7 +148,7 @@ fn window(mesh: &Mesh, machine: &Machine, case: &str, disturb: impl FnOnce()) ->
     wait_until("our table to be in the kernel", SOON, || mesh.preps[0].rules_in_kernel()).unwrap();
     is_guarded(mesh, machine);
     let heard = knocks.end().unwrap();
-    let [guarded @ .., _] = targets(machine);
+    let [guarded @ .., _, _] = targets(machine);
     let window = guarded.iter().filter_map(|port| heard.window(*port)).max();
     let knocks: usize = guarded.iter().map(|port| heard.answered(*port).len()).sum();
     println!("{case}: {knocks} knocks let in, within {:?}", window.unwrap_or_default());

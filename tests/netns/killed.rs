@@ -1,7 +1,7 @@
 //! An agent that is killed (-9) at every step of what it does: before and after each run of nft, and at ever later moments of
 //! a change. A stranger knocks all the time and is never answered, and the next start brings what is wanted into force.
 
-use crate::support::{GUARDED, UNGUARDED, dropped, open, serve_on, small_mesh};
+use crate::support::{GUARDED, UNGUARDED, both, dropped, open, serve_on, small_mesh};
 use picket_lab::{
     Heard, Process,
     mesh::{Agent, SOON},
@@ -38,12 +38,15 @@ fn start_with_nft(agent: &Agent, at: usize, moment: &str) -> Process {
     agent.host.start("killed", "unshare", &["--mount", "/bin/sh", "-c", &script], &[]).unwrap()
 }
 
-/// Not one knock was answered on a guarded port; on the other they were.
-fn nothing_answered(heard: &Heard, guarded: &[SocketAddr], unguarded: SocketAddr) {
+/// Not one knock was answered on a guarded port; on the other they were, in each family.
+fn nothing_answered(heard: &Heard, guarded: [SocketAddr; 2], unguarded: [SocketAddr; 2]) {
     for port in guarded {
-        assert!(heard.answered(*port).is_empty(), "{port} answered {} knocks", heard.answered(*port).len());
+        assert!(heard.answered(port).is_empty(), "{port} answered {} knocks", heard.answered(port).len());
     }
-    assert!(heard.answered(unguarded).len() > 50, "{} of {}", heard.answered(unguarded).len(), heard.sent.len());
+    for port in unguarded {
+        let answered = heard.answered(port).len();
+        assert!(answered > 50, "{port} answered {answered} of {} knocks", heard.sent.len());
+    }
 }
 
 fn wait_rules(agent: &Agent, wanted: &str) {
@@ -60,14 +63,14 @@ fn an_agent_killed_before_or_after_any_run_of_nft_opens_nothing_and_comes_back()
     let mut mesh = small_mesh("killed at nft");
     let _servers = serve_on(&mesh.preps[0]);
     let host = mesh.preps[0].host.clone();
-    let (to, unguarded) = ([host.v4(GUARDED[0]).unwrap(), host.v6(GUARDED[0]).unwrap()], host.v4(UNGUARDED).unwrap());
+    let [to, unguarded] = [GUARDED[0], UNGUARDED].map(|port| both(&mesh.preps[0], port));
     let wanted = mesh.preps[0].rules_in_kernel().unwrap();
     mesh.preps[0].kill();
     host.write("nft.sh", &NFT.replace("FOLDER", host.path("").trim_end_matches('/'))).unwrap();
     for (from, name) in [(host.path("nft.sh").as_str(), "nft-that-kills"), ("/usr/sbin/nft", "nft")] {
         host.run("install", &["-m", "755", from, &host.path(name)]).unwrap().success().unwrap();
     }
-    let knocks = mesh.stranger.knock(&[to[0], to[1], unguarded]).unwrap();
+    let knocks = mesh.stranger.knock(&[to, unguarded].concat()).unwrap();
     let mut kills = 0;
     'runs: for run in 1.. {
         for moment in ["before", "after"] {
@@ -98,7 +101,7 @@ fn an_agent_killed_before_or_after_any_run_of_nft_opens_nothing_and_comes_back()
     mesh.wait_for_tunnels().unwrap();
     mesh.wait_in_force().unwrap();
     wait_rules(&mesh.preps[0], &wanted);
-    nothing_answered(&knocks.end().unwrap(), &to, unguarded);
+    nothing_answered(&knocks.end().unwrap(), to, unguarded);
 }
 
 /// The host as it was before a validator left the list: its ledger, and its rules.
@@ -118,8 +121,7 @@ impl Before {
 fn an_agent_killed_at_any_moment_of_a_change_opens_nothing_and_comes_back() {
     let mut mesh = small_mesh("killed in between");
     let _servers = serve_on(&mesh.preps[0]);
-    let host = mesh.preps[0].host.clone();
-    let (to, unguarded) = ([host.v4(GUARDED[0]).unwrap(), host.v6(GUARDED[0]).unwrap()], host.v4(UNGUARDED).unwrap());
+    let [to, unguarded] = [GUARDED[0], UNGUARDED].map(|port| both(&mesh.preps[0], port));
     let ledger = format!("{}/ledger.json", mesh.preps[0].state_folder());
     wait_confirmed(&ledger);
     let rules = mesh.preps[0].command(&["rules", "show"]).unwrap().success().unwrap();
@@ -134,7 +136,7 @@ fn an_agent_killed_at_any_moment_of_a_change_opens_nothing_and_comes_back() {
     let wanted = mesh.preps[0].rules_in_kernel().unwrap();
     mesh.preps[0].kill();
 
-    let knocks = mesh.stranger.knock(&[to[0], to[1], unguarded]).unwrap();
+    let knocks = mesh.stranger.knock(&[to, unguarded].concat()).unwrap();
     let (mut kills, mut done, mut after) = (0, 0, Duration::ZERO);
     // Until it has come to the end of the change, and is killed while it reports, a few times.
     while done < 3 {
@@ -159,7 +161,7 @@ fn an_agent_killed_at_any_moment_of_a_change_opens_nothing_and_comes_back() {
     wait_rules(&mesh.preps[0], &wanted);
     dropped(&gone, to[0]);
     mesh.wait_for_tunnels().unwrap();
-    nothing_answered(&knocks.end().unwrap(), &to, unguarded);
+    nothing_answered(&knocks.end().unwrap(), to, unguarded);
 }
 
 fn wait_confirmed(ledger: &str) {

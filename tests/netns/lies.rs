@@ -68,7 +68,11 @@ const LIES: [Lie; 14] = [
         |wanted| reroute(wanted, "0.0.0.0/0"),
         "has allowed IPs 0.0.0.0/0: not one address inside the overlay",
     ),
-    ("a network through a tunnel", |wanted| reroute(wanted, "10.77.0.0/24"), "not one address inside the overlay"),
+    (
+        "a network through a tunnel",
+        |wanted| reroute(wanted, "10.77.0.0/24"),
+        "has allowed IPs 10.77.0.0/24: not one address inside the overlay",
+    ),
     ("too many tunnels", |wanted| (5..=6).for_each(|n| peer(wanted, n)), "it has 4 peers, `max_peers`"),
     ("no sentry left", |wanted| wanted.wireguard.peers.clear(), "it keeps 0 of the 2 sentries"),
     ("another part", |wanted| wanted.role = NodeRole::Sentry, "this host enrolled as a prep"),
@@ -259,6 +263,10 @@ fn every_limit_of_the_guard_holds_against_a_controller_that_lies() {
     let _echo = prep.listen_echo(to).unwrap();
     [&validator, &operator, &admin].into_iter().for_each(|from| open(from, to));
 
+    // What is said of one lie must not do for the next.
+    for (name, _, expect) in LIES {
+        assert_eq!(LIES.iter().filter(|(_, _, other)| other.contains(expect)).count(), 1, "{name}");
+    }
     let before = table(&prep);
     for ((name, lie, expect), revision) in LIES.into_iter().zip(3..) {
         let mut wanted =
