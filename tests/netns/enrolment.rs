@@ -84,7 +84,7 @@ fn cannot_work(host: &picket_lab::Host, program: &str, args: &[&str], part: &str
 }
 
 #[test]
-fn without_root_without_nft_or_with_a_bad_file_nothing_is_started() {
+fn without_root_or_with_a_bad_file_nothing_is_started_and_without_nft_the_host_is_closed() {
     let mesh = small_mesh("cannot work");
     let host = mesh.lab.host("bare").address("203.0.113.96/24").create().unwrap();
     let path = |program: Program| program.path().unwrap().display().to_string();
@@ -94,12 +94,15 @@ fn without_root_without_nft_or_with_a_bad_file_nothing_is_started() {
     let as_nobody = ["--reuid", "65534", "--clear-groups", &agent, "lockdown", "--state-dir", &state];
     cannot_work(&host, "setpriv", &as_nobody, "needs root");
 
-    // The host's own mounts: this nft is nowhere to be found, everybody else's stays.
-    let without_nft = format!("mount --bind /dev/null /usr/sbin/nft && exec {agent} lockdown --state-dir {state}");
-    cannot_work(&host, "unshare", &["--mount", "sh", "-c", &without_nft], "nft");
-
     let config = host.write("bad.toml", "[chain]\nnid = 1\npol_seconds = 3\n").unwrap();
     let serve = ["serve", "--config", config.as_str(), "--state-dir", &state];
     cannot_work(&host, &controller, &serve, "bad.toml:3:1");
     assert!(!std::path::Path::new(&state).exists(), "nothing was written");
+
+    // The host's own mounts: this nft is nowhere to be found, everybody else's stays. It is closed all the same.
+    let without_nft = format!("mount --bind /dev/null /usr/sbin/nft && exec {agent} lockdown --state-dir {state}");
+    let output = host.run("unshare", &["--mount", "sh", "-c", &without_nft]).unwrap();
+    assert!(!output.status.success() && output.stderr.contains("nft"), "{output:?}");
+    let table = host.nft(&["list", "table", "inet", "picket"]).unwrap();
+    assert!(table.contains("tcp dport 7100 drop"), "{table}");
 }

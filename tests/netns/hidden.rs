@@ -53,18 +53,20 @@ impl Called {
     }
 }
 
-/// Counts every packet that arrives from an address, as a witness of its own.
-fn witness(host: &Host, address: IpAddr) {
-    let rule = format!("ip saddr {address} counter");
+/// Counts every packet of TCP that arrives from a host's own addresses, as a witness of its own.
+fn witness(host: &Host, of: &Host) {
     host.nft(&["add", "table", "inet", "witness"]).unwrap();
     host.nft(&["add", "chain", "inet", "witness", "seen", "{ type filter hook prerouting priority -400; }"]).unwrap();
-    host.nft(&["add", "rule", "inet", "witness", "seen", &rule]).unwrap();
+    for source in [format!("ip saddr {}", of.v4(0).unwrap().ip()), format!("ip6 saddr {}", of.v6(0).unwrap().ip())] {
+        let rule = format!("{source} meta l4proto tcp counter");
+        host.nft(&["add", "rule", "inet", "witness", "seen", &rule]).unwrap();
+    }
 }
 
 fn seen(host: &Host) -> u64 {
     let listing = host.nft(&["list", "table", "inet", "witness"]).unwrap();
-    let mut words = listing.split_whitespace().skip_while(|word| *word != "packets");
-    words.nth(1).unwrap().parse().unwrap()
+    let words: Vec<&str> = listing.split_whitespace().collect();
+    words.windows(2).filter(|pair| pair[0] == "packets").map(|pair| pair[1].parse::<u64>().unwrap()).sum()
 }
 
 fn addresses(hosts: &[picket_lab::mesh::Agent]) -> BTreeSet<IpAddr> {
@@ -97,9 +99,8 @@ fn validators_reach_it_through_any_sentry_and_nobody_reaches_it_directly() {
 fn its_calls_leave_through_sentries_and_its_own_address_is_seen_by_nobody() {
     let mesh = hidden_mesh("hidden-out", 2, "");
     let prep = &mesh.preps[0];
-    let own = prep.host.v4(0).unwrap().ip();
     let called: Vec<Called> = mesh.validators.iter().map(|validator| Called::at(&validator.host)).collect();
-    mesh.validators.iter().for_each(|validator| witness(&validator.host, own));
+    mesh.validators.iter().for_each(|validator| witness(&validator.host, &prep.host));
     let sentries = addresses(&mesh.sentries);
     for (validator, called) in mesh.validators.iter().zip(&called) {
         let from = called.by(&prep.host);
@@ -107,7 +108,7 @@ fn its_calls_leave_through_sentries_and_its_own_address_is_seen_by_nobody() {
     }
     // A node also calls addresses that are on no list: they see no more.
     let unlisted = Called::at(&mesh.stranger);
-    witness(&mesh.stranger, own);
+    witness(&mesh.stranger, &prep.host);
     assert!(sentries.contains(&unlisted.by(&prep.host)));
     // Another port is none of Picket's business.
     let other = mesh.validators[0].host.v4(2222).unwrap();
@@ -121,10 +122,9 @@ fn its_calls_leave_through_sentries_and_its_own_address_is_seen_by_nobody() {
 #[test]
 fn without_sentries_or_agent_a_strict_host_calls_nobody() {
     let mut mesh = hidden_mesh("hidden-strict", 1, "");
-    let own = mesh.preps[0].host.v4(0).unwrap().ip();
     let validator = mesh.validators[0].host.clone();
     let called = Called::at(&validator);
-    witness(&validator, own);
+    witness(&validator, &mesh.preps[0].host);
     assert_eq!(called.by(&mesh.preps[0].host), mesh.sentries[0].host.v4(0).unwrap().ip());
     mesh.sentries[0].host.unplug().unwrap();
     assert_ne!(mesh.preps[0].host.can_connect(called.address, REROUTED), Connect::Open);
@@ -165,6 +165,12 @@ fn the_loss_of_a_sentry_moves_its_share_within_seconds_and_dead_flows_are_told()
     let _own = serve_on(prep);
     let outward: Vec<_> = servers.iter().map(|server| prep.host.stream(server.address()).unwrap()).collect();
     let inward = mesh.validators[0].host.stream(mesh.sentries[0].host.v4(GUARDED[0]).unwrap()).unwrap();
+    let told = || prep.host.inside(|| established_to(mesh.sentries[0].overlay().unwrap().v4)).unwrap();
+    assert!(told() > 0, "the way in is seen");
+    let of_other = mesh.sentries[1].host.v4(0).unwrap().ip();
+    let IpAddr::V4(of_other) = of_other else { panic!("{of_other}") };
+    let through_other = |server: usize| mesh.validators[server].host.inside(|| established_to(of_other)).unwrap() > 0;
+    let kept: Vec<bool> = (0..servers.len()).map(through_other).collect();
     let cut = Instant::now();
     mesh.sentries[0].host.unplug().unwrap();
     inward.wait_dead(QUIET, SOON).unwrap();
@@ -176,10 +182,14 @@ fn the_loss_of_a_sentry_moves_its_share_within_seconds_and_dead_flows_are_told()
         .unwrap();
     }
     assert!(cut.elapsed() < REROUTED, "{:?}", cut.elapsed());
-    // Some validators were the other sentry's, and noticed nothing.
-    let kept = outward.iter().filter(|stream| stream.longest_silence() < QUIET).count();
-    println!("{kept} of {} flows kept", outward.len());
-    let told = || prep.host.inside(|| established_to(&mesh, 0)).unwrap();
+    // What was the other sentry's goes on, and nothing else does.
+    for (stream, kept) in outward.iter().zip(kept) {
+        if kept {
+            stream.wait_flowing(SOON).unwrap();
+        } else {
+            stream.wait_dead(QUIET, SOON).unwrap();
+        }
+    }
     wait_until("the dead flow to be told", SOON, || match told() {
         0 => Ok(()),
         open => Err(format!("{open} are open")),
@@ -187,13 +197,17 @@ fn the_loss_of_a_sentry_moves_its_share_within_seconds_and_dead_flows_are_told()
     .unwrap();
 }
 
-/// Connections of the host with a sentry's address inside the mesh.
-fn established_to(mesh: &Mesh, sentry: usize) -> usize {
-    let overlay: Ipv4Addr = mesh.sentries[sentry].overlay().unwrap().v4;
-    let address = format!("{:08X}:", u32::from_ne_bytes(overlay.octets()));
+/// Connections of this host with an address.
+fn established_to(address: Ipv4Addr) -> usize {
+    let address = format!("{:08X}:", u32::from_ne_bytes(address.octets()));
     // Docs: `proc(5)`, `/proc/net/tcp`; a server on all addresses of both families has its connections in `tcp6`.
     let tables =
         ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"].map(|file| std::fs::read_to_string(file).unwrap());
     let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-    lines.filter(|line| line.split_whitespace().nth(2).is_some_and(|remote| remote.contains(&address))).count()
+    // The third word is the other end, the fourth the state: 01 is established.
+    let is_it = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        matches!(words.as_slice(), [_, _, remote, "01"] if remote.contains(&address))
+    };
+    lines.filter(is_it).count()
 }

@@ -57,8 +57,16 @@ pub fn can_cut_off(before: Option<&NodeConfig>, offered: &NodeConfig) -> bool {
     before.firewall.guarded != offered.firewall.guarded
         || admin(&before.firewall) != admin(&offered.firewall)
         || device(&before.wireguard) != device(&offered.wireguard)
-        || before.firewall.hidden != offered.firewall.hidden
+        || hides_more(&before.firewall, &offered.firewall)
+        || before.firewall.forwards != offered.firewall.forwards
         || !routes(&offered.wireguard).is_subset(&routes(&before.wireguard))
+}
+
+/// Whether calls are steered or dropped that were not before. That sentries come or go changes who carries them.
+fn hides_more(before: &FirewallPolicy, offered: &FirewallPolicy) -> bool {
+    let Some(hidden) = &offered.hidden else { return false };
+    let known = before.hidden.as_ref();
+    known.is_none_or(|known| hidden.strict && !known.strict || !hidden.calls.is_subset(&known.calls))
 }
 
 fn routes(wireguard: &WireGuardConfig) -> BTreeSet<IpNet> {

@@ -1,12 +1,17 @@
 //! What no controller may order: the rules of a file on the host, and whether a wanted state keeps to them.
 //! Reads one file; the judgement itself is a function of values.
 
-use crate::{identity::Identity, vouch::Vouched};
+use crate::{
+    guard_hidden::{HiddenViolation, admit_hidden},
+    guard_sizes::{Sizes, is_within, size},
+    identity::Identity,
+    vouch::Vouched,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_attest::Rule;
 use picket_model::{
-    AllowSet, FirewallPolicy, GuardedPort, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose, Reason,
-    WireGuardConfig, WireGuardPublicKey,
+    AllowSet, FirewallPolicy, GuardedPort, Hidden, NodeConfig, NodeName, NodeRole, OverlayAddresses, Protocol, Purpose,
+    Reason, WireGuardConfig, WireGuardPublicKey,
     limits::{GUARDABLE, MOST_ADDITIONS_PER_HOUR, MOST_ALLOW_ENTRIES, MOST_PEERS, WIDEST_NETWORK, WIDEST_TOTAL},
 };
 use picket_proofs::Attest;
@@ -225,7 +230,11 @@ impl GuardRules {
         let mut admin = last.map(|last| last.allowed(Purpose::Admin).clone()).unwrap_or_default();
         admin.retain(|network| is_within(self.widest_network, size(*network)));
         self.add_admin(&mut admin);
-        picket_firewall::baseline(&guarded, &admin)
+        // A host that hides goes on hiding, or it would be seen as soon as anything is wrong.
+        let strict = last.and_then(|last| last.hidden.as_deref()).filter(|hidden| hidden.strict);
+        let hidden =
+            strict.map(|hidden| Box::new(Hidden { strict: true, calls: hidden.calls.clone(), ..Hidden::default() }));
+        FirewallPolicy { hidden, ..picket_firewall::baseline(&guarded, &admin) }
     }
 
     fn add_admin(&self, admin: &mut AllowSet) {
@@ -252,12 +261,14 @@ pub struct Guard {
     pub own: OverlayAddresses,
     /// Peers whose proofs have been looked at here.
     pub vouched: Vouched,
+    /// Ports on which the host's own controllers are called: they stay as they are, whatever is steered or dropped.
+    pub controllers: BTreeSet<NonZeroU16>,
 }
 
 impl Guard {
     /// The guard of the host that `identity` speaks of.
     pub fn new(rules: GuardRules, identity: &Identity, vouched: Vouched) -> Self {
-        Self { rules, role: identity.role, own: identity.overlay, vouched }
+        Self { rules, role: identity.role, own: identity.overlay, vouched, controllers: identity.controller_ports() }
     }
 }
 
@@ -358,6 +369,9 @@ pub enum GuardViolation {
         /// The network.
         network: IpNet,
     },
+    /// About forwarding, or hiding.
+    #[error(transparent)]
+    Hidden(#[from] HiddenViolation),
     /// Would break every connection.
     #[error("an MTU of {0} bytes is not within 1280 to 9000")]
     Mtu(u16),
@@ -370,7 +384,8 @@ pub fn admit(guard: &Guard, wanted: &NodeConfig) -> Result<(), GuardViolation> {
     }
     admit_ports(&guard.rules, wanted)?;
     admit_networks(guard, &wanted.firewall)?;
-    admit_tunnels(guard, &wanted.wireguard)
+    admit_tunnels(guard, &wanted.wireguard)?;
+    Ok(admit_hidden(guard, wanted)?)
 }
 
 fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViolation> {
@@ -458,39 +473,6 @@ impl Guard {
         ];
         own.into_iter().flatten().any(|overlay| overlay.contains(network))
     }
-}
-
-/// Addresses in networks, by family, saturating.
-#[derive(Clone, Copy, Default)]
-struct Sizes {
-    v4: u128,
-    v6: u128,
-}
-
-impl Sizes {
-    fn plus(self, other: Self) -> Self {
-        Self { v4: self.v4.saturating_add(other.v4), v6: self.v6.saturating_add(other.v6) }
-    }
-}
-
-/// How many addresses a network lets in. IPv4-mapped addresses count as what they mean, or `::ffff:0:0/96` would be
-/// a small network that lets in everybody.
-fn size(network: IpNet) -> Sizes {
-    const MAPPED: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
-    match network {
-        IpNet::V4(net) => Sizes { v4: addresses(32 - net.prefix_len()), v6: 0 },
-        IpNet::V6(net) if MAPPED.contains(&net) => Sizes { v4: addresses(128 - net.prefix_len()), v6: 0 },
-        IpNet::V6(net) => Sizes { v4: 0, v6: addresses(128 - net.prefix_len()) },
-    }
-}
-
-fn is_within(widest: Widths, sizes: Sizes) -> bool {
-    let most = |bits: u8, width: u8| addresses(bits.saturating_sub(width));
-    sizes.v4 <= most(32, widest.v4) && sizes.v6 <= most(128, widest.v6)
-}
-
-fn addresses(host_bits: u8) -> u128 {
-    1_u128.checked_shl(host_bits.into()).unwrap_or(u128::MAX)
 }
 
 #[cfg(test)]

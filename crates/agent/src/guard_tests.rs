@@ -6,7 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 
 pub(crate) fn guard() -> Guard {
     let own = OverlayAddresses { v4: "10.77.0.2".parse().unwrap(), v6: "fd00:1:2::2".parse().unwrap() };
-    Guard { rules: GuardRules::default(), role: NodeRole::Prep, own, vouched: Vouched::default() }
+    Guard {
+        rules: GuardRules::default(),
+        role: NodeRole::Prep,
+        own,
+        vouched: Vouched::default(),
+        controllers: BTreeSet::new(),
+    }
 }
 
 pub(crate) fn config() -> NodeConfig {

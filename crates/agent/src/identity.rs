@@ -5,9 +5,10 @@ use crate::state::{Kind, StateDir, StateError};
 use picket_model::{IdentityKey, MeshId, NodeId, NodeName, NodeRole, OverlayAddresses, WireGuardPublicKey};
 use picket_pki::{ClientCertificate, Fingerprint, KeyError, TlsKey};
 use picket_wireguard::PrivateKey;
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, time::SystemTime};
+use std::{collections::BTreeSet, num::NonZeroU16, time::SystemTime};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -90,6 +91,12 @@ pub struct Keys {
 }
 
 impl Identity {
+    /// TCP ports on which the controllers are called.
+    pub fn controller_ports(&self) -> BTreeSet<NonZeroU16> {
+        let port = |url: &String| NonZeroU16::new(Url::parse(url).ok()?.port_or_known_default()?);
+        self.controllers.iter().filter_map(port).collect()
+    }
+
     /// The identity in the folder; `None` where the host is not enrolled.
     pub fn load(state: &StateDir) -> Result<Option<Self>, IdentityError> {
         Ok(state.read_json(IDENTITY)?)

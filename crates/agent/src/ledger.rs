@@ -4,6 +4,7 @@ use crate::{
     additions::Additions,
     confirm::Trial,
     guard::{Guard, GuardViolation, admit},
+    guard_hidden::sparing,
     identity::Identity,
     posture::{AgentIs, Facts, Posture},
     state::{Kind, StateDir, StateError},
@@ -116,7 +117,8 @@ impl Ledger {
     /// The firewall of an enrolled host in that state that holds this; `None` where it is to have none.
     pub fn firewall(&self, guard: &Guard, posture: Posture) -> Option<FirewallPolicy> {
         let admitted = self.admitted(guard).ok().flatten();
-        posture.firewall(&guard.rules, admitted.as_deref().or(self.config.as_ref()))
+        let firewall = posture.firewall(&guard.rules, admitted.as_deref().or(self.config.as_ref()));
+        firewall.map(|firewall| sparing(firewall, &guard.controllers))
     }
 }
 

@@ -10,6 +10,8 @@ pub mod dry_run;
 pub mod enroll;
 pub mod guard;
 pub mod guard_change;
+pub mod guard_hidden;
+mod guard_sizes;
 pub mod host;
 pub mod identity;
 pub mod kernel_facts;

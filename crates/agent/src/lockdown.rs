@@ -4,6 +4,7 @@ use crate::{
     cli::Place,
     confirm::interrupted,
     guard::GuardRules,
+    guard_hidden::sparing,
     host,
     identity::Identity,
     ledger::Ledger,
@@ -73,14 +74,13 @@ pub async fn close_if_open(place: &Place, filter: &mut HostFilter) -> Result<boo
 /// All closed to all but admin networks, by as much as can be read.
 fn closed(place: &Place) -> FirewallPolicy {
     let state = StateDir::new(&place.state_dir);
-    let ledger = match Identity::load(&state) {
-        Ok(Some(identity)) => Ledger::load_of(&state, &identity),
-        _ => Ledger::load(&state),
-    };
+    let identity = Identity::load(&state).ok().flatten();
+    let ledger = identity.as_ref().map_or_else(|| Ledger::load(&state), |identity| Ledger::load_of(&state, identity));
     let ledger = ledger.unwrap_or_default();
     let rules = GuardRules::load(place.guard.as_deref()).unwrap_or_default();
     let firewall = Posture::LockedDown.firewall(&rules, ledger.config.as_ref());
-    firewall.unwrap_or_else(|| rules.closed(None))
+    let controllers = identity.map(|identity| identity.controller_ports()).unwrap_or_default();
+    sparing(firewall.unwrap_or_else(|| rules.closed(None)), &controllers)
 }
 
 /// Takes our table and device away. The folder stays: the host is still enrolled.

@@ -144,6 +144,21 @@ fn revoked_lets_the_operator_in_and_nobody_else() {
 }
 
 #[test]
+fn a_host_that_hides_strictly_does_so_in_every_state_that_has_a_firewall() {
+    let mut held = config();
+    let calls = [std::num::NonZeroU16::new(7100).unwrap()].into();
+    let hidden = picket_model::Hidden { calls, strict: true, ..picket_model::Hidden::default() };
+    held.firewall.hidden = Some(Box::new(hidden.clone()));
+    for posture in Posture::ALL.into_iter().filter(|posture| *posture != Posture::Released) {
+        let firewall = posture.firewall(&rules(), Some(&held)).unwrap();
+        assert_eq!(firewall.hidden.as_deref(), Some(&hidden), "{posture}");
+    }
+    // One that is not strict calls directly where there are no tunnels.
+    held.firewall.hidden = Some(Box::new(picket_model::Hidden { strict: false, ..hidden }));
+    assert_eq!(Posture::Revoked.firewall(&rules(), Some(&held)).unwrap().hidden, None);
+}
+
+#[test]
 fn released_is_the_one_state_without_a_firewall() {
     for posture in Posture::ALL {
         let firewall = posture.firewall(&rules(), Some(&config()));

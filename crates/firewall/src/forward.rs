@@ -110,8 +110,10 @@ fn add_hidden(ruleset: &mut Ruleset, policy: &FirewallPolicy, hidden: &Hidden, h
     let validators = [Match::Destination4(near4), Match::Destination6(near6)];
     // A validator is a stranger even in a private range; other neighbours are this operator's own.
     let strangers = [Match::NotDestination4(private4), Match::NotDestination6(private6)];
+    // What the host answers goes to ports of any number. Where nothing is tracked nothing is an answer, and all is asked for.
+    let answers = rule([Match::Answers], Verdict::Accept);
     let rules = validators.into_iter().chain(strangers).map(|whom| drops(away().chain([whom]), REFUSED_DIRECT));
-    ruleset.chains.insert("away".to_owned(), chain(Hook::Postrouting, rules));
+    ruleset.chains.insert("away".to_owned(), chain(Hook::Postrouting, [answers].into_iter().chain(rules)));
 }
 
 /// Validators that live where otherwise only neighbours do.

@@ -314,6 +314,9 @@ mod tests {
         ] {
             case(lines).check(|_| (), severity, part);
         }
+        let mut open = case(r#"[{"prep": "prep-1"}]"#);
+        open.policy.public.prep = [9000.try_into().unwrap()].into();
+        open.check(|_| (), Severity::Error, "opens its ports to everybody");
     }
 
     #[test]

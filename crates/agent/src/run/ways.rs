@@ -13,7 +13,6 @@ use crate::{
 use picket_firewall::InterfaceName;
 use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, WireGuardConfig};
 use picket_wireguard::Steering;
-use reqwest::Url;
 use std::{collections::BTreeSet, num::NonZeroU16, time::Instant};
 use tracing::{info, warn};
 
@@ -36,8 +35,7 @@ pub(super) enum Ways {
 
 impl Ways {
     pub(super) fn new(interface: InterfaceName, identity: &Identity) -> Self {
-        let port = |url: &String| NonZeroU16::new(Url::parse(url).ok()?.port_or_known_default()?);
-        let never = identity.controllers.iter().filter_map(port).collect();
+        let never = identity.controller_ports();
         match identity.role {
             NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never },
             NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4) },

@@ -43,7 +43,13 @@ fn check_line(line: &HiddenPrep, plan: &Plan, input: &PlanInput<'_>, findings: &
     if node.role != NodeRole::Prep {
         findings.push(refused(prep, format!("policy.hidden names {prep}, which is a {}", node.role)));
     }
-    let hidden = plan.nodes.get(&node.id).and_then(|config| config.firewall.hidden.as_ref());
+    let config = plan.nodes.get(&node.id);
+    if line.strict && config.is_some_and(|config| config.firewall.public_ports().next().is_some()) {
+        let text =
+            format!("{prep} hides, and policy.public.prep opens its ports to everybody: take one of the two back");
+        findings.push(refused(prep, text));
+    }
+    let hidden = config.and_then(|config| config.firewall.hidden.as_ref());
     if let Some(hidden) = hidden
         && hidden.sentries.is_empty()
     {
