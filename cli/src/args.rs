@@ -128,8 +128,9 @@ pub(crate) enum Verb {
         /// One more port to try
         #[arg(long = "port", value_name = "PORT")]
         ports: Vec<NonZeroU16>,
-        /// What another host found, as `picket-*-agent probe` prints it there; - for standard input
-        #[arg(long, value_name = "FILE", conflicts_with_all = ["address", "ports"])]
+        /// What another host found, as `picket-*-agent probe` prints it there; - for standard input. With --address where the
+        /// controller does not know the address at which it knocked
+        #[arg(long, value_name = "FILE", conflicts_with = "ports")]
         found: Option<PathBuf>,
     },
     /// The newest lines of the audit log, newest last

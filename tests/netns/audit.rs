@@ -60,7 +60,9 @@ fn another_host_of_the_mesh_looks_from_inside_and_from_outside_the_tunnel() {
     let audit = |address: IpAddr| {
         let found = sentry.command(&["probe", &address.to_string(), "--port", &UNGUARDED.to_string()]).unwrap();
         let file = mesh.controller.host.write("found.json", &found.success().unwrap()).unwrap();
-        answer(mesh.controller.picket(&["audit", "prep-1", "--found", &file, "--json"]).unwrap())
+        let address = address.to_string();
+        let args = ["audit", "prep-1", "--found", &file, "--address", &address, "--json"];
+        answer(mesh.controller.picket(&args).unwrap())
     };
     let (status, seen) = audit(prep.overlay().unwrap().v4.into());
     assert_eq!((status, seen["verdict"].as_str()), (Some(0), Some("kept")), "{seen}");
@@ -74,7 +76,10 @@ fn another_host_of_the_mesh_looks_from_inside_and_from_outside_the_tunnel() {
     // Who tried nothing found nothing.
     let half = format!("{{\"from\":\"192.0.2.2\",\"address\":\"{outside}\",\"ports\":[]}}");
     let file = mesh.controller.host.write("half.json", &half).unwrap();
-    let refused = mesh.controller.picket(&["audit", "prep-1", "--found", &file]).unwrap();
+    let unknown = mesh.controller.picket(&["audit", "prep-1", "--found", &file]).unwrap();
+    assert!(unknown.stderr.contains(&format!("say so with --address {outside}")), "{}", unknown.stderr);
+    let args = ["audit", "prep-1", "--found", &file, "--address", &outside.to_string()];
+    let refused = mesh.controller.picket(&args).unwrap();
     assert!(refused.stderr.contains("nobody knocked at tcp/7100"), "{}", refused.stderr);
     assert_eq!(refused.status.code(), Some(1));
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 #[derive(Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct Shield {
     /// `on` tightens limits, for an hour unless you say otherwise; `off` relaxes them; `auto` lets hosts tighten them while they
-    /// are attacked; `policy` ends orders. Without one: how it stands
+    /// are attacked; `policy` ends orders: for NODE those about it, then the order for all counts, if there is one. Without one: how
+    /// it stands
     #[arg(value_name = "on|off|auto|policy", value_parser = parse_wish)]
     pub(crate) wish: Option<ShieldWish>,
     /// Names or ids of hosts; all unless you say otherwise

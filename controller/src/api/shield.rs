@@ -84,7 +84,8 @@ pub(super) async fn order(
     Ok(Json(shown(&controller, refused, now()).await?))
 }
 
-/// The orders after one more: the last word about a host counts, and one about all is about each.
+/// The orders after one more: the last word about a host counts, and one about all is about each. A host whose order was taken
+/// away stands under the order for all, where there is one.
 fn after(mut orders: ShieldOrders, hosts: &[Node], order: Option<&ShieldOrder>) -> ShieldOrders {
     if hosts.is_empty() {
         return ShieldOrders { all: order.cloned(), ..ShieldOrders::default() };

@@ -1,4 +1,4 @@
-//! Ends orders about the shield when their time is over, and says so in the audit log: nobody has to remember to relax.
+//! Ends orders about the shield when their time is over or their host is no member any more, and says so in the audit log: nobody has to remember to relax.
 
 use super::report;
 use crate::{
@@ -7,8 +7,8 @@ use crate::{
     store::{Actor, StoreError},
     tasks::plan,
 };
-use picket_model::{ShieldOrder, ShieldOrders, Timestamp};
-use std::{sync::Arc, time::Duration};
+use picket_model::{Node, NodeId, ShieldOrder, ShieldOrders, Timestamp};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::timeout;
 
 /// Longest sleep until an order ends, so that a clock which was set is noticed.
@@ -35,13 +35,15 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 
 /// Ends what is over and plans without it; when the next order ends by itself.
 async fn run_once(controller: &Controller, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let stored = controller.store.read().await?.shield_orders().await?;
-    if stored == without_ended(&stored, now).0 {
+    let mut tx = controller.store.read().await?;
+    let stored = tx.shield_orders().await?;
+    if stored == ShieldOrders::default() || stored == without_ended(&stored, &tx.nodes().await?, now).0 {
         return Ok(stored.next_end(now));
     }
+    drop(tx);
     let mut tx = controller.store.write().await?;
     let nodes = tx.nodes().await?;
-    let (left, ended) = without_ended(&tx.shield_orders().await?, now);
+    let (left, ended) = without_ended(&tx.shield_orders().await?, &nodes, now);
     tx.put_shield_orders(&left).await?;
     for (host, order) in ended {
         let subject = host.map_or_else(
@@ -57,15 +59,18 @@ async fn run_once(controller: &Controller, now: Timestamp) -> Result<Option<Time
     Ok(left.next_end(now))
 }
 
-/// The orders still in force, and those that are not, each with the host it was about; none for the one about all.
+/// The orders still in force, and those that are not, each with the host it was about; none for the one about all. What was
+/// ordered of a host that is no member any more is over: it would be named for ever.
 fn without_ended(
     orders: &ShieldOrders,
+    nodes: &BTreeMap<NodeId, Node>,
     now: Timestamp,
-) -> (ShieldOrders, Vec<(Option<picket_model::NodeId>, ShieldOrder)>) {
+) -> (ShieldOrders, Vec<(Option<NodeId>, ShieldOrder)>) {
     let mut left = orders.clone();
     let mut ended: Vec<_> =
         left.all.take_if(|order| !order.is_active(now)).map(|order| (None, order)).into_iter().collect();
-    let over = left.hosts.extract_if(.., |_, order| !order.is_active(now));
+    let is_member = |id: &NodeId| nodes.get(id).is_some_and(Node::is_active);
+    let over = left.hosts.extract_if(.., |id, order| !order.is_active(now) || !is_member(id));
     ended.extend(over.map(|(id, order)| (Some(id), order)));
     (left, ended)
 }
@@ -73,7 +78,25 @@ fn without_ended(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::Shield;
+    use picket_model::{NodeRole, NodeState, OverlayAddresses, Shield, WireGuardPublicKey};
+
+    fn node(id: &str) -> Node {
+        Node {
+            id: id.parse().unwrap(),
+            name: id.parse().unwrap(),
+            role: NodeRole::Sentry,
+            wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
+            tls_key_sha256: String::new(),
+            overlay: OverlayAddresses { v4: [192, 0, 2, 1].into(), v6: [0; 16].into() },
+            endpoint: None,
+            identity_key: None,
+            issued: false,
+            pool: None,
+            machine_id: None,
+            enrolled_at: Timestamp::from_millis(0),
+            state: NodeState::Active,
+        }
+    }
 
     #[test]
     fn orders_end_by_their_time_and_not_before() {
@@ -86,13 +109,25 @@ mod tests {
         };
         let hosts = [("n-1", Some(10)), ("n-2", None)].map(|(id, until)| (id.parse().unwrap(), order(until)));
         let orders = ShieldOrders { all: Some(order(Some(20))), hosts: hosts.into() };
+        let mut nodes: BTreeMap<_, _> = ["n-1", "n-2"].map(node).map(|node| (node.id.clone(), node)).into();
         let ended = |seconds| -> Vec<String> {
-            let (left, ended) = without_ended(&orders, at(seconds));
+            let (left, ended) = without_ended(&orders, &nodes, at(seconds));
             assert_eq!(left.hosts.len() + usize::from(left.all.is_some()) + ended.len(), 3);
             ended.iter().map(|(id, _)| id.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string)).collect()
         };
         assert_eq!(ended(9), [""; 0]);
         assert_eq!(ended(10), ["n-1"]);
         assert_eq!(ended(20), ["all", "n-1"]);
+        // An order without an end is over when its host is no member any more.
+        let of = |nodes: &BTreeMap<_, _>| -> Vec<_> {
+            without_ended(&orders, nodes, at(9)).1.into_iter().map(|(id, _)| id.unwrap().to_string()).collect()
+        };
+        let host: NodeId = "n-2".parse().unwrap();
+        nodes.get_mut(&host).unwrap().state = NodeState::Quarantined { since: at(8) };
+        assert_eq!(of(&nodes), [""; 0]);
+        nodes.get_mut(&host).unwrap().state = NodeState::Revoked { at: at(8) };
+        assert_eq!(of(&nodes), ["n-2"]);
+        nodes.remove(&host);
+        assert_eq!(of(&nodes), ["n-2"]);
     }
 }

@@ -169,7 +169,7 @@ impl Command {
                 | Self::Proofs { .. }
                 | Self::Trust { .. }
                 | Self::RotateKey
-                | Self::Rules { command: Rules::Show { diff: false, dry_run: false, .. } }
+                | Self::Rules { command: Rules::Show { diff: false, dry_run: false, load: false, .. } }
         )
     }
 }
@@ -197,6 +197,10 @@ enum Rules {
         /// would refuse.
         #[arg(long)]
         dry_run: bool,
+        /// Print it for `nft -f` instead, as this kernel takes it, in the place of the table that is in force: without a change
+        /// on trial where no agent runs.
+        #[arg(long, conflicts_with_all = ["json", "diff", "dry_run"])]
+        load: bool,
     },
     /// Print what would have to change in the kernel.
     Diff {
@@ -310,6 +314,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Rules { command: Rules::Show { json, diff: true, .. } | Rules::Diff { json } } => {
                 status::diff_rules(&place, json).await?;
             }
+            Command::Rules { command: Rules::Show { load: true, .. } } => status::load_rules(&place).await?,
             Command::Rules { command: Rules::Show { json, .. } } => status::show_rules(&place, json)?,
             Command::Status { json } => status::status(&place, json)?,
             Command::Probe { address, ports } => println!("{}", status::probe(&place, address, &ports)?),

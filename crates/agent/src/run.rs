@@ -363,7 +363,8 @@ impl Agent {
             Ok(config) => {
                 let was_away = match self.look_before(&config).await {
                     Before::Known { was_away } => was_away,
-                    Before::Newer(answer) => return Box::pin(self.take(Ok(Some(*answer)))).await,
+                    // The loop takes it, and hears everything else in between.
+                    Before::Newer(answer) => return Box::pin(std::future::ready(*answer)),
                 };
                 let accepted = self.accept(config, digest, was_away);
                 self.bring_into_force().await;

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::Place,
+    confirm::interrupted,
     guard::{Guard, GuardRules},
     host,
     identity::Identity,
@@ -14,12 +15,14 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use picket_api::probe::{knock, with_usual};
-use picket_firewall::{Nft, Ruleset, lower};
+use picket_firewall::{Nft, Ruleset, lower, render::replacement};
 use picket_model::{Defences, FirewallPolicy, Generation, NodeReport, Shield, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, num::NonZeroU16};
+use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 
 const LAST_WORD: Kind = Kind { name: "status.json", version: 1, remedy: "remove it: the agent writes it again" };
+
+const RELEASED: &str = "this host was released by hand: it has no firewall until `close`";
 
 /// What the running agent read back last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,6 +123,19 @@ pub fn show_rules(place: &Place, json: bool) -> Result<()> {
     Ok(())
 }
 
+/// Prints the ruleset for `nft -f`, in the place of a table of ours that is there or not: without what this kernel lacks, and
+/// where no agent is at work without a change that nobody would confirm.
+pub async fn load_rules(place: &Place) -> Result<()> {
+    let policy = if StateDir::new(&place.state_dir).is_locked() {
+        policy(place)?
+    } else {
+        wanted_policy(place, |ledger| interrupted(&ledger, host::now()))?.context(RELEASED)?
+    };
+    let mut filter = HostFilter::new(Nft::locate()?, place);
+    print!("{}", replacement(&lower(&policy, filter.facts().await?), &BTreeMap::new()));
+    Ok(())
+}
+
 /// Prints the changes that would bring the ruleset into force; says so where there are none.
 pub async fn diff_rules(place: &Place, json: bool) -> Result<()> {
     let changes = HostFilter::new(Nft::locate()?, place).changes(&policy(place)?).await?;
@@ -156,7 +172,7 @@ pub fn wanted_policy(place: &Place, see: impl FnOnce(Ledger) -> Ledger) -> Resul
 /// the host is open by hand.
 pub fn policy(place: &Place) -> Result<FirewallPolicy> {
     let wanted = wanted_policy(place, |ledger| ledger)?;
-    let mut policy = wanted.context("this host was released by hand: it has no firewall until `close`")?;
+    let mut policy = wanted.context(RELEASED)?;
     let state = StateDir::new(&place.state_dir);
     if policy.shield == Shield::Auto && state.is_locked() {
         let word: Option<LastWord> = state.read_json(LAST_WORD)?;

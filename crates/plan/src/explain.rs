@@ -57,14 +57,13 @@ fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>)
 
 fn grants(config: &NodeConfig, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
     let purposes = [purpose, Purpose::Admin, Purpose::Overlay];
-    let covering = purposes.into_iter().flat_map(|purpose| {
-        config.firewall.allowed(purpose).covering(address).map(move |(network, reasons)| (purpose, network, reasons))
-    });
-    covering
-        .flat_map(|(purpose, network, reasons)| {
-            reasons.iter().map(move |reason| Grant { purpose, network: *network, reason: reason.clone() })
-        })
-        .collect()
+    let mut grants = Vec::new();
+    for purpose in purposes {
+        for (network, reasons) in config.firewall.let_in(purpose).covering(address) {
+            grants.extend(reasons.iter().map(|reason| Grant { purpose, network: *network, reason: reason.clone() }));
+        }
+    }
+    grants
 }
 
 /// Whether the address stands in the text as a whole: `1.2.3.4` is not named by `1.2.3.45`.
@@ -93,6 +92,10 @@ mod tests {
     use picket_model::{Denied, MeshId, NodeRole, Reason};
 
     fn explained(address: &str, port: Option<u16>) -> Explanation {
+        explained_hidden("[]", address, port)
+    }
+
+    fn explained_hidden(hidden: &str, address: &str, port: Option<u16>) -> Explanation {
         let nodes: BTreeMap<_, _> = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)]
             .into_iter()
             .map(|node| (node.id.clone(), node))
@@ -103,6 +106,7 @@ mod tests {
         let policy = Policy {
             admin: vec!["2001:db8:ad::/48".parse().unwrap()],
             deny: vec![deny(5), deny(20)],
+            hidden: serde_json::from_str(hidden).unwrap(),
             ..Policy::default()
         };
         let now = Timestamp::from_millis(10);
@@ -164,6 +168,23 @@ mod tests {
         let answer = explained("2001:db8:ad::7", None);
         let mut ports = answer.hosts.iter().flat_map(|host| &host.ports);
         assert!(ports.all(|port| port.grants.iter().any(|grant| grant.purpose == Purpose::Admin)));
+    }
+
+    #[test]
+    fn validators_do_not_reach_a_host_that_hides_strictly_and_still_its_sentries() {
+        for (strict, allowed) in [(true, [false, true]), (false, [true, true])] {
+            let hidden = format!(r#"[{{"prep": "prep-1", "strict": {strict}}}]"#);
+            let answer = explained_hidden(&hidden, "5.0.0.0", Some(7100));
+            let found: Vec<_> =
+                answer.hosts.iter().map(|host| host.ports.iter().any(PortVerdict::is_allowed)).collect();
+            assert_eq!(found, allowed, "strict: {strict}");
+        }
+        // The mesh and the operator do.
+        let hidden = r#"[{"prep": "prep-1"}]"#;
+        for address in ["192.0.2.2", "2001:db8:ad::7"] {
+            let answer = explained_hidden(hidden, address, Some(7100));
+            assert!(answer.hosts[0].ports.iter().all(PortVerdict::is_allowed), "{address}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sees to it that a change on trial is confirmed by a new connection to a controller, or taken back. What that means is
 //! `confirm`'s to say.
 
-use super::{Agent, Held};
+use super::{Agent, Held, is_revoked};
 use crate::{
     confirm::{self, Evidence, Verdict, can_cut_off},
     host,
@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Result;
 use picket_api::{ApiError, ConfigAnswer};
-use picket_model::{NodeConfig, Timestamp};
+use picket_model::{Generation, NodeConfig, Timestamp};
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
@@ -30,10 +30,12 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub(super) enum Before {
     /// Whether no controller is reached anew.
     Known { was_away: bool },
-    /// There is something newer.
-    Newer(Box<ConfigAnswer>),
+    /// There is something newer, or the word that this host is revoked.
+    Newer(Box<Answer>),
 }
 
+/// What a poll gives.
+type Answer = Result<Option<ConfigAnswer>, ApiError>;
 type Probe = Pin<Box<dyn Future<Output = bool>>>;
 
 /// The search for a controller that answers, while a change is on trial.
@@ -82,15 +84,21 @@ impl Agent {
                 return Before::Known { was_away: true };
             }
         };
-        let mut search = Box::pin(reach(controllers, BEFORE));
-        if let Ok(reached) = timeout(AT_ONCE, &mut search).await {
-            return Before::Known { was_away: !reached };
+        let mut search = Box::pin(answered(controllers));
+        if timeout(AT_ONCE, &mut search).await.is_ok() {
+            return Before::Known { was_away: false };
         }
         self.withdraw(offered).await;
+        // How long that took is no fault of the controller's.
+        let search = timeout(BEFORE.saturating_sub(AT_ONCE), search);
         let newer = self.controllers.poll(offered.revision, Duration::ZERO);
+        let newer = async {
+            let answer = newer.await;
+            if is_newer(&answer, offered.revision) { answer } else { std::future::pending().await }
+        };
         tokio::select! {
-            reached = search => Before::Known { was_away: !reached },
-            Ok(Some(answer)) = newer => Before::Newer(Box::new(answer)),
+            searched = search => Before::Known { was_away: searched.is_err() },
+            answer = newer => Before::Newer(Box::new(answer)),
         }
     }
 
@@ -193,17 +201,50 @@ fn save(state: &StateDir, ledger: &Ledger) {
     }
 }
 
-/// Whether one of them answers within a time; whatever it says.
+/// Whether a poll's answer is a reason to leave off what is about to be done: an older wanted state, the same one, or a
+/// call that failed is none.
+fn is_newer(answer: &Answer, offered: Generation) -> bool {
+    match answer {
+        Ok(answer) => answer.as_ref().is_some_and(|answer| answer.revision > offered),
+        Err(error) => is_revoked(error),
+    }
+}
+
+/// Whether one of them answers within a time.
 async fn reach(controllers: Controllers, within: Duration) -> bool {
-    let search = async {
-        loop {
-            for client in controllers.clients() {
-                if let Ok(Ok(_) | Err(ApiError::Problem(_))) = timeout(TRY, client.enroll_info()).await {
-                    return;
-                }
+    timeout(within, answered(controllers)).await.is_ok()
+}
+
+/// Ends when one of them answers; whatever it says.
+async fn answered(controllers: Controllers) {
+    loop {
+        for client in controllers.clients() {
+            if let Ok(Ok(_) | Err(ApiError::Problem(_))) = timeout(TRY, client.enroll_info()).await {
+                return;
             }
-            sleep(PAUSE).await;
         }
-    };
-    timeout(within, search).await.is_ok()
+        sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::tests::config;
+    use picket_api::{Problem, ProblemKind};
+
+    #[test]
+    fn only_a_newer_wanted_state_or_a_revoke_is_taken_in_place_of_a_change() {
+        let offered = Generation(7);
+        let answer = |revision| -> Answer {
+            let (revision, full) = (Generation(revision), config());
+            Ok(Some(ConfigAnswer { revision, digest: full.digest(), full }))
+        };
+        let refused = |kind| -> Answer { Err(ApiError::Problem(Problem::new(kind, ""))) };
+        assert!(is_newer(&answer(8), offered));
+        assert!(is_newer(&refused(ProblemKind::NodeRevoked), offered));
+        for other in [answer(7), answer(6), Ok(None), refused(ProblemKind::Unauthorized)] {
+            assert!(!is_newer(&other, offered), "{other:?}");
+        }
+    }
 }
