@@ -20,10 +20,10 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An nft that writes down each time it is run.
-fn counted_nft(folder: &Path) -> (Nft, impl Fn() -> usize) {
+fn counted_nft(folder: &Path) -> (Nft, impl Fn() -> Vec<String>) {
     let (program, log) = (folder.join("nft"), folder.join("log"));
     write_program(&program, &format!("#!/bin/sh\necho \"$*\" >>{}\nexec /usr/sbin/nft \"$@\"\n", log.display()));
-    (Nft::at(program), move || fs::read_to_string(&log).unwrap_or_default().lines().count())
+    (Nft::at(program), move || fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect())
 }
 
 fn with_p2p(hosts: impl IntoIterator<Item = impl ToString>) -> FirewallPolicy {
@@ -40,7 +40,7 @@ fn addresses_come_and_go_without_a_program() {
     namespace.enter(async || {
         let mut firewall = Firewall::new(nft);
         firewall.reconcile(&lowered(&prep())).await.unwrap();
-        let before = runs();
+        let before = runs().len();
         // One by one, by the hundred, ports, both families; few are asked back singly, many as a set.
         let many = (0..1800).map(|n| format!("198.18.{}.{}", n / 250, n % 250));
         let nets = |list: &[&str]| list.iter().map(|net| (*net).to_owned()).collect::<Vec<_>>();
@@ -77,7 +77,9 @@ fn addresses_come_and_go_without_a_program() {
             // What nft reads is the judge.
             assert_eq!(Firewall::new(Nft::locate().unwrap()).observe().await.unwrap().ruleset, Some(wanted));
         }
-        assert_eq!(runs(), before, "no program was run");
+        // Nothing was written by a program. Where an answer on the socket was lost, on a machine that has much to do, one reads.
+        let run = runs().split_off(before);
+        assert!(run.len() <= 1 && run.iter().all(|run| run.contains(" list ")), "{run:?}");
     });
 }
 
