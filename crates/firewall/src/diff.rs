@@ -87,7 +87,7 @@ fn elements(wanted: &Ruleset, found: &Ruleset) -> Option<Vec<Change>> {
 }
 
 impl Change {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::ReplaceTable(_) => false,
             Self::DeleteElements { elements, .. } | Self::AddElements { elements, .. } => elements.is_empty(),

@@ -1,6 +1,7 @@
 //! Elements put into, taken out of and compared between sets, as values. What an element is, and how it is printed, is in `ruleset`.
 
 use crate::{Ruleset, Set};
+use ipnet::IpNet;
 use std::{collections::BTreeSet, ops::Deref};
 
 /// So many come and go one by one, each of which moves those behind it; more than that, in one go over all.
@@ -194,6 +195,19 @@ impl Set {
             };
         }
         of_kind!(Ports, Hosts4, Hosts6, Nets4, Nets6)
+    }
+
+    /// The same kind of set with these networks in it, of which what is of another kind is left out.
+    pub(crate) fn of_kind(&self, networks: &[IpNet]) -> Self {
+        let v4 = || networks.iter().filter_map(|net| if let IpNet::V4(net) = net { Some(*net) } else { None });
+        let v6 = || networks.iter().filter_map(|net| if let IpNet::V6(net) = net { Some(*net) } else { None });
+        match self {
+            Self::Ports(_) => self.emptied(),
+            Self::Hosts4(_) => Self::Hosts4(v4().filter(|net| net.prefix_len() == 32).map(|net| net.addr()).collect()),
+            Self::Hosts6(_) => Self::Hosts6(v6().filter(|net| net.prefix_len() == 128).map(|net| net.addr()).collect()),
+            Self::Nets4(_) => Self::Nets4(v4().collect()),
+            Self::Nets6(_) => Self::Nets6(v6().collect()),
+        }
     }
 
     /// The same kind of set with nothing in it.

@@ -21,6 +21,12 @@ pub fn transaction(wanted: &Ruleset, changes: &[Change]) -> String {
     text
 }
 
+/// The whole table where there is none; refused where there is one by now. No deletion is part of it, for the end of which nft
+/// would wait.
+pub fn creation(wanted: &Ruleset) -> String {
+    format!("create table {TABLE}\n\n{wanted}")
+}
+
 /// The whole table. `add` makes sure that there is one to delete; no packet passes between the two, because the
 /// kernel takes the new table and drops the old one in the same moment. Counters go on from what they `counted`: one that
 /// is there already is left alone by the table's own line for it.

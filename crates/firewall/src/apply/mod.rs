@@ -2,6 +2,7 @@
 
 mod nft;
 mod renew;
+mod withdraw;
 
 pub use nft::{Nft, NftError};
 
@@ -9,7 +10,7 @@ use crate::{
     Change, Counter, Features, Observed, Provenance, ReplaceReason, Ruleset, Set, TABLE, diff,
     netlink::{Kernel, NetlinkError},
     observe::{ObserveError, observe},
-    render::{replacement, transaction},
+    render::{creation, replacement, transaction},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -124,6 +125,14 @@ impl Firewall {
         }
     }
 
+    /// The same, without starting nft where the kernel says at once that there is no table.
+    async fn observe_quickly(&mut self) -> Result<Observed, FirewallError> {
+        match self.with_kernel(Kernel::has_table) {
+            Some(false) => Ok(Observed::default()),
+            _ => self.observe().await,
+        }
+    }
+
     /// The counters alone; none without a table. Asked for on a socket: nft 1.0.6 reads all elements for it, those of
     /// meters as well, and is asked only where there is no socket.
     pub async fn counters(&self) -> Result<BTreeMap<String, Counter>, FirewallError> {
@@ -141,7 +150,7 @@ impl Firewall {
 
     /// Makes the kernel's table the wanted one, in one transaction, and reads it back. Writes nothing where it is the
     /// wanted one already. A table that is missing is written in two where it has large sets: closed, then filled. Where
-    /// the table cannot be listed or changed, addresses that are known to be in it and wanted no more are taken out all the same.
+    /// the table cannot be listed or changed, what is known to be let in and is wanted no more is taken out all the same.
     pub async fn reconcile(&mut self, wanted: &Ruleset) -> Result<Applied, FirewallError> {
         let ahead = self.ahead(wanted);
         let done = self.reconcile_rest(wanted).await;
@@ -257,7 +266,7 @@ impl Firewall {
             self.forget();
             let started = Instant::now();
             (self.read_at, self.is_due) = (Some(started), false);
-            let observed = self.observe().await;
+            let observed = self.observe_quickly().await;
             self.is_slow = started.elapsed() > SLOW;
             let observed = observed?;
             let after = self.generation();
@@ -319,38 +328,16 @@ impl Firewall {
         Ok((changes, is_read_back))
     }
 
-    /// Takes addresses out that are wanted no more, by what is remembered; each set by itself, so that what cannot be taken
-    /// out of one stays there alone. Nothing is added, and no port comes out of guard.
-    fn withdraw(&mut self, wanted: &Ruleset) {
-        let known = self.seen.as_ref().and_then(|seen| seen.observed.ruleset.as_ref()).or(self.remembered.as_ref());
-        let changes = known.map_or_else(Vec::new, |known| leavers(wanted, known));
-        if changes.is_empty() {
-            return;
-        }
-        self.forget();
-        let Some(mut known) = self.remembered.take() else { return };
-        for change in changes {
-            let before = self.generation();
-            match self.commit(std::slice::from_ref(&change), &wanted.provenance) {
-                Some(Ok(())) => {
-                    warn!(%change, "made although the table cannot be read, or cannot be replaced");
-                    self.note_own(before);
-                    if let Change::DeleteElements { set, elements } = &change {
-                        known.take_away(set, elements);
-                    }
-                }
-                Some(Err(error)) => {
-                    let error = &error as &dyn std::error::Error;
-                    warn!(%change, error, "cannot be made, nor can the table be read or replaced");
-                }
-                None => {}
-            }
-        }
-        self.remembered = Some(known);
-    }
-
     /// The whole table through nft, which goes on counting where the one before it ended.
     async fn replace(&mut self, wanted: &Ruleset, changes: Vec<Change>) -> Result<Vec<Change>, FirewallError> {
+        if changes == [Change::ReplaceTable(ReplaceReason::Missing)] {
+            match self.nft.run_transaction(&creation(wanted)).await {
+                Ok(()) => return Ok(changes),
+                // Somebody may have made one meanwhile.
+                Err(NftError::Refused { .. }) => {}
+                Err(error) => return Err(FirewallError::Change(error)),
+            }
+        }
         let counted = self.with_kernel(Kernel::counters).unwrap_or_default();
         let written = self.nft.run_transaction(&replacement(wanted, &counted)).await;
         written.map(|()| changes).map_err(FirewallError::Change)
@@ -428,13 +415,6 @@ impl Firewall {
         let counters = observed.map(|observed| observed.counters.clone()).unwrap_or_default();
         Applied { changes, elements, renewed: 0, counters }
     }
-}
-
-/// Single addresses that are known to be in a set and wanted there no more, a change for each set.
-fn leavers(wanted: &Ruleset, known: &Ruleset) -> Vec<Change> {
-    let gone = wanted.sets.iter().filter_map(|(name, set)| Some((name, known.sets.get(name)?.without(set)?)));
-    let hosts = gone.filter(|(_, gone)| matches!(gone, Set::Hosts4(_) | Set::Hosts6(_)) && !gone.is_empty());
-    hosts.map(|(name, elements)| Change::DeleteElements { set: name.clone(), elements }).collect()
 }
 
 fn lines(changes: &[Change]) -> String {

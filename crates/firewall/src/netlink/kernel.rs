@@ -5,7 +5,7 @@
 use super::{
     NetlinkError, attach,
     elements::{Key, batch, dump, keys, questions, read, set_of},
-    objects::{ask_generation, dump_counters, read_counter, read_generation},
+    objects::{ask_generation, ask_table, dump_counters, read_counter, read_generation},
     wire::{DONE, ERROR, INTERRUPTED, Malformed, Message, Messages},
 };
 use crate::{Change, Counter, Provenance, Set};
@@ -69,6 +69,17 @@ impl Kernel {
             Ok(if generation.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         generation.ok_or_else(|| unreadable(what, "no answer"))
+    }
+
+    /// Whether there is a table of ours at all.
+    pub(crate) fn has_table(&mut self) -> Result<bool, NetlinkError> {
+        let what = "ask for the table";
+        let first = self.numbers(1);
+        self.send(what, &ask_table(first))?;
+        match self.hear(what, first, |message| check(what, message).map(|()| ControlFlow::Break(()))) {
+            Err(error) if error.is_not_found() => Ok(false),
+            heard => heard.map(|()| true),
+        }
     }
 
     /// Makes all changes or none; `None` where one of them cannot be made by messages.

@@ -31,6 +31,7 @@ pub(crate) const FAMILY_INET: u8 = 1;
 /// Kinds of message that are read or written, `enum nf_tables_msg_types` of linux/netfilter/nf_tables.h.
 pub(crate) mod kind {
     pub(crate) const NEW_TABLE: u8 = 0;
+    pub(crate) const GET_TABLE: u8 = 1;
     pub(crate) const DELETE_TABLE: u8 = 2;
     pub(crate) const NEW_CHAIN: u8 = 3;
     pub(crate) const GET_CHAIN: u8 = 4;

@@ -1,4 +1,4 @@
-//! Named counters and the generation as messages, and what the kernel answers. Pure.
+//! Whether there is a table, named counters and the generation as messages, and what the kernel answers. Pure.
 
 use super::{
     FAMILY_INET,
@@ -8,7 +8,8 @@ use super::{
 };
 use crate::Counter;
 
-// linux/netfilter/nf_tables.h: `enum nft_object_attributes`, `nft_counter_attributes`, `nft_gen_attributes`.
+// linux/netfilter/nf_tables.h: `enum nft_table_attributes`, `nft_object_attributes`, `nft_counter_attributes`, `nft_gen_attributes`.
+const TABLE_NAME: u16 = 1;
 const OBJECT_TABLE: u16 = 1;
 const OBJECT_NAME: u16 = 2;
 const OBJECT_TYPE: u16 = 3;
@@ -17,6 +18,15 @@ const TYPE_COUNTER: u32 = 1;
 const COUNTER_BYTES: u16 = 1;
 const COUNTER_PACKETS: u16 = 2;
 const GENERATION_ID: u16 = 1;
+
+/// The question for our table itself, without what is in it.
+pub(crate) fn ask_table(sequence: u32) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.message((message_type(kind::GET_TABLE), REQUEST, sequence), (FAMILY_INET, 0), |writer| {
+        writer.text(TABLE_NAME, table_name());
+    });
+    writer.into_bytes()
+}
 
 /// The question for all counters of our table.
 pub(crate) fn dump_counters(sequence: u32) -> Vec<u8> {

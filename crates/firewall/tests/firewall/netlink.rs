@@ -238,13 +238,13 @@ if [ \"$1\" = -f ] && [ -e {} ]; then echo 'Operation not supported' >&2; exit 1
     write_program(&program, &script);
     namespace.enter(async || {
         let mut firewall = Firewall::new(Nft::at(program));
-        let first = lowered(&with_p2p(["203.0.113.11", "203.0.113.12"]));
+        let first = lowered(&with_p2p(["203.0.113.11", "203.0.113.12", "192.0.2.0/24"]));
         firewall.reconcile(&first).await.unwrap();
         fs::write(&refusing, "").unwrap();
-        let mut wanted = lowered(&with_p2p(["203.0.113.11", "203.0.113.13"]));
+        let mut wanted = lowered(&with_p2p(["203.0.113.11", "203.0.113.13", "192.0.2.64/26"]));
         wanted.chains.get_mut("gate_p2p").unwrap().rules.pop();
-        // What is left: the revoked one alone is out, nobody new is in, and the rules are as they were.
-        let expected = lowered(&with_p2p(["203.0.113.11"]));
+        // What is left: the revoked alone are out, nobody new is in, and the rules are as they were.
+        let expected = lowered(&with_p2p(["203.0.113.11", "192.0.2.64/26"]));
         for _ in 0..2 {
             let error = firewall.reconcile(&wanted).await.unwrap_err();
             assert!(matches!(error, FirewallError::Change(_)), "{error:?}");
@@ -255,6 +255,26 @@ if [ \"$1\" = -f ] && [ -e {} ]; then echo 'Operation not supported' >&2; exit 1
         }
         fs::remove_file(&refusing).unwrap();
         firewall.reconcile(&wanted).await.unwrap();
+        assert_eq!(firewall.observe().await.unwrap().ruleset, Some(wanted));
+    });
+}
+
+/// Between the look and the write somebody makes a table of our name: it is replaced like any other.
+#[test]
+fn a_table_that_somebody_makes_first_is_no_obstacle() {
+    let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
+    let (program, made) = (folder.path().join("nft"), folder.path().join("made"));
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = -f ] && [ ! -e {made} ]; then /usr/sbin/nft add table inet picket; touch {made}; fi\n\
+         exec /usr/sbin/nft \"$@\"\n",
+        made = made.display()
+    );
+    write_program(&program, &script);
+    namespace.enter(async || {
+        let wanted = lowered(&with_p2p(["203.0.113.11"]));
+        let mut firewall = Firewall::new(Nft::at(program));
+        firewall.reconcile(&wanted).await.unwrap();
+        assert!(made.exists());
         assert_eq!(firewall.observe().await.unwrap().ruleset, Some(wanted));
     });
 }
