@@ -17,12 +17,10 @@ use picket_api::{
     validators::{ApproveRequest, HeldView, HoldRequest, OrderReceipt},
 };
 use picket_http::{Connections, Limits, Server};
-use picket_model::{
-    Generation, HoldOrder, Node, NodeRole, NodeState, Orders, OverlayAddresses, Timestamp, TokenId, WireGuardPublicKey,
-};
+use picket_model::{Generation, HoldOrder, Node, NodeRole, NodeState, Orders, Timestamp, TokenId, fixture};
 use picket_pki::{Ca, Fingerprint, ServedCertificate, server_config};
 use std::{
-    net::{Ipv4Addr, Ipv6Addr},
+    net::Ipv4Addr,
     process::{Output, Stdio},
     sync::{Arc, Mutex},
     time::SystemTime,
@@ -246,18 +244,8 @@ async fn revoke(
     let missing = if query.wait_ms == Some(30) { vec!["prep-1".parse().unwrap()] } else { Vec::new() };
     let node = Node {
         id: "n-1".parse().unwrap(),
-        name: node.parse().unwrap(),
-        role: NodeRole::Sentry,
-        wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
-        tls_key_sha256: String::new(),
-        overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
-        endpoint: None,
-        identity_key: None,
-        issued: false,
-        pool: None,
-        machine_id: None,
-        enrolled_at: Timestamp::from_millis(0),
         state: NodeState::Revoked { at: Timestamp::from_millis(1) },
+        ..fixture::node(&node, NodeRole::Sentry, 1)
     };
     let host = HostReceipt { name: "prep-2".parse().unwrap(), after_ms: 9 };
     let in_force = vec![host.clone()];

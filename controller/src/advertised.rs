@@ -30,30 +30,13 @@ pub(crate) fn is_news(said: &Advertised, before: Option<&Advertised>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{NodeState, OverlayAddresses, WireGuardPublicKey};
-    use std::{
-        collections::BTreeMap,
-        net::{Ipv4Addr, Ipv6Addr},
-    };
+    use picket_model::{NodeState, fixture};
+    use std::collections::BTreeMap;
 
     const NOW: Timestamp = Timestamp::from_millis(1000);
 
     fn node(role: NodeRole) -> Node {
-        Node {
-            id: "n-1".parse().unwrap(),
-            name: "prep-1".parse().unwrap(),
-            role,
-            wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
-            tls_key_sha256: String::new(),
-            overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, 1), v6: Ipv6Addr::LOCALHOST },
-            endpoint: None,
-            identity_key: None,
-            issued: false,
-            pool: None,
-            machine_id: None,
-            enrolled_at: NOW,
-            state: NodeState::Active,
-        }
+        fixture::node("n-1", role, 1)
     }
 
     /// So many nodes that advertise so many addresses each.

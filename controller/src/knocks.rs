@@ -80,7 +80,7 @@ impl Knocks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{NodeRole, OverlayAddresses, WireGuardPublicKey};
+    use picket_model::{NodeRole, fixture};
 
     const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -89,21 +89,7 @@ mod tests {
     }
 
     fn node(state: NodeState) -> Node {
-        Node {
-            id: "n-1".parse().unwrap(),
-            name: "sentry-1".parse().unwrap(),
-            role: NodeRole::Sentry,
-            wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
-            tls_key_sha256: String::new(),
-            overlay: OverlayAddresses { v4: [192, 0, 2, 1].into(), v6: [0; 16].into() },
-            endpoint: None,
-            identity_key: None,
-            issued: false,
-            pool: None,
-            machine_id: None,
-            enrolled_at: at(0),
-            state,
-        }
+        Node { state, ..fixture::node("sentry-1", NodeRole::Sentry, 1) }
     }
 
     #[test]

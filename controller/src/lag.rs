@@ -57,28 +57,10 @@ fn silence(at: Timestamp, now: Timestamp) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{Generation, KernelView, ReconcilerStatus};
-    use std::collections::BTreeMap;
+    use picket_model::{Generation, ReconcilerStatus, fixture::in_force};
 
     fn report() -> NodeReport {
-        NodeReport {
-            applied: Generation(3),
-            digest: serde_json::from_str("\"d\"").unwrap(),
-            refused: None,
-            wireguard: ReconcilerStatus::InForce,
-            firewall: ReconcilerStatus::InForce,
-            kernel: KernelView::default(),
-            peers: BTreeMap::new(),
-            engine: "userspace".into(),
-            agent_version: "0.1.0".into(),
-            chain: None,
-            advertised: None,
-            unproven: BTreeMap::new(),
-            firewall_repairs: None,
-            state: None,
-            taken_back: None,
-            defences: None,
-        }
+        in_force(Generation(3), serde_json::from_str("\"d\"").unwrap())
     }
 
     fn check(change: impl FnOnce(&mut NodeReport), expect: Option<&str>) {

@@ -12,7 +12,7 @@ use picket_firewall::{Features, HostFacts, lower};
 use picket_model::{
     Brakes, Denied, DnsName, Grade, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole,
     NodeState, Observation, ObservedValidator, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp,
-    Validator, ValidatorSet, WireGuardPublicKey,
+    Validator, ValidatorSet, fixture::node,
 };
 use picket_plan::{MergeInput, MergeMemory, Merged, Plan, PlanInput, Severity, lint, merge, names_due, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
@@ -368,21 +368,7 @@ impl Mesh {
         let id: NodeId = format!("n-{number:03}").parse().unwrap();
         let taken: BTreeSet<Ipv4Addr> = self.nodes.values().map(|node| node.overlay.v4).collect();
         let overlay = overlay::allocate(&self.prefixes, &id, &taken).unwrap();
-        let node = Node {
-            id: id.clone(),
-            name: format!("{role}-{number}").parse().unwrap(),
-            role,
-            wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
-            tls_key_sha256: format!("{number:064x}"),
-            overlay,
-            endpoint: (role == NodeRole::Sentry).then(|| format!("198.51.100.{number}:51820").parse().unwrap()),
-            identity_key: None,
-            issued: false,
-            pool: None,
-            machine_id: None,
-            enrolled_at: Timestamp::from_millis(0),
-            state: NodeState::Active,
-        };
+        let node = Node { id: id.clone(), overlay, ..node(&format!("{role}-{number}"), role, number) };
         let identity = Identity {
             mesh: self.mesh.clone(),
             node: id.clone(),

@@ -22,15 +22,21 @@ fn mesh(label: &str, confirm_seconds: u16) -> Mesh {
     let rules = format!("guardable = {ports:?}\nconfirm_seconds = {confirm_seconds}\n");
     prep.guard = Some(prep.host.write("guard.toml", &rules).unwrap());
     prep.host.sysctl("net/ipv4/ip_local_port_range", CALLS).unwrap();
-    mesh.controller.start().unwrap();
-    for agent in mesh.preps.iter_mut().chain(&mut mesh.sentries) {
-        agent.enroll(&mesh.controller).unwrap();
-        agent.start().unwrap();
-    }
-    mesh.controller.wait_for_list().unwrap();
+    mesh.start().unwrap();
     mesh.wait_in_force().unwrap();
     wait_confirmed(&mesh.preps[0]);
     mesh
+}
+
+/// The controller's host takes no new connection of the validator's host from now on, or those alone that `limit` lets
+/// through; connections that stand go on.
+fn take_no_new_connection(mesh: &Mesh, limit: &str) {
+    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
+    let deaf = format!(
+        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
+         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack {limit} drop; }}; }}"
+    );
+    mesh.controller.host.load_nft(&deaf).unwrap();
 }
 
 /// The controller's policy guards the ports from which the host calls it, until it is told otherwise.
@@ -148,13 +154,8 @@ fn an_agent_killed_while_a_change_is_on_trial_comes_back_with_what_was_confirmed
 #[test]
 fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
     let mesh = mesh("away before", 1);
-    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
-    // Connections that stand go on, new ones do not come about: before the change as after it.
-    let deaf = format!(
-        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
-         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack drop; }}; }}"
-    );
-    mesh.controller.host.load_nft(&deaf).unwrap();
+    // Before the change as after it.
+    take_no_new_connection(&mesh, "");
     let _host = enroll_another(&mesh);
     let log = || mesh.preps[0].process().unwrap().log();
     wait_until("the change to be kept", SOON, || {
@@ -169,13 +170,8 @@ fn the_silence_of_a_controller_that_was_away_before_takes_nothing_back() {
 #[test]
 fn a_controller_that_goes_silent_right_after_a_change_does_not_cost_the_change() {
     let mesh = mesh("silent after", 1);
-    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
-    // Of new connections the first one comes about, which is tried before the change, and no other.
-    let deaf = format!(
-        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
-         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack quota over 60 bytes drop; }}; }}"
-    );
-    mesh.controller.host.load_nft(&deaf).unwrap();
+    // The first one comes about, which is tried before the change, and no other.
+    take_no_new_connection(&mesh, "quota over 60 bytes");
     let _host = enroll_another(&mesh);
     let log = || mesh.preps[0].process().unwrap().log();
     wait_until("the change to be taken back", SOON, || log().contains("change taken back")).unwrap();
@@ -192,12 +188,7 @@ fn a_controller_that_goes_silent_right_after_a_change_does_not_cost_the_change()
 #[test]
 fn a_revoke_does_not_wait_for_the_look_before_another_change() {
     let mesh = mesh("revoke in the look", 600);
-    let prep = mesh.preps[0].host.v4(0).unwrap().ip();
-    let deaf = format!(
-        "table inet deaf {{ chain input {{ type filter hook input priority 0; \
-         ip saddr {prep} tcp dport 7443 tcp flags syn / fin,syn,rst,ack drop; }}; }}"
-    );
-    mesh.controller.host.load_nft(&deaf).unwrap();
+    take_no_new_connection(&mesh, "");
     let _host = enroll_another(&mesh);
     let gone = mesh.sentries[0].overlay().unwrap().v6.to_string();
     assert!(mesh.preps[0].rules_in_kernel().unwrap().contains(&gone));

@@ -14,12 +14,7 @@ fn guarded(label: &str) -> (Mesh, Cloud) {
     let rules = Cloud::rules(&mesh.preps[0].host).unwrap();
     let guard = mesh.preps[0].host.write("guard.toml", &rules).unwrap();
     mesh.preps[0].guard = Some(guard);
-    mesh.controller.start().unwrap();
-    for agent in mesh.preps.iter_mut().chain(&mut mesh.sentries) {
-        agent.enroll(&mesh.controller).unwrap();
-        agent.start().unwrap();
-    }
-    mesh.controller.wait_for_list().unwrap();
+    mesh.start().unwrap();
     (mesh, cloud)
 }
 

@@ -81,12 +81,7 @@ fn an_operators_session_lives_through_a_change_that_takes_his_network_away() {
     let mut mesh = Mesh::new("sessions", MeshSize { preps: 1, sentries: 1 }).unwrap();
     let guard = mesh.preps[0].host.write("guard.toml", "guardable = [7100, 9000, 9080, 2222]\n").unwrap();
     mesh.preps[0].guard = Some(guard);
-    mesh.controller.start().unwrap();
-    for agent in mesh.preps.iter_mut().chain(&mut mesh.sentries) {
-        agent.enroll(&mesh.controller).unwrap();
-        agent.start().unwrap();
-    }
-    mesh.controller.wait_for_list().unwrap();
+    mesh.start().unwrap();
     mesh.wait_in_force().unwrap();
     let prep = &mesh.preps[0];
     let _servers = (serve_on(prep), prep.host.listen_echo(prep.host.v4(22).unwrap()).unwrap());

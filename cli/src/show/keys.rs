@@ -96,7 +96,7 @@ fn list<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{Node, NodeRole, NodeState, OverlayAddresses, Timestamp, WireGuardConfig, WireGuardPeer};
+    use picket_model::{Node, NodeRole, OverlayAddresses, WireGuardConfig, WireGuardPeer, fixture::node};
 
     #[test]
     fn the_configuration_is_what_wg_quick_reads() {
@@ -114,18 +114,10 @@ mod tests {
         let issued = KeyIssued {
             node: Node {
                 id: "n-1".parse().unwrap(),
-                name: "laptop".parse().unwrap(),
-                role: NodeRole::Prep,
                 wireguard_key: private.public(),
-                identity_key: None,
-                tls_key_sha256: String::new(),
                 overlay,
-                endpoint: None,
-                machine_id: None,
                 issued: true,
-                pool: None,
-                enrolled_at: Timestamp::from_millis(0),
-                state: NodeState::Active,
+                ..node("laptop", NodeRole::Prep, 1)
             },
             wireguard: WireGuardConfig {
                 listen_port: 0,

@@ -137,6 +137,7 @@ mod tests {
     use picket_model::{
         ChainHealth, FirewallRepairs, Generation, KernelView, Lease, Node, NodeRole, OverlayAddresses, PeerHealth,
         ReconcilerStatus, WireGuardPublicKey,
+        fixture::{in_force, node},
     };
     use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -148,40 +149,19 @@ mod tests {
         let peer =
             |handshake| PeerHealth { last_handshake: handshake, endpoint: None, received_bytes: 0, sent_bytes: 0 };
         let peers = [(101, Some(at(-30))), (102, Some(at(-500))), (103, None)];
+        let role = if name.starts_with("prep") { NodeRole::Prep } else { NodeRole::Sentry };
         NodeView {
             node: Node {
-                id: format!("n-{number}").parse().unwrap(),
-                name: name.parse().unwrap(),
-                role: if name.starts_with("prep") { NodeRole::Prep } else { NodeRole::Sentry },
-                wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
-                tls_key_sha256: String::new(),
                 overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
-                endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
-                identity_key: None,
-                issued: false,
                 pool: name.starts_with("sentry").then(|| "edge".parse().unwrap()),
-                machine_id: None,
                 enrolled_at: at(-4000),
-                state: NodeState::Active,
+                ..node(name, role, number)
             },
             wanted: Some(Generation(7)),
             report: Some(NodeReport {
-                applied: Generation(7),
-                digest: None,
-                refused: None,
-                wireguard: ReconcilerStatus::InForce,
-                firewall: ReconcilerStatus::InForce,
                 kernel: KernelView { peers: 3, elements: 120, ..KernelView::default() },
                 peers: peers.map(|(key, at)| (WireGuardPublicKey::new([key; 32]).unwrap(), peer(at))).into(),
-                engine: "userspace".to_owned(),
-                agent_version: "0.1.0".to_owned(),
-                chain: None,
-                advertised: None,
-                unproven: std::collections::BTreeMap::new(),
-                firewall_repairs: None,
-                state: None,
-                taken_back: None,
-                defences: None,
+                ..in_force(Generation(7), None)
             }),
             reported_at: Some(at(-9)),
             in_force: true,

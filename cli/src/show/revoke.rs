@@ -45,25 +45,14 @@ pub(crate) fn readmitted(node: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{Generation, NodeRole, OverlayAddresses, Timestamp, WireGuardPublicKey};
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use picket_model::{Generation, NodeRole, Timestamp, fixture::node};
 
     fn receipt(in_force: &[(&str, u64)], missing: &[&str]) -> RevokeReceipt {
         RevokeReceipt {
             node: Node {
                 id: "n-3".parse().unwrap(),
-                name: "sentry-2".parse().unwrap(),
-                role: NodeRole::Sentry,
-                wireguard_key: WireGuardPublicKey::new([3; 32]).unwrap(),
-                tls_key_sha256: String::new(),
-                overlay: OverlayAddresses { v4: Ipv4Addr::LOCALHOST, v6: Ipv6Addr::LOCALHOST },
-                endpoint: None,
-                identity_key: None,
-                issued: false,
-                pool: None,
-                machine_id: None,
-                enrolled_at: Timestamp::from_millis(0),
                 state: NodeState::Revoked { at: Timestamp::from_millis(1) },
+                ..node("sentry-2", NodeRole::Sentry, 3)
             },
             generation: Generation(8),
             in_force: in_force

@@ -78,25 +78,7 @@ fn without_ended(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{NodeRole, NodeState, OverlayAddresses, Shield, WireGuardPublicKey};
-
-    fn node(id: &str) -> Node {
-        Node {
-            id: id.parse().unwrap(),
-            name: id.parse().unwrap(),
-            role: NodeRole::Sentry,
-            wireguard_key: WireGuardPublicKey::new([1; 32]).unwrap(),
-            tls_key_sha256: String::new(),
-            overlay: OverlayAddresses { v4: [192, 0, 2, 1].into(), v6: [0; 16].into() },
-            endpoint: None,
-            identity_key: None,
-            issued: false,
-            pool: None,
-            machine_id: None,
-            enrolled_at: Timestamp::from_millis(0),
-            state: NodeState::Active,
-        }
-    }
+    use picket_model::{NodeRole, NodeState, Shield, fixture::node};
 
     #[test]
     fn orders_end_by_their_time_and_not_before() {
@@ -109,7 +91,8 @@ mod tests {
         };
         let hosts = [("n-1", Some(10)), ("n-2", None)].map(|(id, until)| (id.parse().unwrap(), order(until)));
         let orders = ShieldOrders { all: Some(order(Some(20))), hosts: hosts.into() };
-        let mut nodes: BTreeMap<_, _> = ["n-1", "n-2"].map(node).map(|node| (node.id.clone(), node)).into();
+        let mut nodes: BTreeMap<_, _> =
+            ["n-1", "n-2"].map(|id| node(id, NodeRole::Sentry, 1)).map(|node| (node.id.clone(), node)).into();
         let ended = |seconds| -> Vec<String> {
             let (left, ended) = without_ended(&orders, &nodes, at(seconds));
             assert_eq!(left.hosts.len() + usize::from(left.all.is_some()) + ended.len(), 3);

@@ -10,12 +10,11 @@ use picket_attest::{audience, keys_digest};
 use picket_controller::{App, Config, Running, store::Store};
 use picket_lab::icon::{ChainState, FakeIcon};
 use picket_model::{
-    Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, ReconcilerStatus, WireGuardPublicKey,
+    Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, WireGuardPublicKey, fixture::in_force,
 };
 use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config, client_config_of};
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
@@ -281,22 +280,8 @@ pub(crate) async fn program(arguments: &[&str]) -> Output {
 /// The report of a host that has everything in force.
 pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
     NodeReport {
-        applied: answer.revision,
-        digest: Some(answer.digest.clone()),
-        refused: None,
-        wireguard: ReconcilerStatus::InForce,
-        firewall: ReconcilerStatus::InForce,
-        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0, ..KernelView::default() },
-        peers: BTreeMap::new(),
-        engine: "userspace".into(),
-        agent_version: "0.1.0".into(),
-        chain: None,
-        advertised: None,
-        unproven: BTreeMap::new(),
-        firewall_repairs: None,
-        state: None,
-        taken_back: None,
-        defences: None,
+        kernel: KernelView { peers: answer.full.wireguard.peers.len(), ..KernelView::default() },
+        ..in_force(answer.revision, Some(answer.digest.clone()))
     }
 }
 

@@ -6,6 +6,8 @@ pub mod config;
 pub mod endpoint;
 pub mod explain;
 pub mod firewall;
+#[cfg(feature = "fixture")]
+pub mod fixture;
 pub mod hidden;
 pub mod identity;
 pub mod ids;

@@ -38,28 +38,8 @@ pub(super) fn findings(node: &Node, wanted: &FirewallPolicy, said: &Defences) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{
-        GuardedPort, NodeRole, NodeState, OverlayAddresses, Protocol, Purpose, Shield, Timestamp, Tracking,
-    };
+    use picket_model::{GuardedPort, NodeRole, Protocol, Purpose, Shield, Timestamp, Tracking, fixture::node};
     use std::num::NonZeroU16;
-
-    fn node() -> Node {
-        Node {
-            id: "n-1".parse().unwrap(),
-            name: "sentry-1".parse().unwrap(),
-            role: NodeRole::Sentry,
-            wireguard_key: picket_model::WireGuardPublicKey::new([1; 32]).unwrap(),
-            identity_key: None,
-            tls_key_sha256: String::new(),
-            overlay: OverlayAddresses { v4: [10, 86, 0, 1].into(), v6: "fd00::1".parse().unwrap() },
-            endpoint: None,
-            machine_id: None,
-            issued: false,
-            pool: None,
-            enrolled_at: Timestamp::from_millis(0),
-            state: NodeState::Active,
-        }
-    }
 
     fn calm() -> Defences {
         Defences {
@@ -81,7 +61,7 @@ mod tests {
             shield,
             ..FirewallPolicy::default()
         };
-        let found = findings(&node(), &wanted, said);
+        let found = findings(&node("sentry-1", NodeRole::Sentry, 1), &wanted, said);
         assert_eq!(found.len(), expect.len(), "{found:?}");
         for (finding, (kind, part)) in found.iter().zip(expect) {
             assert_eq!((finding.kind, finding.subject.as_str()), (*kind, "sentry-1"));

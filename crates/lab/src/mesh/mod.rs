@@ -137,15 +137,24 @@ impl Mesh {
     /// What the lab says, or what did not come into force in time.
     pub fn started(label: &str, size: MeshSize) -> Result<Self, LabError> {
         let mut mesh = Self::new(label, size)?;
-        mesh.controller.start()?;
-        for agent in mesh.preps.iter_mut().chain(&mut mesh.sentries) {
-            agent.enroll(&mesh.controller)?;
-            agent.start()?;
-        }
-        mesh.controller.wait_for_list()?;
+        mesh.start()?;
         mesh.wait_in_force()?;
         mesh.wait_for_tunnels()?;
         Ok(mesh)
+    }
+
+    /// Starts the controller, enrols and starts every agent, and waits until the controller has the list.
+    ///
+    /// # Errors
+    /// What the lab says, or that there was no list in time.
+    pub fn start(&mut self) -> Result<(), LabError> {
+        self.controller.start()?;
+        for agent in self.preps.iter_mut().chain(&mut self.sentries) {
+            agent.enroll(&self.controller)?;
+            agent.start()?;
+        }
+        self.controller.wait_for_list()?;
+        Ok(())
     }
 
     /// All chain endpoints behave so from now on.
