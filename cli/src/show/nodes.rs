@@ -153,6 +153,7 @@ mod tests {
         NodeView {
             node: Node {
                 overlay: OverlayAddresses { v4: Ipv4Addr::new(10, 77, 0, number), v6: Ipv6Addr::LOCALHOST },
+                endpoint: name.starts_with("sentry").then(|| "203.0.113.7:51820".parse().unwrap()),
                 pool: name.starts_with("sentry").then(|| "edge".parse().unwrap()),
                 enrolled_at: at(-4000),
                 ..node(name, role, number)

@@ -8,18 +8,38 @@ use std::{
 };
 
 pub(crate) fn run(root: &Path, once: bool, json: bool) -> Result<ExitCode> {
-    let mut demo = lab(root)?;
+    let mut demo = lab(root, Build::Dev)?;
     demo.arg("demo").args(once.then_some("--once")).args(json.then_some("--json"));
     finish(demo)
 }
 
+/// How programs are built.
+#[derive(Clone, Copy)]
+pub(crate) enum Build {
+    /// As the demo and the tests run them.
+    Dev,
+    /// Optimised.
+    Release,
+}
+
+impl Build {
+    /// Cargo's profile, and the folder in which its programs are.
+    fn profile(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Dev => ("dev", "debug"),
+            Self::Release => ("release-ci", "release-ci"),
+        }
+    }
+}
+
 /// The lab's program, with the programs it runs built and the machine prepared.
-pub(crate) fn lab(root: &Path) -> Result<Command> {
+pub(crate) fn lab(root: &Path, build: Build) -> Result<Command> {
     machine::prepare()?;
-    if !step::run("build", &mut step::cargo(root, &["build", "--workspace", "--locked"]))? {
+    let (profile, folder) = build.profile();
+    if !step::run("build", &mut step::cargo(root, &["build", "--workspace", "--locked", "--profile", profile]))? {
         bail!("the build failed; what the compiler says is above");
     }
-    Ok(Command::new(target_folder(root)?.join("debug/picket-lab")))
+    Ok(Command::new(target_folder(root)?.join(folder).join("picket-lab")))
 }
 
 /// Runs it to its end.

@@ -40,6 +40,9 @@ enum Command {
         /// Print one JSON object per row.
         #[arg(long)]
         json: bool,
+        /// Build optimised first, which takes minutes; otherwise what is measured is what the tests run.
+        #[arg(long)]
+        release: bool,
         /// How often each thing is measured.
         #[arg(long)]
         runs: Option<u8>,
@@ -79,7 +82,10 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo { once, json } => demo::run(&root, *once, *json),
-        Command::Bench { which, json, runs } => bench::run(&root, which, *json, *runs),
+        Command::Bench { which, json, release, runs } => {
+            let build = if *release { demo::Build::Release } else { demo::Build::Dev };
+            bench::run(&root, which, build, *json, *runs)
+        }
         Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
