@@ -78,6 +78,7 @@ mod tests {
             state: None,
             taken_back: None,
             defences: None,
+            paths: None,
         }
     }
 

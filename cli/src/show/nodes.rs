@@ -182,6 +182,7 @@ mod tests {
                 state: None,
                 taken_back: None,
                 defences: None,
+                paths: None,
             }),
             reported_at: Some(at(-9)),
             in_force: true,

@@ -297,6 +297,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         state: None,
         taken_back: None,
         defences: None,
+        paths: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn planned(policy: &Policy) -> Plan {
         nodes: &nodes,
         next_keys: &NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
+        drains: &picket_model::Drains::new(),
         parent: None,
         now: Timestamp::from_millis(0),
         epochs: Epochs::default(),
