@@ -1,6 +1,8 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, PathsReport, Timestamp, WireGuardPublicKey};
+use crate::{
+    Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, PathsReport, Timestamp, WireGuardPublicKey,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};

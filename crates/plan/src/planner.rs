@@ -6,9 +6,9 @@ mod hidden;
 use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
-    AllowSet, Drains, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer,
-    WireGuardPublicKey, network::host_network,
+    AllowSet, Drains, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy,
+    Protocol, Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig,
+    WireGuardPeer, WireGuardPublicKey, network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{

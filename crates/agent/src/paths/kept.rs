@@ -43,11 +43,8 @@ impl Keeper {
                 BTreeMap::new()
             }
         };
-        let carried = |kept: Kept| Carried {
-            since: telling::after(now, kept.since),
-            sentry: kept.sentry,
-            cause: kept.cause,
-        };
+        let carried =
+            |kept: Kept| Carried { since: telling::after(now, kept.since), sentry: kept.sentry, cause: kept.cause };
         kept.into_iter().map(|(destination, kept)| (destination, carried(kept))).collect()
     }
 

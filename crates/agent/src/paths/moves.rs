@@ -2,7 +2,10 @@
 
 use super::health::Way;
 use ipnet::IpNet;
-use picket_model::{NodeId, Timestamp, paths::{MOST_MOVES, Moved}};
+use picket_model::{
+    NodeId, Timestamp,
+    paths::{MOST_MOVES, Moved},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
