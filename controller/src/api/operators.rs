@@ -7,7 +7,7 @@ use super::{
     problem::{Asked, Named},
     rate,
     routes::Routes,
-    shield, tokens, views, with_fallbacks,
+    paths, shield, tokens, views, with_fallbacks,
 };
 use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{
@@ -68,6 +68,9 @@ pub(super) fn routes() -> Routes {
         .on(&api::ROTATE_CA, cas::rotate)
         .on(&api::SHIELD, shield::view)
         .on(&api::ORDER_SHIELD, shield::order)
+        .on(&api::PATHS, paths::view)
+        .on(&api::DRAIN, paths::drain)
+        .on(&api::UNDRAIN, paths::undrain)
 }
 
 /// As it is committed: the tests hold it against the code.

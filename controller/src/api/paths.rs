@@ -12,6 +12,7 @@ use picket_model::{
     Hidden, Node, NodeConfig, NodeId, NodeName, NodeReport, Timestamp, ValidatorSet, network::canonical,
     paths::{Carried, PathsReport},
 };
+use ipnet::IpNet;
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// The ways of all hidden validators, or of one.
@@ -55,7 +56,7 @@ async fn shown(controller: &Controller, only: Option<&str>, now: Timestamp) -> R
         Some(HostPaths {
             in_force: lag(controller, &config.node, now).is_none(),
             reported_at: received.as_ref().map(|stored| stored.received_at),
-            ..known.host(config, config.firewall.hidden.as_ref()?, received.as_ref().map(|stored| &stored.report))
+            ..known.host(config, config.firewall.hidden.as_ref()?, received.as_ref().map(|stored| &stored.report))?
         })
     });
     let mut hosts: Vec<HostPaths> = hosts.collect();
@@ -82,17 +83,17 @@ struct Known<'a> {
 }
 
 impl Known<'_> {
-    fn host(&self, config: &NodeConfig, hidden: &Hidden, report: Option<&NodeReport>) -> HostPaths {
+    fn host(&self, config: &NodeConfig, hidden: &Hidden, report: Option<&NodeReport>) -> Option<HostPaths> {
         let paths = report.and_then(|report| report.paths.as_deref());
-        let sentries = hidden.sentries.iter().map(|(id, share)| self.sentry(config, (id, share.get()), report, paths));
+        let sentries = hidden.sentries.iter().filter_map(|(id, share)| self.sentry(config, (id, share.get()), report, paths));
         let mut sentries: Vec<SentryPath> = sentries.collect();
         sentries.sort_by(|a, b| a.name.cmp(&b.name));
         let carried = paths.iter().flat_map(|paths| &paths.carried);
         let mut destinations: Vec<DestinationPath> = carried.flat_map(|carried| self.destinations(carried)).collect();
         destinations.sort_by_key(|path| path.destination);
-        HostPaths {
+        Some(HostPaths {
             node: config.node.clone(),
-            name: self.name(&config.node),
+            name: self.name(&config.node)?,
             strict: hidden.strict,
             in_force: false,
             reported_at: None,
@@ -100,7 +101,7 @@ impl Known<'_> {
             destinations,
             more: paths.map_or(0, |paths| paths.more),
             moves: paths.map(|paths| paths.moves.clone()).unwrap_or_default(),
-        }
+        })
     }
 
     fn sentry(
@@ -109,37 +110,37 @@ impl Known<'_> {
         (id, share): (&NodeId, u8),
         report: Option<&NodeReport>,
         paths: Option<&PathsReport>,
-    ) -> SentryPath {
+    ) -> Option<SentryPath> {
         // A next key carries nothing yet.
         let keys = config.wireguard.peers.iter().filter(|(_, peer)| peer.node == *id && !peer.allowed_ips.is_empty());
         let tunnel = keys.filter_map(|(key, _)| report?.peers.get(key)).next();
-        SentryPath {
+        Some(SentryPath {
             node: id.clone(),
-            name: self.name(id),
+            name: self.name(id)?,
             share,
             carries: paths.map_or(0, |paths| paths.share(id)),
             way: paths.and_then(|paths| paths.sentries.get(id).cloned()),
             last_handshake: tunnel.and_then(|tunnel| tunnel.last_handshake),
             sent_bytes: tunnel.map_or(0, |tunnel| tunnel.sent_bytes),
             received_bytes: tunnel.map_or(0, |tunnel| tunnel.received_bytes),
-        }
+        })
     }
 
     fn destinations(&self, carried: &Carried) -> Vec<DestinationPath> {
-        let path = |destination: &ipnet::IpNet| DestinationPath {
+        let Some(name) = self.name(&carried.sentry) else { return Vec::new() };
+        let path = |destination: &IpNet| DestinationPath {
             destination: *destination,
             validators: self.owners.get(&destination.addr()).cloned().unwrap_or_default(),
             sentry: carried.sentry.clone(),
-            name: self.name(&carried.sentry),
+            name: name.clone(),
             since: carried.since,
             cause: carried.cause.clone(),
         };
         carried.destinations.iter().map(path).collect()
     }
 
-    /// A host's name; one that is not known, as a report may have it, goes by its id.
-    fn name(&self, id: &NodeId) -> NodeName {
-        let by_id = || id.as_str().parse().ok();
-        self.nodes.get(id).map(|node| node.name.clone()).or_else(by_id).unwrap_or_else(NodeName::unknown)
+    /// A host's name; `None` for one that nobody knows, as a report may have it.
+    fn name(&self, id: &NodeId) -> Option<NodeName> {
+        self.nodes.get(id).map(|node| node.name.clone())
     }
 }
