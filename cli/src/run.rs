@@ -2,8 +2,8 @@
 
 use crate::{
     args::{
-        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield, TokenVerb,
-        Validators, ValidatorsVerb, Verb,
+        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
+        TokenVerb, Validators, ValidatorsVerb, Verb,
     },
     audit, cut, drain, keys, show,
 };

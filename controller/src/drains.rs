@@ -16,11 +16,14 @@ use picket_api::{
 };
 use picket_model::{Drain, Drains, Node, NodeId, NodeRole, Policy, Timestamp};
 use std::{collections::BTreeMap, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// How long what runs through a sentry may go on where nobody says: what people wait for, and no flow of a validator ends by itself.
 const LASTS: u64 = 600;
 /// The longest, in seconds.
 const LONGEST: u64 = 86_400;
+/// After a drain's end hosts have so long to say that nothing is left.
+const AFTER: Duration = Duration::from_secs(5);
 
 /// Has a sentry left from now on.
 pub(crate) async fn drain(
@@ -78,6 +81,39 @@ pub(crate) async fn undrain(controller: &Controller, actor: &Actor, id_or_name: 
         "gives it its share back",
     )?;
     Ok(node)
+}
+
+/// Has hidden validators leave a sentry that goes anyway, for so long at most; nothing where none is behind it, or where it is the
+/// last that one of them has.
+pub(crate) async fn before_cut(
+    controller: &Controller,
+    actor: &Actor,
+    node: &Node,
+    most: Duration,
+) -> Result<(), ApiProblem> {
+    let mut tx = controller.store.read().await?;
+    let (policy, nodes) = (tx.policy().await?.unwrap_or_default().1, tx.nodes().await?);
+    drop(tx);
+    if node.role != NodeRole::Sentry || hidden_behind(&policy, &nodes, node).next().is_none() {
+        return Ok(());
+    }
+    let wanted = DrainNode { seconds: Some(most.as_secs()), force: false };
+    let mut view = match drain(controller, actor, node.id.as_str(), wanted).await {
+        Ok(view) => view,
+        Err(problem) if problem.0.kind == ProblemKind::Conflict => {
+            tracing::warn!(sentry = %node.name, detail = problem.0.detail, "cut without being drained");
+            return Ok(());
+        }
+        Err(problem) => return Err(problem),
+    };
+    let (mut arrivals, until) = (controller.reports.arrivals(), Instant::now() + most + AFTER);
+    while !view.is_empty() && timeout_at(until, arrivals.changed()).await.is_ok() {
+        match views(controller, now()).await?.into_iter().find(|found| found.node == node.id) {
+            Some(found) => view = found,
+            None => break,
+        }
+    }
+    Ok(())
 }
 
 /// How far hosts have left the sentries that are to be left, in order of name.

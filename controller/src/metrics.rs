@@ -385,9 +385,10 @@ mod tests {
         let text = metrics.render().unwrap();
         let shown = |line: &str| text.lines().filter(|found| found.starts_with(line)).collect::<Vec<_>>();
         assert_eq!(shown("picket_paths_way{").iter().filter(|line| line.ends_with(" 1")).count(), 1);
-        assert_eq!(shown("picket_paths_round_trip_seconds{"), [
-            "picket_paths_round_trip_seconds{node=\"n-1\",sentry=\"n-2\"} 0.02"
-        ]);
+        assert_eq!(
+            shown("picket_paths_round_trip_seconds{"),
+            ["picket_paths_round_trip_seconds{node=\"n-1\",sentry=\"n-2\"} 0.02"]
+        );
         assert_eq!(shown("picket_paths_loss_ratio{").len(), 2);
         assert_eq!(shown("picket_paths_moved{"), ["picket_paths_moved{node=\"n-1\",cause=\"silent\"} 3"]);
         counts.paths(std::iter::empty());

@@ -74,8 +74,7 @@ impl Told {
         now: Timestamp,
     ) {
         let known = before.and_then(|before| before.moves.last()).map(|moved| (moved.run, moved.number));
-        let is_known =
-            |moved: &&Moved| known.is_some_and(|(run, number)| moved.run == run && moved.number <= number);
+        let is_known = |moved: &&Moved| known.is_some_and(|(run, number)| moved.run == run && moved.number <= number);
         for moved in after.iter().flat_map(|after| &after.moves).filter(|moved| !is_known(moved)) {
             let (since, count) = self.lately.entry(node.id.clone()).or_insert((now, 0));
             if now.since(*since) >= HOUR || now < *since {

@@ -50,8 +50,19 @@ fn show(page: &mut Page, host: &HostPaths, now: Timestamp, is_one: bool) {
         return;
     }
     let heading = [
-        "sentry", "share", "carries", "way", "since", "handshake", "round trip", "loss", "sent", "received", "load",
-        "tracking", "height",
+        "sentry",
+        "share",
+        "carries",
+        "way",
+        "since",
+        "handshake",
+        "round trip",
+        "loss",
+        "sent",
+        "received",
+        "load",
+        "tracking",
+        "height",
     ];
     page.table(heading, host.sentries.iter().map(|sentry| row(sentry, now)));
     if is_one {
@@ -105,7 +116,8 @@ fn row(sentry: &SentryPath, now: Timestamp) -> [String; 13] {
 }
 
 fn destination(path: &DestinationPath, now: Timestamp) -> [String; 5] {
-    let name = |(prep, name): &(picket_model::PrepId, String)| if name.is_empty() { prep.to_string() } else { name.clone() };
+    let name =
+        |(prep, name): &(picket_model::PrepId, String)| if name.is_empty() { prep.to_string() } else { name.clone() };
     let names: Vec<String> = path.validators.iter().map(name).collect();
     let whose = match (path.destination.prefix_len(), names.is_empty()) {
         (0, _) => "all that is on no list".to_owned(),
@@ -134,10 +146,7 @@ fn add_drain(page: &mut Page, view: &DrainView, now: Timestamp) {
         let left = host.left.map_or_else(|| "?".to_owned(), |left| left.to_string());
         let inward = host.inward.map_or_else(|| "?".to_owned(), |inward| inward.to_string());
         let known = if host.in_force { "" } else { ", does not have it in force yet" };
-        page.line(format_args!(
-            "  {}  {left} destinations left, {inward} connections that came in{known}",
-            host.name
-        ));
+        page.line(format_args!("  {}  {left} destinations left, {inward} connections that came in{known}", host.name));
     }
     if view.is_empty() {
         page.line(format_args!("nothing runs through it any more: it can go, by `picket revoke {}`", view.name));
@@ -191,8 +200,7 @@ mod tests {
             sent_bytes: 5 << 30,
             received_bytes: 900,
         };
-        let silent =
-            SentryWay { way: "silent".to_owned(), since: ago(5), lost_permille: 128, ..SentryWay::default() };
+        let silent = SentryWay { way: "silent".to_owned(), since: ago(5), lost_permille: 128, ..SentryWay::default() };
         let path = |destination: &str, name: &str| DestinationPath {
             destination: destination.parse().unwrap(),
             validators: vec![(format!("hx{:040x}", 7).parse().unwrap(), name.to_owned())],

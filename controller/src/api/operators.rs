@@ -3,11 +3,11 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    cas, identities, nodes as hosts, once, orders, page, past, people,
+    cas, identities, nodes as hosts, once, orders, page, past, paths, people,
     problem::{Asked, Named},
     rate,
     routes::Routes,
-    paths, shield, tokens, views, with_fallbacks,
+    shield, tokens, views, with_fallbacks,
 };
 use crate::{clones, controller::Controller, now, origin, store::Actor};
 use axum::{

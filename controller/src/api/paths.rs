@@ -7,12 +7,13 @@ use super::{
 };
 use crate::{controller::Controller, drains, lag::lag, now, revoke::not_found, store::Actor};
 use axum::{Json, extract::State};
+use ipnet::IpNet;
 use picket_api::paths::{DestinationPath, DrainNode, DrainView, HostPaths, PathsQuery, PathsView, SentryPath};
 use picket_model::{
-    Hidden, Node, NodeConfig, NodeId, NodeName, NodeReport, Timestamp, ValidatorSet, network::canonical,
+    Hidden, Node, NodeConfig, NodeId, NodeName, NodeReport, Timestamp, ValidatorSet,
+    network::canonical,
     paths::{Carried, PathsReport},
 };
-use ipnet::IpNet;
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// The ways of all hidden validators, or of one.
@@ -85,7 +86,8 @@ struct Known<'a> {
 impl Known<'_> {
     fn host(&self, config: &NodeConfig, hidden: &Hidden, report: Option<&NodeReport>) -> Option<HostPaths> {
         let paths = report.and_then(|report| report.paths.as_deref());
-        let sentries = hidden.sentries.iter().filter_map(|(id, share)| self.sentry(config, (id, share.get()), report, paths));
+        let sentries =
+            hidden.sentries.iter().filter_map(|(id, share)| self.sentry(config, (id, share.get()), report, paths));
         let mut sentries: Vec<SentryPath> = sentries.collect();
         sentries.sort_by(|a, b| a.name.cmp(&b.name));
         let carried = paths.iter().flat_map(|paths| &paths.carried);

@@ -20,7 +20,8 @@ impl Transaction {
         .await
         .map_err(sql("read which sentries are drained"))?;
         let drain = |row| {
-            let drain = Drain { by: plain(row, "ordered_by")?, at: time(row, "ordered_at")?, until: time(row, "until")? };
+            let drain =
+                Drain { by: plain(row, "ordered_by")?, at: time(row, "ordered_at")?, until: time(row, "until")? };
             Ok((text(row, "node")?, drain))
         };
         rows.iter().map(drain).collect()

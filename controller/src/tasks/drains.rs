@@ -39,11 +39,7 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 }
 
 /// Plans where a drain is over, and says which ended since the last round; when the next will be over.
-async fn run_once(
-    controller: &Controller,
-    before: Timestamp,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, StoreError> {
+async fn run_once(controller: &Controller, before: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let mut tx = controller.store.read().await?;
     let (drains, nodes) = (tx.drains().await?, tx.nodes().await?);
     drop(tx);
