@@ -135,7 +135,6 @@ pub struct Moved {
     pub count: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

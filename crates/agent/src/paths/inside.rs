@@ -95,7 +95,11 @@ impl Prober {
             self.wake.notify_one();
         }
         let Some(config) = config else {
-            (shared.paths, shared.told) = (None, None);
+            // Where it comes back soon, it goes on with what it had.
+            if let Some(paths) = shared.paths.take() {
+                self.before = paths.carried().clone();
+            }
+            shared.told = None;
             return None;
         };
         match &mut shared.paths {
