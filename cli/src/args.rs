@@ -5,6 +5,7 @@ mod explain;
 mod hosts;
 mod operators;
 mod parse;
+mod paths;
 mod shield;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub(crate) use explain::{Events, Target};
 pub(crate) use hosts::{Identities, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, TokenVerb};
 pub(crate) use operators::OperatorVerb;
 pub(crate) use parse::parse_url;
+pub(crate) use paths::{Drain, Paths};
 pub(crate) use shield::Shield;
 pub(crate) use validators::{Validators, ValidatorsVerb};
 
@@ -34,7 +36,8 @@ Exit status:
   1  not done: wrong arguments, no controller, or the controller said no
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
      `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`,
-     an order of `shield` is not yet in force on every host it is for,
+     an order of `shield` is not yet in force on every host it is for, a host still sends something through a sentry that
+     `drain` has it leave,
      `audit` found a port that is not as promised, or nothing that answers
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
@@ -118,6 +121,10 @@ pub(crate) enum Verb {
     },
     /// Tighten limits while hosts are attacked, for all or some, and see how they stand
     Shield(Shield),
+    /// Have hidden validators leave a sentry before it goes: nothing that can be kept is lost
+    Drain(Drain),
+    /// Hidden validators' ways: which sentry carries what, since when and why, and how the way through each stands
+    Paths(Paths),
     /// Knock at a host's ports from this machine, and hold what is open against what the plan says for its address
     Audit {
         /// Its name or id

@@ -5,6 +5,7 @@ mod args;
 mod audit;
 mod context;
 mod cut;
+mod drain;
 mod keys;
 mod run;
 mod show;

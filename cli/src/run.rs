@@ -2,10 +2,10 @@
 
 use crate::{
     args::{
-        Ca, CaVerb, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, RotateStep, Shield, TokenVerb,
-        Validators, ValidatorsVerb, Verb,
+        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
+        TokenVerb, Validators, ValidatorsVerb, Verb,
     },
-    audit, cut, keys, show,
+    audit, cut, drain, keys, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -16,6 +16,7 @@ use picket_api::{
     keys::IssueKey,
     operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     operators::{CreateOperator, EventsQuery},
+    paths::{DrainNode, PathsQuery},
     shield::OrderShield,
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
@@ -126,6 +127,24 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let view = client.order_shield(&request).await?;
             let code = if show::shield::is_done(&view, nodes) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::shield::page)
+        }
+        Verb::Paths(Paths { node }) => {
+            let query = PathsQuery { node: node.as_ref().map(ToString::to_string) };
+            let is_one = node.is_some();
+            outcome(&client.paths(&query).await?, json, 0, |view| show::paths::page(view, is_one))
+        }
+        Verb::Drain(Drain { node, undo: true, .. }) => {
+            outcome(&client.undrain(node.as_str()).await?, json, 0, show::paths::undrained)
+        }
+        Verb::Drain(Drain { node, time, wait, force, .. }) => {
+            let request = DrainNode { seconds: Some(time.as_secs()), force: *force };
+            let asked = client.drain(node.as_str(), &request).await?;
+            let view = match wait {
+                Some(wait) => drain::left(client, asked, *wait).await?,
+                None => asked,
+            };
+            let is_done = if wait.is_some() { view.is_empty() } else { view.refused.is_empty() };
+            outcome(&view, json, if is_done { 0 } else { ATTENTION }, |view| show::paths::drained(view, now))
         }
         Verb::Audit { node, address, ports, found } => {
             let asked = audit::Asked { node, address: *address, more: ports, found: found.as_deref() };

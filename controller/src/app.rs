@@ -216,6 +216,7 @@ async fn restored(
         names: tasks::names::Desk::default(),
         anew: tasks::judge::Anew::default(),
         shield_ordered: watch::Sender::new(()),
+        drained: watch::Sender::new(()),
         leases,
         hooks,
         knocks: Knocks::default(),

@@ -59,6 +59,8 @@ pub(crate) struct Controller {
     pub(crate) anew: Anew,
     /// Wakes whoever waits for the next end of an order about the shield.
     pub(crate) shield_ordered: watch::Sender<()>,
+    /// Wakes whoever waits for the next end of a drain.
+    pub(crate) drained: watch::Sender<()>,
     /// How long hosts are members without being heard.
     pub(crate) leases: Leases,
     /// What clouds may tell of their instances.

@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use picket_api::ProblemKind;
-use picket_model::{Defences, NodeId, Timestamp};
+use picket_model::{Defences, NodeId, PathsReport, Timestamp};
 use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
     Metrics,
@@ -12,7 +12,10 @@ use picket_telemetry::{
         histogram::{Histogram, exponential_buckets},
     },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::AtomicU64,
+};
 
 /// Decisions of one host that are shown; there are about fifteen.
 const MOST_DECISIONS: usize = 32;
@@ -21,6 +24,12 @@ const DECISION_BYTES: usize = 32;
 
 /// Names and values of labels.
 type Labels = Vec<(&'static str, String)>;
+
+/// Sentries of one host that are shown.
+const MOST_SENTRIES: usize = 64;
+/// How a way may stand, and why destinations move: what a host says else is not shown.
+const WAYS: [&str; 5] = ["unheard", "good", "lossy", "silent", "returning"];
+const CAUSES: [&str; 5] = ["new", "gone", "drained", "burdened", "better"];
 
 /// Handles into the registry.
 #[derive(Clone, Debug)]
@@ -54,6 +63,11 @@ pub(crate) struct Counts {
     stopped: Family<Labels, Gauge>,
     tracked: Family<Labels, Gauge>,
     tracked_most: Family<Labels, Gauge>,
+    paths_destinations: Family<Labels, Gauge>,
+    paths_way: Family<Labels, Gauge>,
+    paths_round_trip: Family<Labels, Gauge<f64, AtomicU64>>,
+    paths_loss: Family<Labels, Gauge<f64, AtomicU64>>,
+    paths_moved: Family<Labels, Gauge>,
     source_up: Family<Labels, Gauge>,
     source_height: Family<Labels, Gauge>,
     source_answered: Family<Labels, Gauge>,
@@ -122,6 +136,31 @@ impl Counts {
             tracked_most: metrics.register(
                 "host_tracked_connections_max",
                 "Most connections that a host's connection tracking takes",
+                Family::default(),
+            ),
+            paths_destinations: metrics.register(
+                "paths_destinations",
+                "Destinations of a hidden validator's host by the sentry that carries them",
+                Family::default(),
+            ),
+            paths_way: metrics.register(
+                "paths_way",
+                "How the way of a hidden validator's host through a sentry stands: 1 for the state it has",
+                Family::default(),
+            ),
+            paths_round_trip: metrics.register(
+                "paths_round_trip_seconds",
+                "Round trip of probes from a hidden validator's host to a sentry, inside the tunnel",
+                Family::default(),
+            ),
+            paths_loss: metrics.register(
+                "paths_loss_ratio",
+                "Share of the last probes from a hidden validator's host to a sentry that had no answer",
+                Family::default(),
+            ),
+            paths_moved: metrics.register(
+                "paths_moved",
+                "Destinations of a hidden validator's host that got another sentry since its agent started, by cause",
                 Family::default(),
             ),
             source_up: metrics.register("source_up", "Whether a source gave a list when last asked", Family::default()),
@@ -200,6 +239,37 @@ impl Counts {
             if let Some(tracking) = said.tracking {
                 set(&self.tracked, tracking.connections);
                 set(&self.tracked_most, tracking.most);
+            }
+        }
+    }
+
+    /// Sets how hidden validators' ways stand, of these hosts alone.
+    pub(crate) fn paths(&self, hosts: impl Iterator<Item = (NodeId, Box<PathsReport>)>) {
+        for family in [&self.paths_destinations, &self.paths_way, &self.paths_moved] {
+            family.clear();
+        }
+        self.paths_round_trip.clear();
+        self.paths_loss.clear();
+        for (node, said) in hosts {
+            for (sentry, way) in said.sentries.iter().take(MOST_SENTRIES) {
+                let labels = vec![("node", node.to_string()), ("sentry", sentry.to_string())];
+                let share = i64::try_from(said.share(sentry)).unwrap_or(i64::MAX);
+                self.paths_destinations.get_or_create(&labels).set(share);
+                self.paths_loss.get_or_create(&labels).set(f64::from(way.lost_permille) / 1000.0);
+                if let Some(took) = way.round_trip_us {
+                    self.paths_round_trip.get_or_create(&labels).set(f64::from(took) / 1_000_000.0);
+                }
+                for name in WAYS {
+                    let labels = labels.iter().cloned().chain([("way", name.to_owned())]).collect();
+                    self.paths_way.get_or_create(&labels).set(i64::from(way.way == name));
+                }
+            }
+            // A sentry that was lost is lost in the way that it stood.
+            for cause in CAUSES.iter().chain(&WAYS) {
+                if let Some(count) = said.moved.get(*cause) {
+                    let labels = vec![("node", node.to_string()), ("cause", (*cause).to_owned())];
+                    self.paths_moved.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+                }
             }
         }
     }
@@ -292,5 +362,36 @@ mod tests {
         assert_eq!(shown(&metrics), expect);
         counts.defences(std::iter::empty());
         assert_eq!(shown(&metrics), [""; 0], "a host that is gone is not shown");
+    }
+
+    #[test]
+    fn ways_are_shown_by_host_and_sentry_as_far_as_their_words_are_known() {
+        let mut metrics = Metrics::new("test", "0");
+        let counts = Counts::new(&mut metrics);
+        let way = |way: &str, round_trip_us| picket_model::paths::SentryWay {
+            way: way.to_owned(),
+            lost_permille: 125,
+            round_trip_us,
+            ..Default::default()
+        };
+        let said = PathsReport {
+            sentries: [("n-2", way("good", Some(20_000))), ("n-3", way("x\"}", None))]
+                .map(|(id, way)| (id.parse().unwrap(), way))
+                .into(),
+            moved: [("silent".to_owned(), 3), ("whatever".to_owned(), 9)].into(),
+            ..Default::default()
+        };
+        counts.paths([("n-1".parse().unwrap(), Box::new(said))].into_iter());
+        let text = metrics.render().unwrap();
+        let shown = |line: &str| text.lines().filter(|found| found.starts_with(line)).collect::<Vec<_>>();
+        assert_eq!(shown("picket_paths_way{").iter().filter(|line| line.ends_with(" 1")).count(), 1);
+        assert_eq!(
+            shown("picket_paths_round_trip_seconds{"),
+            ["picket_paths_round_trip_seconds{node=\"n-1\",sentry=\"n-2\"} 0.02"]
+        );
+        assert_eq!(shown("picket_paths_loss_ratio{").len(), 2);
+        assert_eq!(shown("picket_paths_moved{"), ["picket_paths_moved{node=\"n-1\",cause=\"silent\"} 3"]);
+        counts.paths(std::iter::empty());
+        assert!(!metrics.render().unwrap().contains("n-1"), "a host that is gone is not shown");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     advertised,
+    moves::{self, Told},
     store::{StoreError, StoredReport, Transaction},
 };
 use picket_model::{Advertised, Node, NodeId, NodeReport, Timestamp};
@@ -33,6 +34,8 @@ pub(crate) struct Reports {
 struct Inner {
     reports: BTreeMap<NodeId, Received>,
     unsaved: BTreeSet<NodeId>,
+    /// Moves of hidden validators' ways that the audit log does not have.
+    moves: Told,
 }
 
 impl Reports {
@@ -40,7 +43,7 @@ impl Reports {
     pub(crate) fn new(kept: BTreeMap<NodeId, StoredReport>) -> Self {
         let at = Instant::now();
         let reports = kept.into_iter().map(|(node, stored)| (node, Received { stored, at })).collect();
-        let inner = Mutex::new(Inner { reports, unsaved: BTreeSet::new() });
+        let inner = Mutex::new(Inner { reports, ..Inner::default() });
         Self { inner, arrived: watch::Sender::new(()), advertised: watch::Sender::new(()) }
     }
 
@@ -48,7 +51,10 @@ impl Reports {
     /// not say.
     pub(crate) fn put(&self, node: &Node, mut report: NodeReport, now: Timestamp) {
         let mut inner = self.lock();
-        let before = inner.reports.remove(&node.id).and_then(|received| received.stored.report.advertised);
+        let before = inner.reports.remove(&node.id).map(|received| received.stored.report);
+        let (before, ways) = before.map(|before| (before.advertised, before.paths)).unwrap_or_default();
+        report.paths = moves::accepted(node, report.paths.take());
+        inner.moves.note(node, ways.as_deref(), report.paths.as_deref(), now);
         let said = advertised::accepted(node, report.advertised.take(), now);
         let is_news = said.as_ref().is_some_and(|said| advertised::is_news(said, before.as_ref()));
         report.advertised = said.or(before);
@@ -91,12 +97,15 @@ impl Reports {
 
     /// Writes what the database does not have; what could not be committed is tried again with the next save.
     pub(crate) async fn save(&self, mut tx: Transaction) -> Result<(), StoreError> {
-        let batch: Vec<(NodeId, StoredReport)> = {
+        let (batch, moves): (Vec<(NodeId, StoredReport)>, _) = {
             let mut inner = self.lock();
             let unsaved = std::mem::take(&mut inner.unsaved);
-            unsaved.into_iter().filter_map(|id| inner.reports.get(&id).map(|r| (id, r.stored.clone()))).collect()
+            let batch = unsaved.into_iter().filter_map(|id| inner.reports.get(&id).map(|r| (id, r.stored.clone())));
+            (batch.collect(), inner.moves.take())
         };
         let written = async {
+            // With the reports that tell of them: whoever starts anew finds both or neither.
+            moves::record(&mut tx, &moves).await?;
             for (node, report) in &batch {
                 tx.put_report(node, report).await?;
             }
@@ -104,7 +113,9 @@ impl Reports {
         };
         let written = written.await;
         if written.is_err() {
-            self.lock().unsaved.extend(batch.into_iter().map(|(node, _)| node));
+            let mut inner = self.lock();
+            inner.unsaved.extend(batch.into_iter().map(|(node, _)| node));
+            inner.moves.put_back(moves);
         }
         written
     }

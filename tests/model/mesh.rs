@@ -348,6 +348,7 @@ impl Mesh {
             nodes: &self.nodes,
             next_keys: &picket_plan::NextKeys::new(),
             shield: &picket_model::ShieldOrders::default(),
+            drains: &picket_model::Drains::new(),
             parent: self.plan.as_ref(),
             now: self.now(),
             epochs: picket_plan::Epochs::default(),

@@ -4,18 +4,21 @@
 use crate::support::{ANSWERED, DROPPED, GUARDED, QUIET, both, dropped, open, reconfigure, serve_on};
 use picket_lab::{
     Connect, EchoServer, Host,
-    mesh::{Mesh, MeshSize, SOON},
+    mesh::{Agent, Mesh, MeshSize, SOON},
     wait_until,
 };
 use std::{
     collections::BTreeSet,
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 /// From the cut of a sentry to the first packet through another: a second until it is silent, and room for a loaded machine.
 const REROUTED: Duration = Duration::from_secs(4);
+
+/// A share that is given back comes one destination a second, in any order.
+const LATER: Duration = Duration::from_secs(30);
 
 fn hidden_mesh(label: &str, sentries: u8, line: &str) -> Mesh {
     let mut mesh = Mesh::started(label, MeshSize { preps: 1, sentries }).unwrap();
@@ -69,7 +72,7 @@ fn seen(host: &Host) -> u64 {
     words.windows(2).filter(|pair| pair[0] == "packets").map(|pair| pair[1].parse::<u64>().unwrap()).sum()
 }
 
-fn addresses(hosts: &[picket_lab::mesh::Agent]) -> BTreeSet<IpAddr> {
+fn addresses(hosts: &[Agent]) -> BTreeSet<IpAddr> {
     hosts.iter().map(|agent| agent.host.v4(0).unwrap().ip()).collect()
 }
 
@@ -191,6 +194,105 @@ fn the_loss_of_a_sentry_moves_its_share_within_seconds_and_dead_flows_are_told()
     }
     // A node always has something to send, and its next packet is answered.
     wait_until("the dead flow to be told", SOON, || match inward.write(b"block") {
+        Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .unwrap();
+}
+
+/// What `picket drain` says about a sentry.
+fn drain(mesh: &Mesh, sentry: &Agent, args: &[&str]) {
+    mesh.controller.picket(&[&["drain", sentry.name()], args].concat()).unwrap().success().unwrap();
+}
+
+/// Until `called` is called through this sentry.
+fn called_through(called: &Called, prep: &Host, sentry: &Agent) {
+    let of_sentry = sentry.host.v4(0).unwrap().ip();
+    wait_until("calls to leave through the sentry", LATER, || match called.by(prep) {
+        from if from == of_sentry => Ok(()),
+        from => Err(format!("by {from}, not {of_sentry}")),
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_drained_sentry_keeps_what_runs_through_it_until_its_end_and_gets_nothing_new() {
+    let mut mesh = hidden_mesh("hidden-drain", 2, "");
+    let prep = mesh.preps[0].host.clone();
+    // The tunnels' handshakes and first probes are over, and every host is heard.
+    let called: Vec<Called> = mesh.validators.iter().map(|validator| Called::at(&validator.host)).collect();
+    let first = called[0].by(&prep);
+    let (drained, other) = if mesh.sentries[0].host.v4(0).unwrap().ip() == first { (0, 1) } else { (1, 0) };
+    let outward = prep.inside(|| TcpStream::connect(called[0].address)).unwrap().unwrap();
+    let (mut end, from) =
+        wait_until("the call", SOON, || called[0].listener.accept().map_err(|error| error.to_string())).unwrap().value;
+    assert_eq!(from.ip(), first);
+    let own = prep.inside(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, GUARDED[0]))).unwrap().unwrap();
+    let to = mesh.sentries[drained].host.v4(GUARDED[0]).unwrap();
+    let caller = mesh.validators[1].host.inside(|| TcpStream::connect(to)).unwrap().unwrap();
+    let (mut inward, _) = own.accept().unwrap();
+
+    drain(&mesh, &mesh.sentries[drained], &["--for", "1h"]);
+    for called in &called[1..] {
+        called_through(called, &prep, &mesh.sentries[other]);
+    }
+    // An agent that starts again knows what it left, and what it did not.
+    mesh.preps[0].stop().unwrap();
+    mesh.preps[0].start().unwrap();
+    let (drained, other) = (&mesh.sentries[drained], &mesh.sentries[other]);
+    for called in &called[1..] {
+        called_through(called, &prep, other);
+    }
+    exchange(&outward, &mut end);
+    exchange(&caller, &mut inward);
+    // The connection ends, and its destination goes with it.
+    drop((outward, end));
+    called_through(&called[0], &prep, other);
+    let told: serde_json::Value = mesh.controller.json(&["paths", "prep-1"]).unwrap();
+    assert_eq!(told["drains"][0]["name"], drained.name(), "{told}");
+    wait_until("the move to be written down", SOON, || {
+        let events = mesh.controller.events().unwrap();
+        let is_it = |detail: &str| detail.contains(drained.name()) && detail.ends_with("its sentry is drained");
+        let found = events.iter().any(|event| event.action == "paths.moved" && is_it(&event.detail));
+        if found { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .unwrap();
+
+    drain(&mesh, drained, &["--undo"]);
+    called_through(&called[0], &prep, drained);
+    exchange(&caller, &mut inward);
+    let outward = prep.inside(|| TcpStream::connect(called[0].address)).unwrap().unwrap();
+    // At its end what still runs through it is cut: both ends of each are told, and call anew elsewhere.
+    drain(&mesh, drained, &["--for", "0s"]);
+    told_dead(&inward);
+    told_dead(&outward);
+    called_through(&called[0], &prep, other);
+    drain(&mesh, drained, &["--for", "0s", "--wait", "30s"]);
+    wait_until("the sentry to forward no more", SOON, || match mesh.validators[1].host.can_connect(to, ANSWERED) {
+        Connect::Open => Err("it does"),
+        _ => Ok(()),
+    })
+    .unwrap();
+    let metrics = mesh.controller.metrics().unwrap();
+    assert!(
+        metrics.lines().any(|line| line.starts_with("picket_paths_moved{") && line.contains("drained")),
+        "{metrics}"
+    );
+}
+
+/// One word from the first to the second.
+fn exchange(mut from: &TcpStream, to: &mut TcpStream) {
+    from.write_all(b"block").unwrap();
+    to.set_nonblocking(false).unwrap();
+    to.set_read_timeout(Some(SOON)).unwrap();
+    let mut heard = [0; 5];
+    to.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"block");
+}
+
+/// A node always has something to send, and its next packets are answered.
+fn told_dead(mut stream: &TcpStream) {
+    wait_until("the flow to be told", SOON, || match stream.write(b"block") {
         Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(()),
         other => Err(format!("{other:?}")),
     })

@@ -33,6 +33,16 @@ pub(super) fn parse_lease(text: &str) -> Result<Duration, String> {
     if text == "none" { Ok(Duration::ZERO) } else { parse_ttl(text) }
 }
 
+/// A drain's time; the controller takes a day at most (`picket_api::paths::DrainNode`).
+pub(super) fn parse_drain(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time <= Duration::from_hours(24) { Ok(time) } else { Err("give a day at most".to_owned()) }
+}
+
+pub(super) fn parse_wait_for(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+}
+
 pub(super) fn parse_ttl(text: &str) -> Result<Duration, String> {
     let ttl = parse_duration(text)?;
     if ttl >= Duration::from_secs(1) { Ok(ttl) } else { Err("give 1s or more".to_owned()) }

@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod orders;
+pub(crate) mod paths;
 pub(crate) mod revoke;
 pub(crate) mod shield;
 pub(crate) mod status;

@@ -11,6 +11,7 @@ pub(crate) mod operators;
 mod orders;
 mod page;
 mod past;
+mod paths;
 mod people;
 mod problem;
 mod rate;

@@ -3,7 +3,7 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    cas, identities, nodes as hosts, once, orders, page, past, people,
+    cas, identities, nodes as hosts, once, orders, page, past, paths, people,
     problem::{Asked, Named},
     rate,
     routes::Routes,
@@ -68,6 +68,9 @@ pub(super) fn routes() -> Routes {
         .on(&api::ROTATE_CA, cas::rotate)
         .on(&api::SHIELD, shield::view)
         .on(&api::ORDER_SHIELD, shield::order)
+        .on(&api::PATHS, paths::view)
+        .on(&api::DRAIN, paths::drain)
+        .on(&api::UNDRAIN, paths::undrain)
 }
 
 /// As it is committed: the tests hold it against the code.

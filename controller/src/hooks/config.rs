@@ -36,6 +36,8 @@ pub struct HooksLines {
     pub ready_seconds: u64,
     /// How often the cloud is told that a launching instance is still awaited, in seconds.
     pub heartbeat_seconds: u64,
+    /// How long hidden validators have to leave a terminating sentry before it is cut, in seconds; 0 for none.
+    pub drain_seconds: u64,
     /// How long a terminating instance is kept until all hosts have read back that it is cut, in seconds.
     pub cut_seconds: u64,
     /// How long it is tried to tell the cloud the outcome, in seconds.
@@ -69,6 +71,7 @@ impl Default for HooksLines {
             oldest_seconds: 3600,
             ready_seconds: 900,
             heartbeat_seconds: 60,
+            drain_seconds: 20,
             cut_seconds: 20,
             complete_seconds: 600,
             eventbridge_secret_file: None,
@@ -175,6 +178,9 @@ impl HooksLines {
             if !(1..=most).contains(&seconds) {
                 return Err(format!("hooks.{name} is {seconds}: write 1 to {most}"));
             }
+        }
+        if self.drain_seconds > 3600 {
+            return Err(format!("hooks.drain_seconds is {}: write 0 to 3600", self.drain_seconds));
         }
         for topic in &self.topics {
             topic.parse::<Topic>().map_err(|error| format!("hooks.topics: {error}"))?;

@@ -4,6 +4,7 @@
 use crate::{
     api::ApiProblem,
     controller::Controller,
+    drains,
     lag::{SILENCE, lag},
     now,
     origin::{self, Origin},
@@ -116,6 +117,11 @@ async fn terminating(controller: &Arc<Controller>, task: HookTask) -> Result<(),
             // A host that an operator had revoked before was not taken by its cloud.
             let is_taken = !matches!(node.state, NodeState::Revoked { at } if at < task.received_at);
             let (actor, wait) = (Actor::Hook(task.source), Duration::from_secs(lines.cut_seconds));
+            let gone = now().since(task.received_at);
+            let left = Duration::from_secs(lines.drain_seconds).saturating_sub(gone);
+            if node.is_active() && !left.is_zero() {
+                drains::before_cut(controller, &actor, &node, left).await?;
+            }
             match cut(controller, &actor, node.id.as_str(), Kind::Revoke, wait).await {
                 Ok(following) => {
                     let receipt = following.receipt().await;

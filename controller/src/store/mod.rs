@@ -6,6 +6,7 @@ mod ca_trust;
 mod certificates;
 mod clones;
 mod contents;
+mod drains;
 mod error;
 mod events;
 mod history;
@@ -59,7 +60,7 @@ use sqlx::{
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
 
 /// The steps of the schema, oldest first; a released one is never changed.
-const MIGRATIONS: [(i64, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str); 13] = [
     (1, "start", include_str!("../../migrations/sqlite/0001_start.sql")),
     (2, "brakes", include_str!("../../migrations/sqlite/0002_brakes.sql")),
     (3, "history", include_str!("../../migrations/sqlite/0003_history.sql")),
@@ -72,6 +73,7 @@ const MIGRATIONS: [(i64, &str, &str); 12] = [
     (10, "pools", include_str!("../../migrations/sqlite/0010_pools.sql")),
     (11, "certificates", include_str!("../../migrations/sqlite/0011_certificates.sql")),
     (12, "shield", include_str!("../../migrations/sqlite/0012_shield.sql")),
+    (13, "drains", include_str!("../../migrations/sqlite/0013_drains.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

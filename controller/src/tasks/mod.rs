@@ -4,6 +4,7 @@
 pub(crate) mod alarms;
 pub(crate) mod ca;
 pub(crate) mod certificate;
+pub(crate) mod drains;
 pub(crate) mod expire;
 pub(crate) mod hooks;
 pub(crate) mod judge;
@@ -39,6 +40,7 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>) -> anyhow::Result<JoinSet<
     tasks.spawn(until_stopped(controller.clone(), ca::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), shield::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), drains::run(controller.clone())));
     Ok(tasks)
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         let (validators, validators_version) =
             tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
         let (nodes, next_keys) = (tx.nodes().await?, tx.next_keys().await?);
-        let shield = tx.shield_orders().await?;
+        let (shield, drains) = (tx.shield_orders().await?, tx.drains().await?);
         drop(tx);
         let at = now();
         let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
@@ -48,6 +48,7 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             nodes: &nodes,
             next_keys: &next_keys,
             shield: &shield,
+            drains: &drains,
             parent: parent.as_ref().map(|target| &target.plan),
             now: at,
             epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },

@@ -43,4 +43,6 @@ fn count(controller: &Controller) {
     let defences = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.defences?));
     controller.counts.defences(target.plan.nodes.keys().filter_map(defences));
     controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
+    let ways = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.paths?));
+    controller.counts.paths(target.plan.nodes.keys().filter_map(ways));
 }

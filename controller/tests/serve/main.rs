@@ -22,6 +22,7 @@ mod once;
 mod operators;
 mod orders;
 mod pages;
+mod paths;
 mod poll;
 mod program;
 mod push;

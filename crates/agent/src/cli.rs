@@ -210,7 +210,7 @@ enum Rules {
     },
 }
 
-/// The validator's own node.
+/// The host's own node.
 #[derive(Args)]
 pub struct GoloopOptions {
     /// This validator's goloop, to hear which addresses its peers advertise: http://127.0.0.1:9080, or the path of its
@@ -220,16 +220,27 @@ pub struct GoloopOptions {
     /// Its chain.
     #[arg(long, value_name = "NAME", env = "PICKET_GOLOOP_CHANNEL", default_value = "icon_dex")]
     pub goloop_channel: goloop::Channel,
+    /// A sentry's own node, by its RPC port: hidden validators give no share to a sentry whose node is behind the others.
+    #[arg(long, value_name = "URL", env = "PICKET_NODE")]
+    pub node: Option<goloop::Place>,
 }
 
 impl GoloopOptions {
-    /// What to ask; an error for a sentry, beside which no validator runs.
+    /// What to ask; an error for the other role's.
     fn beside(self, role: NodeRole) -> Result<Option<Goloop>> {
         ensure!(
             role == NodeRole::Prep || self.goloop.is_none(),
             "--goloop is for validators; this is the agent of a {role}"
         );
-        Ok(self.goloop.map(|place| Goloop { place, channel: self.goloop_channel }))
+        ensure!(
+            role == NodeRole::Sentry || self.node.is_none(),
+            "--node is for sentries; this is the agent of a {role}"
+        );
+        ensure!(
+            !matches!(self.node, Some(goloop::Place::Socket(_))),
+            "--node is an RPC port, http://127.0.0.1:PORT: a socket tells no height"
+        );
+        Ok(self.goloop.or(self.node).map(|place| Goloop { place, channel: self.goloop_channel }))
     }
 }
 

@@ -3,18 +3,27 @@
 //! is cryptokey routing: a destination is an allowed IP of exactly one sentry's tunnel, which moves in one step, and which
 //! also says where answers may come from.
 
+pub mod burden;
+pub mod flows;
 pub mod health;
 pub mod inside;
+pub mod kept;
+pub mod moves;
 pub mod probe;
 pub mod spread;
+mod telling;
 
+use crate::pairing::Moment;
+use burden::Burden;
+use flows::Flows;
 use health::{Health, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use picket_model::{Hidden, NodeConfig, NodeId, Purpose, Reason, WireGuardConfig};
+use moves::MoveLog;
+pub use moves::{Cause, Move};
+use picket_model::{Hidden, NodeConfig, NodeId, Purpose, Reason, WireGuardConfig, paths::Condition};
 use spread::{Weight, spread};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     net::{Ipv4Addr, Ipv6Addr},
     time::{Duration, Instant},
 };
@@ -23,41 +32,20 @@ use std::{
 const YOUNG: Duration = Duration::from_secs(2);
 /// Each move breaks the destination's connections, so that moves for the better come one by one.
 const PACE: Duration = Duration::from_secs(1);
+/// For so long after a drain's end what came in through the sentry is reset: a node always has something to send, or TCP's own
+/// repetition has, and each end that is told calls anew.
+const RESETS: Duration = Duration::from_secs(30);
+/// How often the kernel is asked which connections are alive, while that decides anything.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// Why a destination has another sentry than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It had none.
-    New,
-    /// Its sentry is no longer one of this host's.
-    Gone,
-    /// The way through its sentry fails.
-    Lost(Way),
-    /// Its own sentry is back, or came.
-    Better,
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::New => f.write_str("new"),
-            Self::Gone => f.write_str("its sentry is gone"),
-            Self::Lost(way) => write!(f, "its sentry is {}", way.name()),
-            Self::Better => f.write_str("its own sentry is there"),
-        }
-    }
-}
-
-/// A destination that has another sentry from now on.
+/// Which sentry carries a destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Move {
-    /// What moves.
-    pub destination: IpNet,
-    /// Which sentry had it.
-    pub from: Option<NodeId>,
-    /// Which has it.
-    pub to: NodeId,
-    /// Why.
+pub struct Carried {
+    /// The sentry.
+    pub sentry: NodeId,
+    /// Since when.
+    pub since: Instant,
+    /// Why it came to it.
     pub cause: Cause,
 }
 
@@ -67,43 +55,68 @@ pub struct Paths {
     hidden: Hidden,
     destinations: BTreeSet<IpNet>,
     health: BTreeMap<NodeId, Health>,
-    carried: BTreeMap<IpNet, (NodeId, Instant)>,
+    burdens: BTreeMap<NodeId, Burden>,
+    /// Sentries that are to be left, each with when what still runs through it is cut.
+    draining: BTreeMap<NodeId, Instant>,
+    /// Connections that came in through those, when they were last counted.
+    inward: BTreeMap<NodeId, usize>,
+    carried: BTreeMap<IpNet, Carried>,
     next_better: Instant,
+    next_look: Instant,
+    log: MoveLog,
+}
+
+/// How a sentry stands beside others when something is to be given to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Fails,
+    Draining,
+    Burdened,
+    Good,
 }
 
 impl Paths {
-    /// The ways of a host with this wanted state; `None` where it is not hidden.
-    pub fn of(config: &NodeConfig, now: Instant) -> Option<Self> {
+    /// The ways of a host with this wanted state, as they were `before` the agent started; `None` where it is not hidden.
+    pub fn of(config: &NodeConfig, before: &BTreeMap<IpNet, Carried>, now: Moment) -> Option<Self> {
         let hidden = Hidden::clone(config.firewall.hidden.as_ref()?);
         let mut paths = Self {
             hidden,
             destinations: BTreeSet::new(),
             health: BTreeMap::new(),
-            carried: BTreeMap::new(),
-            next_better: now,
+            burdens: BTreeMap::new(),
+            draining: BTreeMap::new(),
+            inward: BTreeMap::new(),
+            carried: before.clone(),
+            next_better: now.steady,
+            next_look: now.steady,
+            log: MoveLog::default(),
         };
         paths.follow(config, now);
+        paths.carried.retain(|_, carried| paths.hidden.sentries.contains_key(&carried.sentry));
         Some(paths)
     }
 
     /// Follows another wanted state; what is known of sentries that stay is kept.
-    pub fn follow(&mut self, config: &NodeConfig, now: Instant) {
+    pub fn follow(&mut self, config: &NodeConfig, now: Moment) {
         if let Some(hidden) = &config.firewall.hidden {
             self.hidden = Hidden::clone(hidden);
         }
         self.destinations = destinations(config);
         let sentries = &self.hidden.sentries;
         self.health.retain(|sentry, _| sentries.contains_key(sentry));
+        self.burdens.retain(|sentry, _| sentries.contains_key(sentry));
         for sentry in sentries.keys() {
-            self.health.entry(sentry.clone()).or_insert_with(|| Health::new(now));
+            self.health.entry(sentry.clone()).or_insert_with(|| Health::new(now.steady));
         }
         self.carried.retain(|destination, _| self.destinations.contains(destination));
-    }
-
-    /// The same ways under another wanted state.
-    pub fn following(mut self, config: &NodeConfig, now: Instant) -> Self {
-        self.follow(config, now);
-        self
+        let draining = self.hidden.draining.iter().filter(|(sentry, _)| sentries.contains_key(*sentry));
+        // What is over is over: by the clock that does not jump, as long ago as the host's own clock says.
+        let end = |until: &picket_model::Timestamp| {
+            let over = now.wall.since(*until);
+            now.steady.checked_sub(over).unwrap_or(now.steady) + until.since(now.wall)
+        };
+        self.draining = draining.map(|(sentry, until)| (sentry.clone(), end(until))).collect();
+        self.inward.retain(|sentry, _| self.draining.contains_key(sentry));
     }
 
     /// The number of a probe that is sent to a sentry now; `None` if it is none of this host's.
@@ -118,23 +131,64 @@ impl Paths {
         }
     }
 
-    /// What moves now.
-    pub fn step(&mut self, now: Instant) -> Vec<Move> {
+    /// A sentry said how it fares.
+    pub fn told(&mut self, sentry: &NodeId, condition: Condition, now: Instant) {
+        if self.hidden.sentries.contains_key(sentry) {
+            self.burdens.entry(sentry.clone()).or_default().note(condition, now);
+        }
+    }
+
+    /// Whether the next step is to be given the connections that are alive: they decide while a sentry is drained.
+    pub fn wants_flows(&self, now: Instant) -> bool {
+        let is_open = |(sentry, end): (&NodeId, &Instant)| {
+            now < *end + RESETS || self.carried.values().any(|carried| &carried.sentry == sentry)
+        };
+        now >= self.next_look && self.draining.iter().any(is_open)
+    }
+
+    /// What moves now. `flows` are the connections of this moment; where they are not known, all are thought to be alive.
+    pub fn step(&mut self, now: Instant, flows: Option<(&Flows, &BTreeMap<NodeId, Ipv4Addr>)>) -> Vec<Move> {
         let ways: BTreeMap<NodeId, Way> =
             self.health.iter_mut().map(|(sentry, health)| (sentry.clone(), health.look(now))).collect();
-        let ideal = spread(&self.destinations, &self.usable(&ways, now));
+        self.weigh(now);
+        let alive = flows.map(|(flows, addresses)| {
+            self.next_look = now + LOOK;
+            let address = |sentry: &NodeId| addresses.get(sentry).map(|address| (*address).into());
+            let counts = self.draining.keys().filter_map(|sentry| Some((sentry.clone(), flows.with(address(sentry)?))));
+            self.inward = counts.collect();
+            flows.alive(&self.destinations, &self.hidden.calls)
+        });
+        let ranks = self.ranks(&ways, now);
+        let ideal = spread(&self.destinations, &self.usable(&ranks));
         let mut moves = Vec::new();
         for (destination, to) in ideal {
-            let from = self.carried.get(&destination).map(|(sentry, _)| sentry.clone());
-            let is_good = ways.get(&to).is_some_and(|way| way.is_good());
-            let Some(cause) = self.cause(from.as_ref(), &to, is_good, &ways, now) else { continue };
-            if cause == Cause::Better {
+            let from = self.carried.get(&destination).map(|carried| carried.sentry.clone());
+            let is_alive = alive.as_ref().is_none_or(|alive| alive.contains(&destination));
+            let Some(cause) = self.cause(from.as_ref(), &to, is_alive, (&ways, &ranks), now) else { continue };
+            if matches!(cause, Cause::Better | Cause::Burdened) {
                 self.next_better = now + PACE;
             }
-            self.carried.insert(destination, (to.clone(), now));
+            self.carried.insert(destination, Carried { sentry: to.clone(), since: now, cause });
             moves.push(Move { destination, from, to, cause });
         }
+        self.log.note(&moves, now);
         moves
+    }
+
+    /// Closes the lines about what moved; whether there is a new one.
+    pub fn close_log(&mut self, now: Instant) -> bool {
+        self.log.close(now)
+    }
+
+    /// Judges each sentry's burden beside the best height that another tells of.
+    fn weigh(&mut self, now: Instant) {
+        let height = |burden: &Burden| burden.condition(now).and_then(|said| said.height);
+        let heights: BTreeMap<NodeId, u64> =
+            self.burdens.iter().filter_map(|(sentry, burden)| Some((sentry.clone(), height(burden)?))).collect();
+        for (sentry, burden) in &mut self.burdens {
+            let best = heights.iter().filter(|(other, _)| *other != sentry).map(|(_, height)| *height).max();
+            burden.look(best, now);
+        }
     }
 
     /// Why a destination is to move; `None` where it stays, for now.
@@ -142,28 +196,45 @@ impl Paths {
         &self,
         from: Option<&NodeId>,
         to: &NodeId,
-        to_is_good: bool,
-        ways: &BTreeMap<NodeId, Way>,
+        is_alive: bool,
+        (ways, ranks): (&BTreeMap<NodeId, Way>, &BTreeMap<NodeId, Rank>),
         now: Instant,
     ) -> Option<Cause> {
         let Some(from) = from else { return Some(Cause::New) };
         let Some(way) = ways.get(from) else { return Some(Cause::Gone) };
-        if from == to || !to_is_good {
+        if from == to || !ways.get(to).is_some_and(|way| way.is_good()) {
             return None;
         }
-        if !way.is_good() && !self.is_young(from, *way, now) {
-            return Some(Cause::Lost(*way));
+        let rank = |sentry| ranks.get(sentry).copied().unwrap_or(Rank::Fails);
+        let is_due = now >= self.next_better;
+        match (rank(from), rank(to)) {
+            (Rank::Fails, _) => Some(Cause::Lost(*way)),
+            (Rank::Draining, to) if to > Rank::Draining => {
+                let is_over = self.draining.get(from).is_some_and(|end| now >= *end);
+                (is_over || !is_alive).then_some(Cause::Drained)
+            }
+            (Rank::Burdened, Rank::Good) => is_due.then_some(Cause::Burdened),
+            (Rank::Good, Rank::Good) => is_due.then_some(Cause::Better),
+            // Nothing is given to one that is drained or burdened while its own sentry carries packets.
+            _ => None,
         }
-        (now >= self.next_better).then_some(Cause::Better)
     }
 
-    /// The sentries to choose among: those that carry packets; where there are none, all.
-    fn usable(&self, ways: &BTreeMap<NodeId, Way>, now: Instant) -> BTreeMap<NodeId, Weight> {
-        let carries =
-            |sentry: &NodeId| ways.get(sentry).is_some_and(|way| way.is_good() || self.is_young(sentry, *way, now));
-        let all = || self.hidden.sentries.iter().map(|(sentry, share)| (sentry.clone(), Weight::from(*share)));
-        let carrying: BTreeMap<NodeId, Weight> = all().filter(|(sentry, _)| carries(sentry)).collect();
-        if carrying.is_empty() { all().collect() } else { carrying }
+    fn ranks(&self, ways: &BTreeMap<NodeId, Way>, now: Instant) -> BTreeMap<NodeId, Rank> {
+        let rank = |sentry: &NodeId, way: Way| match way {
+            way if !way.is_good() && !self.is_young(sentry, way, now) => Rank::Fails,
+            _ if self.draining.contains_key(sentry) => Rank::Draining,
+            _ if self.burdens.get(sentry).is_some_and(|burden| burden.why().is_some()) => Rank::Burdened,
+            _ => Rank::Good,
+        };
+        ways.iter().map(|(sentry, way)| (sentry.clone(), rank(sentry, *way))).collect()
+    }
+
+    /// The sentries to choose among: those of the best rank that any has.
+    fn usable(&self, ranks: &BTreeMap<NodeId, Rank>) -> BTreeMap<NodeId, Weight> {
+        let best = ranks.values().max();
+        let all = self.hidden.sentries.iter().filter(|(sentry, _)| ranks.get(*sentry) == best);
+        all.map(|(sentry, share)| (sentry.clone(), Weight::from(*share))).collect()
     }
 
     fn is_young(&self, sentry: &NodeId, way: Way, now: Instant) -> bool {
@@ -180,27 +251,34 @@ impl Paths {
         self.hidden.strict || self.health.iter().any(alive)
     }
 
-    /// Sentries through which nothing comes back: connections that came in through one are of no use to either end. None where all
-    /// are: then it may be this host's own line, and there is no other way to call anew by.
-    pub fn silent(&self) -> Vec<&NodeId> {
-        let silent = self.health.iter().filter(|(_, health)| health.way() == Way::Silent).map(|(sentry, _)| sentry);
-        Some(silent.collect()).filter(|silent: &Vec<_>| silent.len() < self.health.len()).unwrap_or_default()
+    /// Sentries through which nothing comes back, or whose drain just ended: connections that came in through one are of no use to
+    /// either end. None that is silent where all are: then it may be this host's own line, and there is no other way to call anew
+    /// by; and none that is drained without another that is good.
+    pub fn to_reset(&self, now: Instant) -> BTreeSet<&NodeId> {
+        let of = |way| self.health.iter().filter(move |(_, health)| health.way() == way).map(|(sentry, _)| sentry);
+        let silent: BTreeSet<_> = of(Way::Silent).collect();
+        let has_another = of(Way::Good).any(|sentry| !self.draining.contains_key(sentry));
+        let ended = |end: &Instant| now >= *end && now.saturating_duration_since(*end) < RESETS;
+        let drained = self.draining.iter().filter(|(_, end)| has_another && ended(end)).map(|(sentry, _)| sentry);
+        let silent = Some(silent).filter(|silent| silent.len() < self.health.len()).unwrap_or_default();
+        silent.into_iter().chain(drained).collect()
     }
 
-    /// How the way through each sentry stood when it was last looked at.
-    pub fn ways(&self) -> BTreeMap<&NodeId, Way> {
-        self.health.iter().map(|(sentry, health)| (sentry, health.way())).collect()
+    /// How the way through each sentry stood when it was last looked at, and what it bears.
+    pub fn ways(&self) -> BTreeMap<&NodeId, (Way, Option<&'static str>)> {
+        let why = |sentry| self.burdens.get(sentry).and_then(Burden::why);
+        self.health.iter().map(|(sentry, health)| (sentry, (health.way(), why(sentry)))).collect()
     }
 
     /// Every destination with its sentry, and since when.
-    pub fn carried(&self) -> &BTreeMap<IpNet, (NodeId, Instant)> {
+    pub fn carried(&self) -> &BTreeMap<IpNet, Carried> {
         &self.carried
     }
 
     /// The tunnels with each destination behind the sentry that carries it.
     pub fn steer(&self, wireguard: &WireGuardConfig) -> WireGuardConfig {
         let mut steered = wireguard.clone();
-        for (destination, (sentry, _)) in &self.carried {
+        for (destination, Carried { sentry, .. }) in &self.carried {
             // A next key has no addresses until it takes all of them over.
             let mut keys =
                 steered.peers.values_mut().filter(|peer| &peer.node == sentry && !peer.allowed_ips.is_empty());

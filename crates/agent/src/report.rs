@@ -32,6 +32,7 @@ pub fn report(
         state: None,
         taken_back: None,
         defences: None,
+        paths: None,
     }
 }
 

@@ -109,7 +109,8 @@ enum Event {
     Stop(&'static str),
 }
 
-/// Runs until it is told to stop or the host is revoked. `goloop` is the validator's own node, where there is one to ask.
+/// Runs until it is told to stop or the host is revoked. `goloop` is the host's own node, where there is one to ask: a validator's
+/// for what its peers advertise, a sentry's for its height.
 pub async fn run(
     place: &Place,
     preference: Preference,
@@ -149,7 +150,8 @@ pub async fn run(
     let csr_pem = keys.tls.csr_pem()?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };
     let own_proof = OwnProof::new(&state, keys.tls.public_key_sha256())?;
-    let ways = Ways::new(place.interface.clone(), &identity);
+    let (goloop, beside) = if role == NodeRole::Prep { (goloop, None) } else { (None, goloop) };
+    let ways = Ways::new(place.interface.clone(), &identity, &state, beside);
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;

@@ -10,6 +10,9 @@ use std::{
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 /// `TCP_ESTABLISHED`, net/tcp_states.h.
 const ESTABLISHED: &str = "01";
+/// States in which one end may still have something to say: that one, `TCP_FIN_WAIT1` and `TCP_CLOSE_WAIT`. A call that nobody
+/// has answered yet is none: it goes on by whatever way there is.
+const LIVE: [&str; 3] = [ESTABLISHED, "04", "08"];
 
 /// One established connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +26,11 @@ pub struct Session {
 /// Everybody's connections to this host; none where the kernel does not say.
 pub fn established() -> Vec<Session> {
     TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).flat_map(|text| parse(&text)).collect()
+}
+
+/// The other end of each connection of this host that still carries something; none where the kernel does not say.
+pub fn peers() -> Vec<SocketAddr> {
+    TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).flat_map(|text| live(&text)).collect()
 }
 
 /// The operator's connection that a change would cut: it comes from an admin network of before, to a port that nobody
@@ -42,15 +50,23 @@ pub fn cut_by(sessions: &[Session], before: &FirewallPolicy, after: &FirewallPol
 }
 
 fn parse(text: &str) -> Vec<Session> {
-    let sessions = text.lines().skip(1).filter_map(|line| {
+    let of = |(local, remote): (SocketAddr, SocketAddr)| Session { port: local.port(), from: canonical(remote.ip()) };
+    ends(text, &[ESTABLISHED]).map(of).collect()
+}
+
+fn live(text: &str) -> Vec<SocketAddr> {
+    ends(text, &LIVE).map(|(_, remote)| SocketAddr::new(canonical(remote.ip()), remote.port())).collect()
+}
+
+/// Both ends of connections in these states, but those of the host with itself.
+fn ends(text: &str, states: &[&str]) -> impl Iterator<Item = (SocketAddr, SocketAddr)> {
+    text.lines().skip(1).filter_map(|line| {
         // sl local_address rem_address st ...
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
         let (local, remote) = (address(local)?, address(remote)?);
-        (state == ESTABLISHED && !remote.ip().is_loopback())
-            .then(|| Session { port: local.port(), from: canonical(remote.ip()) })
-    });
-    sessions.collect()
+        (states.contains(&state) && !remote.ip().is_loopback()).then_some((local, remote))
+    })
 }
 
 /// Hexadecimal words in the byte order of this machine, then the port.
@@ -85,6 +101,8 @@ mod tests {
              2: 0A7100CB:0016 FA6433C6:D432 06 00000000:00000000\n\
              3: 0100007F:0016 0100007F:D433 01 00000000:00000000\n garbage\n 4: xx:1 yy:2 01\n";
         assert_eq!(parse(text), [Session { port: 2222, from: "198.51.100.250".parse().unwrap() }]);
+        assert_eq!(live(text), ["198.51.100.250:54321".parse().unwrap()]);
+        assert_eq!(live(&text.replace(" 06 ", " 08 ")).len(), 2);
         let six = "header\n 0: B80D0120000001000000000010000000:1BBC B80D0120AD00000000000000090000AA:D431 01 0\n";
         assert_eq!(parse(six)[0].port, 7100);
         let mapped = "header\n 0: 0000000000000000FFFF00000A7100CB:1BBC 0000000000000000FFFF0000FA6433C6:D431 01 0\n";

@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use picket_api::probe::{knock, with_usual};
 use picket_firewall::{Nft, Ruleset, lower, render::replacement};
-use picket_model::{Defences, FirewallPolicy, Generation, NodeReport, Shield, Timestamp};
+use picket_model::{Defences, FirewallPolicy, Generation, NodeReport, PathsReport, Shield, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, num::NonZeroU16};
 
@@ -239,6 +239,9 @@ fn print_status(view: &View) {
         let endpoint = peer.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string());
         println!("  {key}  {endpoint}  handshake {handshake}");
     }
+    if let Some(paths) = &report.paths {
+        print_paths(paths);
+    }
     if let Some(chain) = &report.chain {
         println!("goloop      {chain}");
     }
@@ -264,6 +267,20 @@ fn print_defences(said: &Defences) {
         |tracking| format!("{} % full, {} of {}", tracking.percent(), tracking.connections, tracking.most),
     );
     println!("kernel      SYN cookies {cookies}, connection tracking {tracking}");
+}
+
+fn print_paths(paths: &PathsReport) {
+    println!("ways        through {} sentries", paths.sentries.len());
+    for (sentry, way) in &paths.sentries {
+        let trip = way.round_trip_us.map_or_else(|| "-".to_owned(), |took| format!("{took} us"));
+        let drained = if way.draining { ", drained" } else { "" };
+        let burden = way.burden.as_ref().map_or_else(String::new, |burden| format!(", {burden}"));
+        let (share, lost) = (paths.share(sentry), way.lost_permille);
+        println!(
+            "  {sentry}  {} since {}{drained}{burden}, {share} destinations, round trip {trip}, lost {lost} of 1000",
+            way.way, way.since
+        );
+    }
 }
 
 /// Prints a value as JSON.

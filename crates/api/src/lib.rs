@@ -11,6 +11,7 @@ pub mod node;
 pub mod openapi;
 pub mod operator;
 pub mod operators;
+pub mod paths;
 pub mod probe;
 pub mod problem;
 pub mod shield;

@@ -216,10 +216,16 @@ mod tests {
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
         hidden.firewall.hidden =
             Some(Box::new(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() }));
-        let digests = [&plain, &public, &limits, &shield, &grants, &forwards, &hidden].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 7);
+        let mut drained = hidden.clone();
+        let text = serde_json::to_string(&hidden).unwrap();
+        assert!(!text.contains("draining"), "{text}");
+        let draining = &mut drained.firewall.hidden.as_mut().unwrap().draining;
+        draining.insert("n-2".parse().unwrap(), crate::Timestamp::from_millis(7));
+        let digests =
+            [&plain, &public, &limits, &shield, &grants, &forwards, &hidden, &drained].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 8);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
-        for config in [public, limits, shield, grants, forwards, hidden] {
+        for config in [public, limits, shield, grants, forwards, hidden, drained] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

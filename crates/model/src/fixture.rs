@@ -52,5 +52,6 @@ pub fn in_force(applied: Generation, digest: Option<Digest>) -> NodeReport {
         state: None,
         taken_back: None,
         defences: None,
+        paths: None,
     }
 }

@@ -1,7 +1,7 @@
 //! A validator whose address nobody learns: who forwards for it, and which of its own calls leave through sentries.
 //! Values only; how packets are steered is the business of the firewall and of the link.
 
-use crate::{NamePattern, NodeId, NodeName, OverlayAddresses};
+use crate::{NamePattern, NodeId, NodeName, OverlayAddresses, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -90,6 +90,10 @@ pub struct Hidden {
     /// Addresses inside the mesh of sentries that do not answer. The host itself finds them; a controller names none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub silent: BTreeSet<Ipv4Addr>,
+    /// Sentries that are to be left, each with when what still runs through it is cut. Not written where there are none: agents
+    /// of before know nothing of it, and refuse what they cannot digest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub draining: BTreeMap<NodeId, Timestamp>,
     /// Whether such calls are dropped where they would not leave through a sentry.
     pub strict: bool,
 }

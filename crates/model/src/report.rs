@@ -1,6 +1,8 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
-use crate::{Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
+use crate::{
+    Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, PathsReport, Timestamp, WireGuardPublicKey,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, net::SocketAddr};
@@ -152,4 +154,7 @@ pub struct NodeReport {
     /// How the host fares under attack; `None` from older agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defences: Option<Defences>,
+    /// The ways of a hidden validator's host; `None` from all others, and from older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Box<PathsReport>>,
 }

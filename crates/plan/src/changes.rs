@@ -107,6 +107,7 @@ mod tests {
                 nodes: &nodes,
                 next_keys: &crate::NextKeys::new(),
                 shield: &picket_model::ShieldOrders::default(),
+                drains: &picket_model::Drains::new(),
                 parent,
                 now: picket_model::Timestamp::from_millis(0),
                 epochs: crate::Epochs::default(),

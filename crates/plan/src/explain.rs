@@ -119,6 +119,7 @@ mod tests {
             nodes: &nodes,
             next_keys: &crate::NextKeys::new(),
             shield: &picket_model::ShieldOrders::default(),
+            drains: &picket_model::Drains::new(),
             parent: None,
             validators_version: 1,
             now,

@@ -214,6 +214,7 @@ mod tests {
                 nodes: &nodes,
                 next_keys: &crate::NextKeys::new(),
                 shield: &picket_model::ShieldOrders::default(),
+                drains: &picket_model::Drains::new(),
                 parent: self.parent.as_ref(),
                 validators_version: 1,
                 now: picket_model::Timestamp::from_millis(0),

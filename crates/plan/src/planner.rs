@@ -6,9 +6,9 @@ mod hidden;
 use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
 use picket_model::{
-    AllowSet, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy, Protocol,
-    Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig, WireGuardPeer,
-    WireGuardPublicKey, network::host_network,
+    AllowSet, Drains, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy,
+    Protocol, Purpose, Reason, Shield, ShieldOrders, Timestamp, Validator, ValidatorSet, WireGuardConfig,
+    WireGuardPeer, WireGuardPublicKey, network::host_network,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -68,6 +68,8 @@ pub struct PlanInput<'a> {
     pub parent: Option<&'a Plan>,
     /// What people ordered about hosts' shields.
     pub shield: &'a ShieldOrders,
+    /// Sentries that are to be left.
+    pub drains: &'a Drains,
     /// When this is: lines of the policy may end by themselves.
     pub now: Timestamp,
     /// Which preshared keys tunnels are to have.
@@ -97,8 +99,8 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             revision: generation,
             wireguard: wireguard(input, node, &others),
             firewall: FirewallPolicy {
-                forwards: hidden::forwards(input.policy, &calls, node, &others),
-                hidden: hidden::hidden(input.policy, &calls, node, &others).map(Box::new),
+                forwards: hidden::forwards(input, &calls, node, &others),
+                hidden: hidden::hidden(input, &calls, node, &others).map(Box::new),
                 ..firewall(&shared, input.policy.public.of(node.role), shield(input, &node.id), &others)
             },
         };

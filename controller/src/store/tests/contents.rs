@@ -47,6 +47,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
         nodes: &nodes,
         next_keys: &picket_plan::NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
+        drains: &picket_model::Drains::new(),
         parent: parent.as_ref(),
         now: NOW,
         epochs: picket_plan::Epochs::default(),

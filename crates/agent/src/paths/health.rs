@@ -1,6 +1,7 @@
 //! Whether a sentry carries packets there and back, by probes inside its tunnel: an answer proves the way, silence ends it
 //! within a second, and a way that came back is trusted after a while. Values in, values out; `now` is passed in.
 
+use serde::{Deserialize, Serialize};
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -24,7 +25,8 @@ const WINDOW: usize = 50;
 const MOST_LOST: usize = 12;
 
 /// How the way through a sentry stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Way {
     /// Nothing has come back yet.
     Unheard,
@@ -159,6 +161,16 @@ impl Health {
     /// Since when it stands as it does.
     pub fn since(&self) -> Instant {
         self.since
+    }
+
+    /// How long an answer takes, smoothed; `None` before the first.
+    pub fn round_trip(&self) -> Option<Duration> {
+        Some(self.round_trip).filter(|took| !took.is_zero())
+    }
+
+    /// Of the last probes whose fate is known, how many in a thousand were lost.
+    pub fn lost_permille(&self) -> u16 {
+        u16::try_from(self.lost() * 1000 / self.fates.len().max(1)).unwrap_or(1000)
     }
 
     fn lost(&self) -> usize {

@@ -2,26 +2,32 @@
 //! their pace, a sentry answers. What is decided from it is `paths`.
 
 use super::{
-    Move, Paths,
+    Carried, Move, Paths,
+    flows::Flows,
     health::{PERIOD, Way},
     probe,
 };
+use crate::pairing::Moment;
+use ipnet::IpNet;
 use picket_firewall::InterfaceName;
-use picket_model::{NodeConfig, NodeId};
+use picket_model::{NodeConfig, NodeId, PathsReport, Timestamp, paths::Condition};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
     net::UdpSocket,
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinHandle,
     time::{MissedTickBehavior, interval},
 };
 use tracing::{debug, info};
 
+/// One probe in so many goes with the question how the sentry fares: once a second.
+const QUESTIONS: u64 = 5;
 /// How often a sentry looks whether its tunnel is still the one it listens on.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -47,54 +53,82 @@ impl Inside {
     }
 }
 
+/// What the task and the agent share: one owner of what is decided, whoever asks first.
+#[derive(Debug, Default)]
+struct Shared {
+    config: Option<NodeConfig>,
+    paths: Option<Paths>,
+    /// By address inside the mesh.
+    sentries: BTreeMap<Ipv4Addr, NodeId>,
+    told: Option<Stands>,
+}
+
 /// The task that asks a hidden validator's sentries; ends with this value.
 #[derive(Debug)]
 pub struct Prober {
-    wanted: watch::Sender<Option<NodeConfig>>,
-    found: watch::Receiver<Option<Paths>>,
+    shared: Arc<Mutex<Shared>>,
+    /// What was carried when the agent started, until it is asked for.
+    before: BTreeMap<IpNet, Carried>,
+    wake: Arc<Notify>,
+    tell: watch::Sender<()>,
+    news: watch::Receiver<()>,
     task: JoinHandle<()>,
 }
 
 impl Prober {
-    /// Begins, with nothing to ask yet.
-    pub fn start(interface: InterfaceName) -> Self {
-        let (wanted, orders) = watch::channel(None);
-        let (tell, found) = watch::channel(None);
-        let task =
-            tokio::spawn(Asking { interface, orders, tell, paths: None, sentries: BTreeMap::new(), told: None }.work());
-        Self { wanted, found, task }
+    /// Begins, with nothing to ask yet; goes on with what was carried `before` the agent started.
+    pub fn start(interface: InterfaceName, before: BTreeMap<IpNet, Carried>) -> Self {
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (wake, (tell, news)) = (Arc::new(Notify::new()), watch::channel(()));
+        let asking = Asking { interface, shared: shared.clone(), wake: wake.clone(), tell: tell.clone() };
+        Self { shared, before, wake, tell, news, task: tokio::spawn(asking.work()) }
     }
 
-    /// Asks the sentries of this wanted state from now on; nobody where the host is not hidden, or has no tunnels.
-    pub fn follow(&mut self, config: Option<&NodeConfig>, now: Instant) -> Option<Paths> {
+    /// Asks the sentries of this wanted state from now on; nobody where the host is not hidden, or has no tunnels. The ways as they
+    /// are to be in force.
+    pub fn follow(&mut self, config: Option<&NodeConfig>, now: Moment) -> Option<Paths> {
         let config = config.filter(|config| config.firewall.hidden.is_some());
-        let changed = self.wanted.borrow().as_ref() != config;
-        if changed {
-            self.wanted.send_replace(config.cloned());
+        let mut shared = lock(&self.shared);
+        if shared.config.as_ref() != config {
+            shared.config = config.cloned();
+            shared.sentries = config.map(addresses_of_sentries).unwrap_or_default();
+            self.wake.notify_one();
         }
-        // The task has not seen it yet: until then what it last knew, led on.
-        let known = self.found.borrow().clone();
-        let mut paths = match (known, config) {
-            (_, None) => return None,
-            (Some(known), Some(config)) => known.following(config, now),
-            (None, Some(config)) => Paths::of(config, now)?,
+        let Some(config) = config else {
+            // Where it comes back soon, it goes on with what it had.
+            if let Some(paths) = shared.paths.take() {
+                self.before = paths.carried().clone();
+            }
+            shared.told = None;
+            return None;
         };
-        paths.step(now);
-        Some(paths)
+        match &mut shared.paths {
+            Some(paths) => paths.follow(config, now),
+            None => shared.paths = Paths::of(config, &std::mem::take(&mut self.before), now),
+        }
+        // Whoever asked may want something else than to put it in force: then it is asked for once more.
+        if shared.step(now.steady) {
+            self.tell.send_replace(());
+        }
+        shared.paths.clone()
     }
 
-    /// Addresses of sentries through which nothing comes back.
-    pub fn silent(&self) -> BTreeSet<Ipv4Addr> {
-        let (found, wanted) = (self.found.borrow(), self.wanted.borrow());
-        let (Some(paths), Some(config)) = (found.as_ref(), wanted.as_ref()) else { return BTreeSet::new() };
-        let silent = paths.silent();
-        let addresses = addresses_of_sentries(config).into_iter().filter(|(_, sentry)| silent.contains(&sentry));
-        addresses.filter_map(|(address, _)| v4(address)).collect()
+    /// What is told of the ways; `None` where the host is not hidden.
+    pub fn report(&self, run: Timestamp, now: Moment) -> Option<PathsReport> {
+        lock(&self.shared).paths.as_ref().map(|paths| paths.report(run, now))
+    }
+
+    /// Addresses of sentries whose connections are to be reset.
+    pub fn to_reset(&self, now: Instant) -> BTreeSet<Ipv4Addr> {
+        let shared = lock(&self.shared);
+        let Some(paths) = &shared.paths else { return BTreeSet::new() };
+        let reset = paths.to_reset(now);
+        shared.sentries.iter().filter(|(_, sentry)| reset.contains(sentry)).map(|(address, _)| *address).collect()
     }
 
     /// Waits until something moved, or a way stands otherwise than before.
     pub async fn moved(&mut self) {
-        if self.found.changed().await.is_err() {
+        if self.news.changed().await.is_err() {
             // The task is gone with its runtime.
             std::future::pending::<()>().await;
         }
@@ -107,63 +141,71 @@ impl Drop for Prober {
     }
 }
 
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Decides; whether anything is otherwise than before.
+    fn step(&mut self, now: Instant) -> bool {
+        let Some(paths) = &mut self.paths else { return false };
+        let flows = paths.wants_flows(now).then(Flows::now);
+        let addresses = self.sentries.iter().map(|(address, sentry)| (sentry.clone(), *address)).collect();
+        let moves = paths.step(now, flows.as_ref().map(|flows| (flows, &addresses)));
+        if let Some((cause, of)) = summary(&moves) {
+            info!(moved = moves.len(), cause, of, "destinations have another sentry");
+        }
+        let has_line = paths.close_log(now);
+        let ways = paths.ways().into_iter().map(|(sentry, stands)| (sentry.clone(), stands)).collect();
+        let reset = paths.to_reset(now).into_iter().cloned().collect();
+        let stands = Some(Stands { ways, reset, steered: paths.is_steered(now) });
+        let is_news = !moves.is_empty() || has_line || stands != self.told;
+        self.told = stands;
+        is_news
+    }
+}
+
 struct Asking {
     interface: InterfaceName,
-    orders: watch::Receiver<Option<NodeConfig>>,
-    tell: watch::Sender<Option<Paths>>,
-    paths: Option<Paths>,
-    sentries: BTreeMap<IpAddr, NodeId>,
-    told: Option<Stands>,
+    shared: Arc<Mutex<Shared>>,
+    wake: Arc<Notify>,
+    tell: watch::Sender<()>,
 }
 
 impl Asking {
-    async fn work(mut self) {
+    async fn work(self) {
         let mut tick = interval(PERIOD);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inside: Option<Inside> = None;
         let mut own = None;
         loop {
-            let mut datagram = [0; probe::LENGTH + 1];
+            let is_asking = lock(&self.shared).paths.is_some();
+            let mut datagram = [0; probe::LONG + 1];
             tokio::select! {
-                changed = self.orders.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let address = self.follow(Instant::now());
+                () = self.wake.notified() => {
+                    let address = self.own_address();
                     if address != own {
                         (own, inside) = (address, None);
                     }
                 }
-                _ = tick.tick(), if self.paths.is_some() => {
+                _ = tick.tick(), if is_asking => {
                     if inside.as_ref().is_none_or(Inside::is_stale) {
                         inside = self.open(own).await;
                     }
                     self.ask(inside.as_ref()).await;
                 }
                 Some((length, from)) = hear(inside.as_ref(), &mut datagram) => {
-                    let answer = datagram.get(..length).and_then(probe::answered);
-                    if let (Some(number), Some(sentry), Some(paths)) =
-                        (answer, self.sentries.get(&from.ip()), &mut self.paths)
-                    {
-                        paths.answered(sentry, number, Instant::now());
+                    if let (Some(datagram), IpAddr::V4(from)) = (datagram.get(..length), from.ip()) {
+                        self.hear(datagram, from);
                     }
                 }
             }
         }
     }
 
-    /// Takes the wanted state; the address to speak from.
-    fn follow(&mut self, now: Instant) -> Option<Ipv4Addr> {
-        let config = self.orders.borrow_and_update().clone();
-        let known = self.paths.take();
-        self.paths = match (&config, known) {
-            (None, _) => None,
-            (Some(config), Some(known)) => Some(known.following(config, now)),
-            (Some(config), None) => Paths::of(config, now),
-        };
-        self.sentries = config.iter().flat_map(addresses_of_sentries).collect();
-        self.step(now);
-        config.and_then(|config| config.wireguard.addresses.iter().find_map(|net| v4(net.addr())))
+    fn own_address(&self) -> Option<Ipv4Addr> {
+        let shared = lock(&self.shared);
+        shared.config.as_ref().and_then(|config| config.wireguard.addresses.iter().find_map(|net| v4(net.addr())))
     }
 
     async fn open(&self, own: Option<Ipv4Addr>) -> Option<Inside> {
@@ -178,45 +220,48 @@ impl Asking {
         }
     }
 
-    async fn ask(&mut self, inside: Option<&Inside>) {
-        let Some(paths) = &mut self.paths else { return };
-        for (address, sentry) in &self.sentries {
-            let Some(number) = paths.probe(sentry, Instant::now()) else { continue };
-            if let Some(inside) = inside {
-                // One that is not sent is lost like any other.
-                let to = SocketAddr::new(*address, probe::PORT);
-                if let Err(error) = inside.socket.send_to(&probe::probe(number), to).await {
-                    debug!(%error, %to, "probe not sent");
-                }
-            }
+    fn hear(&self, datagram: &[u8], from: Ipv4Addr) {
+        let mut shared = lock(&self.shared);
+        let Shared { sentries, paths: Some(paths), .. } = &mut *shared else { return };
+        let Some(sentry) = sentries.get(&from) else { return };
+        if let Some(number) = probe::answered(datagram) {
+            paths.answered(sentry, number, Instant::now());
+        } else if let Some(condition) = probe::heard(datagram) {
+            paths.told(sentry, condition, Instant::now());
         }
-        self.step(Instant::now());
     }
 
-    /// Decides. What is known is passed on each time, so that nobody decides by what was so a while ago; it is told of where
-    /// anything is otherwise than before.
-    fn step(&mut self, now: Instant) {
-        let moves = self.paths.as_mut().map(|paths| paths.step(now)).unwrap_or_default();
-        if let Some((cause, of)) = summary(&moves) {
-            info!(moved = moves.len(), cause, of, "destinations have another sentry");
+    async fn ask(&self, inside: Option<&Inside>) {
+        for (address, number) in self.numbers() {
+            let Some(inside) = inside else { continue };
+            let to = SocketAddr::new(address.into(), probe::PORT);
+            // One that is not sent is lost like any other.
+            if let Err(error) = inside.socket.send_to(&probe::probe(number), to).await {
+                debug!(%error, %to, "probe not sent");
+            }
+            if number % QUESTIONS == 1 {
+                inside.socket.send_to(&probe::question(), to).await.ok();
+            }
         }
-        let stands = self.paths.as_ref().map(|paths| Stands {
-            ways: paths.ways().into_iter().map(|(sentry, way)| (sentry.clone(), way)).collect(),
-            steered: paths.is_steered(now),
-        });
-        let is_news = !moves.is_empty() || stands != self.told;
-        self.told = stands;
-        self.tell.send_if_modified(|known| {
-            known.clone_from(&self.paths);
-            is_news
-        });
+        if lock(&self.shared).step(Instant::now()) {
+            self.tell.send_replace(());
+        }
+    }
+
+    /// The number of the next probe to each sentry.
+    fn numbers(&self) -> Vec<(Ipv4Addr, u64)> {
+        let mut shared = lock(&self.shared);
+        let Shared { sentries, paths: Some(paths), .. } = &mut *shared else { return Vec::new() };
+        let now = Instant::now();
+        sentries.iter().filter_map(|(address, sentry)| Some((*address, paths.probe(sentry, now)?))).collect()
     }
 }
 
 /// What is news where it changes.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Stands {
-    ways: BTreeMap<NodeId, Way>,
+    ways: BTreeMap<NodeId, (Way, Option<&'static str>)>,
+    reset: BTreeSet<NodeId>,
     steered: bool,
 }
 
@@ -226,12 +271,12 @@ fn summary(moves: &[Move]) -> Option<(String, String)> {
     Some((first.cause.to_string(), first.from.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)))
 }
 
-/// The sentries' IPv4 addresses inside the mesh.
-fn addresses_of_sentries(config: &NodeConfig) -> Vec<(IpAddr, NodeId)> {
-    let Some(hidden) = &config.firewall.hidden else { return Vec::new() };
+/// The sentries by their IPv4 addresses inside the mesh.
+fn addresses_of_sentries(config: &NodeConfig) -> BTreeMap<Ipv4Addr, NodeId> {
+    let Some(hidden) = &config.firewall.hidden else { return BTreeMap::new() };
     let peers = config.wireguard.peers.values().filter(|peer| hidden.sentries.contains_key(&peer.node));
     let address = |peer: &picket_model::WireGuardPeer| peer.allowed_ips.iter().find_map(|net| v4(net.addr()));
-    peers.filter_map(|peer| Some((address(peer)?.into(), peer.node.clone()))).collect()
+    peers.filter_map(|peer| Some((address(peer)?, peer.node.clone()))).collect()
 }
 
 fn v4(address: IpAddr) -> Option<Ipv4Addr> {
@@ -257,9 +302,10 @@ pub struct Answerer {
 }
 
 impl Answerer {
-    /// Answers on the sentry's own address inside the mesh as soon as there is one.
-    pub fn start(interface: InterfaceName, own: Ipv4Addr) -> Self {
-        Self { task: tokio::spawn(answer(interface, own)) }
+    /// Answers on the sentry's own address inside the mesh as soon as there is one; says how the sentry fares by what was looked
+    /// at last.
+    pub fn start(interface: InterfaceName, own: Ipv4Addr, fares: watch::Receiver<Condition>) -> Self {
+        Self { task: tokio::spawn(answer(interface, own, fares)) }
     }
 }
 
@@ -269,12 +315,12 @@ impl Drop for Answerer {
     }
 }
 
-async fn answer(interface: InterfaceName, own: Ipv4Addr) {
+async fn answer(interface: InterfaceName, own: Ipv4Addr, fares: watch::Receiver<Condition>) {
     let mut tick = interval(LOOK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut inside: Option<Inside> = None;
     loop {
-        let mut datagram = [0; probe::LENGTH + 1];
+        let mut datagram = [0; probe::LONG + 1];
         tokio::select! {
             _ = tick.tick() => {
                 if inside.as_ref().is_none_or(Inside::is_stale) {
@@ -282,10 +328,13 @@ async fn answer(interface: InterfaceName, own: Ipv4Addr) {
                 }
             }
             Some((length, from)) = hear(inside.as_ref(), &mut datagram) => {
-                let answer = datagram.get(..length).and_then(probe::answer);
-                if let (Some(answer), Some(inside)) = (answer, &inside) {
-                    // Lost like any other datagram; whoever asks hears that nothing comes.
+                let (Some(datagram), Some(inside)) = (datagram.get(..length), &inside) else { continue };
+                let condition = *fares.borrow();
+                // Lost like any other datagram; whoever asks hears that nothing comes.
+                if let Some(answer) = probe::answer(datagram) {
                     inside.socket.send_to(&answer, from).await.ok();
+                } else if let Some(said) = probe::said(datagram, condition) {
+                    inside.socket.send_to(&said, from).await.ok();
                 }
             }
         }

@@ -3,16 +3,21 @@
 use super::*;
 use crate::guard::tests::config;
 use health::PERIOD;
-use picket_model::{WireGuardPeer, WireGuardPublicKey};
-use std::num::NonZeroU8;
+use picket_model::{Timestamp, WireGuardPeer, WireGuardPublicKey};
+use std::num::{NonZeroU8, NonZeroU16};
 
 const VALIDATORS: usize = 60;
+const WALL: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 struct World {
     paths: Paths,
     config: NodeConfig,
     now: Instant,
     begun: Instant,
+    /// Connections by now; not known where there are none.
+    flows: Option<Flows>,
+    /// What sentries say of themselves.
+    fares: BTreeMap<u8, Condition>,
 }
 
 fn id(n: u8) -> NodeId {
@@ -51,19 +56,57 @@ fn hidden(sentries: &[u8], strict: bool) -> NodeConfig {
         })
         .collect();
     let sentries = sentries.iter().map(|n| (id(*n), NonZeroU8::MIN)).collect();
-    config.firewall.hidden = Some(Box::new(Hidden { sentries, strict, ..Hidden::default() }));
+    config.firewall.hidden = Some(Box::new(Hidden {
+        sentries,
+        strict,
+        calls: [NonZeroU16::new(7100).unwrap()].into(),
+        ..Hidden::default()
+    }));
     config
 }
 
 impl World {
     fn new(sentries: &[u8]) -> Self {
         let (config, now) = (hidden(sentries, true), Instant::now());
-        Self { paths: Paths::of(&config, now).unwrap(), config, now, begun: now }
+        let paths = Paths::of(&config, &BTreeMap::new(), Moment { steady: now, wall: WALL }).unwrap();
+        Self { paths, config, now, begun: now, flows: None, fares: BTreeMap::new() }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { steady: self.now, wall: WALL.plus(self.now - self.begun) }
     }
 
     fn follow(&mut self, sentries: &[u8]) {
         self.config = hidden(sentries, true);
-        self.paths.follow(&self.config, self.now);
+        self.paths.follow(&self.config, self.moment());
+    }
+
+    /// Has a sentry left, from now on, or from so many seconds on.
+    fn drain(&mut self, sentry: u8, seconds: u64) {
+        let until = self.moment().wall.plus(Duration::from_secs(seconds));
+        self.config.firewall.hidden.as_mut().unwrap().draining.insert(id(sentry), until);
+        self.paths.follow(&self.config, self.moment());
+    }
+
+    fn undrain(&mut self, sentry: u8) {
+        self.config.firewall.hidden.as_mut().unwrap().draining.remove(&id(sentry));
+        self.paths.follow(&self.config, self.moment());
+    }
+
+    /// An agent that starts again, with what was kept.
+    fn restart(&mut self) {
+        self.paths = Paths::of(&self.config, self.paths.carried(), self.moment()).unwrap();
+    }
+
+    fn step(&mut self) -> Vec<Move> {
+        let addresses = BTreeMap::new();
+        let flows = self.flows.as_ref().filter(|_| self.paths.wants_flows(self.now));
+        self.paths.step(self.now, flows.map(|flows| (flows, &addresses)))
+    }
+
+    fn of(&self, sentry: u8) -> Vec<IpNet> {
+        let carried = self.paths.carried().iter().filter(|(_, carried)| carried.sentry == id(sentry));
+        carried.map(|(destination, _)| *destination).collect()
     }
 
     /// Some time with these sentries answering; what moved, with milliseconds since `begun`.
@@ -79,22 +122,25 @@ impl World {
                     self.paths.answered(sentry, number, heard);
                 }
             }
+            for (sentry, condition) in &self.fares {
+                self.paths.told(&id(*sentry), *condition, self.now);
+            }
             self.now += PERIOD;
             let at = (self.now - self.begun).as_millis();
-            moved.extend(self.paths.step(self.now).into_iter().map(|change| (at, change)));
+            moved.extend(self.step().into_iter().map(|change| (at, change)));
         }
         moved
     }
 
     fn share(&self, sentry: u8) -> usize {
-        self.paths.carried().values().filter(|(carrying, _)| *carrying == id(sentry)).count()
+        self.of(sentry).len()
     }
 }
 
 #[test]
 fn every_validator_and_the_rest_have_exactly_one_sentry_from_the_first_moment() {
     let mut world = World::new(&[1, 2, 3]);
-    let moved = world.paths.step(world.now);
+    let moved = world.step();
     assert_eq!(moved.len(), VALIDATORS + 2);
     assert!(moved.iter().all(|change| change.cause == Cause::New && change.from.is_none()));
     assert!([1, 2, 3].iter().all(|n| world.share(*n) > 8), "{:?}", world.paths.carried());
@@ -115,7 +161,7 @@ fn the_share_of_a_sentry_that_falls_silent_moves_at_once_and_no_other() {
         assert!(at <= cut.as_millis() + 1000, "{at}");
         assert_eq!((change.from, change.cause), (Some(id(2)), Cause::Lost(Way::Silent)));
     }
-    assert_eq!(world.paths.silent(), [&id(2)]);
+    assert_eq!(world.paths.to_reset(world.now), [&id(2)].into());
 }
 
 #[test]
@@ -136,7 +182,7 @@ fn where_no_sentry_answers_everything_stays_where_it_is() {
     let mut world = World::new(&[1, 2]);
     world.go(5000, &[1, 2]);
     assert_eq!(world.go(60_000, &[]), []);
-    assert_eq!(world.paths.silent(), Vec::<&NodeId>::new(), "it may be the host's own line");
+    assert_eq!(world.paths.to_reset(world.now), BTreeSet::new(), "it may be the host's own line");
     // The first that answers again, steadily, takes what it did not have.
     let others = world.share(2);
     assert_eq!(world.go(30_000, &[1]).len(), others);
@@ -145,7 +191,7 @@ fn where_no_sentry_answers_everything_stays_where_it_is() {
 #[test]
 fn a_sentry_that_never_answers_holds_nothing_for_long() {
     let mut world = World::new(&[1, 2]);
-    world.paths.step(world.now);
+    world.step();
     let had = world.share(2);
     let moved = world.go(3000, &[1]);
     assert_eq!((moved.len(), world.share(2)), (had, 0));
@@ -157,7 +203,7 @@ fn a_sentry_that_was_taken_out_holds_nothing_and_a_new_one_proves_itself_first()
     let mut world = World::new(&[1, 2]);
     world.go(5000, &[1, 2]);
     world.follow(&[1, 3]);
-    let moved = world.paths.step(world.now);
+    let moved = world.step();
     assert!(moved.iter().all(|change| change.cause == Cause::Gone && change.from == Some(id(2))), "{moved:?}");
     assert_eq!(world.share(2), 0);
     // What it was given for want of the other is given back if it never answers.
@@ -168,9 +214,9 @@ fn a_sentry_that_was_taken_out_holds_nothing_and_a_new_one_proves_itself_first()
 #[test]
 fn a_destination_is_an_allowed_ip_of_the_tunnel_that_carries_it() {
     let mut world = World::new(&[1, 2]);
-    world.paths.step(world.now);
+    world.step();
     let steered = world.paths.steer(&world.config.wireguard);
-    for (destination, (sentry, _)) in world.paths.carried() {
+    for (destination, Carried { sentry, .. }) in world.paths.carried() {
         let holders: Vec<_> = steered.peers.values().filter(|peer| peer.allowed_ips.contains(destination)).collect();
         assert_eq!(holders.iter().map(|peer| &peer.node).collect::<Vec<_>>(), [sentry]);
     }
@@ -202,7 +248,7 @@ fn a_host_that_stood_still_for_a_while_takes_no_sentry_for_silent() {
     let mut world = World::new(&[1, 2]);
     world.go(5000, &[1, 2]);
     world.now += Duration::from_secs(90);
-    assert_eq!((world.paths.step(world.now), world.paths.silent()), (vec![], vec![]));
+    assert_eq!((world.step(), world.paths.to_reset(world.now)), (vec![], BTreeSet::new()));
     assert_eq!(world.go(5000, &[1, 2]), []);
     // Who is silent after it is found as ever.
     world.now += Duration::from_secs(90);
@@ -212,5 +258,134 @@ fn a_host_that_stood_still_for_a_while_takes_no_sentry_for_silent() {
 
 #[test]
 fn a_host_that_is_not_hidden_has_no_paths() {
-    assert!(Paths::of(&config(), Instant::now()).is_none());
+    assert!(Paths::of(&config(), &BTreeMap::new(), Moment { steady: Instant::now(), wall: WALL }).is_none());
+}
+
+/// Calls to these destinations, each by its first address.
+fn calls(destinations: &[IpNet]) -> Flows {
+    let ends: Vec<String> =
+        destinations.iter().map(|net| std::net::SocketAddr::new(net.addr(), 7100).to_string()).collect();
+    Flows::to(&ends.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_drained_sentry_keeps_live_calls_until_they_end_and_gets_nothing_new() {
+    let mut world = World::new(&[1, 2, 3]);
+    world.go(5000, &[1, 2, 3]);
+    let had: Vec<IpNet> = world.of(2).into_iter().filter(|net| net.prefix_len() == 32).collect();
+    world.flows = Some(calls(&had[..3]));
+    world.drain(2, 600);
+    let moved = world.go(2000, &[1, 2, 3]);
+    assert!(!moved.is_empty() && moved.iter().all(|(_, change)| change.cause == Cause::Drained), "{moved:?}");
+    assert_eq!(world.of(2), had[..3]);
+    assert_eq!(world.go(60_000, &[1, 2, 3]), [], "nothing else moves");
+    // One that ended is gone within a second or two; another sentry's loss gives it nothing.
+    world.flows = Some(calls(&had[1..3]));
+    assert_eq!(world.go(2000, &[1, 2, 3]).len(), 1);
+    world.go(3000, &[1, 2]);
+    assert_eq!((world.of(2), world.share(3)), (had[1..3].to_vec(), 0));
+    assert_eq!(world.paths.to_reset(world.now), [&id(3)].into());
+}
+
+#[test]
+fn a_drains_end_moves_the_rest_at_once_and_resets_what_came_in() {
+    let mut world = World::new(&[1, 2]);
+    world.go(5000, &[1, 2]);
+    let had = world.share(2);
+    // Where connections are not known, all are thought to be alive.
+    world.drain(2, 20);
+    assert_eq!(world.go(19_000, &[1, 2]), []);
+    assert!(world.paths.to_reset(world.now).is_empty());
+    let moved = world.go(2000, &[1, 2]);
+    assert_eq!((moved.len(), world.share(2)), (had, 0));
+    assert_eq!(world.paths.to_reset(world.now), [&id(2)].into());
+    world.go(60_000, &[1, 2]);
+    assert_eq!((world.share(2), world.paths.to_reset(world.now)), (0, BTreeSet::new()), "and it stays left");
+    world.undrain(2);
+    let moved = world.go(200_000, &[1, 2]);
+    assert_eq!((moved.len(), world.share(2)), (had, had));
+    assert!(moved.iter().all(|(_, change)| change.cause == Cause::Better));
+}
+
+#[test]
+fn a_drain_never_takes_the_last_way() {
+    let mut world = World::new(&[1, 2]);
+    world.go(5000, &[1, 2]);
+    world.drain(1, 0);
+    world.drain(2, 0);
+    assert_eq!((world.go(60_000, &[1, 2]), world.paths.to_reset(world.now)), (vec![], BTreeSet::new()));
+    // The loss of the other is worse than a drain.
+    world.go(5000, &[2]);
+    assert_eq!((world.share(1), world.share(2)), (0, VALIDATORS + 2));
+}
+
+#[test]
+fn an_agent_that_starts_again_forgets_nothing_of_a_drain() {
+    let mut world = World::new(&[1, 2]);
+    world.go(5000, &[1, 2]);
+    let had: Vec<IpNet> = world.of(2).into_iter().filter(|net| net.prefix_len() == 32).collect();
+    world.flows = Some(calls(&had));
+    world.drain(2, 600);
+    world.go(2000, &[1, 2]);
+    world.flows = Some(calls(&had[..1]));
+    world.go(2000, &[1, 2]);
+    world.restart();
+    assert_eq!((world.go(10_000, &[1, 2]), world.of(2)), (vec![], had[..1].to_vec()));
+    // A sentry that is none any more is forgotten with what it carried.
+    world.config = hidden(&[1, 3], true);
+    world.restart();
+    assert!(world.step().iter().all(|change| change.cause == Cause::New));
+}
+
+#[test]
+fn a_burdened_sentry_gives_its_share_away_one_by_one_and_never_where_all_are() {
+    let full = Condition { tracking_permille: Some(950), ..Condition::default() };
+    let mut world = World::new(&[1, 2]);
+    world.go(5000, &[1, 2]);
+    let had = world.share(2);
+    world.fares.insert(2, full);
+    let moved = world.go(200_000, &[1, 2]);
+    assert_eq!((moved.len(), world.share(2)), (had, 0));
+    assert!(moved.iter().all(|(_, change)| change.cause == Cause::Burdened && change.to == id(1)));
+    assert!(moved.windows(2).all(|pair| pair[1].0 - pair[0].0 >= PACE.as_millis()));
+    world.fares.insert(1, full);
+    assert_eq!(world.go(60_000, &[1, 2]), []);
+    // It takes over where the other is lost, and keeps what it has while it is burdened.
+    world.go(60_000, &[2]);
+    assert_eq!(world.share(1), 0);
+    world.fares.clear();
+    let back = world.go(200_000, &[1, 2]);
+    assert!(!back.is_empty() && back.iter().all(|(_, change)| change.cause == Cause::Better && change.to == id(1)));
+    assert_eq!(world.share(2), had);
+}
+
+#[test]
+fn a_sentry_whose_node_is_behind_the_best_other_is_burdened() {
+    let height = |height| Condition { height: Some(height), ..Condition::default() };
+    let mut world = World::new(&[1, 2, 3]);
+    world.go(5000, &[1, 2, 3]);
+    world.fares = [(1, height(1000)), (2, height(980)), (3, Condition::default())].into();
+    assert_eq!(world.go(29_000, &[1, 2, 3]), []);
+    let moved = world.go(5000, &[1, 2, 3]);
+    assert!(!moved.is_empty() && moved.iter().all(|(_, change)| change.from == Some(id(2))), "{moved:?}");
+}
+
+#[test]
+fn a_report_tells_who_carries_what_within_bounds() {
+    let mut world = World::new(&[1, 2]);
+    world.go(5000, &[1, 2]);
+    world.go(5000, &[1]);
+    world.paths.close_log(world.now);
+    let report = world.paths.report(WALL, world.moment());
+    assert_eq!(report.carried.iter().map(|carried| carried.destinations.len()).sum::<usize>(), VALIDATORS + 2);
+    assert_eq!((report.share(&id(1)), report.carried.len(), report.more), (VALIDATORS + 2, 2, 0));
+    let [moved] = report.moves.as_slice() else { panic!("{report:?}") };
+    assert_eq!((moved.cause.as_str(), &moved.from, &moved.to), ("its sentry is silent", &Some(id(2)), &Some(id(1))));
+    let way = |n| &report.sentries[&id(n)];
+    assert_eq!((way(1).way.as_str(), way(1).round_trip_us, way(1).lost_permille), ("good", Some(10_000), 0));
+    assert_eq!((way(2).way.as_str(), way(2).since > WALL), ("silent", true));
+    assert!(way(2).lost_permille > 100, "{report:?}");
+    // A hundred validators and three sentries are a few kilobytes.
+    let text = serde_json::to_string(&report).unwrap();
+    assert!(text.len() < 4000, "{} bytes: {text}", text.len());
 }

@@ -3,17 +3,27 @@
 
 use super::{Agent, Held};
 use crate::{
+    fares::Fares,
+    host,
     identity::Identity,
+    pairing::Moment,
     paths::{
         Paths,
         inside::{Answerer, Prober},
+        kept::Keeper,
     },
     reconcile::{HostTunnels, Tunnels as _, filter_alone},
+    state::StateDir,
 };
+use picket_chain::node::Goloop;
 use picket_firewall::InterfaceName;
-use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, WireGuardConfig};
+use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, PathsReport, Timestamp, WireGuardConfig};
 use picket_wireguard::Steering;
-use std::{collections::BTreeSet, num::NonZeroU16, time::Instant};
+use std::{
+    collections::BTreeSet,
+    num::NonZeroU16,
+    time::{Duration, Instant},
+};
 use tracing::{info, warn};
 
 /// What looks after the ways on this host.
@@ -25,20 +35,48 @@ pub(super) enum Ways {
         prober: Prober,
         /// Ports that are never steered: those on which this host's own controllers are called.
         never: BTreeSet<NonZeroU16>,
+        /// What outlives the agent.
+        keeper: Keeper,
+        /// When the agent started.
+        run: Timestamp,
     },
     /// A sentry answers.
     Answers {
         /// The task.
         _task: Answerer,
+        /// What it says of the sentry.
+        _fares: Fares,
     },
 }
 
+/// What moves one by one is told of together.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+
+fn moment() -> Moment {
+    Moment { steady: Instant::now(), wall: host::now() }
+}
+
 impl Ways {
-    pub(super) fn new(interface: InterfaceName, identity: &Identity) -> Self {
+    /// `node` is what runs on a sentry and tells a height.
+    pub(super) fn new(interface: InterfaceName, identity: &Identity, state: &StateDir, node: Option<Goloop>) -> Self {
         let never = identity.controller_ports();
         match identity.role {
-            NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never },
-            NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4) },
+            NodeRole::Prep => {
+                let (keeper, now) = (Keeper::new(state.clone()), moment());
+                Self::Asks { prober: Prober::start(interface, keeper.load(now)), never, keeper, run: now.wall }
+            }
+            NodeRole::Sentry => {
+                let fares = Fares::start(node);
+                Self::Answers { _task: Answerer::start(interface, identity.overlay.v4, fares.heard()), _fares: fares }
+            }
+        }
+    }
+
+    /// What is told of the ways; `None` on a host that is not hidden.
+    pub(super) fn report(&self) -> Option<PathsReport> {
+        match self {
+            Self::Asks { prober, run, .. } => prober.report(*run, moment()),
+            Self::Answers { .. } => None,
         }
     }
 
@@ -50,25 +88,30 @@ impl Ways {
         }
     }
 
-    /// Tells the firewall which sentries do not answer.
+    /// Tells the firewall which sentries do not answer, or are left now.
     pub(super) fn note_silent(&self, wanted: Option<&mut FirewallPolicy>) {
         if let (Self::Asks { prober, .. }, Some(hidden)) = (self, wanted.and_then(|wanted| wanted.hidden.as_mut())) {
-            hidden.silent = prober.silent();
+            hidden.silent = prober.to_reset(Instant::now());
         }
     }
 
     /// The tunnels of a wanted state, with what is behind each right now.
     pub(super) fn steer(&mut self, tunnels: &mut HostTunnels, config: Option<&NodeConfig>) -> Option<WireGuardConfig> {
-        let now = Instant::now();
+        let now = moment();
         let (paths, never) = match self {
-            Self::Asks { prober, never } => (prober.follow(config, now), never.clone()),
+            Self::Asks { prober, never, keeper, .. } => {
+                let paths = prober.follow(config, now);
+                paths.iter().for_each(|paths| keeper.keep(paths.carried(), now));
+                (paths, never.clone())
+            }
             Self::Answers { .. } => (None, BTreeSet::new()),
         };
         let config = config?;
         if !config.firewall.forwards.is_empty() {
             forward_packets();
         }
-        let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now)), &config.firewall.hidden) else {
+        let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now.steady)), &config.firewall.hidden)
+        else {
             tunnels.steer(Steering::default());
             return Some(config.wireguard.clone());
         };
@@ -119,5 +162,6 @@ impl Agent {
         if let Some(found) = &mut self.found {
             filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         }
+        self.tell_after(TOLD_AFTER);
     }
 }

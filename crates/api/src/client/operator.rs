@@ -10,6 +10,7 @@ use crate::{
         RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, IDEMPOTENCY_KEY, LogVerdict, OperatorCreated, OperatorView, REASON},
+    paths::{DrainNode, DrainView, PathsQuery, PathsView},
     shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
@@ -258,6 +259,21 @@ impl OperatorClient {
     /// Tightens limits, relaxes them, or leaves that to hosts or policy.
     pub async fn order_shield(&self, request: &OrderShield) -> Result<ShieldView, ApiError> {
         self.post("/v1/shield", request).await
+    }
+
+    /// The ways of all hidden validators, or of one.
+    pub async fn paths(&self, query: &PathsQuery) -> Result<PathsView, ApiError> {
+        self.get("/v1/paths", query).await
+    }
+
+    /// Has hidden validators leave a sentry.
+    pub async fn drain(&self, node: &str, request: &DrainNode) -> Result<DrainView, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/drain"), request).await
+    }
+
+    /// Takes that back.
+    pub async fn undrain(&self, node: &str) -> Result<Node, ApiError> {
+        self.post(&format!("/v1/nodes/{node}/undrain"), &()).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ApiError> {

@@ -11,6 +11,7 @@ use crate::{
         RevokeReceipt, StatusView, TokenCreated, TokenView,
     },
     operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView},
+    paths::{DrainNode, DrainView, PathsQuery, PathsView},
     shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
@@ -272,6 +273,34 @@ pub static ORDER_SHIELD: Operation = Operation::post(
 .answers(of::<ShieldView>)
 .fails(&[P::NotFound]);
 
+/// Hidden validators' ways.
+pub static PATHS: Operation = Operation::get(
+    "paths",
+    "/v1/paths",
+    VIEWERS,
+    "Which sentry carries what of each hidden validator, how the way through each stands, and which sentries are to be left",
+)
+.query(of::<PathsQuery>)
+.answers(of::<PathsView>)
+.fails(&[P::NotFound]);
+
+/// A sentry is to be left.
+pub static DRAIN: Operation = Operation::post(
+    "drainNode",
+    "/v1/nodes/{node}/drain",
+    ADMINS,
+    "Have hidden validators leave a sentry: it gets nothing new, and what still runs through it is cut in the end",
+)
+.body(of::<DrainNode>)
+.answers(of::<DrainView>)
+.fails(&[P::NotFound, P::Conflict]);
+
+/// Not any more.
+pub static UNDRAIN: Operation =
+    Operation::post("undrainNode", "/v1/nodes/{node}/undrain", ADMINS, "End a drain: the sentry gets its share back")
+        .answers(of::<Node>)
+        .fails(&[P::NotFound]);
+
 /// All of them.
 pub static ALL: &[&Operation] = &[
     &DOCUMENT,
@@ -305,4 +334,7 @@ pub static ALL: &[&Operation] = &[
     &ROTATE_CA,
     &SHIELD,
     &ORDER_SHIELD,
+    &PATHS,
+    &DRAIN,
+    &UNDRAIN,
 ];

@@ -3,11 +3,11 @@
 
 use super::{Channel, Inspected, Place, answer, answer::AnswerError};
 use crate::quote::{shortened, start};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header, http::request::Builder};
 use hyper_util::rt::TokioIo;
 use picket_model::{NodeId, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{error::Error, time::Duration};
 use thiserror::Error;
 use tokio::{
@@ -120,15 +120,38 @@ impl Goloop {
         }
     }
 
+    /// The height of its last block, by `icx_getLastBlock` as everybody asks it.
+    ///
+    /// # Errors
+    /// An [`AskError`] for anything but a height; its socket, which answers nothing else than about itself, has none.
+    pub async fn height(&self) -> Result<u64, AskError> {
+        timeout(LONGEST, self.height_slowly()).await.map_err(|_| AskError::Timeout { place: self.name() })?
+    }
+
+    async fn height_slowly(&self) -> Result<u64, AskError> {
+        let Place::Http(address) = &self.place else {
+            let reason = "its socket tells no height: give its RPC port, http://127.0.0.1:PORT".to_owned();
+            return Err(AskError::Unreachable { place: self.name(), reason });
+        };
+        let stream = TcpStream::connect(address).await.map_err(|error| self.transport(&error))?;
+        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getLastBlock"});
+        let request = Request::post("/api/v3").header(header::CONTENT_TYPE, "application/json");
+        let (status, body) = self.exchange(stream, request, question.to_string()).await?;
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        let height = answer.as_ref().and_then(|answer| answer.get("result")?.get("height")?.as_u64());
+        let refused = || AskError::Status { place: self.name(), status: status.as_u16(), said: start(&body) };
+        height.filter(|_| status == StatusCode::OK).ok_or_else(refused)
+    }
+
     async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), AskError> {
         match &self.place {
             Place::Http(address) => {
                 let stream = TcpStream::connect(address).await.map_err(|error| self.transport(&error))?;
-                self.exchange(stream, &format!("/admin{path}")).await
+                self.exchange(stream, Request::get(format!("/admin{path}")), String::new()).await
             }
             Place::Socket(file) => {
                 let stream = UnixStream::connect(file).await.map_err(|error| self.transport(&error))?;
-                self.exchange(stream, path).await
+                self.exchange(stream, Request::get(path), String::new()).await
             }
         }
     }
@@ -136,17 +159,18 @@ impl Goloop {
     async fn exchange(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        path: &str,
+        request: Builder,
+        body: String,
     ) -> Result<(StatusCode, Bytes), AskError> {
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.transport(&error))?;
         // Ends with this call, however it ends.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let request = Request::get(path)
+        let request = request
             .header(header::HOST, "localhost")
             .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| self.transport(&error))?;
         let response = sender.send_request(request).await.map_err(|error| self.transport(&error))?;
         let status = response.status();

@@ -186,5 +186,6 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         state: None,
         taken_back: None,
         defences: None,
+        paths: None,
     }
 }

@@ -1,8 +1,9 @@
 //! The part of the plan that is about hidden validators: what sentries forward to them, and what leaves through which.
 
+use crate::PlanInput;
 use picket_model::{Forward, Hidden, HiddenPrep, Node, NodeRole, Policy, ValidatorSet};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     num::{NonZeroU8, NonZeroU16},
 };
 
@@ -22,15 +23,18 @@ pub(super) fn calls(policy: &Policy, validators: &ValidatorSet) -> BTreeSet<NonZ
     registered.chain(policy.ports.p2p.iter().copied()).chain(policy.ports.rpc.iter().copied()).collect()
 }
 
-/// What a sentry forwards, of the hosts that it has tunnels to.
+/// What a sentry forwards, of the hosts that it has tunnels to. One that was to be left by now forwards nothing any more: who calls
+/// there hears no at once, and calls elsewhere.
 pub(super) fn forwards(
-    policy: &Policy,
+    input: &PlanInput<'_>,
     calls: &BTreeSet<NonZeroU16>,
     node: &Node,
     others: &[&Node],
 ) -> BTreeSet<Forward> {
-    let line = |other: &Node| policy.hidden.iter().find(|line| line.prep == other.name && line.is_behind(&node.name));
-    let preps = others.iter().filter(|_| node.role == NodeRole::Sentry);
+    let lines = &input.policy.hidden;
+    let line = |other: &Node| lines.iter().find(|line| line.prep == other.name && line.is_behind(&node.name));
+    let is_left = input.drains.get(&node.id).is_some_and(|drain| drain.is_over(input.now));
+    let preps = others.iter().filter(|_| node.role == NodeRole::Sentry && !is_left);
     preps.filter_map(|prep| line(prep).map(|line| forward(line, calls, prep))).collect()
 }
 
@@ -47,13 +51,20 @@ fn forward(line: &HiddenPrep, calls: &BTreeSet<NonZeroU16>, prep: &Node) -> Forw
 }
 
 /// How a validator's host calls validators; `None` where it is not hidden.
-pub(super) fn hidden(policy: &Policy, calls: &BTreeSet<NonZeroU16>, node: &Node, others: &[&Node]) -> Option<Hidden> {
-    let mut lines = policy.hidden.iter().filter(|_| node.role == NodeRole::Prep);
+pub(super) fn hidden(
+    input: &PlanInput<'_>,
+    calls: &BTreeSet<NonZeroU16>,
+    node: &Node,
+    others: &[&Node],
+) -> Option<Hidden> {
+    let mut lines = input.policy.hidden.iter().filter(|_| node.role == NodeRole::Prep);
     let line = lines.find(|line| line.prep == node.name)?;
     let behind = others.iter().filter(|other| line.is_behind(&other.name));
     let share = |sentry: &Node| line.weights.get(&sentry.name).copied().unwrap_or(ONE);
-    let sentries = behind.map(|sentry| (sentry.id.clone(), share(sentry))).collect();
-    Some(Hidden { calls: calls.clone(), sentries, strict: line.strict, ..Hidden::default() })
+    let sentries: BTreeMap<_, _> = behind.map(|sentry| (sentry.id.clone(), share(sentry))).collect();
+    let left = input.drains.iter().filter(|(sentry, _)| sentries.contains_key(*sentry));
+    let draining = left.map(|(sentry, drain)| (sentry.clone(), drain.until)).collect();
+    Some(Hidden { calls: calls.clone(), sentries, draining, strict: line.strict, ..Hidden::default() })
 }
 
 #[cfg(test)]

@@ -6,9 +6,13 @@ use crate::{
     fixture::{node, validators},
     plan,
 };
-use picket_model::{NodeConfig, NodeId, Timestamp};
+use picket_model::{Drain, Drains, NodeConfig, NodeId, Timestamp};
 
 fn planned(policy: &Policy) -> Plan {
+    drained(policy, &Drains::new(), 0)
+}
+
+fn drained(policy: &Policy, drains: &Drains, seconds: i64) -> Plan {
     let nodes = [
         node("prep-1", NodeRole::Prep, 1),
         node("prep-2", NodeRole::Prep, 2),
@@ -31,8 +35,9 @@ fn planned(policy: &Policy) -> Plan {
         nodes: &nodes,
         next_keys: &NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
+        drains,
         parent: None,
-        now: Timestamp::from_millis(0),
+        now: Timestamp::from_millis(seconds * 1000),
         epochs: Epochs::default(),
     })
 }
@@ -80,4 +85,22 @@ fn a_line_may_name_its_sentries() {
         |name: &str| of(&plan, name).firewall.forwards.iter().map(|forward| forward.port.get()).collect::<Vec<_>>();
     assert_eq!((ports("eu-1"), ports("us-1")), (vec![7100, 7101], vec![7101]));
     assert!(!of(&plan, "prep-2").firewall.hidden.as_ref().unwrap().strict);
+}
+
+#[test]
+fn a_drained_sentry_stays_one_and_forwards_until_its_drain_is_over() {
+    let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+    let drain = Drain { by: "op-1".to_owned(), at: at(0), until: at(10) };
+    // A drain of somebody who is no sentry of anybody is none.
+    let drains: Drains =
+        [("eu-1", drain.clone()), ("n-9", drain)].map(|(id, drain)| (id.parse().unwrap(), drain)).into();
+    let policy = policy(r#"[{"prep": "prep-1"}, {"prep": "prep-2", "port": 7101, "sentries": ["us-*"]}]"#);
+    for (seconds, forwards) in [(9, 1), (10, 0)] {
+        let plan = drained(&policy, &drains, seconds);
+        let hidden = |name: &str| of(&plan, name).firewall.hidden.clone().unwrap();
+        assert_eq!(hidden("prep-1").draining, [("eu-1".parse().unwrap(), at(10))].into());
+        assert_eq!((hidden("prep-1").sentries.len(), hidden("prep-2").draining.len()), (2, 0));
+        let count = |name: &str| of(&plan, name).firewall.forwards.len();
+        assert_eq!((count("eu-1"), count("us-1")), (forwards, 2), "{seconds}");
+    }
 }

@@ -31,6 +31,7 @@ fn ordered(
         nodes: &nodes,
         next_keys: &NextKeys::new(),
         shield,
+        drains: &picket_model::Drains::new(),
         parent,
         now: at(seconds),
         epochs: Epochs::default(),
