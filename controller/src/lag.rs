@@ -58,7 +58,7 @@ fn silence(at: Timestamp, now: Timestamp) -> Option<String> {
 mod tests {
     use super::*;
     use picket_model::{Generation, KernelView, ReconcilerStatus};
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     fn report() -> NodeReport {
         NodeReport {
@@ -77,6 +77,7 @@ mod tests {
             firewall_repairs: None,
             state: None,
             taken_back: None,
+            silent: BTreeSet::new(),
             defences: None,
         }
     }

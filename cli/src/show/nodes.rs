@@ -181,6 +181,7 @@ mod tests {
                 firewall_repairs: None,
                 state: None,
                 taken_back: None,
+                silent: std::collections::BTreeSet::new(),
                 defences: None,
             }),
             reported_at: Some(at(-9)),

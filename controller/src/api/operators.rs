@@ -3,7 +3,7 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    cas, identities, nodes as hosts, once, orders, page, past, people,
+    cas, identities, names, nodes as hosts, once, orders, page, past, people,
     problem::{Asked, Named},
     rate,
     routes::Routes,
@@ -68,6 +68,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::ROTATE_CA, cas::rotate)
         .on(&api::SHIELD, shield::view)
         .on(&api::ORDER_SHIELD, shield::order)
+        .on(&api::DNS, names::names)
+        .on(&api::ADVERTISE, names::advertise)
 }
 
 /// As it is committed: the tests hold it against the code.

@@ -15,7 +15,7 @@ use picket_model::{
 use picket_pki::{ClientCertificate, Fingerprint, JoinToken, TlsKey, client_config, client_config_of};
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Output,
@@ -296,6 +296,7 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        silent: BTreeSet::new(),
         defences: None,
     }
 }

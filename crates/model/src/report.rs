@@ -3,7 +3,11 @@
 use crate::{Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 /// How one reconciler stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -152,4 +156,8 @@ pub struct NodeReport {
     /// How the host fares under attack; `None` from older agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defences: Option<Defences>,
+    /// Addresses inside the mesh of sentries through which nothing comes back, as a hidden validator's host finds; none where all
+    /// are, which may be its own line.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<Ipv4Addr>,
 }

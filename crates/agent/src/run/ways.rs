@@ -13,7 +13,7 @@ use crate::{
 use picket_firewall::InterfaceName;
 use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, WireGuardConfig};
 use picket_wireguard::Steering;
-use std::{collections::BTreeSet, num::NonZeroU16, time::Instant};
+use std::{collections::BTreeSet, net::Ipv4Addr, num::NonZeroU16, time::Instant};
 use tracing::{info, warn};
 
 /// What looks after the ways on this host.
@@ -25,6 +25,8 @@ pub(super) enum Ways {
         prober: Prober,
         /// Ports that are never steered: those on which this host's own controllers are called.
         never: BTreeSet<NonZeroU16>,
+        /// Which sentries did not answer when the controller was last told.
+        told: BTreeSet<Ipv4Addr>,
     },
     /// A sentry answers.
     Answers {
@@ -37,7 +39,7 @@ impl Ways {
     pub(super) fn new(interface: InterfaceName, identity: &Identity) -> Self {
         let never = identity.controller_ports();
         match identity.role {
-            NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never },
+            NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never, told: BTreeSet::new() },
             NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4) },
         }
     }
@@ -57,11 +59,27 @@ impl Ways {
         }
     }
 
+    /// Which sentries do not answer, for a report that is made now.
+    pub(super) fn tell_silent(&mut self) -> BTreeSet<Ipv4Addr> {
+        match self {
+            Self::Asks { prober, told, .. } => {
+                *told = prober.silent();
+                told.clone()
+            }
+            Self::Answers { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// Whether others do not answer than the last report said.
+    pub(super) fn has_news(&self) -> bool {
+        matches!(self, Self::Asks { prober, told, .. } if prober.silent() != *told)
+    }
+
     /// The tunnels of a wanted state, with what is behind each right now.
     pub(super) fn steer(&mut self, tunnels: &mut HostTunnels, config: Option<&NodeConfig>) -> Option<WireGuardConfig> {
         let now = Instant::now();
         let (paths, never) = match self {
-            Self::Asks { prober, never } => (prober.follow(config, now), never.clone()),
+            Self::Asks { prober, never, .. } => (prober.follow(config, now), never.clone()),
             Self::Answers { .. } => (None, BTreeSet::new()),
         };
         let config = config?;
@@ -118,6 +136,10 @@ impl Agent {
         let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
         if let Some(found) = &mut self.found {
             filter_alone(&mut self.filter, wanted.as_ref(), found).await;
+        }
+        // Names that lead to the sentries follow at once.
+        if self.ways.has_news() {
+            self.tell();
         }
     }
 }

@@ -140,7 +140,9 @@ impl Server {
         let why = answer.signature().and_then(|record| record.data.error.as_ref());
         let reason = match why.map(|error| u16::from(*error)) {
             Some(16) => "the signature does not fit: see secret_file and algorithm (BADSIG)".to_owned(),
-            Some(17) => format!("it does not know the key {} (BADKEY)", self.signer.signer_name()),
+            Some(17) => {
+                format!("it does not know the key {}, or does not let it do that (BADKEY)", self.signer.signer_name())
+            }
             Some(18) => "its clock or this host's is wrong by more than five minutes (BADTIME)".to_owned(),
             _ => format!("it keeps no zone {}, or the key may not change it (NOTAUTH)", self.zone),
         };

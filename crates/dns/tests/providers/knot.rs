@@ -138,7 +138,7 @@ async fn a_wrong_key_is_told_apart_from_one_that_may_not_and_a_server_that_is_aw
     };
     refused(knot.provider("picket", "hmac-sha256", OTHER), "BADSIG").await;
     refused(knot.provider("nobody", "hmac-sha256", KEY), "BADKEY").await;
-    refused(knot.provider("reader", "hmac-sha512", OTHER), "the key may not").await;
+    refused(knot.provider("reader", "hmac-sha512", OTHER), "does not let it").await;
     let found = knot.ours().read(&"p2p.example.org".parse().unwrap()).await.unwrap();
     assert!(found.addresses.is_empty(), "nothing of that was written");
 
