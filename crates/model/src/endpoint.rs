@@ -196,7 +196,12 @@ impl FromStr for P2pEndpoint {
         };
         let digits = (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
         let port = digits.then(|| port.parse().ok()).flatten().ok_or_else(|| EndpointError::Port(shortened(text)))?;
-        Ok(Self { host: host.parse()?, port })
+        // Who reads of an address that is none finds the whole text.
+        let host = host.parse().map_err(|error| match error {
+            EndpointError::Address(_) => EndpointError::Address(shortened(text)),
+            other => other,
+        });
+        Ok(Self { host: host?, port })
     }
 }
 
