@@ -38,7 +38,8 @@ Exit status:
      `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`,
      an order of `shield` is not yet in force on every host it is for, a host still sends something through a sentry that
      `drain` has it leave,
-     `audit` found a port that is not as promised, or nothing that answers
+     `audit` found a port that is not as promised, or nothing that answers,
+     `advertise` found something wrong, `dns` has a name that is not as it shall be
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";
@@ -140,6 +141,17 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FILE", conflicts_with = "ports")]
         found: Option<PathBuf>,
     },
+    /// What the operator of a hidden validator must set, and whether chain, name, sentries and the way through them agree
+    Advertise {
+        /// Name or id of the validator's host; all hidden ones unless you say otherwise
+        #[arg(value_name = "PREP")]
+        prep: Option<NodeId>,
+        /// What another host found at an address, as `picket-*-agent probe` prints it there; - for standard input
+        #[arg(long, value_name = "FILE")]
+        found: Vec<PathBuf>,
+    },
+    /// Names that follow the sentries: what stands there, what shall, and why a sentry is not in one
+    Dns,
     /// The newest lines of the audit log, newest last
     Events(Events),
     /// Who may ask: people and programs

@@ -138,7 +138,7 @@ async fn here(address: IpAddr, ports: BTreeSet<GuardedPort>) -> anyhow::Result<P
     knocked.with_context(|| format!("find this machine's way to {address}"))
 }
 
-fn read(file: &Path) -> anyhow::Result<Probe> {
+pub(crate) fn read(file: &Path) -> anyhow::Result<Probe> {
     let shown = file.display();
     let source: Box<dyn Read> = if file == Path::new("-") {
         Box::new(stdin())

@@ -1,6 +1,7 @@
 //! `picket`: reads the arguments, asks the controller, prints, and ends with a status that scripts can use.
 //! What an answer looks like is decided in `show`, without IO.
 
+mod advertise;
 mod args;
 mod audit;
 mod context;

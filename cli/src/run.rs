@@ -1,6 +1,7 @@
 //! From a verb to what is printed: one call to the controller, one rendering.
 
 use crate::{
+    advertise,
     args::{
         Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
         TokenVerb, Validators, ValidatorsVerb, Verb,
@@ -20,7 +21,7 @@ use picket_api::{
     shield::OrderShield,
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
-use picket_model::Timestamp;
+use picket_model::{Advertising, Timestamp};
 use picket_wireguard::PrivateKey;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -151,6 +152,16 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let audit = audit::audit(client, asked).await?;
             let code = if audit.is_kept() { 0 } else { ATTENTION };
             outcome(&audit, json, code, show::audit::page)
+        }
+        Verb::Advertise { prep, found } => {
+            let view = advertise::advertise(client, prep.as_ref(), found).await?;
+            let is_good = !view.validators.is_empty() && view.validators.iter().all(Advertising::is_good);
+            outcome(&view, json, if is_good { 0 } else { ATTENTION }, show::advertise::page)
+        }
+        Verb::Dns => {
+            let view = client.dns().await?;
+            let code = if show::dns::is_well(&view) { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::dns::page)
         }
         Verb::Events(Events { verify: true, .. }) => {
             let view = client.verify_events().await?;

@@ -5,6 +5,7 @@ use crate::{
     ca::{self, Authority},
     config::{Chain, Keys, Listen},
     controller::Controller,
+    dns::Names,
     hooks::{Hooks, Shown},
     knocks::Knocks,
     leases::Leases,
@@ -88,6 +89,8 @@ impl App {
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
         let shown = Shown::new(&config.hooks)?;
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
+        let keepers = tasks::dns::Keeper::all(&config.dns, &config.hooks.metadata_url)?;
+        let names = Names::new(config.dns.clone(), at);
         let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
         let (store, overlay) = open_store(&state, &ca.mesh(), &config.overlay, at).await?;
         ca::agree(&ca, &store, at).await?;
@@ -101,7 +104,8 @@ impl App {
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
         let counts = Counts::new(&mut metrics);
         let leases = Leases::new(config.leases);
-        let restored = restored(store, ca, proofs, overlay, (config.chain, config.keys), (leases, hooks), counts);
+        let restored =
+            restored(store, ca, proofs, overlay, (config.chain, config.keys), (leases, hooks, names), counts);
         let controller = Arc::new(restored.await?);
         tasks::plan::run_once(&controller).await?;
 
@@ -135,6 +139,10 @@ impl App {
             tracing::info!(hooks = ?running.hooks, "listening for clouds");
         }
         running.tell(senders, shown);
+        for keeper in keepers {
+            let task = tasks::dns::run(controller.clone(), keeper);
+            running.tasks.spawn(tasks::until_stopped(controller.clone(), task));
+        }
         running.serve(listeners.health, health::router(ready, Arc::new(metrics)), None, anybody);
         tracing::info!(
             mesh = %controller.mesh, ca = %controller.ca.fingerprint(), agents = %running.agents,
@@ -190,7 +198,7 @@ async fn restored(
     proofs: Proofs,
     overlay: OverlayPrefixes,
     (chain, keys): (Chain, Keys),
-    (leases, hooks): (Leases, Hooks),
+    (leases, hooks, dns): (Leases, Hooks, Names),
     counts: Counts,
 ) -> Result<Controller, StoreError> {
     let mut tx = store.read().await?;
@@ -219,6 +227,7 @@ async fn restored(
         drained: watch::Sender::new(()),
         leases,
         hooks,
+        dns,
         knocks: Knocks::default(),
         counts,
         planning: tokio::sync::Mutex::default(),

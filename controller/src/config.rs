@@ -17,6 +17,7 @@ use crate::{
     hooks::{HooksLines, WebhookLines},
 };
 use picket_attest::Rule;
+use picket_dns::DnsLines;
 use picket_model::Policy;
 use picket_plan::LeaseRules;
 use picket_proofs::Attest;
@@ -92,6 +93,8 @@ pub struct Config {
     pub hooks: HooksLines,
     /// Who is told of events.
     pub webhook: Vec<WebhookLines>,
+    /// Names that follow the sentries.
+    pub dns: Vec<DnsLines>,
 }
 
 /// Where to listen.
@@ -163,6 +166,7 @@ impl Config {
         self.keys.check()?;
         self.hooks.check(self.listen.hooks)?;
         WebhookLines::check(&self.webhook)?;
+        DnsLines::check(&self.dns)?;
         self.ca.check()?;
         self.attest.check(&self.enroll)
     }

@@ -4,6 +4,7 @@
 use crate::{
     ca::Authority,
     config::{Chain, Keys},
+    dns::Names,
     hooks::Hooks,
     knocks::Knocks,
     leases::Leases,
@@ -65,6 +66,8 @@ pub(crate) struct Controller {
     pub(crate) leases: Leases,
     /// What clouds may tell of their instances.
     pub(crate) hooks: Hooks,
+    /// Names that follow the sentries.
+    pub(crate) dns: Names,
     /// Revoked hosts that came back.
     pub(crate) knocks: Knocks,
     /// What is counted.

@@ -11,6 +11,7 @@ pub mod cli;
 mod clones;
 pub mod config;
 mod controller;
+mod dns;
 mod drains;
 mod enroll;
 pub mod hooks;

@@ -71,6 +71,8 @@ pub(crate) struct Counts {
     source_up: Family<Labels, Gauge>,
     source_height: Family<Labels, Gauge>,
     source_answered: Family<Labels, Gauge>,
+    dns_changes: Family<Labels, Counter>,
+    dns_addresses: Family<Labels, Gauge>,
     /// Requests of revoked hosts that came back.
     pub(crate) revoked_refused: Counter,
 }
@@ -168,6 +170,16 @@ impl Counts {
             source_answered: metrics.register(
                 "source_answered_timestamp_seconds",
                 "When a source last gave a list, in seconds since the Unix epoch",
+                Family::default(),
+            ),
+            dns_changes: metrics.register(
+                "dns_changes",
+                "Changes of names that follow the sentries, by name and result",
+                Family::default(),
+            ),
+            dns_addresses: metrics.register(
+                "dns_addresses",
+                "Addresses of a name that follows the sentries, as last read",
                 Family::default(),
             ),
             revoked_refused: metrics.register(
@@ -284,6 +296,18 @@ impl Counts {
         if let Some(at) = answered_at {
             self.source_answered.get_or_create(&labels).set(at.as_millis().div_euclid(1000));
         }
+    }
+
+    /// Counts a change of a name, or one that failed.
+    pub(crate) fn dns_changed(&self, name: &str, good: bool) {
+        let result = if good { "ok" } else { "failed" };
+        self.dns_changes.get_or_create(&vec![("name", name.to_owned()), ("result", result.to_owned())]).inc();
+    }
+
+    /// Sets how many addresses a name has.
+    pub(crate) fn dns_found(&self, name: &str, addresses: usize) {
+        let labels = vec![("name", name.to_owned())];
+        self.dns_addresses.get_or_create(&labels).set(i64::try_from(addresses).unwrap_or(i64::MAX));
     }
 
     /// Counts one message that came by a hook.

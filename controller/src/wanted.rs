@@ -40,7 +40,10 @@ pub(crate) enum News {
 
 /// The target and who waits for it.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted(Mutex<Board>);
+pub(crate) struct Wanted {
+    board: Mutex<Board>,
+    changes: watch::Sender<()>,
+}
 
 #[derive(Debug, Default)]
 struct Board {
@@ -78,16 +81,24 @@ impl Wanted {
                 changes
             });
         }
+        drop(board);
+        self.changes.send_replace(());
     }
 
     /// Tells a host that it is no member any more.
     pub(crate) fn revoke(&self, node: &NodeId) {
         self.lock().host(node).send_replace(HostWanted::Revoked);
+        self.changes.send_replace(());
     }
 
     /// Wakes a host's poll though there is nothing new of what it shall be: it is answered so, and the host looks at all else.
     pub(crate) fn nudge(&self, node: &NodeId) {
         self.lock().host(node).send_modify(|_| {});
+    }
+
+    /// Changes with every target, and with every host that is cut from the mesh.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// The target; `None` before the first plan.
@@ -132,7 +143,7 @@ impl Wanted {
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

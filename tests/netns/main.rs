@@ -7,6 +7,7 @@ mod boot;
 mod booted;
 mod confirm;
 mod containers;
+mod dns;
 mod drift;
 mod enrolment;
 mod firewall;

@@ -1,8 +1,10 @@
 //! What each answer looks like to people: from a view to text, without IO.
 
+pub(crate) mod advertise;
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod changes;
+pub(crate) mod dns;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod identities;

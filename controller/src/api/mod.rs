@@ -5,6 +5,7 @@ mod auth;
 mod cas;
 pub(crate) mod hooks;
 mod identities;
+mod names;
 mod nodes;
 mod once;
 pub(crate) mod operators;

@@ -3,7 +3,7 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    cas, identities, nodes as hosts, once, orders, page, past, paths, people,
+    cas, identities, names, nodes as hosts, once, orders, page, past, paths, people,
     problem::{Asked, Named},
     rate,
     routes::Routes,
@@ -71,6 +71,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::PATHS, paths::view)
         .on(&api::DRAIN, paths::drain)
         .on(&api::UNDRAIN, paths::undrain)
+        .on(&api::DNS, names::names)
+        .on(&api::ADVERTISE, names::advertise)
 }
 
 /// As it is committed: the tests hold it against the code.

@@ -56,7 +56,7 @@ impl CredentialSource {
     }
 
     /// Credentials that are good now.
-    pub(super) async fn get(&self, now: Timestamp) -> Result<Credentials, String> {
+    pub(crate) async fn get(&self, now: Timestamp) -> Result<Credentials, String> {
         if let Some(credentials) = &self.environment {
             return Ok(credentials.clone());
         }

@@ -4,6 +4,7 @@
 pub(crate) mod alarms;
 pub(crate) mod ca;
 pub(crate) mod certificate;
+pub(crate) mod dns;
 pub(crate) mod drains;
 pub(crate) mod expire;
 pub(crate) mod hooks;

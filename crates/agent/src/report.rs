@@ -3,7 +3,12 @@
 use crate::{chain::Word, reconcile::Found, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
-use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// The report on what was found, by a host that holds the content with this digest; `word` is goloop's last.
@@ -31,6 +36,7 @@ pub fn report(
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        silent: BTreeSet::new(),
         defences: None,
         paths: None,
     }

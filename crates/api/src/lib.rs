@@ -3,6 +3,7 @@
 
 pub mod ca;
 pub mod client;
+pub mod dns;
 pub mod enroll;
 pub mod hooks;
 pub mod identities;

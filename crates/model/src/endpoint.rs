@@ -107,12 +107,48 @@ impl fmt::Display for DnsName {
 }
 
 /// Where an endpoint points.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Host {
     /// A literal IPv4 address: goloop registers and dials no other (`tcp4` only).
     Address(Ipv4Addr),
     /// A name, looked up by goloop at every dial.
     Name(DnsName),
+}
+
+impl FromStr for Host {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, EndpointError> {
+        if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+            // Rust's parser takes only the canonical dotted quad: no leading zeros, no shortened forms.
+            return Ok(Self::Address(text.parse().map_err(|_| EndpointError::Address(shortened(text)))?));
+        }
+        text.parse().map(Self::Name)
+    }
+}
+
+impl TryFrom<String> for Host {
+    type Error = EndpointError;
+
+    fn try_from(text: String) -> Result<Self, EndpointError> {
+        text.parse()
+    }
+}
+
+impl From<Host> for String {
+    fn from(host: Host) -> Self {
+        host.to_string()
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
 }
 
 /// A validator's registered P2P endpoint: an IPv4 address or a host name, and a port.
@@ -160,13 +196,12 @@ impl FromStr for P2pEndpoint {
         };
         let digits = (1..=5).contains(&port.len()) && port.bytes().all(|b| b.is_ascii_digit());
         let port = digits.then(|| port.parse().ok()).flatten().ok_or_else(|| EndpointError::Port(shortened(text)))?;
-        let host = if host.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
-            // Rust's parser takes only the canonical dotted quad: no leading zeros, no shortened forms.
-            Host::Address(host.parse().map_err(|_| EndpointError::Address(shortened(text)))?)
-        } else {
-            Host::Name(host.parse()?)
-        };
-        Ok(Self { host, port })
+        // Who reads of an address that is none finds the whole text.
+        let host = host.parse().map_err(|error| match error {
+            EndpointError::Address(_) => EndpointError::Address(shortened(text)),
+            other => other,
+        });
+        Ok(Self { host: host?, port })
     }
 }
 
@@ -186,10 +221,7 @@ impl From<P2pEndpoint> for String {
 
 impl fmt::Display for P2pEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Address(address) => write!(f, "{address}:{}", self.port),
-            Host::Name(name) => write!(f, "{name}:{}", self.port),
-        }
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     Timestamp, WireGuardPublicKey,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr},
 };
 
@@ -53,5 +53,6 @@ pub fn in_force(applied: Generation, digest: Option<Digest>) -> NodeReport {
         taken_back: None,
         defences: None,
         paths: None,
+        silent: BTreeSet::new(),
     }
 }

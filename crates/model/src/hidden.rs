@@ -1,7 +1,7 @@
 //! A validator whose address nobody learns: who forwards for it, and which of its own calls leave through sentries.
 //! Values only; how packets are steered is the business of the firewall and of the link.
 
-use crate::{NamePattern, NodeId, NodeName, OverlayAddresses, Timestamp};
+use crate::{Host, NamePattern, NodeId, NodeName, OverlayAddresses, P2pEndpoint, PrepId, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -36,6 +36,13 @@ pub struct HiddenPrep {
     /// address, not even while every sentry is away.
     #[serde(default = "yes")]
     pub strict: bool,
+    /// What the validator advertises: a name, which may follow the sentries, or the address of one. With `port` it is what is to be
+    /// registered on chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<Host>,
+    /// Which P-Rep it is, where that does not show by what it advertises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prep_id: Option<PrepId>,
 }
 
 /// P2P in the official node image (iconloop icon2-docker).
@@ -51,6 +58,11 @@ impl HiddenPrep {
     /// Whether a sentry of that name forwards for it.
     pub fn is_behind(&self, sentry: &NodeName) -> bool {
         self.sentries.is_empty() || self.sentries.iter().any(|pattern| pattern.matches(sentry))
+    }
+
+    /// What the validator is to advertise and to register.
+    pub fn endpoint(&self) -> Option<P2pEndpoint> {
+        self.advertise.clone().map(|host| P2pEndpoint { host, port: self.port })
     }
 
     /// Whether a packet can be meant for either of two: the same port at the same address of a sentry that both have.
@@ -112,6 +124,22 @@ mod tests {
         assert_eq!((line.port.get(), line.to_port, line.strict), (7100, None, true));
         assert!(line.is_behind(&"any".parse().unwrap()));
         assert!(serde_json::from_str::<HiddenPrep>(r#"{"prep": "prep-1", "lax": true}"#).is_err());
+        assert_eq!(line.endpoint(), None);
+    }
+
+    #[test]
+    fn a_name_or_an_address_is_advertised_with_the_port_at_the_sentries() {
+        let advertised = |host: &str| {
+            let text = format!(r#"{{"prep": "prep-1", "port": 7101, "advertise": "{host}"}}"#);
+            let line: HiddenPrep = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            assert_eq!(serde_json::from_value::<HiddenPrep>(serde_json::to_value(&line).unwrap()).unwrap(), line);
+            Ok::<_, String>(line.endpoint().unwrap().to_string())
+        };
+        assert_eq!(advertised("P2P.example.org").unwrap(), "p2p.example.org:7101");
+        assert_eq!(advertised("192.0.2.1").unwrap(), "192.0.2.1:7101");
+        for bad in ["p2p.example.org:7100", "2001:db8::1", "192.0.2", "name"] {
+            assert!(advertised(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

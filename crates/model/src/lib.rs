@@ -2,6 +2,7 @@
 //! Values only: no IO, no async, no clock, no randomness; text from outside is parsed here, once, into types.
 
 pub mod advertised;
+pub mod advertising;
 pub mod config;
 pub mod endpoint;
 pub mod explain;
@@ -30,6 +31,7 @@ pub mod time;
 pub mod validator;
 
 pub use advertised::Advertised;
+pub use advertising::{AdvertisedFact, Advertising, Verdict};
 pub use config::{Digest, NodeConfig, SetDigests, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};

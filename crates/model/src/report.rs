@@ -5,7 +5,11 @@ use crate::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 /// How one reconciler stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -157,4 +161,8 @@ pub struct NodeReport {
     /// The ways of a hidden validator's host; `None` from all others, and from older agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paths: Option<Box<PathsReport>>,
+    /// Addresses inside the mesh of sentries through which nothing comes back, as a hidden validator's host finds; none where all
+    /// are, which may be its own line.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub silent: BTreeSet<Ipv4Addr>,
 }

@@ -71,11 +71,15 @@ pub enum FindingKind {
     SynCookiesOff,
     /// A host's connection tracking has little room left.
     TrackingFull,
+    /// A name cannot be written, or must not be.
+    DnsFailing,
+    /// A name stays as it is because no sentry is well.
+    DnsHeld,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -103,6 +107,8 @@ impl FindingKind {
         Self::HostAttacked,
         Self::SynCookiesOff,
         Self::TrackingFull,
+        Self::DnsFailing,
+        Self::DnsHeld,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -135,6 +141,8 @@ impl FindingKind {
             Self::HostAttacked => "host-attacked",
             Self::SynCookiesOff => "syn-cookies-off",
             Self::TrackingFull => "tracking-full",
+            Self::DnsFailing => "dns-failing",
+            Self::DnsHeld => "dns-held",
         }
     }
 }

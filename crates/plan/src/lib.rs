@@ -1,6 +1,7 @@
 //! The controller's decisions as pure functions: merge what sources say, allocate addresses, plan, lint, compare, explain.
 //! No IO, no clock, no randomness: the same input gives the same plan on every controller.
 
+mod advertise;
 mod changes;
 mod explain;
 mod finding;
@@ -11,6 +12,7 @@ pub mod overlay;
 mod pairing;
 mod planner;
 
+pub use advertise::{AdvertiseInput, SentryFacts, advertise};
 pub use changes::changes;
 pub use explain::{ExplainInput, explain};
 pub use finding::{Finding, FindingKind, Severity};

@@ -23,6 +23,9 @@ const PROGRAMS: [Program; 5] = [
 const JUDGES: [Program; 2] =
     [Program { name: "nmap", package: "nmap" }, Program { name: "scapy", package: "python3-scapy" }];
 
+/// A name server that nobody here wrote, which takes signed updates.
+const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
+
 /// libFuzzer is C++.
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
 
@@ -61,6 +64,11 @@ pub(crate) fn python_environments() -> Result<()> {
 /// Who judges hosts in force from outside.
 pub(crate) fn judges() -> Result<()> {
     install_missing(&JUDGES)
+}
+
+/// The name server that the tests change names at.
+pub(crate) fn name_server() -> Result<()> {
+    install_missing(&NAME_SERVER)
 }
 
 /// What the firewall's bench is compared with.

@@ -13,6 +13,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     machine::toolchain_components()?;
     machine::cpp_compiler()?;
     machine::judges()?;
+    machine::name_server()?;
     machine::python_environments()?;
     let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?
         & step::run("format of fuzz targets", &mut step::cargo(root, &FORMAT_FUZZ))?

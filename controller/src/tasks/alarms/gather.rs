@@ -55,6 +55,7 @@ pub(crate) fn in_force<'a>(
     findings.extend(clones::findings(clones));
     findings.extend(controller.leases.held().iter().cloned());
     findings.extend(controller.hooks.findings());
+    findings.extend(controller.dns.findings());
     let nodes: Vec<&Node> = nodes.collect();
     findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();

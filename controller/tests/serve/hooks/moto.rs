@@ -9,6 +9,10 @@ use axum::{
     routing::{get, put},
 };
 use picket_controller::hooks::{Autoscaling, CallError, CredentialSource};
+use picket_dns::{
+    Change, DnsLines, Found, mark,
+    provider::{Credentialed, DnsError, Provider},
+};
 use picket_lab::cloud::Moto;
 use picket_model::NodeRole;
 use std::path::Path;
@@ -163,4 +167,70 @@ async fn moto_finds_our_requests_rightly_signed_and_reads_a_hook_back() {
     // What moto does not play: no instance ever waits there, and the answer to one is a fault.
     let error = ours.call("eu-central-1", "CompleteLifecycleAction", &[group, hook]).await.unwrap_err();
     assert!(matches!(error, CallError::Refused { status: 500, .. }), "{error}");
+}
+
+/// A name in a hosted zone of moto's.
+fn lines(zone: &str, url: &str) -> DnsLines {
+    let text =
+        format!("name = \"p2p.example.org\"\nprovider = {{ route53 = {{ zone = \"{zone}\", url = \"{url}\" }} }}\n");
+    toml::from_str(&text).unwrap()
+}
+
+#[tokio::test]
+async fn a_name_is_made_changed_and_read_back_at_motos_route_53_and_a_wrong_secret_changes_nothing() {
+    // From the sixth request on, whatever is not signed by a key that may is refused.
+    let moto = Moto::start(folder(), Some(5)).await.unwrap();
+    let iam = ("Version", "2010-05-08");
+    let user = ("UserName", "picket");
+    ask(&moto, "iam", &[("Action", "CreateUser"), iam, user]).await;
+    let key = ask(&moto, "iam", &[("Action", "CreateAccessKey"), iam, user]).await;
+    let (id, secret) = (element(&key, "AccessKeyId").to_owned(), element(&key, "SecretAccessKey").to_owned());
+    let policy = "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Resource\": \"*\", \"Action\": \
+                  [\"route53:ListResourceRecordSets\", \"route53:ChangeResourceRecordSets\"]}]}";
+    let grant = [("Action", "PutUserPolicy"), iam, user, ("PolicyName", "names"), ("PolicyDocument", policy)];
+    ask(&moto, "iam", &grant).await;
+    let zone = "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>example.org</Name>\
+                <CallerReference>1</CallerReference></CreateHostedZoneRequest>";
+    let made = client()
+        .post(format!("{}2013-04-01/hostedzone", moto.url))
+        .header("authorization", scope("route53"))
+        .body(zone)
+        .send()
+        .await
+        .unwrap();
+    let made = made.text().await.unwrap();
+    let zone = element(&made, "Id").trim_start_matches("/hostedzone/").to_owned();
+
+    let provider = |secret: &str| {
+        let credentials = aws_credential_types::Credentials::new(id.clone(), secret, None, None, "test");
+        let credentials = Credentialed::by(move || {
+            let credentials = credentials.clone();
+            async move { Ok(credentials) }
+        });
+        Provider::new(&lines(&zone, &moto.url), &client(), &credentials).unwrap()
+    };
+    let ours = provider(&secret);
+    let name: picket_model::DnsName = "p2p.example.org".parse().unwrap();
+    let change = |from: Found, to: &[&str]| Change {
+        name: name.clone(),
+        from,
+        to: to.iter().map(|address| address.parse().unwrap()).collect(),
+        ttl: 30,
+        mark: mark("m-1"),
+    };
+    let found = ours.read(&name).await.unwrap();
+    assert_eq!(found, Found::default());
+    let first = change(found, &["192.0.2.1", "192.0.2.2"]);
+    ours.write(&first).await.unwrap();
+    let found = ours.read(&name).await.unwrap();
+    assert_eq!((&found.addresses, found.ttl, found.marks.len()), (&first.to, Some(30), 1));
+    // Somebody who found nothing there does not write over it.
+    let stale = ours.write(&change(Found::default(), &["192.0.2.9"])).await;
+    assert!(matches!(stale, Err(DnsError::Refused { .. })), "{stale:?}");
+    let second = change(found, &["192.0.2.2", "2001:db8::3"]);
+    ours.write(&second).await.unwrap();
+    assert_eq!(ours.read(&name).await.unwrap().addresses, second.to);
+
+    let error = provider("another/secret/0000000000000000000000000").read(&name).await.unwrap_err().to_string();
+    assert!(error.contains("SignatureDoesNotMatch") && !error.contains("another/secret"), "{error}");
 }

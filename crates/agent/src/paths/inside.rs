@@ -120,10 +120,12 @@ impl Prober {
 
     /// Addresses of sentries whose connections are to be reset.
     pub fn to_reset(&self, now: Instant) -> BTreeSet<Ipv4Addr> {
-        let shared = lock(&self.shared);
-        let Some(paths) = &shared.paths else { return BTreeSet::new() };
-        let reset = paths.to_reset(now);
-        shared.sentries.iter().filter(|(_, sentry)| reset.contains(sentry)).map(|(address, _)| *address).collect()
+        lock(&self.shared).addresses(|paths| paths.to_reset(now))
+    }
+
+    /// Addresses of sentries through which nothing comes back.
+    pub fn silent(&self) -> BTreeSet<Ipv4Addr> {
+        lock(&self.shared).addresses(|paths| paths.silent())
     }
 
     /// Waits until something moved, or a way stands otherwise than before.
@@ -146,6 +148,12 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Shared {
+    fn addresses(&self, which: impl FnOnce(&Paths) -> BTreeSet<&NodeId>) -> BTreeSet<Ipv4Addr> {
+        let Some(paths) = &self.paths else { return BTreeSet::new() };
+        let which = which(paths);
+        self.sentries.iter().filter(|(_, sentry)| which.contains(sentry)).map(|(address, _)| *address).collect()
+    }
+
     /// Decides; whether anything is otherwise than before.
     fn step(&mut self, now: Instant) -> bool {
         let Some(paths) = &mut self.paths else { return false };

@@ -28,6 +28,7 @@ impl Agent {
         report.state = Some(self.posture().name().to_owned());
         report.defences = Some(self.defences());
         report.paths = self.ways.report().map(Box::new);
+        report.silent = self.ways.tell_silent();
         report.taken_back.clone_from(&self.held.ledger.taken_back);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);

@@ -21,6 +21,7 @@ use picket_model::{FirewallPolicy, Hidden, NodeConfig, NodeRole, PathsReport, Ti
 use picket_wireguard::Steering;
 use std::{
     collections::BTreeSet,
+    net::Ipv4Addr,
     num::NonZeroU16,
     time::{Duration, Instant},
 };
@@ -39,6 +40,8 @@ pub(super) enum Ways {
         keeper: Keeper,
         /// When the agent started.
         run: Timestamp,
+        /// Which sentries did not answer when the controller was last told.
+        told: BTreeSet<Ipv4Addr>,
     },
     /// A sentry answers.
     Answers {
@@ -63,7 +66,7 @@ impl Ways {
         match identity.role {
             NodeRole::Prep => {
                 let (keeper, now) = (Keeper::new(state.clone()), moment());
-                Self::Asks { prober: Prober::start(interface, keeper.load(now)), never, keeper, run: now.wall }
+                Self::Asks { prober: Prober::start(interface, keeper.load(now)), never, keeper, run: now.wall, told: BTreeSet::new() }
             }
             NodeRole::Sentry => {
                 let fares = Fares::start(node);
@@ -93,6 +96,22 @@ impl Ways {
         if let (Self::Asks { prober, .. }, Some(hidden)) = (self, wanted.and_then(|wanted| wanted.hidden.as_mut())) {
             hidden.silent = prober.to_reset(Instant::now());
         }
+    }
+
+    /// Which sentries do not answer, for a report that is made now.
+    pub(super) fn tell_silent(&mut self) -> BTreeSet<Ipv4Addr> {
+        match self {
+            Self::Asks { prober, told, .. } => {
+                *told = prober.silent();
+                told.clone()
+            }
+            Self::Answers { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// Whether others do not answer than the last report said.
+    pub(super) fn has_news(&self) -> bool {
+        matches!(self, Self::Asks { prober, told, .. } if prober.silent() != *told)
     }
 
     /// The tunnels of a wanted state, with what is behind each right now.
@@ -163,5 +182,9 @@ impl Agent {
             filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         }
         self.tell_after(TOLD_AFTER);
+        // Names that lead to the sentries follow at once.
+        if self.ways.has_news() {
+            self.tell();
+        }
     }
 }

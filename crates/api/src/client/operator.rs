@@ -3,6 +3,7 @@
 use super::{ApiError, build, join, json, lines::Lines, unreachable};
 use crate::{
     ca::{CaView, RotateCa},
+    dns::{AdvertiseQuery, AdvertiseView, DnsView},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
@@ -249,6 +250,16 @@ impl OperatorClient {
     /// Takes the next step of the CA's rotation.
     pub async fn rotate_ca(&self, request: &RotateCa) -> Result<CaView, ApiError> {
         self.post("/v1/ca/rotate", request).await
+    }
+
+    /// How names stand that follow the sentries.
+    pub async fn dns(&self) -> Result<DnsView, ApiError> {
+        self.get("/v1/dns", &()).await
+    }
+
+    /// How hidden validators are advertised; all, or the one on this host.
+    pub async fn advertise(&self, query: &AdvertiseQuery) -> Result<AdvertiseView, ApiError> {
+        self.get("/v1/advertise", query).await
     }
 
     /// How the shield stands on every host.

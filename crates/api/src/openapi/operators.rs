@@ -4,6 +4,7 @@ use super::{ADMINS, ENROLLERS, Good, OPERATORS, Operation, VIEWERS, Who, of};
 use crate::{
     ProblemKind as P,
     ca::{CaView, RotateCa},
+    dns::{AdvertiseQuery, AdvertiseView, DnsView},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
     keys::{IssueKey, KeyIssued},
     operator::{
@@ -301,6 +302,26 @@ pub static UNDRAIN: Operation =
         .answers(of::<Node>)
         .fails(&[P::NotFound]);
 
+/// How names stand.
+pub static DNS: Operation = Operation::get(
+    "dns",
+    "/v1/dns",
+    VIEWERS,
+    "Names that follow the sentries: what stands there, what shall, and why a sentry is not in one",
+)
+.answers(of::<DnsView>);
+
+/// How hidden validators are advertised.
+pub static ADVERTISE: Operation = Operation::get(
+    "advertise",
+    "/v1/advertise",
+    VIEWERS,
+    "What operators of hidden validators must set, and whether chain, name and sentries agree",
+)
+.query(of::<AdvertiseQuery>)
+.answers(of::<AdvertiseView>)
+.fails(&[P::NotFound]);
+
 /// All of them.
 pub static ALL: &[&Operation] = &[
     &DOCUMENT,
@@ -337,4 +358,6 @@ pub static ALL: &[&Operation] = &[
     &PATHS,
     &DRAIN,
     &UNDRAIN,
+    &DNS,
+    &ADVERTISE,
 ];

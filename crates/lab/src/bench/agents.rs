@@ -12,7 +12,7 @@ use picket_model::{Generation, KernelView, NodeReport, NodeRole, ReconcilerStatu
 use picket_pki::{ClientCertificate, Fingerprint, TlsKey, client_config, random};
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -185,6 +185,7 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         firewall_repairs: None,
         state: None,
         taken_back: None,
+        silent: BTreeSet::new(),
         defences: None,
         paths: None,
     }
