@@ -8,6 +8,7 @@ pub mod confirm;
 pub mod decide;
 pub mod dry_run;
 pub mod enroll;
+mod forwarding;
 pub mod guard;
 pub mod guard_change;
 pub mod guard_hidden;
