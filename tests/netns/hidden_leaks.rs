@@ -22,16 +22,22 @@ fn calls(internet: &Internet) {
     }
 }
 
-/// Waits until the first hidden validator's node has called each validator once more.
-fn wait_dialled(internet: &Internet) {
+/// The first hidden validator's node loses its links, and calls each validator once more at least.
+fn dials_again(internet: &Internet) {
     let hidden = internet.hidden()[0];
     let dials = || -> Vec<u64> {
         let book = internet.nodes.book();
         (0..internet.mesh.validators.len()).map(|validator| book.dials(hidden, validator)).collect()
     };
-    let before = dials();
+    let (host, before) = (&internet.mesh.preps[0].host, dials());
+    host.run("ss", &["-K", "-tn", "sport = :7100 or dport = :7100"]).unwrap().success().unwrap();
     wait_until("the node to call everybody again", SOON, || {
-        dials().iter().zip(&before).all(|(now, before)| now > before)
+        let now = dials();
+        if now.iter().zip(&before).all(|(now, before)| now > before) {
+            Ok(())
+        } else {
+            Err(format!("{before:?}, {now:?}"))
+        }
     })
     .unwrap();
 }
@@ -51,13 +57,13 @@ fn the_address_is_in_no_packet_but_the_tunnels_whatever_dies() {
     calls(&internet);
     internet.mesh.sentries[1].kill();
     calls(&internet);
-    wait_dialled(&internet);
+    dials_again(&internet);
     internet.mesh.sentries.iter_mut().for_each(|sentry| sentry.start().unwrap());
     internet.nodes.wait_relinked(Instant::now(), SOON * 2).unwrap();
 
     // The agent crashes, and its tunnels are gone with it.
     internet.mesh.preps[0].kill();
-    wait_dialled(&internet);
+    dials_again(&internet);
     calls(&internet);
 
     // The host boots: nothing of Picket is there but what is loaded before the network is up.
@@ -66,7 +72,7 @@ fn the_address_is_in_no_packet_but_the_tunnels_whatever_dies() {
     prep.host.nft(&["delete", "table", "inet", "picket"]).unwrap();
     prep.command(&["lockdown"]).unwrap().success().unwrap();
     prep.host.link_up().unwrap();
-    wait_dialled(&internet);
+    dials_again(&internet);
     calls(&internet);
     internet.mesh.preps[0].start().unwrap();
     internet.nodes.wait_relinked(Instant::now(), SOON * 2).unwrap();

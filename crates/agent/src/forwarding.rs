@@ -6,8 +6,8 @@ use tracing::{info, warn};
 
 /// Where the kernel keeps them, of this process's network.
 const VALUES: &str = "/proc/sys/net";
-/// Names under `conf` that are no interface.
-const NO_INTERFACES: [&str; 2] = ["all", "default"];
+/// Names under `conf` that are no interface with a router on it.
+const NO_ROUTERS: [&str; 3] = ["all", "default", "lo"];
 
 /// Makes this host pass packets on, if it does not yet.
 pub(crate) fn pass_packets_on() {
@@ -44,7 +44,7 @@ fn keep_routes(values: &Path) -> io::Result<()> {
     }
     for entry in fs::read_dir(values.join("ipv6/conf"))? {
         let interface = entry?;
-        if NO_INTERFACES.iter().any(|name| interface.file_name() == *name) {
+        if NO_ROUTERS.iter().any(|name| interface.file_name() == *name) {
             continue;
         }
         let value = interface.path().join("accept_ra");

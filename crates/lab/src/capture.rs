@@ -28,6 +28,7 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 
 /// IANA protocol numbers.
+const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
@@ -56,6 +57,12 @@ impl Captured {
     #[must_use]
     pub fn is_udp(&self) -> bool {
         self.protocol == UDP
+    }
+
+    /// Whether it is ICMP of either family, such as the word that a port is closed.
+    #[must_use]
+    pub fn is_icmp(&self) -> bool {
+        [ICMP, ICMPV6].contains(&self.protocol)
     }
 
     /// Whether it is what neighbours on one link say to each other alone: RFC 4861 and RFC 2710, types 130 to 136 and 143.

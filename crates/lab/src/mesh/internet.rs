@@ -177,7 +177,7 @@ impl Internet {
         self.mesh.lab.capture(own?.into_iter().flatten())
     }
 
-    /// What of a capture is a leak: neither a tunnel to a sentry, nor the agent's call to its controller, nor what neighbours on
+    /// What of a capture is a leak: neither a tunnel to a sentry or what ICMP says of one, nor the agent's call to its controller, nor what neighbours on
     /// one link say to each other.
     ///
     /// # Errors
@@ -188,14 +188,17 @@ impl Internet {
         let sentries: BTreeSet<SocketAddr> = sentries.collect::<Result<_, _>>()?;
         let host = &self.mesh.controller.host;
         let controller = [host.v4(CONTROLLER)?, host.v6(CONTROLLER)?];
-        let tunnels =
-            |packet: &Captured| packet.is_udp() && [packet.from, packet.to].iter().any(|end| sentries.contains(end));
+        let ends = |packet: &Captured| [packet.from, packet.to];
+        let tunnels = |packet: &Captured| packet.is_udp() && ends(packet).iter().any(|end| sentries.contains(end));
+        // A sentry whose agent is dead says so to whom its tunnels lead.
+        let is_sentry = |end: &SocketAddr| sentries.iter().any(|sentry| sentry.ip() == end.ip());
+        let is_told = |packet: &Captured| packet.is_icmp() && ends(packet).iter().any(is_sentry);
         if !captured.iter().any(tunnels) {
             return Err(LabError::Unexpected { found: "the capture saw no tunnel".to_owned() });
         }
         let is_known = |packet: &Captured| {
             let agent = packet.is_tcp() && [packet.from, packet.to].iter().any(|end| controller.contains(end));
-            tunnels(packet) || agent || packet.is_of_the_link()
+            tunnels(packet) || is_told(packet) || agent || packet.is_of_the_link()
         };
         Ok(captured.iter().filter(|packet| !is_known(packet)).copied().collect())
     }
