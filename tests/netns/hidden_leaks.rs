@@ -93,6 +93,7 @@ fn the_address_is_in_no_packet_but_the_tunnels_whatever_dies() {
     let validator = &internet.mesh.validators[0].host;
     let other = validator.v4(2222).unwrap();
     assert_eq!(internet.mesh.preps[0].host.can_connect(other, REDIAL), Connect::Refused);
+    internet.nodes.wait_relinked(Instant::now(), SOON).unwrap();
     let leaks = internet.leaks(&capture.end().unwrap()).unwrap();
     assert!(leaks.iter().any(|packet| packet.is_tcp() && packet.to == other), "{leaks:?}");
 }
