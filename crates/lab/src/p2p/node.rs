@@ -100,10 +100,10 @@ impl Node {
     }
 
     async fn dial(self, other: usize) {
-        // As a resolver does, another first each time.
+        // As a resolver does, another first each time, and not the same for everybody.
         let mut addresses = self.shared.advertised(other);
         let turn = usize::try_from(self.shared.book().dialled(self.own, other)).unwrap_or(0);
-        let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+        let first = (self.own + turn).checked_rem(addresses.len()).unwrap_or(0);
         addresses.rotate_left(first);
         let within = DIAL_WITHIN / u32::try_from(addresses.len().max(1)).unwrap_or(1);
         let mut connected = None;
