@@ -100,7 +100,8 @@ pub(crate) async fn gather(
     let of = |node: &Node| addresses(node, lines.sentries.get(&node.name), hidden.iter().copied());
     // Rows of the revoked stay for ever; those whose addresses stand there still are of interest.
     let concerns = |node: &&Node| node.role == NodeRole::Sentry && (node.is_active() || !of(node).is_disjoint(stands));
-    let sentries = nodes.values().filter(concerns).map(|node| sentry(controller, node, of(node), (&nodes, &drains), &hidden, now));
+    let sentries =
+        nodes.values().filter(concerns).map(|node| sentry(controller, node, of(node), (&nodes, &drains), &hidden, now));
     Ok((rules, sentries.collect()))
 }
 

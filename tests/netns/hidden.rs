@@ -99,6 +99,25 @@ fn validators_reach_it_through_any_sentry_and_nobody_reaches_it_directly() {
 }
 
 #[test]
+fn a_sentry_that_passed_no_ipv6_on_does_so_and_goes_on_taking_routes_from_its_router() {
+    let mut mesh = Mesh::started("hidden-v6", MeshSize { preps: 1, sentries: 1 }).unwrap();
+    let (validator, sentry) = (mesh.validators[0].host.clone(), mesh.sentries[0].host.clone());
+    sentry.sysctl("net/ipv6/conf/eth0/accept_ra", "1").unwrap();
+    sentry.sysctl("net/ipv6/conf/all/forwarding", "0").unwrap();
+    let from = validator.v6(0).unwrap().ip();
+    let lines = "\n[[policy.hidden]]\nprep = \"prep-1\"\n\n[[policy.allow]]\npurpose = \"p2p\"\n";
+    reconfigure(&mut mesh, |text| format!("{text}{lines}network = \"{from}/128\"\ncomment = \"its IPv6\"\n"));
+    let _servers = serve_on(&mesh.preps[0]);
+    open(&validator, sentry.v6(GUARDED[0]).unwrap());
+    dropped(&mesh.stranger, sentry.v6(GUARDED[0]).unwrap());
+    let value = |key: &str| {
+        let path = format!("/proc/sys/net/ipv6/conf/{key}");
+        sentry.inside(|| std::fs::read_to_string(path)).unwrap().unwrap().trim().to_owned()
+    };
+    assert_eq!([value("all/forwarding"), value("eth0/accept_ra")], ["1", "2"]);
+}
+
+#[test]
 fn its_calls_leave_through_sentries_and_its_own_address_is_seen_by_nobody() {
     let mesh = hidden_mesh("hidden-out", 2, "");
     let prep = &mesh.preps[0];

@@ -9,6 +9,7 @@ pub mod decide;
 pub mod dry_run;
 pub mod enroll;
 pub mod fares;
+mod forwarding;
 pub mod guard;
 pub mod guard_change;
 pub mod guard_hidden;

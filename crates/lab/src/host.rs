@@ -166,6 +166,22 @@ impl Host {
         self.shared.bridge.ip(&format!("link set {} master {BRIDGE}\n", self.port()))
     }
 
+    /// Pulls the host's cable: unlike with [`Host::unplug`], both ends see that there is no link.
+    ///
+    /// # Errors
+    /// What `ip` refused.
+    pub fn link_down(&self) -> Result<(), LabError> {
+        self.shared.bridge.ip(&format!("link set {} down\n", self.port()))
+    }
+
+    /// Ends what [`Host::link_down`] began.
+    ///
+    /// # Errors
+    /// What `ip` refused.
+    pub fn link_up(&self) -> Result<(), LabError> {
+        self.shared.bridge.ip(&format!("link set {} up\n", self.port()))
+    }
+
     /// The host's first IPv4 address on the bridge, with `port`.
     ///
     /// # Errors

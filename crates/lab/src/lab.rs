@@ -16,7 +16,10 @@ use std::{
 };
 
 use tempfile::TempDir;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::AbortHandle,
+};
 
 use crate::{
     HostBuilder, LabError,
@@ -128,6 +131,16 @@ impl Lab {
                 eprintln!("a server in lab {name} ended: {error}");
             }
         });
+    }
+
+    /// Runs `work` where the bridge is.
+    pub(crate) fn inside_bridge<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
+        self.shared.bridge.inside(work)
+    }
+
+    /// Runs a task of the lab's own on its runtime, until it is aborted or the lab is dropped.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.shared.runtime().spawn(task).abort_handle()
     }
 
     /// The lab's folder for files, removed with the lab.

@@ -27,6 +27,7 @@
 
 mod address;
 pub mod bench;
+mod capture;
 pub mod cloud;
 mod command;
 mod debian;
@@ -44,12 +45,14 @@ mod machine;
 pub mod mesh;
 mod namespace;
 mod nft;
+pub mod p2p;
 mod probe;
 mod process;
 mod programs;
 mod stream;
 mod wait;
 
+pub use capture::{Capture, Captured};
 pub use command::Output;
 pub use dns::NameServer;
 pub use echo::EchoServer;

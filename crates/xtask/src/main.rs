@@ -35,7 +35,7 @@ enum Command {
     },
     /// Measure the real programs in network namespaces, each figure beside what it is compared with.
     Bench {
-        /// What to measure: join, revoke, peers, firewall or flood.
+        /// What to measure: join, revoke, peers, firewall, flood or failover.
         which: String,
         /// Print one JSON object per row.
         #[arg(long)]

@@ -4,6 +4,7 @@
 use super::{Agent, Held};
 use crate::{
     fares::Fares,
+    forwarding::pass_packets_on,
     host,
     identity::Identity,
     pairing::Moment,
@@ -66,7 +67,13 @@ impl Ways {
         match identity.role {
             NodeRole::Prep => {
                 let (keeper, now) = (Keeper::new(state.clone()), moment());
-                Self::Asks { prober: Prober::start(interface, keeper.load(now)), never, keeper, run: now.wall, told: BTreeSet::new() }
+                Self::Asks {
+                    prober: Prober::start(interface, keeper.load(now)),
+                    never,
+                    keeper,
+                    run: now.wall,
+                    told: BTreeSet::new(),
+                }
             }
             NodeRole::Sentry => {
                 let fares = Fares::start(node);
@@ -127,7 +134,7 @@ impl Ways {
         };
         let config = config?;
         if !config.firewall.forwards.is_empty() {
-            forward_packets();
+            pass_packets_on();
         }
         let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now.steady)), &config.firewall.hidden)
         else {
@@ -143,21 +150,6 @@ fn steering(paths: &Paths, hidden: &Hidden, never: &BTreeSet<NonZeroU16>) -> Ste
     Steering {
         ports: hidden.calls.difference(never).copied().collect(),
         networks: paths.carried().keys().copied().collect(),
-    }
-}
-
-/// Lets the kernel pass IPv4 on. IPv6 is left as it is: a host that passes it on takes no routes from its router any more
-/// (`Documentation/networking/ip-sysctl.rst`, `accept_ra`), which only its operator can know to be well.
-fn forward_packets() {
-    const FORWARDING: &str = "/proc/sys/net/ipv4/conf/all/forwarding";
-    let is_on = std::fs::read_to_string(FORWARDING).is_ok_and(|text| text.trim() == "1");
-    if !is_on {
-        match std::fs::write(FORWARDING, "1") {
-            Ok(()) => info!("this host passes IPv4 on from now on, for the validators behind it"),
-            Err(error) => {
-                warn!(%error, "{FORWARDING} cannot be set to 1: nothing is forwarded to the validators behind this host");
-            }
-        }
     }
 }
 

@@ -51,8 +51,8 @@ fn a_sentry_translates_what_comes_from_outside_and_lets_nothing_else_through_its
         [
             r#"iifname != "picket0" fib daddr type local tcp dport 7100 dnat ip to 10.77.0.2:7100"#,
             r#"iifname != "picket0" fib daddr type local tcp dport 7100 dnat ip6 to [fd00::2]:7100"#,
-            r#"iifname != "picket0" ip daddr 192.0.2.9 tcp dport 7101 dnat ip to 10.77.0.3:7100"#,
-            r#"iifname != "picket0" ip6 daddr 2001:db8::9 tcp dport 7101 dnat ip6 to [fd00::3]:7100"#,
+            r#"ip daddr 192.0.2.9 tcp dport 7101 dnat ip to 10.77.0.3:7100"#,
+            r#"ip6 daddr 2001:db8::9 tcp dport 7101 dnat ip6 to [fd00::3]:7100"#,
         ]
     );
     let pass = rules(&ruleset, "pass");

@@ -3,7 +3,7 @@
 use super::wait_for_ping;
 use crate::{Host, Lab};
 use anyhow::{Context as _, anyhow};
-use picket_wireguard::{DeviceConfig, PeerConfig, Preference, PrivateKey, Tunnel};
+use picket_wireguard::{DeviceConfig, DeviceState, PeerConfig, Preference, PrivateKey, Tunnel};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
@@ -20,13 +20,13 @@ const INNER: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 201), Ipv4Addr::new(192, 
 
 /// One end: a device on a thread of its own in a host's network.
 pub(super) struct End {
-    jobs: UnboundedSender<(DeviceConfig, mpsc::Sender<Result<(), String>>)>,
+    jobs: UnboundedSender<(DeviceConfig, mpsc::Sender<Result<DeviceState, String>>)>,
 }
 
 impl End {
     /// A device on a host.
     pub(super) fn open(host: &Host, name: &'static str) -> anyhow::Result<Self> {
-        let (jobs, mut inbox) = unbounded_channel::<(DeviceConfig, mpsc::Sender<Result<(), String>>)>();
+        let (jobs, mut inbox) = unbounded_channel::<(DeviceConfig, mpsc::Sender<Result<DeviceState, String>>)>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let work = async move {
             let mut tunnel = Tunnel::open(name, Preference::Userspace, None).await;
@@ -44,17 +44,18 @@ impl End {
         Ok(Self { jobs })
     }
 
-    /// Makes the device the wanted one.
-    pub(super) fn apply(&self, wanted: &DeviceConfig) -> anyhow::Result<()> {
+    /// Makes the device the wanted one; how it stands then.
+    pub(super) fn apply(&self, wanted: &DeviceConfig) -> anyhow::Result<DeviceState> {
         let (sender, done) = mpsc::channel();
         self.jobs.send((wanted.clone(), sender)).map_err(|_| anyhow!("the device is gone"))?;
         done.recv().context("the device is gone")?.map_err(|error| anyhow!(error))
     }
 }
 
-async fn apply(tunnel: &mut Tunnel, wanted: &DeviceConfig) -> Result<(), picket_wireguard::Error> {
+async fn apply(tunnel: &mut Tunnel, wanted: &DeviceConfig) -> Result<DeviceState, picket_wireguard::Error> {
     tunnel.prepare(wanted).await?;
-    tunnel.connect(wanted).await.map(drop)
+    tunnel.connect(wanted).await?;
+    tunnel.observe().await
 }
 
 /// Two hosts that can be joined and cut.

@@ -3,11 +3,13 @@
 
 mod agents;
 mod bare;
+mod failover;
 mod figures;
 mod firewall;
 mod flood;
 mod join;
 mod peers;
+mod plain;
 mod revoke;
 
 use crate::{Host, LabError, clean_left_overs};
@@ -42,6 +44,8 @@ enum Which {
     Firewall,
     /// Floods at a guarded port: how many packets a second, and what an allowed peer has meanwhile; beside other firewalls.
     Flood,
+    /// What the loss of a sentry costs hidden validators: from the cut to the last pair of nodes linked again; beside a script.
+    Failover,
 }
 
 /// Runs one bench.
@@ -57,6 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Which::Peers => peers::run(&report, args.runs),
         Which::Firewall => firewall::run(&report, args.runs),
         Which::Flood => flood::run(&report, args.runs),
+        Which::Failover => failover::run(&report, args.runs),
     }
 }
 

@@ -2,6 +2,7 @@
 //! Reads like the story it tells; what it claims, it has seen.
 
 mod attack;
+mod hidden;
 mod report;
 mod scale;
 mod story;

@@ -1,7 +1,7 @@
 //! The story, chapter by chapter. Each check is a sentence that packets have to make true.
 
 use super::{
-    attack,
+    attack, hidden,
     report::{Report, Seen},
     scale, trust,
 };
@@ -75,7 +75,10 @@ pub(super) fn tell(
     go_on()?;
     // The machine has its own listeners.
     drop(nodes);
-    report.say("chapter 13: a Debian boots on a validator's host, and reboots");
+    report.say("chapter 13: two validators hide, and a sentry is killed under traffic");
+    hidden::a_sentry_is_killed_under_traffic(report)?;
+    go_on()?;
+    report.say("chapter 14: a Debian boots on a validator's host, and reboots");
     attack::a_machine_boots(mesh, report)
 }
 

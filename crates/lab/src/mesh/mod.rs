@@ -4,11 +4,13 @@
 mod agent;
 mod cloud;
 mod controller;
+mod internet;
 mod listing;
 
 pub use agent::Agent;
 pub use cloud::{Cloud, CloudInstance};
 pub use controller::Controller;
+pub use internet::Internet;
 pub use listing::without_meters;
 
 use crate::{
