@@ -78,6 +78,8 @@ mod tests {
             state: None,
             taken_back: None,
             defences: None,
+            syncs: BTreeMap::new(),
+            narrow: BTreeMap::new(),
         }
     }
 

@@ -182,6 +182,8 @@ mod tests {
                 state: None,
                 taken_back: None,
                 defences: None,
+                syncs: std::collections::BTreeMap::new(),
+                narrow: std::collections::BTreeMap::new(),
             }),
             reported_at: Some(at(-9)),
             in_force: true,

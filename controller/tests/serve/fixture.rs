@@ -297,6 +297,8 @@ pub(crate) fn report(answer: &ConfigAnswer) -> NodeReport {
         state: None,
         taken_back: None,
         defences: None,
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }
 

@@ -32,6 +32,8 @@ pub fn report(
         state: None,
         taken_back: None,
         defences: None,
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, net::SocketAddr};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU16};
 
 /// How one reconciler stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -152,4 +152,20 @@ pub struct NodeReport {
     /// How the host fares under attack; `None` from older agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defences: Option<Defences>,
+    /// What it serves of nodes' JSON-RPC, by port; nothing from older agents.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub syncs: BTreeMap<NonZeroU16, SyncServed>,
+    /// Peers whose tunnels carry less than is wanted, and the largest packet inside each, in bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub narrow: BTreeMap<NodeName, u16>,
+}
+
+/// How a port stands at which a node's JSON-RPC is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SyncServed {
+    /// Whether it is.
+    pub status: ReconcilerStatus,
+    /// Requests by what became of them, since the port was opened: `passed`, `refused_path`, `busy` and so on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, u64>,
 }

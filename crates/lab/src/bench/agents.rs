@@ -186,5 +186,7 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         state: None,
         taken_back: None,
         defences: None,
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }
