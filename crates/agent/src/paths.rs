@@ -5,6 +5,8 @@
 
 pub mod health;
 pub mod inside;
+pub mod mtu;
+pub mod narrow;
 pub mod probe;
 pub mod spread;
 

@@ -161,7 +161,8 @@ impl Build<'_> {
     fn mesh(&mut self, name: &str, counter: fn(Purpose) -> Option<String>) {
         let overlay = Match::Interface(self.host.overlay_interface.clone());
         let rule = |purpose, matches| Rule { matches, counter: counter(purpose), verdict: Verdict::Accept };
-        let members = sources(Gate::Of(Purpose::Overlay)).map(|source| rule(Purpose::Overlay, vec![overlay.clone(), source]));
+        let members =
+            sources(Gate::Of(Purpose::Overlay)).map(|source| rule(Purpose::Overlay, vec![overlay.clone(), source]));
         let admins = sources(Gate::Of(Purpose::Admin)).map(|source| rule(Purpose::Admin, vec![source]));
         self.chain(name, members.into_iter().chain(admins).collect());
     }

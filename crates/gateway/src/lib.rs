@@ -14,8 +14,8 @@ mod upstream;
 
 pub use counts::{Counts, Outcome};
 pub use limits::Limits;
-pub use listen::{Listener, ListenError};
-pub use path::{Admitted, Rules, admit};
+pub use listen::{ListenError, Listener};
+pub use path::{Admitted, Rules, Stream, admit};
 
 use ipnet::IpNet;
 use std::{
@@ -64,16 +64,21 @@ impl Gateway {
     /// Opens and closes until exactly these doors are open. What could not be opened before is tried again. A door that is not
     /// wanted any more, or is wanted otherwise, is closed with all that goes through it before anything is opened.
     pub async fn follow(&mut self, wanted: &[Door]) {
-        let unwanted = self.open.extract_if(.., |_, (door, open)| !wanted.contains(door) || open.is_err());
-        for listener in unwanted.filter_map(|(_, (_, open))| open.ok()).collect::<Vec<_>>() {
-            listener.close().await;
-        }
+        self.close_all_but(wanted).await;
         for door in wanted {
             if self.open.contains_key(&door.port) {
                 continue;
             }
             let open = Listener::open(door, self.limits).await.map_err(|error| error.to_string());
             self.open.insert(door.port, (door.clone(), open));
+        }
+    }
+
+    /// Closes every door but these.
+    pub async fn close_all_but(&mut self, wanted: &[Door]) {
+        let unwanted = self.open.extract_if(.., |_, (door, open)| !wanted.contains(door) || open.is_err());
+        for listener in unwanted.filter_map(|(_, (_, open))| open.ok()).collect::<Vec<_>>() {
+            listener.close().await;
         }
     }
 

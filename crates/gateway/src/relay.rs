@@ -79,12 +79,12 @@ pub(crate) struct Shared {
 struct Session<'a> {
     source: IpAddr,
     upstream: Upstream,
-    stream: Mutex<Option<Stream<'a>>>,
+    stream: Mutex<Option<Agreed<'a>>>,
     asked: AtomicBool,
 }
 
 /// A stream that has been agreed upon: both ends, and its place.
-struct Stream<'a> {
+struct Agreed<'a> {
     caller: OnUpgrade,
     node: OnUpgrade,
     _place: Place<'a>,
@@ -192,7 +192,7 @@ impl Shared {
             return Err(Outcome::NodeAway);
         }
         let node = hyper::upgrade::on(&mut response);
-        let agreed = Stream { caller, node, _place: place };
+        let agreed = Agreed { caller, node, _place: place };
         *session.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
         self.counts.add(Outcome::Streamed);
         let mut answer = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
@@ -241,13 +241,14 @@ fn written(method: Method, admitted: &Admitted, headers: HeaderMap, body: Upload
 }
 
 fn chosen(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let named = names.iter().flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)));
     let mut chosen = HeaderMap::new();
-    named.for_each(|(name, value)| drop(chosen.append(name, value.clone())));
+    for name in names {
+        chosen.extend(headers.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+    }
     chosen
 }
 
-impl Stream<'_> {
+impl Agreed<'_> {
     /// Moves bytes both ways until either end is done, or neither says anything for too long.
     async fn flow(self, limits: Limits) {
         let both = async { tokio::try_join!(self.caller, self.node) };

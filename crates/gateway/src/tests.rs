@@ -153,7 +153,9 @@ impl hyper::body::Body for Endless {
 
 fn post(target: &str, more: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST {target} HTTP/1.1\r\nHost: sentry\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}")
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: sentry\r\nConnection: close\r\nContent-Length: {length}\r\n{more}\r\n{body}"
+    )
 }
 
 const SOCKET: &str = "GET /api/v3/icon_dex/block HTTP/1.1\r\nHost: sentry\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -221,7 +223,8 @@ async fn a_second_request_in_the_body_of_the_first_is_judged_like_any_other() {
     );
     let pipelined = format!("POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nContent-Length: 0\r\n\r\n{hidden}");
     let folded = format!("POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nTransfer-Encoding : chunked\r\n\r\n{hidden}");
-    let twice = format!("POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n{hidden}");
+    let twice =
+        format!("POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nContent-Length: 0\r\nContent-Length: 9\r\n\r\n{hidden}");
     let xchunked = format!("POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nTransfer-Encoding: xchunked\r\n\r\n{hidden}");
     for bytes in [both, pipelined, folded, twice, xchunked] {
         scene.said(&bytes).await;
@@ -248,7 +251,9 @@ async fn a_body_too_large_is_cut_however_it_is_sent() {
     let head = "POST /api/v3 HTTP/1.1\r\nHost: sentry\r\nTransfer-Encoding: chunked\r\n\r\n";
     let chunked = scene.said(&format!("{head}3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001))).await;
     assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
-    let fits = scene.said(&format!("{head}3e8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000)).replace("Host", "Connection: close\r\nHost")).await;
+    let fits = scene
+        .said(&format!("{head}3e8\r\n{}\r\n0\r\n\r\n", "x".repeat(1000)).replace("Host", "Connection: close\r\nHost"))
+        .await;
     assert!(fits.contains("node got 1000 bytes"), "{fits}");
 }
 

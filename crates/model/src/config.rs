@@ -198,7 +198,9 @@ mod tests {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
         assert!(
-            !["public", "limits", "shield", "grants", "forwards", "hidden", "syncs"].iter().any(|word| text.contains(word)),
+            !["public", "limits", "shield", "grants", "forwards", "hidden", "syncs"]
+                .iter()
+                .any(|word| text.contains(word)),
             "{text}"
         );
         let [mut public, mut limits, mut shield, mut grants] = [config(), config(), config(), config()];

@@ -1,7 +1,8 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
 use crate::{
-    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, SyncPath, network::canonical_network,
+    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, SyncPath,
+    network::canonical_network,
 };
 use ipnet::IpNet;
 use schemars::JsonSchema;

@@ -5,12 +5,7 @@ use crate::{AllowSet, NamePattern, NodeId, NodeName, OverlayAddresses, Reason};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    fmt,
-    net::IpAddr,
-    num::NonZeroU16,
-};
+use std::{collections::BTreeSet, fmt, net::IpAddr, num::NonZeroU16};
 
 /// A line of the policy: at this port of sentries a node's JSON-RPC is served to the mesh and to chosen networks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -58,7 +58,8 @@ fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>)
 fn grants(config: &NodeConfig, port: &GuardedPort, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
     // Where a node's JSON-RPC is served, citizens are let in instead of whoever is let in to RPC ports.
     let is_sync = purpose == Purpose::Rpc && config.firewall.sync_ports().contains(port);
-    let own = if is_sync { Cow::Owned(sync::citizens(&config.firewall.syncs)) } else { config.firewall.let_in(purpose) };
+    let own =
+        if is_sync { Cow::Owned(sync::citizens(&config.firewall.syncs)) } else { config.firewall.let_in(purpose) };
     let others = [Purpose::Admin, Purpose::Overlay].map(|purpose| (purpose, config.firewall.let_in(purpose)));
     let mut grants = Vec::new();
     for (purpose, set) in [(purpose, own)].into_iter().chain(others) {

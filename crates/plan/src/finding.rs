@@ -71,11 +71,15 @@ pub enum FindingKind {
     SynCookiesOff,
     /// A host's connection tracking has little room left.
     TrackingFull,
+    /// A sentry does not serve a node's JSON-RPC as it should.
+    SyncNotServed,
+    /// A tunnel carries less than it should.
+    PathNarrow,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -103,6 +107,8 @@ impl FindingKind {
         Self::HostAttacked,
         Self::SynCookiesOff,
         Self::TrackingFull,
+        Self::SyncNotServed,
+        Self::PathNarrow,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -135,6 +141,8 @@ impl FindingKind {
             Self::HostAttacked => "host-attacked",
             Self::SynCookiesOff => "syn-cookies-off",
             Self::TrackingFull => "tracking-full",
+            Self::SyncNotServed => "sync-not-served",
+            Self::PathNarrow => "path-narrow",
         }
     }
 }

@@ -330,10 +330,26 @@ mod tests {
         };
         assert_eq!(case(r#"[{"prep": "prep-1", "citizens": ["198.51.100.0/24"]}]"#).planned(|_| ()).1, []);
         for (lines, severity, part) in [
-            (r#"[{"prep": "prep-1"}, {"to_port": 9080}]"#, Severity::Error, "port 9000 for prep-1 and for the sentry's own"),
-            (r#"[{"prep": "prep-1", "port": 9001}]"#, Severity::Error, "9001 for prep-1, which is not among policy.ports.rpc"),
-            (r#"[{"prep": "prep-1", "port": 7100}]"#, Severity::Error, "7100 for prep-1, which is not among policy.ports.rpc"),
-            (r#"[{"prep": "prep-1", "to_port": 7100}]"#, Severity::Error, "to port 7100 of prep-1, which is no RPC port"),
+            (
+                r#"[{"prep": "prep-1"}, {"to_port": 9080}]"#,
+                Severity::Error,
+                "port 9000 for prep-1 and for the sentry's own",
+            ),
+            (
+                r#"[{"prep": "prep-1", "port": 9001}]"#,
+                Severity::Error,
+                "9001 for prep-1, which is not among policy.ports.rpc",
+            ),
+            (
+                r#"[{"prep": "prep-1", "port": 7100}]"#,
+                Severity::Error,
+                "7100 for prep-1, which is not among policy.ports.rpc",
+            ),
+            (
+                r#"[{"prep": "prep-1", "to_port": 7100}]"#,
+                Severity::Error,
+                "to port 7100 of prep-1, which is no RPC port",
+            ),
             (r#"[{"port": 9000}]"#, Severity::Error, "would call itself"),
             (r#"[{"prep": "prep-1", "citizens": ["0.0.0.0/0"]}]"#, Severity::Error, "0.0.0.0/0, wider than /8"),
             (r#"[{"prep": "prep-1", "citizens": ["198.0.0.0/9"]}]"#, Severity::Warning, "198.0.0.0/9"),

@@ -2,6 +2,7 @@
 
 use super::Agent;
 use crate::{
+    doors::told,
     host,
     report::report,
     state::StateDir,
@@ -27,6 +28,9 @@ impl Agent {
         report.firewall_repairs = self.company.repairs();
         report.state = Some(self.posture().name().to_owned());
         report.defences = Some(self.defences());
+        report.syncs = told(self.gateway.stands());
+        self.told_narrow = self.ways.narrow();
+        report.narrow.clone_from(&self.told_narrow);
         report.taken_back.clone_from(&self.held.ledger.taken_back);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);

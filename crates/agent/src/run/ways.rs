@@ -7,6 +7,7 @@ use crate::{
     paths::{
         Paths,
         inside::{Answerer, Prober},
+        narrow::{self, Narrow},
     },
     reconcile::{HostTunnels, Tunnels as _, filter_alone},
 };
@@ -23,6 +24,8 @@ pub(super) enum Ways {
     Asks {
         /// The task.
         prober: Prober,
+        /// The task that asks how large packets may be.
+        sizes: narrow::Asker,
         /// Ports that are never steered: those on which this host's own controllers are called.
         never: BTreeSet<NonZeroU16>,
     },
@@ -30,6 +33,8 @@ pub(super) enum Ways {
     Answers {
         /// The task.
         _task: Answerer,
+        /// The one for large packets.
+        _sizes: narrow::Answerer,
     },
 }
 
@@ -37,16 +42,32 @@ impl Ways {
     pub(super) fn new(interface: InterfaceName, identity: &Identity) -> Self {
         let never = identity.controller_ports();
         match identity.role {
-            NodeRole::Prep => Self::Asks { prober: Prober::start(interface), never },
-            NodeRole::Sentry => Self::Answers { _task: Answerer::start(interface, identity.overlay.v4) },
+            NodeRole::Prep => {
+                Self::Asks { prober: Prober::start(interface.clone()), sizes: narrow::Asker::start(interface), never }
+            }
+            NodeRole::Sentry => Self::Answers {
+                _task: Answerer::start(interface.clone(), identity.overlay.v4),
+                _sizes: narrow::Answerer::start(interface, identity.overlay.v4),
+            },
         }
     }
 
     /// Waits until something is to be moved; for ever on a sentry.
     pub(super) async fn moved(&mut self) {
         match self {
-            Self::Asks { prober, .. } => prober.moved().await,
+            Self::Asks { prober, sizes, .. } => tokio::select! {
+                () = prober.moved() => {}
+                () = sizes.moved() => {}
+            },
             Self::Answers { .. } => std::future::pending().await,
+        }
+    }
+
+    /// Peers whose tunnels carry less than is wanted.
+    pub(super) fn narrow(&self) -> Narrow {
+        match self {
+            Self::Asks { sizes, .. } => sizes.narrow(),
+            Self::Answers { .. } => Narrow::new(),
         }
     }
 
@@ -61,18 +82,23 @@ impl Ways {
     pub(super) fn steer(&mut self, tunnels: &mut HostTunnels, config: Option<&NodeConfig>) -> Option<WireGuardConfig> {
         let now = Instant::now();
         let (paths, never) = match self {
-            Self::Asks { prober, never } => (prober.follow(config, now), never.clone()),
+            Self::Asks { prober, never, sizes } => {
+                sizes.follow(config);
+                (prober.follow(config, now), never.clone())
+            }
             Self::Answers { .. } => (None, BTreeSet::new()),
         };
         let config = config?;
         if !config.firewall.forwards.is_empty() {
             forward_packets();
         }
+        // What is found of one tunnel all are held to: validators move from one to the other.
+        let mtu = self.narrow().into_values().min();
         let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now)), &config.firewall.hidden) else {
-            tunnels.steer(Steering::default());
+            tunnels.steer(Steering { mtu, ..Steering::default() });
             return Some(config.wireguard.clone());
         };
-        tunnels.steer(steering(&paths, hidden, &never));
+        tunnels.steer(Steering { mtu, ..steering(&paths, hidden, &never) });
         Some(paths.steer(&config.wireguard))
     }
 }
@@ -81,6 +107,7 @@ fn steering(paths: &Paths, hidden: &Hidden, never: &BTreeSet<NonZeroU16>) -> Ste
     Steering {
         ports: hidden.calls.difference(never).copied().collect(),
         networks: paths.carried().keys().copied().collect(),
+        mtu: None,
     }
 }
 
@@ -118,6 +145,10 @@ impl Agent {
         let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
         if let Some(found) = &mut self.found {
             filter_alone(&mut self.filter, wanted.as_ref(), found).await;
+        }
+        self.close_unguarded().await;
+        if self.ways.narrow() != self.told_narrow {
+            self.tell();
         }
     }
 }

@@ -37,7 +37,9 @@ fn check_ports(line: &SyncLine, policy: &Policy, findings: &mut Vec<Finding>) {
     let mut refuse = |text: String| findings.push(refused(name, text));
     // A port of both is guarded for P2P, and forwarded there.
     if !policy.ports.rpc.contains(&port) || policy.ports.p2p.contains(&port) {
-        refuse(format!("sentries would serve port {port} for {name}, which is not among policy.ports.rpc: add it there"));
+        refuse(format!(
+            "sentries would serve port {port} for {name}, which is not among policy.ports.rpc: add it there"
+        ));
     }
     if policy.ports.p2p.contains(&to_port) {
         refuse(format!("sentries would lead to port {to_port} of {name}, which is no RPC port"));
