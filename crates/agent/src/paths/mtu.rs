@@ -233,7 +233,7 @@ mod tests {
             let mut now = Instant::now();
             let mut mtu = Mtu::new(WANTED, now);
             play(&mut mtu, &mut now, 3, |size| size <= limit);
-            assert_eq!(mtu.in_force(), SMALLEST, "what surely gets through, until more is known");
+            assert!(mtu.in_force() <= limit, "what surely gets through, until more is known: {}", mtu.in_force());
             play(&mut mtu, &mut now, 20, |size| size <= limit);
             let found = mtu.in_force();
             assert!(found <= limit && found + STEP >= limit, "{found} of {limit}");
