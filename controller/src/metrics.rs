@@ -1,7 +1,7 @@
 //! What the controller counts.
 
 use picket_api::ProblemKind;
-use picket_model::{Defences, NodeId, PathsReport, Timestamp};
+use picket_model::{Defences, NodeId, PathsReport, SyncServed, Timestamp};
 use picket_plan::{Finding, FindingKind};
 use picket_telemetry::{
     Metrics,
@@ -14,6 +14,7 @@ use picket_telemetry::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroU16,
     sync::atomic::AtomicU64,
 };
 
@@ -59,6 +60,7 @@ pub(crate) struct Counts {
     push_connected: Family<Labels, Gauge>,
     alarms: Family<Labels, Gauge>,
     packets: Family<Labels, Gauge>,
+    syncs: Family<Labels, Gauge>,
     tight: Family<Labels, Gauge>,
     stopped: Family<Labels, Gauge>,
     tracked: Family<Labels, Gauge>,
@@ -122,6 +124,11 @@ impl Counts {
             packets: metrics.register(
                 "host_packets",
                 "Packets to guarded ports by host and decision, since the host's table was last replaced",
+                Family::default(),
+            ),
+            syncs: metrics.register(
+                "host_sync_requests",
+                "Requests to nodes' JSON-RPC by sentry, port and outcome, since the port was opened",
                 Family::default(),
             ),
             tight: metrics.register("host_limits_tight", "Whether a host's limits are tight", Family::default()),
@@ -236,6 +243,21 @@ impl Counts {
         }
     }
 
+    /// Sets what became of requests to nodes' JSON-RPC, of these hosts alone. Names come from hosts: few, and of one kind.
+    pub(crate) fn syncs(&self, hosts: impl Iterator<Item = (NodeId, BTreeMap<NonZeroU16, SyncServed>)>) {
+        self.syncs.clear();
+        for (node, syncs) in hosts {
+            for (port, served) in syncs.into_iter().take(MOST_DECISIONS) {
+                for (outcome, count) in
+                    served.requests.into_iter().filter(|(name, _)| is_word(name)).take(MOST_DECISIONS)
+                {
+                    let labels = vec![("node", node.to_string()), ("port", port.to_string()), ("outcome", outcome)];
+                    self.syncs.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+                }
+            }
+        }
+    }
+
     /// Sets how hosts defend themselves, of these hosts alone; what one does not say has no value.
     pub(crate) fn defences(&self, hosts: impl Iterator<Item = (NodeId, Defences)>) {
         for family in [&self.tight, &self.stopped, &self.tracked, &self.tracked_most] {
@@ -329,9 +351,13 @@ impl Counts {
 /// Whether a name that a host gave is one of a firewall's decisions.
 fn is_decision(name: &str) -> bool {
     let words = ["allowed_", "limited_", "refused_"];
-    name.len() <= DECISION_BYTES
-        && words.iter().any(|word| name.starts_with(word))
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    words.iter().any(|word| name.starts_with(word)) && is_word(name)
+}
+
+/// Whether a host's name of something can stand in a label.
+fn is_word(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    name.len() <= DECISION_BYTES && name.bytes().all(is_plain)
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ fn count(controller: &Controller) {
     controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
     let packets = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.kernel.packets));
     let defences = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.defences?));
+    let syncs = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.syncs));
+    controller.counts.syncs(target.plan.nodes.keys().filter_map(syncs));
     controller.counts.defences(target.plan.nodes.keys().filter_map(defences));
     controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
     let ways = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.paths?));

@@ -1,7 +1,7 @@
 //! How many entries a host let in within the last hour, counted by minutes and kept in the ledger, so that a restart
 //! forgets nothing. Values in, values out.
 
-use picket_model::{FirewallPolicy, Timestamp};
+use picket_model::{FirewallPolicy, Timestamp, sync};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -45,13 +45,16 @@ impl Additions {
     }
 }
 
-/// Entries of allow sets that `after` has and `before` has not.
+/// Entries of allow sets, and citizens, that `after` has and `before` has not.
 pub fn added(before: Option<&FirewallPolicy>, after: &FirewallPolicy) -> usize {
     let count = |(purpose, set): (_, &picket_model::AllowSet)| {
         let known = before.map(|before| before.allowed(purpose));
         set.0.keys().filter(|network| known.is_none_or(|known| !known.0.contains_key(*network))).count()
     };
-    after.allow.iter().map(|(purpose, set)| count((*purpose, set))).sum()
+    let known = before.map(|before| sync::citizens(&before.syncs)).unwrap_or_default();
+    let citizens = sync::citizens(&after.syncs);
+    let citizens = citizens.0.keys().filter(|network| !known.0.contains_key(*network)).count();
+    after.allow.iter().map(|(purpose, set)| count((*purpose, set))).sum::<usize>() + citizens
 }
 
 #[cfg(test)]

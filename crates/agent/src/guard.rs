@@ -4,6 +4,7 @@
 use crate::{
     guard_hidden::{HiddenViolation, admit_hidden},
     guard_sizes::{Sizes, is_within, size},
+    guard_sync::{SyncViolation, admit_sync},
     identity::Identity,
     vouch::Vouched,
 };
@@ -46,6 +47,8 @@ pub struct GuardRules {
     pub never_guard: BTreeSet<NonZeroU16>,
     /// Guarded ports that a controller may open to everybody, within limits; none by default.
     pub may_open: BTreeSet<NonZeroU16>,
+    /// Ports at which a controller may have a sentry serve nodes' JSON-RPC, and at which it may ask those nodes; none by default.
+    pub may_proxy: BTreeSet<NonZeroU16>,
     /// Ports that may be guarded at all, beside `guarded`.
     pub guardable: BTreeSet<NonZeroU16>,
     /// Networks that always reach every guarded port.
@@ -91,6 +94,7 @@ impl Default for GuardRules {
             guarded: ports(&[7100, 9000, 9080]),
             never_guard: ports(&[22]),
             may_open: BTreeSet::new(),
+            may_proxy: BTreeSet::new(),
             guardable: ports(&GUARDABLE),
             admin: BTreeSet::new(),
             overlay: BTreeSet::new(),
@@ -372,6 +376,9 @@ pub enum GuardViolation {
     /// About forwarding, or hiding.
     #[error(transparent)]
     Hidden(#[from] HiddenViolation),
+    /// About nodes' JSON-RPC.
+    #[error(transparent)]
+    Sync(#[from] SyncViolation),
     /// Would break every connection.
     #[error("an MTU of {0} bytes is not within 1280 to 9000")]
     Mtu(u16),
@@ -385,7 +392,8 @@ pub fn admit(guard: &Guard, wanted: &NodeConfig) -> Result<(), GuardViolation> {
     admit_ports(&guard.rules, wanted)?;
     admit_networks(guard, &wanted.firewall)?;
     admit_tunnels(guard, &wanted.wireguard)?;
-    Ok(admit_hidden(guard, wanted)?)
+    admit_hidden(guard, wanted)?;
+    Ok(admit_sync(guard, wanted)?)
 }
 
 fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViolation> {
@@ -409,7 +417,8 @@ fn admit_ports(rules: &GuardRules, wanted: &NodeConfig) -> Result<(), GuardViola
 
 fn admit_networks(guard: &Guard, firewall: &FirewallPolicy) -> Result<(), GuardViolation> {
     let rules = &guard.rules;
-    let entries = firewall.allow.values().map(|set| set.0.len()).sum();
+    let citizens: usize = firewall.syncs.iter().map(|path| path.citizens.len()).sum();
+    let entries = firewall.allow.values().map(|set| set.0.len()).sum::<usize>() + citizens;
     if entries > rules.max_allow_entries {
         return Err(GuardViolation::TooManyEntries { entries, limit: rules.max_allow_entries });
     }

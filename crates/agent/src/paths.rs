@@ -9,6 +9,8 @@ pub mod health;
 pub mod inside;
 pub mod kept;
 pub mod moves;
+pub mod mtu;
+pub mod narrow;
 pub mod probe;
 pub mod spread;
 mod telling;

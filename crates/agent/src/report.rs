@@ -39,6 +39,8 @@ pub fn report(
         silent: BTreeSet::new(),
         defences: None,
         paths: None,
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }
 

@@ -7,6 +7,7 @@ mod confirming;
 mod cut_off;
 mod own_proof;
 mod rekey;
+mod serving;
 mod shield;
 mod signals;
 mod telling;
@@ -27,6 +28,7 @@ use crate::{
     ledger::{Ledger, Standing},
     lockdown::{close_if_open, close_without_nft},
     pairing::PairKeys,
+    paths::narrow::Narrow,
     posture::{AgentIs, Posture},
     reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
     rekey::{Awaited, KeyWord, Rekey},
@@ -48,6 +50,7 @@ use own_proof::OwnProof;
 use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
+use picket_gateway::Gateway;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole};
 use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
@@ -181,8 +184,10 @@ struct Agent {
     digest: Option<Digest>,
     tunnels: HostTunnels,
     ways: Ways,
+    told_narrow: Narrow,
     filter: HostFilter,
     company: Company,
+    gateway: Gateway,
     controllers: Controllers,
     renewals: Renewals,
     cas: CaWatch,
@@ -231,8 +236,10 @@ impl Agent {
             held,
             tunnels,
             ways,
+            told_narrow: Narrow::new(),
             filter,
             company: Company::new(),
+            gateway: Gateway::default(),
             controllers,
             renewals,
             cas: CaWatch::default(),
@@ -289,6 +296,7 @@ impl Agent {
                 Event::Stop(name) => {
                     notify(NotifyState::Stopping);
                     if leaving == Leaving::OnStop && leave::said(self.controllers.client()).await {
+                        self.gateway.follow(&[]).await;
                         let Held { state, ledger, guard, _lock, .. } = self.held;
                         cut_off(&state, ledger, &guard, self.tunnels, self.filter).await?;
                         return leave::forget(&state).map(|()| End::Left);
@@ -302,6 +310,7 @@ impl Agent {
                     if is_revoked(&error) =>
                 {
                     error!(%error, "revoked");
+                    self.gateway.follow(&[]).await;
                     let Held { state, ledger, guard, _lock, .. } = self.held;
                     return cut_off(&state, ledger, &guard, self.tunnels, self.filter).await;
                 }
@@ -428,6 +437,9 @@ impl Agent {
         let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
         let steered = self.ways.steer(&mut self.tunnels, admitted.as_deref());
         let wireguard = steered.as_ref();
+        let doors = serving::doors_of(firewall.as_ref(), wireguard);
+        // A door goes before the rules that guard it, and comes after them.
+        self.gateway.close_all_but(&doors).await;
         let wanted = Wanted { wireguard, firewall };
         let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
@@ -441,6 +453,7 @@ impl Agent {
             self.applied = ledger.revision();
         }
         self.found = Some(found);
+        self.open(doors).await;
         self.look = LOOK[0];
         self.drift.reset();
         self.tell();

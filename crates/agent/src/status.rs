@@ -234,6 +234,12 @@ fn print_status(view: &View) {
         print_defences(said);
     }
     println!("tunnels     {}, {} peers, engine {}", report.wireguard, report.kernel.peers, report.engine);
+    for (port, served) in &report.syncs {
+        println!("sync {port:<6} {}, {} requests", served.status, served.requests.values().sum::<u64>());
+    }
+    for (peer, mtu) in &report.narrow {
+        println!("narrow      {peer} carries packets of {mtu} bytes at most");
+    }
     for (key, peer) in &report.peers {
         let handshake = peer.last_handshake.map_or_else(|| "never".to_owned(), |at| at.to_string());
         let endpoint = peer.endpoint.map_or_else(|| "-".to_owned(), |endpoint| endpoint.to_string());

@@ -5,11 +5,36 @@ use crate::{
     Chain, Family, HalfOpen, HostFacts, Log, Match, Measure, Metered, Rate, Rule, Ruleset, Source, Verdict, rule::HOSTS,
 };
 use picket_model::{Limits, Purpose};
+use std::fmt;
 
-/// Each has a set of ports and a chain that decides about them.
-pub(crate) const GATES: [Purpose; 3] = [Purpose::P2p, Purpose::Rpc, Purpose::Admin];
-/// Those that others than the mesh and the operator may be let in by: they have limits.
-const LIMITED: [Purpose; 2] = [Purpose::P2p, Purpose::Rpc];
+/// What a guarded port is for. Each has a set of ports and a chain that decides about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// What the policy guards it for.
+    Of(Purpose),
+    /// A node's JSON-RPC for the mesh and for citizens: an RPC port at which nobody else of the RPC ports' sources is let in.
+    Sync,
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(purpose) => purpose.fmt(f),
+            Self::Sync => f.write_str("sync"),
+        }
+    }
+}
+
+/// The gates there are, the one for citizens only where something is served to them.
+pub(crate) fn gates(with_sync: bool) -> impl Iterator<Item = Gate> {
+    let always = [Purpose::P2p, Purpose::Rpc, Purpose::Admin].map(Gate::Of);
+    with_sync.then_some(Gate::Sync).into_iter().chain(always)
+}
+
+/// Whether others than the mesh and the operator may be let in by it: they have limits.
+fn is_limited(gate: Gate) -> bool {
+    gate != Gate::Of(Purpose::Admin)
+}
 /// What strangers on public ports are called in names of chains, meters and counters.
 const PUBLIC: &str = "public";
 
@@ -51,12 +76,12 @@ pub(crate) fn gate(of: impl Copy + ToString) -> String {
 }
 
 /// Adds the chains of before tracking, with the counters and meters they name.
-pub(crate) fn add_gates(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits) {
+pub(crate) fn add_gates(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits, with_sync: bool) {
     let mut build = Build { ruleset, host };
-    build.mesh(MESH, |purpose| Some(allowed(purpose)));
-    for purpose in GATES {
+    build.mesh(MESH, |purpose| Some(allowed(Gate::Of(purpose))));
+    for purpose in gates(with_sync) {
         let mut rules = Vec::new();
-        if LIMITED.contains(&purpose) {
+        if is_limited(purpose) {
             let [hosts, nets] = [HOSTS, NETS].map(|kind| format!("{kind}_{purpose}"));
             let [hosts4, hosts6, nets4, nets6] = sources(purpose);
             rules.extend([go(hosts4, &hosts), go(hosts6, &hosts), go(nets4, &nets), go(nets6, &nets)]);
@@ -65,7 +90,7 @@ pub(crate) fn add_gates(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits
             build.members(purpose, &nets, limits, SITES);
         }
         rules.push(does(Verdict::Jump(MESH.to_owned())));
-        if LIMITED.contains(&purpose) {
+        if matches!(purpose, Gate::Of(Purpose::P2p | Purpose::Rpc)) {
             rules.push(go(Match::Port(public_ports()), &gate(PUBLIC)));
         }
         rules.extend(build.refuse(purpose));
@@ -75,8 +100,10 @@ pub(crate) fn add_gates(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits
 }
 
 /// Adds the chains of after tracking; the rules that lead to them, none where nothing is capped.
-pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits) -> Vec<Rule> {
-    let caps = [(Purpose::P2p, limits.p2p_connections), (Purpose::Rpc, limits.rpc_connections)];
+pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits, with_sync: bool) -> Vec<Rule> {
+    let sync = with_sync.then_some((Gate::Sync, limits.rpc_connections));
+    let caps = [(Gate::Of(Purpose::P2p), limits.p2p_connections), (Gate::Of(Purpose::Rpc), limits.rpc_connections)];
+    let caps: Vec<(Gate, u32)> = sync.into_iter().chain(caps).collect();
     let public = limits.public.connections;
     if !host.features.connections || public == 0 && caps.iter().all(|(_, most)| *most == 0) {
         return Vec::new();
@@ -87,7 +114,7 @@ pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits)
         let limit = |(name, family): (&str, _)| (name.to_owned(), HalfOpen { family, seconds: HALF_OPEN_SECONDS });
         build.ruleset.half_open.extend(HALF_OPEN.map(limit));
     }
-    for (purpose, most) in caps {
+    for (purpose, most) in caps.iter().copied() {
         let [hosts, nets] = [HOSTS, NETS].map(|kind| format!("{kind}_{purpose}"));
         let [hosts4, hosts6, nets4, nets6] = sources(purpose);
         let sources = [(hosts4, &hosts), (hosts6, &hosts), (nets4, &nets), (nets6, &nets)];
@@ -101,7 +128,7 @@ pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits)
             build.cap(purpose, &hosts, most, EACH);
             build.cap(purpose, &nets, most, SITES);
         }
-        if public > 0 {
+        if public > 0 && purpose != Gate::Sync {
             rules.push(go(Match::Port(public_ports()), "count_public"));
         }
         build.chain(format!("caps_{purpose}"), rules);
@@ -109,7 +136,7 @@ pub(crate) fn add_caps(ruleset: &mut Ruleset, host: &HostFacts, limits: &Limits)
     if public > 0 {
         build.cap_strangers("count_public", public);
     }
-    caps.map(|(purpose, _)| go(Match::Port(ports(purpose)), &format!("caps_{purpose}"))).into()
+    caps.into_iter().map(|(purpose, _)| go(Match::Port(ports(purpose)), &format!("caps_{purpose}"))).collect()
 }
 
 struct Build<'a> {
@@ -134,13 +161,14 @@ impl Build<'_> {
     fn mesh(&mut self, name: &str, counter: fn(Purpose) -> Option<String>) {
         let overlay = Match::Interface(self.host.overlay_interface.clone());
         let rule = |purpose, matches| Rule { matches, counter: counter(purpose), verdict: Verdict::Accept };
-        let members = sources(Purpose::Overlay).map(|source| rule(Purpose::Overlay, vec![overlay.clone(), source]));
-        let admins = sources(Purpose::Admin).map(|source| rule(Purpose::Admin, vec![source]));
+        let members =
+            sources(Gate::Of(Purpose::Overlay)).map(|source| rule(Purpose::Overlay, vec![overlay.clone(), source]));
+        let admins = sources(Gate::Of(Purpose::Admin)).map(|source| rule(Purpose::Admin, vec![source]));
         self.chain(name, members.into_iter().chain(admins).collect());
     }
 
     /// Those who are let in for a purpose. A full meter refuses newcomers' first packets, and what runs goes on.
-    fn members(&mut self, purpose: Purpose, name: &str, limits: &Limits, by: [Source; 2]) {
+    fn members(&mut self, purpose: Gate, name: &str, limits: &Limits, by: [Source; 2]) {
         let admit = |matches| Rule { matches, counter: Some(allowed(purpose)), verdict: Verdict::Accept };
         let mut rules = vec![admit(Vec::new())];
         if self.host.features.meters {
@@ -176,7 +204,7 @@ impl Build<'_> {
         self.chain(gate(PUBLIC), rules);
     }
 
-    fn refuse(&self, purpose: Purpose) -> Vec<Rule> {
+    fn refuse(&self, purpose: Gate) -> Vec<Rule> {
         let told = self.host.features.log_group.map(|group| {
             let prefix = format!("picket refused {purpose} ");
             when([Match::Sampled(SAMPLE)], Verdict::Log(Log { prefix, group }))
@@ -185,7 +213,7 @@ impl Build<'_> {
     }
 
     /// Asked while a connection is new: kernels from 6.18 on do not count one that tracking has confirmed.
-    fn cap(&mut self, purpose: Purpose, name: &str, most: u32, by: [Source; 2]) {
+    fn cap(&mut self, purpose: Gate, name: &str, most: u32, by: [Source; 2]) {
         let within = by.map(|by| when([metered("open", name, by, Measure::AtMost(most, by))], Verdict::Accept));
         let operator = does(Verdict::Jump(MESH_FREE.to_owned()));
         let over = drops(Vec::new(), format!("limited_open_{purpose}"));
@@ -209,7 +237,7 @@ impl Build<'_> {
 }
 
 /// The four sets of a purpose's sources, as matches: single addresses, then networks.
-fn sources(purpose: Purpose) -> [Match; 4] {
+fn sources(purpose: Gate) -> [Match; 4] {
     [
         Match::Source4(format!("{purpose}_hosts4")),
         Match::Source6(format!("{purpose}_hosts6")),
@@ -218,7 +246,7 @@ fn sources(purpose: Purpose) -> [Match; 4] {
     ]
 }
 
-fn allowed(purpose: Purpose) -> String {
+fn allowed(purpose: Gate) -> String {
     format!("allowed_{purpose}")
 }
 

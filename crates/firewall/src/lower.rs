@@ -3,7 +3,7 @@
 
 use crate::{
     Chain, Elements, Features, Hook, InterfaceName, Match, Rule, Ruleset, Set, Verdict, forward,
-    gates::{GATES, add_caps, add_gates, gate, ports, public_ports},
+    gates::{Gate, add_caps, add_gates, gate, gates, ports, public_ports},
     ruleset::PRIVATE,
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,8 +11,10 @@ use picket_model::{
     AllowSet, FirewallPolicy, GuardedPort, Purpose, Shield,
     limits::{LONGEST_GRANT, SHORTEST_GRANT},
     network::{PRIVATE4, PRIVATE6, canonical_network},
+    sync,
 };
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -46,19 +48,21 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let limits = if policy.shield == Shield::On { limits.tightened() } else { limits };
     let mut ruleset = Ruleset::default();
     let lasts = policy.grants_last_seconds.filter(|_| host.features.timeouts);
-    for purpose in Purpose::ALL {
-        let allowed = policy.let_in(purpose);
-        for (name, set) in address_sets(purpose, &allowed) {
+    let with_sync = !policy.syncs.is_empty();
+    let citizens = with_sync.then(|| (Gate::Sync, Cow::Owned(sync::citizens(&policy.syncs))));
+    let allowed = Purpose::ALL.map(|purpose| (Gate::Of(purpose), policy.let_in(purpose)));
+    for (of, allowed) in allowed.into_iter().chain(citizens) {
+        for (name, set) in address_sets(of, &allowed) {
             ruleset.provenance.note(&name, &allowed);
             // The operator is never locked out, and nobody else sooner than in a day, whoever says so.
-            if let Some(seconds) = lasts.filter(|_| purpose != Purpose::Admin) {
+            if let Some(seconds) = lasts.filter(|_| of != Gate::Of(Purpose::Admin)) {
                 ruleset.timeouts.insert(name.clone(), seconds.get().clamp(SHORTEST_GRANT, LONGEST_GRANT));
             }
             ruleset.sets.insert(name, set);
         }
     }
-    for gate in GATES {
-        ruleset.sets.insert(ports(gate), Set::Ports(ports_of(gate, &policy.guarded)));
+    for gate in gates(with_sync) {
+        ruleset.sets.insert(ports(gate), Set::Ports(ports_of(gate, policy)));
     }
     ruleset.sets.insert(public_ports(), Set::Ports(policy.public_ports().collect()));
     let passes = |matches| Rule { matches, counter: None, verdict: Verdict::Accept };
@@ -85,11 +89,11 @@ pub fn lower(policy: &FirewallPolicy, host: &HostFacts) -> Ruleset {
     let passing = Rule { matches: vec![Match::Passing], counter: None, verdict: Verdict::Jump(PASSES.to_owned()) };
     let not_ours = [passes(vec![Match::Loopback]), passing];
     let decides =
-        |of: Purpose| Rule { matches: vec![Match::Port(ports(of))], counter: None, verdict: Verdict::Goto(gate(of)) };
-    add_gates(&mut ruleset, host, &limits);
-    let raw = not_ours.clone().into_iter().chain(GATES.map(decides)).collect();
+        |of: Gate| Rule { matches: vec![Match::Port(ports(of))], counter: None, verdict: Verdict::Goto(gate(of)) };
+    add_gates(&mut ruleset, host, &limits, with_sync);
+    let raw = not_ours.clone().into_iter().chain(gates(with_sync).map(decides)).collect();
     ruleset.chains.insert("raw_in".to_owned(), Chain { hook: Some(Hook::PreroutingRaw), rules: raw });
-    let caps = add_caps(&mut ruleset, host, &limits);
+    let caps = add_caps(&mut ruleset, host, &limits, with_sync);
     if !caps.is_empty() {
         // What runs is through with one rule.
         let first = [passes(vec![Match::NotNew])].into_iter().chain(not_ours);
@@ -110,7 +114,7 @@ pub fn baseline(guarded: &BTreeMap<GuardedPort, Purpose>, admin: &AllowSet) -> F
     }
 }
 
-fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
+fn address_sets(purpose: Gate, allowed: &AllowSet) -> [(String, Set); 4] {
     let Normalised { hosts4, hosts6, nets4, nets6 } = normalise(allowed);
     [
         (format!("{purpose}_hosts4"), Set::Hosts4(hosts4)),
@@ -120,10 +124,17 @@ fn address_sets(purpose: Purpose, allowed: &AllowSet) -> [(String, Set); 4] {
     ]
 }
 
-/// A port guarded for the mesh or the operator alone belongs to the admin gate, which lets in exactly those.
-fn ports_of(gate: Purpose, guarded: &BTreeMap<GuardedPort, Purpose>) -> Elements<GuardedPort> {
-    let gate_of = |purpose| if purpose == Purpose::Overlay { Purpose::Admin } else { purpose };
-    guarded.iter().filter(|(_, purpose)| gate_of(**purpose) == gate).map(|(port, _)| *port).collect()
+/// A port guarded for the mesh or the operator alone belongs to the admin gate, which lets in exactly those. What is no guarded
+/// RPC port is none of the citizens' either.
+fn ports_of(gate: Gate, policy: &FirewallPolicy) -> Elements<GuardedPort> {
+    let synced = policy.sync_ports();
+    let gate_of = |port: &GuardedPort, purpose: Purpose| match purpose {
+        Purpose::Overlay => Gate::Of(Purpose::Admin),
+        Purpose::Rpc if synced.contains(port) => Gate::Sync,
+        purpose => Gate::Of(purpose),
+    };
+    let guarded = policy.guarded.iter().filter(|(port, purpose)| gate_of(port, **purpose) == gate);
+    guarded.map(|(port, _)| *port).collect()
 }
 
 struct Normalised {

@@ -10,6 +10,7 @@ mod server;
 pub use connections::Connections;
 pub use limits::{Limits, Share, Strangers};
 pub use peer::{ClientIdentity, Peer};
+pub use places::{Place, Places};
 pub use server::Server;
 
 #[cfg(test)]

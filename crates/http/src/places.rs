@@ -14,7 +14,7 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 
 /// The places of one kind.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub struct Places {
     /// What holds a place, as the log says it.
     kind: &'static str,
     share: Share,
@@ -29,12 +29,13 @@ struct Taken {
 }
 
 impl Places {
-    pub(crate) fn new(kind: &'static str, share: Share) -> Self {
+    /// So many, of what is called so in the log.
+    pub fn new(kind: &'static str, share: Share) -> Self {
         Self { kind, share, taken: Mutex::default() }
     }
 
     /// A place until the value returned is dropped; `None` if all are taken, or all that the address may have.
-    pub(crate) fn take(&self, address: IpAddr) -> Option<Place<'_>> {
+    pub fn take(&self, address: IpAddr) -> Option<Place<'_>> {
         let source = source(address);
         let mut taken = self.lock();
         if taken.all >= self.share.all {
@@ -61,7 +62,7 @@ impl Places {
 
 /// One place, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Place<'a> {
+pub struct Place<'a> {
     places: &'a Places,
     source: IpAddr,
 }

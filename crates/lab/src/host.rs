@@ -182,6 +182,15 @@ impl Host {
         self.shared.bridge.ip(&format!("link set {} up\n", self.port()))
     }
 
+    /// Makes the host's cable carry no larger packets than so many bytes, a few more or less: what is larger vanishes, and nobody is
+    /// told.
+    ///
+    /// # Errors
+    /// What `ip` refused.
+    pub fn narrow(&self, mtu: u16) -> Result<(), LabError> {
+        self.shared.bridge.ip(&format!("link set {} mtu {mtu}\n", self.port()))
+    }
+
     /// The host's first IPv4 address on the bridge, with `port`.
     ///
     /// # Errors

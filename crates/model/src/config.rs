@@ -107,7 +107,8 @@ impl NodeConfig {
     pub fn digest_among(&self, sets: &mut SetDigests) -> Digest {
         // Taken apart, so that what a content gains later cannot be left out.
         let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
-        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds, forwards, hidden } = firewall;
+        let FirewallPolicy { guarded, allow, public, limits, shield, grants_last_seconds, forwards, hidden, syncs } =
+            firewall;
         let guarded: Vec<_> = guarded.iter().collect();
         let allow: BTreeMap<_, _> = allow.iter().map(|(purpose, set)| (*purpose, sets.of(set))).collect();
         let of_before = (mesh, node, role, wireguard, guarded, allow);
@@ -120,7 +121,10 @@ impl NodeConfig {
         if let Some(seconds) = grants_last_seconds {
             digest = Digest::of(&(digest, seconds));
         }
-        if forwards.is_empty() && hidden.is_none() { digest } else { Digest::of(&(digest, forwards, hidden)) }
+        if !forwards.is_empty() || hidden.is_some() {
+            digest = Digest::of(&(digest, forwards, hidden));
+        }
+        if syncs.is_empty() { digest } else { Digest::of(&(digest, "syncs", syncs)) }
     }
 
     /// Whether the content is the same, whatever plans the two came from.
@@ -194,7 +198,9 @@ mod tests {
         let plain = config();
         let text = serde_json::to_string(&plain).unwrap();
         assert!(
-            !["public", "limits", "shield", "grants", "forwards", "hidden"].iter().any(|word| text.contains(word)),
+            !["public", "limits", "shield", "grants", "forwards", "hidden", "syncs"]
+                .iter()
+                .any(|word| text.contains(word)),
             "{text}"
         );
         let [mut public, mut limits, mut shield, mut grants] = [config(), config(), config(), config()];
@@ -221,11 +227,23 @@ mod tests {
         assert!(!text.contains("draining"), "{text}");
         let draining = &mut drained.firewall.hidden.as_mut().unwrap().draining;
         draining.insert("n-2".parse().unwrap(), crate::Timestamp::from_millis(7));
+        let mut syncs = config();
+        let to = crate::SyncTarget::Own;
+        let path = crate::SyncPath {
+            port,
+            to,
+            to_port: port,
+            citizens: BTreeSet::new(),
+            addresses: BTreeSet::new(),
+            websocket: BTreeSet::new(),
+            debug: false,
+        };
+        syncs.firewall.syncs.insert(path);
         let digests =
-            [&plain, &public, &limits, &shield, &grants, &forwards, &hidden, &drained].map(NodeConfig::digest);
-        assert_eq!(BTreeSet::from(digests).len(), 8);
+            [&plain, &public, &limits, &shield, &grants, &forwards, &hidden, &drained, &syncs].map(NodeConfig::digest);
+        assert_eq!(BTreeSet::from(digests).len(), 9);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
-        for config in [public, limits, shield, grants, forwards, hidden, drained] {
+        for config in [public, limits, shield, grants, forwards, hidden, drained, syncs] {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

@@ -1,7 +1,8 @@
 //! What a host's firewall has to achieve: guarded ports and who may reach them, by purpose. No nft word in here.
 
 use crate::{
-    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, network::canonical_network,
+    Forward, Hidden, Limits, NodeId, NodeName, P2pEndpoint, PrepId, Shield, SourceId, SyncPath,
+    network::canonical_network,
 };
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -190,14 +191,24 @@ pub struct FirewallPolicy {
     /// from before refuses a wanted state that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grants_last_seconds: Option<NonZeroU32>,
+    /// Ports at which a node's JSON-RPC is served to the mesh and to chosen networks, and to nobody else: they are guarded, and
+    /// whoever else is let in to RPC ports is a stranger there. An agent from before refuses that, too.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub syncs: BTreeSet<SyncPath>,
 }
 
 impl FirewallPolicy {
     /// Guarded ports that are open to everybody: those that are public and guarded for validators. What is for the mesh or the
     /// operator alone never is.
     pub fn public_ports(&self) -> impl Iterator<Item = GuardedPort> {
-        let ports = self.public.iter().map(|port| GuardedPort { protocol: Protocol::Tcp, port: *port });
+        let ports = self.public.iter().filter(|port| !self.syncs.iter().any(|sync| sync.port == **port));
+        let ports = ports.map(|port| GuardedPort { protocol: Protocol::Tcp, port: *port });
         ports.filter(|port| matches!(self.guarded.get(port), Some(Purpose::P2p | Purpose::Rpc)))
+    }
+
+    /// Ports at which a node's JSON-RPC is served to the mesh and to citizens.
+    pub fn sync_ports(&self) -> BTreeSet<GuardedPort> {
+        self.syncs.iter().map(|sync| GuardedPort { protocol: Protocol::Tcp, port: sync.port }).collect()
     }
 
     /// The allow set of a purpose as it is let in from outside: a host that hides strictly is called through sentries alone, and

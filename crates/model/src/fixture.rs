@@ -54,5 +54,7 @@ pub fn in_force(applied: Generation, digest: Option<Digest>) -> NodeReport {
         defences: None,
         paths: None,
         silent: BTreeSet::new(),
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }

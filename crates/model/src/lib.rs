@@ -27,6 +27,7 @@ pub mod protection;
 pub mod repairs;
 pub mod report;
 pub mod shield;
+pub mod sync;
 pub mod time;
 pub mod validator;
 
@@ -50,7 +51,8 @@ pub use pattern::NamePattern;
 pub use policy::{Brakes, Denied, EndpointSource, NamePolicy, Policy, PolicyAllow, PolicyDeny, Ports, PublicPorts};
 pub use protection::{Limits, PublicLimits, Shield};
 pub use repairs::FirewallRepairs;
-pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus, TakenBack};
+pub use report::{ChainHealth, KernelView, NodeReport, PeerHealth, ReconcilerStatus, SyncServed, TakenBack};
 pub use shield::{Defences, ShieldOrder, ShieldOrders, Tracking};
+pub use sync::{SyncLine, SyncPath, SyncStream, SyncTarget};
 pub use time::Timestamp;
 pub use validator::{Grade, Provenance, Validator, ValidatorSet};

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
 };
 
 /// How one reconciler stands.
@@ -165,4 +166,20 @@ pub struct NodeReport {
     /// are, which may be its own line.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub silent: BTreeSet<Ipv4Addr>,
+    /// What it serves of nodes' JSON-RPC, by port; nothing from older agents.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub syncs: BTreeMap<NonZeroU16, SyncServed>,
+    /// Peers whose tunnels carry less than is wanted, and the largest packet inside each, in bytes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub narrow: BTreeMap<NodeName, u16>,
+}
+
+/// How a port stands at which a node's JSON-RPC is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SyncServed {
+    /// Whether it is.
+    pub status: ReconcilerStatus,
+    /// Requests by what became of them, since the port was opened: `passed`, `refused_path`, `busy` and so on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, u64>,
 }

@@ -2,10 +2,10 @@
 
 use crate::Plan;
 use picket_model::{
-    Explanation, Grant, HostVerdict, Node, NodeConfig, NodeId, Policy, PolicyDeny, PortVerdict, Purpose, Refused,
-    Timestamp, ValidatorSet, network::canonical,
+    Explanation, Grant, GuardedPort, HostVerdict, Node, NodeConfig, NodeId, Policy, PolicyDeny, PortVerdict, Purpose,
+    Refused, Timestamp, ValidatorSet, network::canonical, sync,
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 /// What an explanation is made from: a plan, and what was known when it was made.
 #[derive(Clone, Copy, Debug)]
@@ -49,17 +49,21 @@ fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>)
     let ports = guarded.map(|(port, purpose)| PortVerdict {
         port: *port,
         purpose: *purpose,
-        grants: grants(config, *purpose, address),
+        grants: grants(config, port, *purpose, address),
         public: config.firewall.public_ports().any(|public| public == *port),
     });
     HostVerdict { node: node.id.clone(), name: node.name.clone(), role: node.role, ports: ports.collect() }
 }
 
-fn grants(config: &NodeConfig, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
-    let purposes = [purpose, Purpose::Admin, Purpose::Overlay];
+fn grants(config: &NodeConfig, port: &GuardedPort, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
+    // Where a node's JSON-RPC is served, citizens are let in instead of whoever is let in to RPC ports.
+    let is_sync = purpose == Purpose::Rpc && config.firewall.sync_ports().contains(port);
+    let own =
+        if is_sync { Cow::Owned(sync::citizens(&config.firewall.syncs)) } else { config.firewall.let_in(purpose) };
+    let others = [Purpose::Admin, Purpose::Overlay].map(|purpose| (purpose, config.firewall.let_in(purpose)));
     let mut grants = Vec::new();
-    for purpose in purposes {
-        for (network, reasons) in config.firewall.let_in(purpose).covering(address) {
+    for (purpose, set) in [(purpose, own)].into_iter().chain(others) {
+        for (network, reasons) in set.covering(address) {
             grants.extend(reasons.iter().map(|reason| Grant { purpose, network: *network, reason: reason.clone() }));
         }
     }

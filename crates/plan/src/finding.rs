@@ -75,11 +75,15 @@ pub enum FindingKind {
     DnsFailing,
     /// A name stays as it is because no sentry is well.
     DnsHeld,
+    /// A sentry does not serve a node's JSON-RPC as it should.
+    SyncNotServed,
+    /// A tunnel carries less than it should.
+    PathNarrow,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -109,6 +113,8 @@ impl FindingKind {
         Self::TrackingFull,
         Self::DnsFailing,
         Self::DnsHeld,
+        Self::SyncNotServed,
+        Self::PathNarrow,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -143,6 +149,8 @@ impl FindingKind {
             Self::TrackingFull => "tracking-full",
             Self::DnsFailing => "dns-failing",
             Self::DnsHeld => "dns-held",
+            Self::SyncNotServed => "sync-not-served",
+            Self::PathNarrow => "path-narrow",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! A second opinion: it checks the plan's result and shares no code with the planner.
 
 mod hidden;
+mod sync;
 
 use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
@@ -32,6 +33,7 @@ pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     check_unique(plan, &mut findings);
     check_breadth(plan, input, &mut findings);
     hidden::check(plan, input, &mut findings);
+    sync::check(plan, input, &mut findings);
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.text.cmp(&b.text)));
     findings.dedup();
     findings
@@ -318,6 +320,49 @@ mod tests {
         let mut open = case(r#"[{"prep": "prep-1"}]"#);
         open.policy.public.prep = [9000.try_into().unwrap()].into();
         open.check(|_| (), Severity::Error, "opens its ports to everybody");
+    }
+
+    #[test]
+    fn lines_about_sync_that_cannot_be_meant_stop_the_commit() {
+        let case = |lines: &str| {
+            let mut case = Case::new();
+            case.policy.sync = serde_json::from_str(lines).unwrap();
+            case
+        };
+        assert_eq!(case(r#"[{"prep": "prep-1", "citizens": ["198.51.100.0/24"]}]"#).planned(|_| ()).1, []);
+        for (lines, severity, part) in [
+            (
+                r#"[{"prep": "prep-1"}, {"to_port": 9080}]"#,
+                Severity::Error,
+                "port 9000 for prep-1 and for the sentry's own",
+            ),
+            (
+                r#"[{"prep": "prep-1", "port": 9001}]"#,
+                Severity::Error,
+                "9001 for prep-1, which is not among policy.ports.rpc",
+            ),
+            (
+                r#"[{"prep": "prep-1", "port": 7100}]"#,
+                Severity::Error,
+                "7100 for prep-1, which is not among policy.ports.rpc",
+            ),
+            (
+                r#"[{"prep": "prep-1", "to_port": 7100}]"#,
+                Severity::Error,
+                "to port 7100 of prep-1, which is no RPC port",
+            ),
+            (r#"[{"port": 9000}]"#, Severity::Error, "would call itself"),
+            (r#"[{"prep": "prep-1", "citizens": ["0.0.0.0/0"]}]"#, Severity::Error, "0.0.0.0/0, wider than /8"),
+            (r#"[{"prep": "prep-1", "citizens": ["198.0.0.0/9"]}]"#, Severity::Warning, "198.0.0.0/9"),
+            (r#"[{"prep": "sentry-1"}]"#, Severity::Error, "sentry-1, which is a sentry"),
+            (r#"[{"prep": "prep-9"}]"#, Severity::Warning, "no host has that name"),
+            (r#"[{"prep": "prep-1", "sentries": ["eu-*"]}]"#, Severity::Warning, "no sentry serves"),
+        ] {
+            case(lines).check(|_| (), severity, part);
+        }
+        let mut open = case(r#"[{"prep": "prep-1"}]"#);
+        open.policy.public.sentry = [9000.try_into().unwrap()].into();
+        open.check(|_| (), Severity::Error, "opens port 9000 to everybody");
     }
 
     #[test]

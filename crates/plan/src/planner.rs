@@ -2,6 +2,7 @@
 //! sentries; hosts of the same role have no tunnel between them.
 
 mod hidden;
+mod sync;
 
 use crate::pairing::{Epochs, pairing};
 use ipnet::IpNet;
@@ -101,6 +102,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
             firewall: FirewallPolicy {
                 forwards: hidden::forwards(input, &calls, node, &others),
                 hidden: hidden::hidden(input, &calls, node, &others).map(Box::new),
+                syncs: sync::paths(input.policy, node, &others),
                 ..firewall(&shared, input.policy.public.of(node.role), shield(input, &node.id), &others)
             },
         };

@@ -8,7 +8,7 @@ use crate::{
     lag::lag,
     store::{ClonedHost, MergeRow, SourceRow},
 };
-use picket_model::{Node, Timestamp};
+use picket_model::{Node, NodeReport, Timestamp};
 use picket_plan::{Finding, FindingKind, Held};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -64,6 +64,7 @@ pub(crate) fn in_force<'a>(
     findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
     findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
     findings.extend(members.iter().flat_map(|node| defended(controller, node)));
+    findings.extend(members.iter().flat_map(|node| served(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -102,6 +103,26 @@ fn defended(controller: &Controller, node: &Node) -> Vec<Finding> {
         (Some(wanted), Some(said)) => defences::findings(node, &wanted.firewall, &said),
         _ => Vec::new(),
     }
+}
+
+/// Nodes' JSON-RPC that is not served, and tunnels that carry less than they should, by the host's own word.
+fn served(controller: &Controller, node: &Node) -> Vec<Finding> {
+    let Some(received) = controller.reports.get(&node.id) else { return Vec::new() };
+    let NodeReport { syncs, narrow, .. } = received.stored.report;
+    let not_served = syncs.into_iter().filter(|(_, served)| !served.status.is_in_force()).map(|(port, served)| {
+        let why: String = served.status.to_string().chars().take(SHOWN).collect();
+        let text = format!("host {} does not serve JSON-RPC at port {port}: {why}", node.name);
+        Finding::warning(FindingKind::SyncNotServed, &format!("{} {port}", node.name), text)
+    });
+    let narrow = narrow.into_iter().map(|(peer, mtu)| {
+        let text = format!(
+            "the tunnel from {} to {peer} carries packets of {mtu} bytes at most: transfers are held to that; look at the links \
+             between",
+            node.name
+        );
+        Finding::warning(FindingKind::PathNarrow, &format!("{} {peer}", node.name), text)
+    });
+    not_served.take(MOST_UNPROVEN).chain(narrow.take(MOST_UNPROVEN)).collect()
 }
 
 /// A change after which a host could not be reached any more.

@@ -33,14 +33,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A socket bound to the tunnels' interface: what comes in has been authenticated by one of them.
 #[derive(Debug)]
-struct Inside {
-    socket: UdpSocket,
+pub(super) struct Inside {
+    pub(super) socket: UdpSocket,
     interface: InterfaceName,
     index: u32,
 }
 
 impl Inside {
-    async fn open(interface: &InterfaceName, address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn open(interface: &InterfaceName, address: SocketAddr) -> io::Result<Self> {
         let index = nix::net::if_::if_nametoindex(interface.as_str())?;
         let socket = UdpSocket::bind(address).await?;
         socket.bind_device(Some(interface.as_str().as_bytes()))?;
@@ -48,7 +48,7 @@ impl Inside {
     }
 
     /// Whether the interface it was bound to is gone, or another by now.
-    fn is_stale(&self) -> bool {
+    pub(super) fn is_stale(&self) -> bool {
         nix::net::if_::if_nametoindex(self.interface.as_str()) != Ok(self.index)
     }
 }
@@ -295,7 +295,7 @@ fn v4(address: IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// The next datagram; waits for ever without a socket.
-async fn hear(inside: Option<&Inside>, datagram: &mut [u8]) -> Option<(usize, SocketAddr)> {
+pub(super) async fn hear(inside: Option<&Inside>, datagram: &mut [u8]) -> Option<(usize, SocketAddr)> {
     match inside {
         // A socket whose interface went away says so, and is replaced at the next tick.
         Some(inside) => inside.socket.recv_from(datagram).await.ok(),

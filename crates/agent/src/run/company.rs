@@ -135,6 +135,8 @@ impl Agent {
         if wanted.is_some() && !found.firewall.is_in_force() {
             error!(firewall = %found.firewall, "not in force");
         }
+        self.close_unguarded().await;
+        let Some(found) = &self.found else { return };
         let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel.elements);
         let is_back = !was_in_force && found.firewall.is_in_force();
         self.compared(true);

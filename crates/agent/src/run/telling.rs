@@ -2,6 +2,7 @@
 
 use super::Agent;
 use crate::{
+    doors::told,
     host,
     report::report,
     state::StateDir,
@@ -29,6 +30,9 @@ impl Agent {
         report.defences = Some(self.defences());
         report.paths = self.ways.report().map(Box::new);
         report.silent = self.ways.tell_silent();
+        report.syncs = told(self.gateway.stands());
+        self.told_narrow = self.ways.narrow();
+        report.narrow.clone_from(&self.told_narrow);
         report.taken_back.clone_from(&self.held.ledger.taken_back);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);

@@ -12,6 +12,7 @@ use crate::{
         Paths,
         inside::{Answerer, Prober},
         kept::Keeper,
+        narrow::{self, Narrow},
     },
     reconcile::{HostTunnels, Tunnels as _, filter_alone},
     state::StateDir,
@@ -35,6 +36,8 @@ pub(super) enum Ways {
     Asks {
         /// The task.
         prober: Prober,
+        /// The task that asks how large packets may be.
+        sizes: narrow::Asker,
         /// Ports that are never steered: those on which this host's own controllers are called.
         never: BTreeSet<NonZeroU16>,
         /// What outlives the agent.
@@ -50,6 +53,8 @@ pub(super) enum Ways {
         _task: Answerer,
         /// What it says of the sentry.
         _fares: Fares,
+        /// The one for large packets.
+        _sizes: narrow::Answerer,
     },
 }
 
@@ -68,7 +73,8 @@ impl Ways {
             NodeRole::Prep => {
                 let (keeper, now) = (Keeper::new(state.clone()), moment());
                 Self::Asks {
-                    prober: Prober::start(interface, keeper.load(now)),
+                    prober: Prober::start(interface.clone(), keeper.load(now)),
+                    sizes: narrow::Asker::start(interface),
                     never,
                     keeper,
                     run: now.wall,
@@ -77,7 +83,11 @@ impl Ways {
             }
             NodeRole::Sentry => {
                 let fares = Fares::start(node);
-                Self::Answers { _task: Answerer::start(interface, identity.overlay.v4, fares.heard()), _fares: fares }
+                Self::Answers {
+                    _task: Answerer::start(interface.clone(), identity.overlay.v4, fares.heard()),
+                    _fares: fares,
+                    _sizes: narrow::Answerer::start(interface, identity.overlay.v4),
+                }
             }
         }
     }
@@ -93,8 +103,19 @@ impl Ways {
     /// Waits until something is to be moved; for ever on a sentry.
     pub(super) async fn moved(&mut self) {
         match self {
-            Self::Asks { prober, .. } => prober.moved().await,
+            Self::Asks { prober, sizes, .. } => tokio::select! {
+                () = prober.moved() => {}
+                () = sizes.moved() => {}
+            },
             Self::Answers { .. } => std::future::pending().await,
+        }
+    }
+
+    /// Peers whose tunnels carry less than is wanted.
+    pub(super) fn narrow(&self) -> Narrow {
+        match self {
+            Self::Asks { sizes, .. } => sizes.narrow(),
+            Self::Answers { .. } => Narrow::new(),
         }
     }
 
@@ -125,7 +146,8 @@ impl Ways {
     pub(super) fn steer(&mut self, tunnels: &mut HostTunnels, config: Option<&NodeConfig>) -> Option<WireGuardConfig> {
         let now = moment();
         let (paths, never) = match self {
-            Self::Asks { prober, never, keeper, .. } => {
+            Self::Asks { prober, never, keeper, sizes, .. } => {
+                sizes.follow(config);
                 let paths = prober.follow(config, now);
                 paths.iter().for_each(|paths| keeper.keep(paths.carried(), now));
                 (paths, never.clone())
@@ -136,12 +158,14 @@ impl Ways {
         if !config.firewall.forwards.is_empty() {
             pass_packets_on();
         }
+        // What is found of one tunnel all are held to: validators move from one to the other.
+        let mtu = self.narrow().into_values().min();
         let (Some(paths), Some(hidden)) = (paths.filter(|paths| paths.is_steered(now.steady)), &config.firewall.hidden)
         else {
-            tunnels.steer(Steering::default());
+            tunnels.steer(Steering { mtu, ..Steering::default() });
             return Some(config.wireguard.clone());
         };
-        tunnels.steer(steering(&paths, hidden, &never));
+        tunnels.steer(Steering { mtu, ..steering(&paths, hidden, &never) });
         Some(paths.steer(&config.wireguard))
     }
 }
@@ -150,6 +174,7 @@ fn steering(paths: &Paths, hidden: &Hidden, never: &BTreeSet<NonZeroU16>) -> Ste
     Steering {
         ports: hidden.calls.difference(never).copied().collect(),
         networks: paths.carried().keys().copied().collect(),
+        mtu: None,
     }
 }
 
@@ -173,9 +198,10 @@ impl Agent {
         if let Some(found) = &mut self.found {
             filter_alone(&mut self.filter, wanted.as_ref(), found).await;
         }
+        self.close_unguarded().await;
         self.tell_after(TOLD_AFTER);
         // Names that lead to the sentries follow at once.
-        if self.ways.has_news() {
+        if self.ways.has_news() || self.ways.narrow() != self.told_narrow {
             self.tell();
         }
     }

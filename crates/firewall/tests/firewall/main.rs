@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
 mod changes;
+mod citizens;
 mod closed;
 mod flood;
 mod forwarding;

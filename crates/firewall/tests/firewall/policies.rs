@@ -71,6 +71,7 @@ pub(crate) fn policy() -> impl Strategy<Value = FirewallPolicy> {
         forwards: std::collections::BTreeSet::new(),
         hidden: None,
         grants_last_seconds: None,
+        syncs: std::collections::BTreeSet::new(),
     })
 }
 

@@ -188,5 +188,7 @@ fn in_force(answer: &ConfigAnswer) -> NodeReport {
         silent: BTreeSet::new(),
         defences: None,
         paths: None,
+        syncs: BTreeMap::new(),
+        narrow: BTreeMap::new(),
     }
 }

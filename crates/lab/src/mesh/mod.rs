@@ -189,6 +189,16 @@ impl Mesh {
         Ok(goloop)
     }
 
+    /// Starts a goloop on a host, at this port of all its IPv4 addresses, as a node that is reached from elsewhere is.
+    ///
+    /// # Errors
+    /// What the lab says.
+    pub fn start_goloop(&self, host: &Host, port: u16) -> Result<FakeIcon, LabError> {
+        let goloop = self.chain.endpoint();
+        serve(&self.lab, host, SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), goloop.clone())?;
+        Ok(goloop)
+    }
+
     /// Waits until every host that is a member reads back exactly what is wanted.
     ///
     /// # Errors

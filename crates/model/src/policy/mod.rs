@@ -6,7 +6,7 @@ mod names;
 pub use lines::{Denied, PolicyAllow, PolicyDeny};
 pub use names::NamePolicy;
 
-use crate::{Grade, HiddenPrep, Limits, NodeRole, Shield, Timestamp};
+use crate::{Grade, HiddenPrep, Limits, NodeRole, Shield, SyncLine, Timestamp};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -31,6 +31,9 @@ pub struct Policy {
     pub shield: Shield,
     /// Validators that are called, and call, through sentries alone.
     pub hidden: Vec<HiddenPrep>,
+    /// Where sentries serve nodes' JSON-RPC, and to whom.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sync: Vec<SyncLine>,
     /// After how many seconds whatever was granted ends by itself, in each host's kernel, where no agent lives to renew it;
     /// never where absent. At least a day. Admin networks stay.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,7 @@ impl Default for Policy {
             limits: None,
             shield: Shield::Off,
             hidden: Vec::new(),
+            sync: Vec::new(),
             grants_last_seconds: None,
             admin: Vec::new(),
             allow: Vec::new(),

@@ -104,3 +104,23 @@ fn a_drained_sentry_stays_one_and_forwards_until_its_drain_is_over() {
         assert_eq!((count("eu-1"), count("us-1")), (forwards, 2), "{seconds}");
     }
 }
+
+#[test]
+fn sentries_serve_a_nodes_rpc_to_its_lines_citizens_and_nobody_else_serves_any() {
+    let lines = r#"[{"prep": "prep-1", "citizens": ["198.51.100.0/24"], "websocket": ["block"]},
+        {"prep": "prep-2", "port": 9080, "to_port": 9000, "sentries": ["eu-*"]},
+        {"port": 9100, "to_port": 9080, "sentries": ["us-*"]}]"#;
+    let plan = planned(&Policy { sync: serde_json::from_str(lines).unwrap(), ..Policy::default() });
+    let served = |name: &str| -> Vec<String> {
+        let paths = of(&plan, name).firewall.syncs.iter();
+        paths.map(|path| format!("{} {} {}", path.port, path.to, path.to_port)).collect()
+    };
+    assert_eq!(served("eu-1"), ["9000 prep-1 9000", "9080 prep-2 9000"]);
+    assert_eq!(served("us-1"), ["9000 prep-1 9000", "9100 own node 9080"]);
+    assert!(served("prep-1").is_empty() && served("prep-2").is_empty());
+    let path = of(&plan, "eu-1").firewall.syncs.first().unwrap();
+    assert_eq!((path.citizens.len(), path.websocket.len()), (1, 1));
+    // The port stays an RPC port to an agent of before, which refuses the rest.
+    let rpc = picket_model::Purpose::Rpc;
+    assert!(of(&plan, "eu-1").firewall.guarded.values().any(|purpose| *purpose == rpc));
+}

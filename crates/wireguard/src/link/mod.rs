@@ -7,7 +7,10 @@ mod steering_netlink;
 
 use crate::device::DeviceConfig;
 use ipnet::IpNet;
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 #[cfg(test)]
 use steering::Steering;
 
@@ -20,6 +23,8 @@ pub struct LinkConfig {
     pub addresses: BTreeSet<IpNet>,
     /// Networks routed into it.
     pub routes: BTreeSet<IpNet>,
+    /// Largest packet on these routes, where that is less than the link's.
+    pub route_mtu: Option<u16>,
 }
 
 impl LinkConfig {
@@ -34,6 +39,7 @@ impl LinkConfig {
             mtu: device.mtu,
             addresses: device.addresses.clone(),
             routes: networks.filter(|network| network.prefix_len() > 0).map(IpNet::trunc).collect(),
+            route_mtu: device.steering.mtu,
         }
     }
 }
@@ -49,6 +55,8 @@ pub struct LinkState {
     pub addresses: BTreeSet<IpNet>,
     /// Routes into it that are ours: in the main table, with our protocol number.
     pub routes: BTreeSet<IpNet>,
+    /// Those of them that have a largest packet of their own.
+    pub mtus: BTreeMap<IpNet, u32>,
 }
 
 /// One step. Its text is one line.
@@ -66,12 +74,14 @@ pub enum LinkChange {
     Up,
     /// Route a network into it.
     AddRoute(IpNet),
+    /// Give a route another largest packet, or the link's.
+    SetRouteMtu(IpNet, Option<u16>),
 }
 
 impl LinkChange {
     /// Whether it is about a route. Routes follow the peers, and so wait for the firewall.
     pub fn is_route(&self) -> bool {
-        matches!(self, Self::RemoveRoute(_) | Self::AddRoute(_))
+        matches!(self, Self::RemoveRoute(_) | Self::AddRoute(_) | Self::SetRouteMtu(..))
     }
 }
 
@@ -84,6 +94,8 @@ impl fmt::Display for LinkChange {
             Self::AddAddress(address) => write!(f, "add address {address}"),
             Self::Up => f.write_str("bring link up"),
             Self::AddRoute(network) => write!(f, "add route {network}"),
+            Self::SetRouteMtu(network, Some(mtu)) => write!(f, "set mtu {mtu} of route {network}"),
+            Self::SetRouteMtu(network, None) => write!(f, "take mtu off route {network}"),
         }
     }
 }
@@ -101,6 +113,12 @@ pub fn diff(wanted: &LinkConfig, found: &LinkState) -> Vec<LinkChange> {
         changes.push(LinkChange::Up);
     }
     changes.extend(wanted.routes.difference(&found.routes).copied().map(LinkChange::AddRoute));
+    let other_mtu = wanted.routes.iter().filter(|route| {
+        // A route that comes anew has none yet.
+        let had = found.mtus.get(*route).filter(|_| found.routes.contains(*route));
+        had.copied() != wanted.route_mtu.map(u32::from)
+    });
+    changes.extend(other_mtu.map(|route| LinkChange::SetRouteMtu(*route, wanted.route_mtu)));
     changes
 }
 
@@ -118,7 +136,15 @@ mod tests {
     fn applied(mut state: LinkState, changes: &[LinkChange]) -> LinkState {
         for change in changes {
             match change {
-                LinkChange::RemoveRoute(network) => assert!(state.routes.remove(network)),
+                LinkChange::RemoveRoute(network) => {
+                    assert!(state.routes.remove(network));
+                    state.mtus.remove(network);
+                }
+                LinkChange::SetRouteMtu(network, mtu) => {
+                    assert!(state.routes.contains(network));
+                    state.mtus.remove(network);
+                    state.mtus.extend(mtu.map(|mtu| (*network, u32::from(mtu))));
+                }
                 LinkChange::RemoveAddress(address) => assert!(state.addresses.remove(address)),
                 LinkChange::SetMtu(mtu) => state.mtu = u32::from(*mtu),
                 LinkChange::AddAddress(address) => assert!(state.addresses.insert(*address)),
@@ -136,12 +162,14 @@ mod tests {
             mtu: 1420,
             addresses: networks(&["fd00::1/128"]),
             routes: networks(&["fd00::2/128", "10.0.0.0/24"]),
+            route_mtu: Some(1300),
         };
         let found = LinkState {
             mtu: 1500,
             up: false,
             addresses: networks(&["fd00::9/128"]),
             routes: networks(&["fd00::7/128", "10.0.0.0/24"]),
+            mtus: BTreeMap::new(),
         };
         let lines: Vec<String> = diff(&wanted, &found).iter().map(LinkChange::to_string).collect();
         let expect = [
@@ -151,6 +179,8 @@ mod tests {
             "add address fd00::1/128",
             "bring link up",
             "add route fd00::2/128",
+            "set mtu 1300 of route 10.0.0.0/24",
+            "set mtu 1300 of route fd00::2/128",
         ];
         assert_eq!(lines, expect);
     }
@@ -179,9 +209,11 @@ mod tests {
         fn what_is_applied_is_what_is_wanted_and_once_is_enough(
             addresses in some_networks(), routes in some_networks(), mtu in 576..1500_u16,
             had in some_networks(), routed in some_networks(), up: bool,
+            route_mtu in proptest::option::of(1280..1300_u16), had_mtu in proptest::option::of(1280..1300_u32),
         ) {
-            let wanted = LinkConfig { mtu, addresses, routes };
-            let found = LinkState { mtu: 1420, up, addresses: had, routes: routed };
+            let wanted = LinkConfig { mtu, addresses, routes, route_mtu };
+            let mtus = had_mtu.map(|mtu| routed.iter().map(|network| (*network, mtu)).collect()).unwrap_or_default();
+            let found = LinkState { mtu: 1420, up, addresses: had, routes: routed, mtus };
             let after = applied(found.clone(), &diff(&wanted, &found));
             prop_assert_eq!((&after.addresses, &after.routes, after.mtu), (&wanted.addresses, &wanted.routes, u32::from(mtu)));
             prop_assert_eq!(diff(&wanted, &after), vec![]);

@@ -9,7 +9,7 @@ use rtnetlink::{
     packet_route::{
         address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
         link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope},
     },
 };
 use std::{
@@ -97,6 +97,10 @@ impl Links {
             up: link.up,
             addresses: addresses.iter().filter_map(address).collect(),
             routes: routes.iter().filter_map(|message| our_route(message, link.index)).collect(),
+            mtus: routes
+                .iter()
+                .filter_map(|message| Some((our_route(message, link.index)?, route_mtu(message)?)))
+                .collect(),
         })
     }
 
@@ -134,6 +138,9 @@ impl Links {
             }
             LinkChange::Up => handle.link().set(LinkUnspec::new_with_index(index).up().build()).execute().await,
             LinkChange::AddRoute(network) => handle.route().add(route(*network, index)).execute().await,
+            LinkChange::SetRouteMtu(network, mtu) => {
+                handle.route().add(with_mtu(route(*network, index), *mtu)).replace().execute().await
+            }
         };
         done.map_err(|error| match (change, io_error(error)) {
             // Not EPERM, which is about the caller (`inet6_addr_add` in `net/ipv6/addrconf.c`).
@@ -207,6 +214,26 @@ fn route(network: IpNet, index: u32) -> RouteMessage {
             .destination_prefix(net.addr(), net.prefix_len())
             .build(),
     }
+}
+
+/// The route with a largest packet of its own, or without.
+pub(super) fn with_mtu(mut message: RouteMessage, mtu: Option<u16>) -> RouteMessage {
+    if let Some(mtu) = mtu {
+        message.attributes.push(RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu.into())]));
+    }
+    message
+}
+
+/// The largest packet of a route that has one of its own.
+pub(super) fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 /// The destination of a route that is ours.

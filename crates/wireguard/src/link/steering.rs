@@ -3,7 +3,11 @@
 
 use ipnet::IpNet;
 use picket_model::network::{PRIVATE4, PRIVATE6};
-use std::{collections::BTreeSet, fmt, num::NonZeroU16};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU16,
+};
 
 /// Number of our table, which is also the priority of our rules: before the main table's, which has 32766.
 pub(crate) const TABLE: u32 = 7100;
@@ -16,6 +20,9 @@ pub struct Steering {
     /// Destinations; a whole family is everything of it that is not near. Near are the private ranges: a call to one of them goes
     /// where the main table says, unless the address is steered by itself.
     pub networks: BTreeSet<IpNet>,
+    /// Largest packet that is sent into the link on any of its routes, the peers' own among them, where that is less than the
+    /// link's own: what the ways carry is found by larger ones, which the link has to let through.
+    pub mtu: Option<u16>,
 }
 
 /// A rule: TCP to this port asks our table.
@@ -43,6 +50,8 @@ pub struct SteeringState {
     pub rules: BTreeSet<PortRule>,
     /// Routes of our table.
     pub routes: BTreeSet<SteeredRoute>,
+    /// Routes into the link that have a largest packet of their own.
+    pub mtus: BTreeMap<IpNet, u32>,
 }
 
 /// One step. Its text is one line.
@@ -54,6 +63,8 @@ pub enum SteeringChange {
     RemoveRoute(SteeredRoute),
     /// Add a route.
     AddRoute(SteeredRoute),
+    /// Give a route another largest packet, or the link's.
+    SetMtu(SteeredRoute, Option<u16>),
     /// Add a rule.
     AddRule(PortRule),
 }
@@ -74,9 +85,12 @@ impl Steering {
         };
         let into = self.networks.iter().map(IpNet::trunc).filter(|network| !covered(network));
         let rules = |port: &NonZeroU16| [false, true].map(|v6| PortRule { v6, port: *port });
+        let into: BTreeSet<IpNet> = into.collect();
+        let mtus = self.mtu.map(|mtu| into.iter().map(|network| (*network, u32::from(mtu))).collect());
         SteeringState {
             rules: self.ports.iter().flat_map(rules).collect(),
-            routes: into.map(SteeredRoute::Into).chain(near.clone().map(SteeredRoute::Near)).collect(),
+            routes: into.into_iter().map(SteeredRoute::Into).chain(near.clone().map(SteeredRoute::Near)).collect(),
+            mtus: mtus.unwrap_or_default(),
         }
     }
 }
@@ -89,6 +103,17 @@ pub(crate) fn diff(wanted: &SteeringState, found: &SteeringState) -> Vec<Steerin
     let changes = rules(found, wanted).into_iter().map(SteeringChange::RemoveRule);
     let changes = changes.chain(routes(wanted, found).into_iter().map(SteeringChange::AddRoute));
     let changes = changes.chain(routes(found, wanted).into_iter().map(SteeringChange::RemoveRoute));
+    let other_mtu = wanted.routes.iter().filter_map(|route| match route {
+        SteeredRoute::Into(network) => {
+            let mtu = wanted.mtus.get(network);
+            let set = mtu.and_then(|mtu| u16::try_from(*mtu).ok());
+            // A route that comes anew has none yet.
+            let had = found.mtus.get(network).filter(|_| found.routes.contains(route));
+            (mtu != had).then_some(SteeringChange::SetMtu(*route, set))
+        }
+        SteeredRoute::Near(_) => None,
+    });
+    let changes = changes.chain(other_mtu.collect::<Vec<_>>());
     changes.chain(rules(wanted, found).into_iter().map(SteeringChange::AddRule)).collect()
 }
 
@@ -113,6 +138,8 @@ impl fmt::Display for SteeringChange {
             Self::RemoveRule(rule) => write!(f, "remove {rule}"),
             Self::RemoveRoute(route) => write!(f, "remove {route}"),
             Self::AddRoute(route) => write!(f, "add {route}"),
+            Self::SetMtu(route, Some(mtu)) => write!(f, "set mtu {mtu} of {route}"),
+            Self::SetMtu(route, None) => write!(f, "take mtu off {route}"),
             Self::AddRule(rule) => write!(f, "add {rule}"),
         }
     }
@@ -127,6 +154,7 @@ mod tests {
         Steering {
             ports: ports.iter().map(|port| NonZeroU16::new(*port).unwrap()).collect(),
             networks: networks.iter().map(|text| text.parse().unwrap()).collect(),
+            mtu: None,
         }
     }
 
@@ -171,7 +199,8 @@ mod tests {
         let ports = proptest::collection::btree_set((1..6_u16).prop_map(|port| NonZeroU16::new(port).unwrap()), 0..4);
         let networks =
             proptest::collection::btree_set((0..6_u8).prop_map(|n| format!("10.{n}.0.0/16").parse().unwrap()), 0..4);
-        (ports, networks).prop_map(|(ports, networks)| Steering { ports, networks })
+        let mtu = proptest::option::of(1280..1420_u16);
+        (ports, networks, mtu).prop_map(|(ports, networks, mtu)| Steering { ports, networks, mtu })
     }
 
     proptest! {
@@ -181,7 +210,20 @@ mod tests {
             for change in diff(&wanted, &state) {
                 match change {
                     SteeringChange::RemoveRule(rule) => prop_assert!(state.rules.remove(&rule)),
-                    SteeringChange::RemoveRoute(route) => prop_assert!(state.routes.remove(&route)),
+                    SteeringChange::RemoveRoute(route) => {
+                        prop_assert!(state.routes.remove(&route));
+                        if let SteeredRoute::Into(network) = route {
+                            state.mtus.remove(&network);
+                        }
+                    }
+                    SteeringChange::SetMtu(route, mtu) => {
+                        prop_assert!(state.routes.contains(&route));
+                        let SteeredRoute::Into(network) = route else { panic!("{route}") };
+                        match mtu {
+                            Some(mtu) => drop(state.mtus.insert(network, mtu.into())),
+                            None => drop(state.mtus.remove(&network)),
+                        }
+                    }
                     SteeringChange::AddRoute(route) => prop_assert!(state.routes.insert(route)),
                     SteeringChange::AddRule(rule) => prop_assert!(state.rules.insert(rule)),
                 }

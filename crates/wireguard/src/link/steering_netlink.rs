@@ -1,7 +1,7 @@
 //! Rules and routes of our own table over rtnetlink. Ours are those with our protocol number.
 
 use super::{
-    netlink::{Links, ROUTE_PROTOCOL, io_error},
+    netlink::{Links, ROUTE_PROTOCOL, io_error, route_mtu, with_mtu},
     steering::{PortRule, SteeredRoute, SteeringChange, SteeringState, TABLE},
 };
 use crate::error::Error;
@@ -36,7 +36,13 @@ impl Links {
                 Err(error) => return Err(Error::kernel("read routing rules", error)),
             }
         }
-        state.routes = self.routes().await?.iter().filter_map(|message| our_route(message, index)).collect();
+        for message in self.routes().await? {
+            let Some(route) = our_route(&message, index) else { continue };
+            state.routes.insert(route);
+            if let (SteeredRoute::Into(network), Some(mtu)) = (route, route_mtu(&message)) {
+                state.mtus.insert(network, mtu);
+            }
+        }
         Ok(state)
     }
 
@@ -56,6 +62,9 @@ impl Links {
                 request.execute().await
             }
             SteeringChange::RemoveRoute(of) => handle.route().del(route(of, index, addresses)).execute().await,
+            SteeringChange::SetMtu(of, mtu) => {
+                handle.route().add(with_mtu(route(of, index, addresses), mtu)).replace().execute().await
+            }
             SteeringChange::AddRoute(of) => handle.route().add(route(of, index, addresses)).execute().await,
         };
         done.map_err(|error| Error::kernel(change.to_string(), io_error(error)))

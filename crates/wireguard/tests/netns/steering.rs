@@ -10,7 +10,7 @@ fn steered(ports: &[u16]) -> DeviceConfig {
     let networks = ["0.0.0.0/0", "::/0", "203.0.113.7/32", "10.9.9.9/32"].map(|text| text.parse().unwrap());
     wanted.peers.values_mut().for_each(|peer| peer.allowed_ips.extend(networks));
     let ports = ports.iter().map(|port| NonZeroU16::new(*port).unwrap()).collect();
-    wanted.steering = Steering { ports, networks: networks.into() };
+    wanted.steering = Steering { ports, networks: networks.into(), mtu: None };
     wanted
 }
 

@@ -8,7 +8,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("model", &["picket-model"]),
     ("pure", &["picket-plan"]),
     ("edges", &["picket-chain", "picket-firewall", "picket-wireguard", "picket-pki", "picket-api", "picket-attest"]),
-    ("runtime", &["picket-http", "picket-telemetry", "picket-proofs", "picket-dns"]),
+    ("runtime", &["picket-http", "picket-telemetry", "picket-proofs", "picket-dns", "picket-gateway"]),
     ("features", &["picket-agent"]),
     ("binaries", &["picket-controller", "picket-sentry-agent", "picket-prep-agent", "picket"]),
     ("tools", &["picket-lab", "picket-tests", "xtask"]),

@@ -1,0 +1,96 @@
+//! The reverse proxy in front of a node's JSON-RPC. What passes is written anew from what was understood of it: chosen paths,
+//! from chosen callers, within limits. Who gets as far as the port is the firewall's business, and which ports there are the
+//! agent's.
+
+mod answer;
+mod body;
+mod counts;
+mod limits;
+mod listen;
+mod path;
+mod relay;
+mod stalled;
+mod upstream;
+
+pub use counts::{Counts, Outcome};
+pub use limits::Limits;
+pub use listen::{ListenError, Listener};
+pub use path::{Admitted, Rules, Stream, admit};
+
+use ipnet::IpNet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+};
+
+/// One port, wanted whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The port.
+    pub port: NonZeroU16,
+    /// Addresses to listen at; every one where there are none.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Whom it serves; nobody else gets more than a refusal.
+    pub callers: BTreeSet<IpNet>,
+    /// The node.
+    pub node: SocketAddr,
+    /// What of the node's HTTP passes.
+    pub rules: Rules,
+}
+
+/// All doors of a host. Each lives as long as it is wanted as it is: dropped or changed, its connections are cut.
+#[derive(Debug, Default)]
+pub struct Gateway {
+    limits: Limits,
+    open: BTreeMap<NonZeroU16, (Door, Result<Listener, String>)>,
+}
+
+/// How a door stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// Why it cannot be opened, where it cannot.
+    pub error: Option<String>,
+    /// Requests by what became of them.
+    pub requests: BTreeMap<String, u64>,
+}
+
+impl Gateway {
+    /// With other limits than the usual ones.
+    pub fn with_limits(limits: Limits) -> Self {
+        Self { limits, open: BTreeMap::new() }
+    }
+
+    /// Opens and closes until exactly these doors are open. What could not be opened before is tried again. A door that is not
+    /// wanted any more, or is wanted otherwise, is closed with all that goes through it before anything is opened.
+    pub async fn follow(&mut self, wanted: &[Door]) {
+        self.close_all_but(wanted).await;
+        for door in wanted {
+            if self.open.contains_key(&door.port) {
+                continue;
+            }
+            let open = Listener::open(door, self.limits).await.map_err(|error| error.to_string());
+            self.open.insert(door.port, (door.clone(), open));
+        }
+    }
+
+    /// Closes every door but these.
+    pub async fn close_all_but(&mut self, wanted: &[Door]) {
+        let unwanted = self.open.extract_if(.., |_, (door, open)| !wanted.contains(door) || open.is_err());
+        for listener in unwanted.filter_map(|(_, (_, open))| open.ok()).collect::<Vec<_>>() {
+            listener.close().await;
+        }
+    }
+
+    /// How each door stands.
+    pub fn stands(&self) -> BTreeMap<NonZeroU16, Stands> {
+        let stands = |open: &Result<Listener, String>| match open {
+            Ok(listener) => Stands { error: None, requests: listener.counts().read() },
+            Err(error) => Stands { error: Some(error.clone()), requests: BTreeMap::new() },
+        };
+        self.open.iter().map(|(port, (_, open))| (*port, stands(open))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
