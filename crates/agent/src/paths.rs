@@ -257,7 +257,7 @@ impl Paths {
     /// either end. None that is silent where all are: then it may be this host's own line, and there is no other way to call anew
     /// by; and none that is drained without another that is good.
     pub fn to_reset(&self, now: Instant) -> BTreeSet<&NodeId> {
-        let has_another = self.of(Way::Good).any(|sentry| !self.draining.contains_key(sentry));
+        let has_another = self.that_are(Way::Good).any(|sentry| !self.draining.contains_key(sentry));
         let ended = |end: &Instant| now >= *end && now.saturating_duration_since(*end) < RESETS;
         let drained = self.draining.iter().filter(|(_, end)| has_another && ended(end)).map(|(sentry, _)| sentry);
         self.silent().into_iter().chain(drained).collect()
@@ -265,11 +265,11 @@ impl Paths {
 
     /// Sentries through which nothing comes back; none where all are, which may be this host's own line.
     pub fn silent(&self) -> BTreeSet<&NodeId> {
-        let silent: BTreeSet<_> = self.of(Way::Silent).collect();
+        let silent: BTreeSet<_> = self.that_are(Way::Silent).collect();
         Some(silent).filter(|silent| silent.len() < self.health.len()).unwrap_or_default()
     }
 
-    fn of(&self, way: Way) -> impl Iterator<Item = &NodeId> {
+    fn that_are(&self, way: Way) -> impl Iterator<Item = &NodeId> {
         self.health.iter().filter(move |(_, health)| health.way() == way).map(|(sentry, _)| sentry)
     }
 
