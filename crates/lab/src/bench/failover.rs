@@ -58,8 +58,10 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
                 let moment = Instant::now();
                 let took = internet.nodes.wait_relinked(moment, SOON * 2)?;
                 last.add(millis(took.values().max().copied().unwrap_or_default()));
-                moved += lost(&before, &internet.nodes.book().links()).len();
-                carried += internet.carried().len();
+                let through_sentries = internet.carried();
+                let lost = lost(&before, &internet.nodes.book().links());
+                moved += through_sentries.iter().filter(|pair| lost.contains(pair)).count();
+                carried += through_sentries.len();
             }
             let share = |part: usize| {
                 rounded(
