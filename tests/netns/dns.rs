@@ -134,7 +134,7 @@ fn a_name_follows_the_sentries_that_are_there_within_seconds() {
 #[test]
 fn what_is_advertised_is_held_against_chain_name_sentries_and_the_way() {
     let mut mesh = Mesh::started("advertise", MeshSize { preps: 1, sentries: 1 }).unwrap();
-    let prep_id = mesh.validators[0].prep.clone();
+    let prep_id = mesh.validators[0].prep;
     let lines = format!("\n[[policy.hidden]]\nprep = \"prep-1\"\nadvertise = \"{NAME}\"\nprep_id = \"{prep_id}\"\n");
     reconfigure(&mut mesh, |text| format!("{text}{lines}"));
     let _servers = serve_on(&mesh.preps[0]);

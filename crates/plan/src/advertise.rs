@@ -99,7 +99,7 @@ fn forwarding(input: &AdvertiseInput<'_>) -> Vec<AdvertisedFact> {
 /// Which P-Rep it is: as the policy says, else the only one that is registered with what it advertises.
 fn prep_id(input: &AdvertiseInput<'_>, endpoint: Option<&P2pEndpoint>) -> Option<PrepId> {
     if let Some(id) = &input.line.prep_id {
-        return Some(id.clone());
+        return Some(*id);
     }
     let endpoint = endpoint?;
     let all = input.listed.values().flat_map(BTreeMap::values);
@@ -233,7 +233,7 @@ mod tests {
     fn listed(endpoint: &str) -> BTreeMap<SourceId, BTreeMap<PrepId, ObservedValidator>> {
         let prep: PrepId = format!("hx{:040x}", 7).parse().unwrap();
         let validator = ObservedValidator {
-            prep: prep.clone(),
+            prep,
             name: String::new(),
             node_address: format!("hx{:040x}", 7).parse().unwrap(),
             grade: Grade::Main,
@@ -262,12 +262,12 @@ mod tests {
     fn check(
         line: &HiddenPrep,
         chain: &str,
-        resolved: Option<Result<NameAnswer, String>>,
+        resolved: Option<&Result<NameAnswer, String>>,
         sentries: &[SentryFacts],
         expect: &[&str],
     ) {
         let listed = listed(chain);
-        let found = advertise(AdvertiseInput { line, listed: &listed, resolved: resolved.as_ref(), sentries });
+        let found = advertise(AdvertiseInput { line, listed: &listed, resolved, sentries });
         let told: Vec<String> = found
             .facts
             .iter()
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn all_is_well_where_chain_name_and_sentries_agree() {
         let sentries = [sentry(1, None), sentry(2, None)];
-        check(&line(NAME), "p2p.example.org:7100", Some(names(&["5.0.0.1", "5.0.0.2"])), &sentries, &[]);
+        check(&line(NAME), "p2p.example.org:7100", Some(&names(&["5.0.0.1", "5.0.0.2"])), &sentries, &[]);
         check(&line(r#", "advertise": "5.0.0.1""#), "5.0.0.1:7100", None, &sentries, &[]);
         let found = advertise(AdvertiseInput {
             line: &line(NAME),
@@ -303,7 +303,7 @@ mod tests {
         check(
             &known,
             "198.51.100.9:7100",
-            Some(names(&["5.0.0.2", "9.9.9.9"])),
+            Some(&names(&["5.0.0.2", "9.9.9.9"])),
             &sentries,
             &[
                 "Unknown sentry sentry-2: answers prep-1 no more",
@@ -317,7 +317,7 @@ mod tests {
         check(
             &line(NAME),
             "p2p.example.org:7101",
-            Some(Err("no such name (NXDOMAIN)".to_owned())),
+            Some(&Err("no such name (NXDOMAIN)".to_owned())),
             &sentries[..1],
             &[
                 "Wrong on chain: no single P-Rep is registered with p2p.example.org:7100",

@@ -100,7 +100,7 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<TcpStream, DnsError> {
-        let connection = TcpStream::connect(&self.place).await.map_err(|error| self.unreachable(error))?;
+        let connection = TcpStream::connect(&self.place).await.map_err(|error| self.unreachable(&error))?;
         // Each message is written at once and then waited for.
         let _ = connection.set_nodelay(true);
         Ok(connection)
@@ -109,21 +109,21 @@ impl Server {
     /// Sends a message, signed, and waits for its answer, whose signature is held against the key.
     async fn exchange(&self, connection: &mut TcpStream, mut message: Message) -> Result<Message, DnsError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let verifier = message.finalize(&self.signer, now).map_err(|error| self.unreachable(error))?;
-        let Some(mut verifier) = verifier else { return Err(self.unreachable("the message was not signed")) };
-        let bytes = message.to_vec().map_err(|error| self.unreachable(error))?;
-        let length = u16::try_from(bytes.len()).map_err(|_| self.unreachable("the message is too long"))?;
+        let verifier = message.finalize(&self.signer, now).map_err(|error| self.unreachable(&error))?;
+        let Some(mut verifier) = verifier else { return Err(self.unreachable(&"the message was not signed")) };
+        let bytes = message.to_vec().map_err(|error| self.unreachable(&error))?;
+        let length = u16::try_from(bytes.len()).map_err(|_| self.unreachable(&"the message is too long"))?;
         // RFC 7766, section 8: the length and the message in one write.
         let framed = [&length.to_be_bytes()[..], &bytes].concat();
-        connection.write_all(&framed).await.map_err(|error| self.unreachable(error))?;
-        let length = connection.read_u16().await.map_err(|error| self.unreachable(error))?;
+        connection.write_all(&framed).await.map_err(|error| self.unreachable(&error))?;
+        let length = connection.read_u16().await.map_err(|error| self.unreachable(&error))?;
         let mut answer = vec![0; length.into()];
-        connection.read_exact(&mut answer).await.map_err(|error| self.unreachable(error))?;
+        connection.read_exact(&mut answer).await.map_err(|error| self.unreachable(&error))?;
 
         let parsed =
-            Message::from_vec(&answer).map_err(|error| self.unreachable(format!("no message of DNS: {error}")))?;
+            Message::from_vec(&answer).map_err(|error| self.unreachable(&format!("no message of DNS: {error}")))?;
         if parsed.id != message.id {
-            return Err(self.unreachable("an answer to another question"));
+            return Err(self.unreachable(&"an answer to another question"));
         }
         match verifier.verify(&answer) {
             Ok(_) => Ok(parsed),
@@ -131,7 +131,7 @@ impl Server {
             Err(_) if parsed.response_code == ResponseCode::NotAuth => Err(self.not_auth(&parsed)),
             Err(_) if parsed.response_code != ResponseCode::NoError => Err(self.refused(parsed.response_code)),
             Err(error) => {
-                Err(self.unreachable(format!("its answer is not signed by the key: {}", words(&error.to_string()))))
+                Err(self.unreachable(&format!("its answer is not signed by the key: {}", words(&error.to_string()))))
             }
         }
     }
@@ -159,7 +159,7 @@ impl Server {
         DnsError::Refused { place: self.place.clone(), reason }
     }
 
-    fn unreachable(&self, reason: impl ToString) -> DnsError {
+    fn unreachable(&self, reason: &dyn std::fmt::Display) -> DnsError {
         DnsError::Unreachable { place: self.place.clone(), reason: reason.to_string() }
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{addresses, provider, put, secret, stale};
 use picket_dns::provider::{DnsError, Provider};
+use picket_lab::wait_until;
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tempfile::TempDir;
 
@@ -55,11 +56,8 @@ impl Knot {
     }
 
     fn await_up(&self) {
-        let started = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
-            assert!(started.elapsed() < Duration::from_secs(20), "knotd does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let listens = || TcpStream::connect(self.address).map(drop).map_err(|error| error.to_string());
+        wait_until("knotd to listen", Duration::from_secs(20), listens).unwrap();
     }
 
     fn provider(&self, key: &str, algorithm: &str, text: &str) -> Provider {

@@ -1,6 +1,8 @@
 //! Providers against servers: a real name server that nobody here wrote, and a stand-in that does what Cloudflare's published API
 //! says. Route 53 is tested against moto, with the rest of AWS (controller/tests/serve/hooks/moto.rs).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
 mod cloudflare;
 mod knot;
 
