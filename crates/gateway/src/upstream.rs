@@ -78,7 +78,10 @@ impl Upstream {
         http.max_buf_size(LARGEST_HEAD);
         let (sender, connection) =
             http.handshake(TokioIo::new(stream)).await.map_err(|error| away(self.node, &error))?;
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+        // A caller may ask as long as it likes; those that are done are forgotten.
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%error, "connection to the node broke");
             }
@@ -98,4 +101,25 @@ impl Upstream {
 fn away(node: SocketAddr, error: &dyn std::error::Error) -> Outcome {
     debug!(%node, %error, "the node cannot be reached");
     Outcome::NodeAway
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn connections_that_are_done_are_forgotten() {
+        let node = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let upstream = Upstream::new(node.local_addr().unwrap(), Limits::default());
+        for _ in 0..50 {
+            let sender = upstream.connect().await.unwrap();
+            let (stream, _) = node.accept().await.unwrap();
+            drop((sender, stream));
+            // Its driver sees that nobody asks any more.
+            tokio::task::yield_now().await;
+        }
+        let left = upstream.drivers.lock().unwrap().len();
+        assert!(left < 10, "{left}");
+    }
 }
