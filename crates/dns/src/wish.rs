@@ -1,6 +1,7 @@
 //! Which addresses a name shall have: those of the sentries that are there and forward for every validator behind the name. A
-//! sentry that fails leaves at once, one that returns waits until it has been well for a while, and nobody is taken out where
-//! nobody would be left. Values in, values out; `now` is passed in.
+//! sentry that fails leaves at once, one that returns waits until it has been well for a while, and no name is emptied: where nobody
+//! is well, one that is about to leave and forwards still does, and else only who is no member any more is taken out. Values in,
+//! values out; `now` is passed in.
 
 use picket_model::{NodeId, NodeName, Timestamp};
 use std::{
@@ -24,6 +25,8 @@ pub struct Sentry {
     pub is_leaving: bool,
     /// Hosts of validators that the plan has it forward to.
     pub forwards: BTreeSet<NodeName>,
+    /// Those of them that it takes no calls for any more, because it was to be left by now.
+    pub closed_for: BTreeSet<NodeName>,
     /// What it said of itself last; `None` where it never did.
     pub report: Option<Reported>,
     /// How long it has not been heard.
@@ -74,7 +77,7 @@ pub struct Wish {
     pub addresses: BTreeSet<IpAddr>,
     /// How each sentry stands to it, in order of name.
     pub sentries: Vec<Standing>,
-    /// Why it stays as it is though nobody is well.
+    /// Why others than the well are in it: nobody is.
     pub held: Option<String>,
 }
 
@@ -91,7 +94,14 @@ impl Memory {
         let mut sentries: Vec<&Sentry> = sentries.iter().filter(|sentry| concerns(sentry, rules)).collect();
         sentries.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let is_in = |sentry: &Sentry| !sentry.addresses.is_disjoint(stands);
-        let faults: Vec<Option<String>> = sentries.iter().map(|sentry| fault(sentry, rules, is_in(sentry))).collect();
+        let mut faults: Vec<Option<String>> = sentries.iter().map(|s| named_fault(s, rules, is_in(s))).collect();
+        let is_nobody_well = faults.iter().all(Option::is_some);
+        if is_nobody_well {
+            // Better one that is about to leave, and forwards until it does, than nobody.
+            for (sentry, fault_now) in sentries.iter().zip(&mut faults).filter(|(sentry, _)| sentry.is_leaving) {
+                *fault_now = named_fault(&Sentry { is_leaving: false, ..(*sentry).clone() }, rules, is_in(sentry));
+            }
+        }
         let well = |index: usize| faults.get(index).is_some_and(Option::is_none);
 
         let mut known = BTreeMap::new();
@@ -127,11 +137,13 @@ impl Memory {
                 None => wish.addresses.extend(&sentry.addresses),
             }
         }
-        if wish.addresses.is_empty() {
-            wish.held = Some(match sentries.len() {
-                0 => "no sentry forwards for it".to_owned(),
-                _ => "no sentry that forwards for it is well".to_owned(),
-            });
+        if !wish.addresses.is_empty() {
+            wish.held = is_nobody_well.then(|| "every sentry that forwards for it is about to leave".to_owned());
+        } else if sentries.is_empty() {
+            wish.held = Some("no sentry forwards for it".to_owned());
+        } else {
+            wish.held = Some("no sentry that forwards for it is well".to_owned());
+            wish.addresses = without_strangers(&sentries, stands);
         }
         let standing = sentries.iter().zip(faults).enumerate().map(|(index, (sentry, fault))| Standing {
             name: sentry.name.clone(),
@@ -143,13 +155,32 @@ impl Memory {
     }
 }
 
+/// What stands there without the addresses of those that are no members any more; none where that changes nothing, or would leave
+/// nothing.
+fn without_strangers(sentries: &[&Sentry], stands: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    let of = |is_member: bool| -> BTreeSet<IpAddr> {
+        let those = sentries.iter().filter(|sentry| sentry.is_member == is_member);
+        those.flat_map(|sentry| sentry.addresses.iter().copied()).collect()
+    };
+    let gone = &of(false) - &of(true);
+    let left = stands - &gone;
+    if left == *stands { BTreeSet::new() } else { left }
+}
+
 /// Whether a sentry has to do with a name at all: it forwards for one of its validators, or its addresses may stand there still.
-fn concerns(sentry: &Sentry, rules: &Rules) -> bool {
+pub fn concerns(sentry: &Sentry, rules: &Rules) -> bool {
     !sentry.forwards.is_disjoint(&rules.preps)
 }
 
-/// Why a sentry's addresses must not be in a name; `None` where they may.
-fn fault(sentry: &Sentry, rules: &Rules, is_in: bool) -> Option<String> {
+/// Why a sentry's addresses must not be in a name, or cannot; `None` where they may.
+fn named_fault(sentry: &Sentry, rules: &Rules, is_in: bool) -> Option<String> {
+    let unknown = || "has no public address that the controller knows: write it in dns.sentries".to_owned();
+    fault(sentry, rules, is_in).or_else(|| sentry.addresses.is_empty().then(unknown))
+}
+
+/// Why a sentry is of no use to others' calls, whatever its addresses; `None` where it is. One that is in the name is believed more
+/// than one that is not.
+pub fn fault(sentry: &Sentry, rules: &Rules, is_in: bool) -> Option<String> {
     let named = |preps: &BTreeSet<NodeName>| {
         let names: Vec<&str> = preps.iter().map(NodeName::as_str).collect();
         names.join(" and ")
@@ -162,12 +193,13 @@ fn fault(sentry: &Sentry, rules: &Rules, is_in: bool) -> Option<String> {
     if sentry.is_leaving {
         return Some("is about to leave".to_owned());
     }
-    if sentry.addresses.is_empty() {
-        return Some("has no address that the controller knows: write it in dns.sentries".to_owned());
-    }
     let missing: BTreeSet<NodeName> = rules.preps.difference(&sentry.forwards).cloned().collect();
     if !missing.is_empty() {
         return Some(format!("does not forward for {}", named(&missing)));
+    }
+    let closed = of_ours(&sentry.closed_for);
+    if !closed.is_empty() {
+        return Some(format!("takes no calls for {} any more, because it is drained", named(&closed)));
     }
     let silent = of_ours(&sentry.silent_for);
     if !silent.is_empty() {
@@ -209,6 +241,7 @@ mod tests {
             is_member: true,
             is_leaving: false,
             forwards: [name("prep-1")].into(),
+            closed_for: BTreeSet::new(),
             report: Some(Reported { in_force: true, is_latest: true }),
             unheard: Duration::ZERO,
             silent_for: BTreeSet::new(),
@@ -253,8 +286,18 @@ mod tests {
         out(|sentry| sentry.unheard = Duration::from_secs(90), true, "heard for 90 s");
         out(|sentry| sentry.report = None, true, "not reported");
         out(|sentry| sentry.report = Some(Reported { in_force: false, is_latest: true }), true, "not in force");
+        out(|sentry| sentry.closed_for = [name("prep-1")].into(), true, "takes no calls for prep-1");
         // Of another name's validator it says nothing here.
         out(|sentry| sentry.silent_for = [name("prep-9")].into(), true, "");
+    }
+
+    #[test]
+    fn a_sentry_without_an_address_has_no_place_in_a_name_and_forwards_all_the_same() {
+        let nowhere = Sentry { addresses: BTreeSet::new(), ..sentry(1) };
+        assert_eq!((concerns(&nowhere, &rules()), fault(&nowhere, &rules(), false)), (true, None));
+        let wish = Memory::default().wish(&rules(), &[nowhere, sentry(2)], &stands(&[2]), at(0));
+        assert_eq!(wish.addresses, stands(&[2]));
+        assert!(wish.sentries[0].out.as_deref().unwrap().contains("dns.sentries"));
     }
 
     #[test]
@@ -296,6 +339,43 @@ mod tests {
         let wish = memory.wish(&rules, &[bad, sentry(2)], &stands(&[1]), at(0));
         assert_eq!((wish.addresses, wish.held), (stands(&[2]), None));
         assert_eq!(memory.wish(&rules, &[sentry(1), sentry(2)], &BTreeSet::new(), at(0)).addresses, stands(&[1, 2]));
+    }
+
+    #[test]
+    fn where_nobody_is_well_one_that_is_about_to_leave_is_better_than_one_that_is_revoked() {
+        let (mut memory, rules) = (Memory::default(), rules());
+        let (mut leaving, mut revoked) = (sentry(1), sentry(2));
+        leaving.is_leaving = true;
+        let wish = memory.wish(&rules, &[leaving.clone(), revoked.clone()], &stands(&[1, 2]), at(0));
+        assert_eq!((wish.addresses, wish.held), (stands(&[2]), None));
+        revoked.is_member = false;
+        let wish = memory.wish(&rules, &[leaving.clone(), revoked.clone()], &stands(&[2]), at(1));
+        assert_eq!((&wish.addresses, wish.sentries[0].out.as_deref()), (&stands(&[1]), None));
+        assert!(wish.held.unwrap().contains("about to leave"));
+        let closed = Sentry { closed_for: [name("prep-1")].into(), ..leaving.clone() };
+        let wish = memory.wish(&rules, &[closed, revoked.clone()], &stands(&[1]), at(1));
+        assert_eq!(wish.addresses, stands(&[]));
+        assert!(wish.sentries[0].out.as_deref().unwrap().contains("is drained"));
+        // Whoever is well takes its place at once.
+        let wish = memory.wish(&rules, &[leaving, revoked, sentry(3)], &stands(&[1]), at(2));
+        assert_eq!((wish.addresses, wish.held), (stands(&[3]), None));
+    }
+
+    #[test]
+    fn where_nobody_is_well_only_the_revoked_are_taken_out_and_no_name_is_emptied() {
+        let (mut bad, mut revoked) = (sentry(1), sentry(2));
+        bad.report = Some(Reported { in_force: false, is_latest: true });
+        revoked.is_member = false;
+        let wish = |sentries: &[Sentry], now: &[u8]| Memory::default().wish(&rules(), sentries, &stands(now), at(0));
+        let left = wish(&[bad.clone(), revoked.clone()], &[1, 2]);
+        assert_eq!((&left.addresses, left.held.is_some()), (&stands(&[1]), true));
+        for now in [&[1][..], &[2], &[]] {
+            assert_eq!(wish(&[bad.clone(), revoked.clone()], now).addresses, stands(&[]), "{now:?}");
+        }
+        // A host that came again under its old address.
+        let mut again = bad.clone();
+        again.addresses = revoked.addresses.clone();
+        assert_eq!(wish(&[bad, again, revoked], &[1, 2]).addresses, stands(&[]));
     }
 
     #[test]
