@@ -38,6 +38,8 @@ pub(crate) struct Keeper {
     provider: Provider,
     memory: Memory,
     found: Option<(Found, Instant)>,
+    /// The time to live that the server keeps, whatever is written: what differs only in that is not written at each look.
+    kept_ttl: Option<u32>,
     failures: u32,
     next_at: Instant,
     view: NameView,
@@ -69,6 +71,7 @@ impl Keeper {
                 provider,
                 memory: Memory::default(),
                 found: None,
+                kept_ttl: None,
                 failures: 0,
                 next_at: Instant::now(),
                 view,
@@ -84,11 +87,16 @@ impl Keeper {
     /// Whether what stands there must be read: it never was, not for long, or it is not what it shall be.
     fn is_due(&self, wish: &Wish) -> bool {
         let Some((found, read_at)) = &self.found else { return true };
-        let differs =
-            !wish.addresses.is_empty() && (found.addresses != wish.addresses || found.ttl != Some(self.lines.ttl));
+        let differs = !wish.addresses.is_empty() && is_otherwise(found, &wish.addresses, self.lines.ttl, self.kept_ttl);
         // Where it must not be written, reading it more often changes nothing.
         (differs && self.view.held.is_none()) || read_at.elapsed() >= READ_AGAIN
     }
+}
+
+/// Whether something else stands there than shall, but for a time to live that the server does not let go of.
+fn is_otherwise(found: &Found, wanted: &BTreeSet<std::net::IpAddr>, ttl: u32, kept_ttl: Option<u32>) -> bool {
+    let is_kept = kept_ttl.is_some() && found.ttl.longest() == kept_ttl;
+    found.addresses != *wanted || (!found.ttl.are(ttl) && !is_kept)
 }
 
 /// Keeps a name for as long as the controller runs.
@@ -151,9 +159,15 @@ async fn follow(controller: &Controller, keeper: &mut Keeper, wish: &Wish, now: 
     };
     match written {
         Ok(back) => {
-            controller.counts.dns_changed(change.name.as_str(), true);
+            let error = other_ttl(&change, &back);
+            controller.counts.dns_changed(change.name.as_str(), error.is_none());
+            keeper.kept_ttl = error.as_ref().and_then(|_| back.ttl.longest());
             keeper.found = Some((back, Instant::now()));
-            (keeper.view.held, keeper.view.error, keeper.failures) = (None, None, 0);
+            keeper.failures = 0;
+            (keeper.view.held, keeper.view.error) = (None, error.as_ref().map(ToString::to_string));
+            if error.is_some() && change.from.addresses == change.to && change.from.marks.contains(&change.mark) {
+                return Ok(());
+            }
             keeper.view.changed_at = Some(now);
             let detail = detail(&change, wish);
             tracing::info!(name = %change.name, detail, "dns.changed");
@@ -174,6 +188,13 @@ fn is_written(change: &Change, back: Found) -> Result<Found, DnsError> {
     let is_there = back.addresses == change.to && back.marks.contains(&change.mark);
     let reason = format!("it took the change, and {} stands there", shown(&back.addresses));
     if is_there { Ok(back) } else { Err(DnsError::Refused { place: change.name.to_string(), reason }) }
+}
+
+/// That the server took the addresses and keeps a time to live of its own.
+fn other_ttl(change: &Change, back: &Found) -> Option<DnsError> {
+    let ttl = back.ttl.longest().filter(|_| !back.ttl.are(change.ttl))?;
+    let reason = format!("it took the addresses, and a time to live of {ttl} s stands there, and not {}", change.ttl);
+    Some(DnsError::Refused { place: change.name.to_string(), reason })
 }
 
 fn failed(controller: &Controller, keeper: &mut Keeper, error: &DnsError) {
@@ -230,7 +251,7 @@ fn pause(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_dns::wish::Standing;
+    use picket_dns::{Ttls, wish::Standing};
 
     #[test]
     fn pauses_grow_and_stay_within_a_minute() {
@@ -261,5 +282,26 @@ mod tests {
             |list: &[&str]| Found { addresses: addresses(list), marks: [mark("m-1")].into(), ..Found::default() };
         assert!(is_written(&change, back(&["192.0.2.2"])).is_ok());
         assert!(is_written(&change, back(&["192.0.2.1"])).unwrap_err().to_string().contains("192.0.2.1 stands there"));
+    }
+
+    #[test]
+    fn a_server_that_keeps_a_time_to_live_of_its_own_is_told_of_and_not_written_at_each_look() {
+        let address: BTreeSet<std::net::IpAddr> = ["192.0.2.1".parse().unwrap()].into();
+        let with = |ttl| {
+            let ttl = Ttls { v4: Some(ttl), v6: None };
+            Found { addresses: address.clone(), ttl, other: None, marks: [mark("m-1")].into() }
+        };
+        let name = "p2p.example.org".parse().unwrap();
+        let change = Change { name, from: with(300), to: address.clone(), ttl: 30, mark: mark("m-1") };
+        assert_eq!(other_ttl(&change, &with(30)), None);
+        let told = other_ttl(&change, &with(300)).unwrap().to_string();
+        assert!(told.contains("a time to live of 300 s stands there, and not 30"), "{told}");
+        let differs = |found: &Found, kept| is_otherwise(found, &address, 30, kept);
+        assert_eq!(
+            [differs(&with(30), None), differs(&with(300), None), differs(&with(300), Some(300))],
+            [false, true, false]
+        );
+        assert!(differs(&with(60), Some(300)));
+        assert!(differs(&Found { addresses: BTreeSet::new(), ..with(300) }, Some(300)));
     }
 }

@@ -8,4 +8,4 @@ mod secret;
 pub mod wish;
 
 pub use config::{CloudflareLines, DnsLines, ProviderLines, Rfc2136Lines, Route53Lines};
-pub use record::{Change, Found, Step, mark, mark_name, shown, step};
+pub use record::{Change, Found, Step, Ttls, mark, mark_name, shown, step};

@@ -6,13 +6,40 @@ use std::{collections::BTreeSet, net::IpAddr};
 /// Label of the record beside a name that says whose the name's addresses are.
 const MARK_LABEL: &str = "_picket";
 
+/// How long others keep the addresses of each family, in seconds; `None` where it has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ttls {
+    /// Those of IPv4.
+    pub v4: Option<u32>,
+    /// Those of IPv6.
+    pub v6: Option<u32>,
+}
+
+impl Ttls {
+    /// The longest.
+    pub fn longest(self) -> Option<u32> {
+        self.v4.max(self.v6)
+    }
+
+    /// Whether it is this wherever there is one.
+    pub fn are(self, ttl: u32) -> bool {
+        [self.v4, self.v6].into_iter().flatten().all(|found| found == ttl)
+    }
+
+    /// An address was found, with this one.
+    pub fn add(&mut self, address: &IpAddr, ttl: Option<u32>) {
+        let of = if address.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        *of = (*of).max(ttl);
+    }
+}
+
 /// What a server says of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Its addresses, of both families.
     pub addresses: BTreeSet<IpAddr>,
-    /// How long they are kept by others, in seconds: the longest, where families differ. `None` without addresses.
-    pub ttl: Option<u32>,
+    /// How long they are kept by others.
+    pub ttl: Ttls,
     /// That something else stands there which admits of no addresses, or of none of ours: an alias, a policy of the cloud.
     pub other: Option<String>,
     /// Texts of the record that says whose they are.
@@ -50,6 +77,11 @@ pub fn mark(mesh: &str) -> String {
     format!("heritage=picket,mesh={mesh}")
 }
 
+/// Whether a text says whose a name is, in whosever words: external-dns begins its own so too.
+pub(crate) fn is_mark(text: &str) -> bool {
+    text.starts_with("heritage=")
+}
+
 /// Where that text stands: beside the name, so that it is in nobody's way.
 ///
 /// # Errors
@@ -84,7 +116,7 @@ pub fn step(name: &DnsName, wanted: &BTreeSet<IpAddr>, ttl: u32, mark: &str, ado
             shown(&found.addresses)
         ));
     }
-    if is_ours && found.addresses == *wanted && found.ttl == Some(ttl) {
+    if is_ours && found.addresses == *wanted && found.ttl.are(ttl) {
         return Step::Nothing;
     }
     Step::Write(Change { name: name.clone(), from: found.clone(), to: wanted.clone(), ttl, mark: mark.to_owned() })
@@ -112,12 +144,13 @@ mod tests {
     }
 
     fn found(list: &[&str], marks: &[&str]) -> Found {
-        Found {
+        let mut found = Found {
             addresses: addresses(list),
-            ttl: (!list.is_empty()).then_some(30),
-            other: None,
             marks: marks.iter().map(|mark| (*mark).to_owned()).collect(),
-        }
+            ..Found::default()
+        };
+        found.addresses.iter().for_each(|address| found.ttl.add(address, Some(30)));
+        found
     }
 
     #[track_caller]
@@ -162,8 +195,13 @@ mod tests {
     #[test]
     fn no_name_is_ever_emptied_and_another_ttl_is_put_right() {
         check(&[], true, &found(&["192.0.2.1"], &[&mark("m-1")]), "nothing");
-        let stale = Found { ttl: Some(3600), ..found(&["192.0.2.1"], &[&mark("m-1")]) };
+        let ttl = Ttls { v4: Some(3600), v6: None };
+        let stale = Found { ttl, ..found(&["192.0.2.1"], &[&mark("m-1")]) };
         check(&["192.0.2.1"], false, &stale, "192.0.2.1 -> 192.0.2.1");
+        let both = ["192.0.2.1", "2001:db8::1"];
+        check(&both, false, &found(&both, &[&mark("m-1")]), "nothing");
+        let stale = Found { ttl: Ttls { v4: Some(30), v6: Some(20) }, ..found(&both, &[&mark("m-1")]) };
+        check(&both, false, &stale, "-> 192.0.2.1, 2001:db8::1");
     }
 
     #[test]

@@ -156,8 +156,9 @@ fn found(name: &DnsName, listed: &[Listed]) -> Found {
         } else if is_address(record) && record.proxied {
             found.other = Some("an address behind Cloudflare's proxy, which passes on HTTP alone,".to_owned());
         } else if is_address(record) {
-            found.addresses.extend(record.content.parse::<IpAddr>().ok());
-            found.ttl = found.ttl.max(Some(record.ttl));
+            let address = record.content.parse::<IpAddr>().ok();
+            address.iter().for_each(|address| found.ttl.add(address, Some(record.ttl)));
+            found.addresses.extend(address);
         }
     }
     found

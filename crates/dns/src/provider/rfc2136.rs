@@ -2,7 +2,11 @@
 //! held against its signature. An update is atomic, and names as its condition all that was found before.
 
 use super::{DnsError, words};
-use crate::{Change, Found, Rfc2136Lines, record::mark_name, secret::Secret};
+use crate::{
+    Change, Found, Rfc2136Lines,
+    record::{is_mark, mark_name},
+    secret::Secret,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hickory_proto::{
     op::{Message, OpCode, Query, ResponseCode, UpdateMessage as _},
@@ -27,6 +31,8 @@ use tokio::{
 /// How far clocks may differ, in seconds (RFC 8945, section 10).
 const FUDGE: u16 = 300;
 const PORT: u16 = 53;
+/// Beside a name, and nobody's.
+const WILD_LABEL: &str = "_none";
 
 /// A zone's primary server.
 pub(super) struct Server {
@@ -65,6 +71,15 @@ impl Server {
             for record in self.ask(&mut connection, place, kind).await? {
                 take(&mut found, place, &record);
             }
+        }
+        if !found.marks.is_empty() && !found.marks.iter().any(|mark| is_mark(mark)) {
+            // A wildcard of the zone answers for every name that is not there: then it answers for this one too.
+            let other = name.prepend_label(WILD_LABEL).map_err(|error| DnsError::Setup(error.to_string()))?;
+            let mut wild = Found::default();
+            for record in self.ask(&mut connection, &other, RecordType::TXT).await? {
+                take(&mut wild, &other, &record);
+            }
+            found.marks = found.marks.difference(&wild.marks).cloned().collect();
         }
         Ok(found)
     }
@@ -174,11 +189,11 @@ fn update(zone: &Name, change: &Change) -> Result<Message, DnsError> {
     let Change { from, to, ttl, mark: text, .. } = change;
     let is_same = |a: &BTreeSet<IpAddr>, b: &BTreeSet<IpAddr>, kind| of_kind(a, kind).eq(of_kind(b, kind));
     message.add_pre_requisite(of_class(&name, RecordType::CNAME, DNSClass::NONE));
-    for kind in [RecordType::A, RecordType::AAAA] {
+    for (kind, ttl_before) in [(RecordType::A, from.ttl.v4), (RecordType::AAAA, from.ttl.v6)] {
         let stood: Vec<RData> = of_kind(&from.addresses, kind).collect();
         require(&mut message, &name, kind, &stood);
         // A record with another time to live is another record.
-        if is_same(&from.addresses, to, kind) && from.ttl == Some(*ttl) {
+        if is_same(&from.addresses, to, kind) && ttl_before == Some(*ttl) {
             continue;
         }
         if !stood.is_empty() {
@@ -229,7 +244,7 @@ fn take(found: &mut Found, place: &Name, record: &Record) {
     }
     let mut address = |address: IpAddr| {
         found.addresses.insert(address);
-        found.ttl = found.ttl.max(Some(record.ttl));
+        found.ttl.add(&address, Some(record.ttl));
     };
     match &record.data {
         RData::A(A(v4)) => address((*v4).into()),
@@ -294,7 +309,7 @@ mod tests {
             name: "p2p.example.org".parse().unwrap(),
             from: Found {
                 addresses: ["192.0.2.1".parse().unwrap()].into(),
-                ttl: Some(30),
+                ttl: crate::Ttls { v4: Some(30), v6: None },
                 other: None,
                 marks: ["heritage=picket,mesh=m-1".to_owned()].into(),
             },

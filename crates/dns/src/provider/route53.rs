@@ -148,8 +148,11 @@ fn take(found: &mut Found, place: &DnsName, set: &str, is_mark: bool) {
     } else if kind == "CNAME" {
         found.other = Some(format!("CNAME {}", values.last().unwrap_or_default()));
     } else if kind == "A" || kind == "AAAA" {
-        found.addresses.extend(values.filter_map(|value| value.parse::<IpAddr>().ok()));
-        found.ttl = found.ttl.max(text("TTL").and_then(|ttl| ttl.parse().ok()));
+        let ttl = text("TTL").and_then(|ttl| ttl.parse().ok());
+        for address in values.filter_map(|value| value.parse::<IpAddr>().ok()) {
+            found.ttl.add(&address, ttl);
+            found.addresses.insert(address);
+        }
     }
 }
 
@@ -157,15 +160,16 @@ fn take(found: &mut Found, place: &DnsName, set: &str, is_mark: bool) {
 fn batch(change: &Change) -> Result<String, DnsError> {
     let Change { name, from, to, ttl, mark } = change;
     let mut changes = String::new();
-    for (kind, is_kind) in [("A", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("AAAA", IpAddr::is_ipv6)] {
+    let kinds = [("A", IpAddr::is_ipv4 as fn(&IpAddr) -> bool, from.ttl.v4), ("AAAA", IpAddr::is_ipv6, from.ttl.v6)];
+    for (kind, is_kind, ttl_before) in kinds {
         let of = |all: &BTreeSet<IpAddr>| {
             all.iter().filter(|address| is_kind(address)).map(ToString::to_string).collect::<Vec<_>>()
         };
         let (before, after) = (of(&from.addresses), of(to));
-        if before == after && from.ttl == Some(*ttl) {
+        if before == after && ttl_before == Some(*ttl) {
             continue;
         }
-        changes.push_str(&one("DELETE", name, kind, from.ttl.unwrap_or(*ttl), &before));
+        changes.push_str(&one("DELETE", name, kind, ttl_before.unwrap_or(*ttl), &before));
         changes.push_str(&one("CREATE", name, kind, *ttl, &after));
     }
     if from.marks.is_empty() {
@@ -235,7 +239,7 @@ mod tests {
         for set in elements(xml, "ResourceRecordSet") {
             take(&mut found, &name, set, false);
         }
-        assert_eq!((crate::shown(&found.addresses).as_str(), found.ttl), ("192.0.2.1, 192.0.2.2", Some(30)));
+        assert_eq!((crate::shown(&found.addresses).as_str(), found.ttl.v4), ("192.0.2.1, 192.0.2.2", Some(30)));
         let other = |set: &str| {
             let mut found = Found::default();
             take(&mut found, &name, set, false);
@@ -250,5 +254,36 @@ mod tests {
         let mark = "<Name>p2p.example.org.</Name><Type>TXT</Type><Value>&quot;heritage=picket,mesh=m&quot;</Value>";
         take(&mut marks, &name, mark, true);
         assert!(marks.marks.contains("heritage=picket,mesh=m"));
+    }
+
+    #[test]
+    fn sets_whose_times_to_live_differ_are_deleted_as_they_stand() {
+        let name: DnsName = "p2p.example.org".parse().unwrap();
+        let set = |kind: &str, ttl: u32, value: &str| {
+            format!("<Name>{name}.</Name><Type>{kind}</Type><TTL>{ttl}</TTL><Value>{value}</Value>")
+        };
+        let mut from = Found::default();
+        take(&mut from, &name, &set("A", 60, "192.0.2.1"), false);
+        take(&mut from, &name, &set("AAAA", 300, "2001:db8::1"), false);
+        let change = |to: &[&str]| Change {
+            name: name.clone(),
+            from: from.clone(),
+            to: to.iter().map(|address| address.parse().unwrap()).collect(),
+            ttl: 30,
+            mark: "m".into(),
+        };
+        let told = |change: &Change| {
+            let xml = batch(change).unwrap();
+            let each = elements(&xml, "Change").map(|change| {
+                let text = |tag: &str| elements(change, tag).next().unwrap().to_owned();
+                [text("Action"), text("Type"), text("TTL")].join(" ")
+            });
+            each.collect::<Vec<_>>()
+        };
+        let expect = ["DELETE A 60", "CREATE A 30", "DELETE AAAA 300", "CREATE TXT 30"];
+        assert_eq!(told(&change(&["192.0.2.1"])), expect);
+        // A family that is as it shall be stays.
+        let same = Change { ttl: 60, ..change(&["192.0.2.1"]) };
+        assert_eq!(told(&same), ["DELETE AAAA 300", "CREATE TXT 60"]);
     }
 }

@@ -86,7 +86,10 @@ async fn a_name_is_made_changed_and_read_back_at_a_real_server() {
     let ours = knot.ours();
     let (told, found) = put(&ours, &["192.0.2.1", "192.0.2.2"], false).await.unwrap();
     assert_eq!(told, "none -> 192.0.2.1, 192.0.2.2");
-    assert_eq!((found.addresses, found.ttl, found.marks.len()), (addresses(&["192.0.2.1", "192.0.2.2"]), Some(60), 1));
+    assert_eq!(
+        (found.addresses, found.ttl.longest(), found.marks.len()),
+        (addresses(&["192.0.2.1", "192.0.2.2"]), Some(60), 1)
+    );
     assert_eq!(put(&ours, &["192.0.2.1", "192.0.2.2"], false).await.unwrap().0, "nothing");
     // Moved, the other family too, and one taken away.
     let (_, found) = put(&ours, &["192.0.2.3", "2001:db8::3"], false).await.unwrap();
@@ -101,9 +104,9 @@ async fn what_others_wrote_stays_as_it_is() {
     let ours = knot.ours();
     let (told, found) = put(&ours, &["192.0.2.1"], false).await.unwrap();
     assert!(told.contains("adopt = true"), "{told}");
-    assert_eq!((found.addresses, found.ttl), (addresses(&["198.51.100.1"]), Some(300)));
+    assert_eq!((found.addresses, found.ttl.longest()), (addresses(&["198.51.100.1"]), Some(300)));
     let (_, found) = put(&ours, &["192.0.2.1"], true).await.unwrap();
-    assert_eq!((found.addresses, found.ttl, found.marks.len()), (addresses(&["192.0.2.1"]), Some(60), 1));
+    assert_eq!((found.addresses, found.ttl.longest(), found.marks.len()), (addresses(&["192.0.2.1"]), Some(60), 1));
 
     let alias = Knot::start("p2p 300 CNAME ns.example.org.\n");
     let (told, found) = put(&alias.ours(), &["192.0.2.1"], true).await.unwrap();
@@ -114,6 +117,19 @@ async fn what_others_wrote_stays_as_it_is() {
     let (told, found) = put(&marked.ours(), &["192.0.2.1"], true).await.unwrap();
     assert!(told.contains("mesh=other"), "{told}");
     assert_eq!(found.addresses, addresses(&["198.51.100.1"]));
+}
+
+#[tokio::test]
+async fn a_wildcard_of_the_zone_is_nobodys_mark_and_a_text_beside_the_name_is() {
+    let wild = Knot::start("* 300 TXT \"v=spf1 -all\"\n");
+    let ours = wild.ours();
+    assert_eq!(put(&ours, &["192.0.2.1"], false).await.unwrap().0, "none -> 192.0.2.1");
+    let (told, found) = put(&ours, &["192.0.2.2"], false).await.unwrap();
+    assert_eq!((told.as_str(), found.marks.len()), ("192.0.2.1 -> 192.0.2.2", 1));
+
+    let wild = Knot::start("* 300 TXT \"v=spf1 -all\"\n_picket.p2p 300 TXT \"v=spf1 -all\"\n");
+    let (told, _) = put(&wild.ours(), &["192.0.2.1"], false).await.unwrap();
+    assert!(told.contains("somebody else's"), "{told}");
 }
 
 #[tokio::test]

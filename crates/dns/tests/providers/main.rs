@@ -7,7 +7,7 @@ mod cloudflare;
 mod knot;
 
 use picket_dns::{
-    Change, DnsLines, Found, Step, mark,
+    Change, DnsLines, Found, Step, Ttls, mark,
     provider::{Credentialed, DnsError, Provider},
     shown, step,
 };
@@ -56,7 +56,12 @@ async fn put(provider: &Provider, wanted: &[&str], adopt: bool) -> Result<(Strin
 fn stale(change: &[&str]) -> Change {
     Change {
         name: "p2p.example.org".parse().unwrap(),
-        from: Found { addresses: addresses(&["192.0.2.99"]), ttl: Some(60), other: None, marks: [mark("m-1")].into() },
+        from: Found {
+            addresses: addresses(&["192.0.2.99"]),
+            ttl: Ttls { v4: Some(60), v6: None },
+            other: None,
+            marks: [mark("m-1")].into(),
+        },
         to: addresses(change),
         ttl: 60,
         mark: mark("m-1"),
