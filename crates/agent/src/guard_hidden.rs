@@ -104,6 +104,7 @@ mod tests {
             to: OverlayAddresses { v4: "10.77.0.3".parse().unwrap(), v6: "fd00:1:2::3".parse().unwrap() },
             to_port: port(7100),
             calls: [port(7100)].into(),
+            is_closed: false,
         };
         change(&mut forward);
         wanted.firewall.forwards.insert(forward);

@@ -37,7 +37,7 @@ fn add_forwards(ruleset: &mut Ruleset, forwards: &BTreeSet<Forward>, host: &Host
     ruleset.sets.insert(CALLS.to_owned(), ports(calls));
     ruleset.counters.insert(REFUSED_FORWARD.to_owned());
 
-    let arrives = forwards.iter().flat_map(|forward| arrivals(forward, host));
+    let arrives = forwards.iter().filter(|forward| !forward.is_closed).flat_map(|forward| arrivals(forward, host));
     ruleset.chains.insert("nat_in".to_owned(), chain(Hook::Translation, arrives));
 
     // Answers to a forwarded call come back to the sentry that forwarded it, and to no other.
@@ -50,7 +50,7 @@ fn add_forwards(ruleset: &mut Ruleset, forwards: &BTreeSet<Forward>, host: &Host
 
     let not_ours = rule([Match::NotInterface(tunnels.clone()), Match::NotLeaves(tunnels.clone())], Verdict::Accept);
     let clamp = rule([Match::Opens], Verdict::ClampSegments);
-    let inwards = both(forwards).map(|(forward, own)| {
+    let inwards = both(forwards).filter(|(forward, _)| !forward.is_closed).map(|(forward, own)| {
         let to = [Match::Leaves(tunnels.clone()), Match::To(own), Match::TcpPort(forward.to_port), Match::Translated];
         rule(to, Verdict::Accept)
     });

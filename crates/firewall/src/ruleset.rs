@@ -116,10 +116,13 @@ impl Hook {
 impl Ruleset {
     /// Number of addresses and prefixes in all allow sets.
     pub fn elements(&self) -> usize {
-        let lets_in = |name: &str| ![PRIVATE, SILENT, NEAR].iter().any(|start| name.starts_with(start));
-        let allow = self.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && lets_in(name));
-        allow.map(|(_, set)| set.len()).sum()
+        self.sets.iter().filter(|(name, set)| lets_in(name, set)).map(|(_, set)| set.len()).sum()
     }
+}
+
+/// Whether who is in a set is let in: there are sets of ports, and of addresses that are told from others.
+pub(crate) fn lets_in(name: &str, set: &Set) -> bool {
+    !matches!(set, Set::Ports(_)) && ![PRIVATE, SILENT, NEAR].iter().any(|start| name.starts_with(start))
 }
 
 impl Set {

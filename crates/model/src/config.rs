@@ -218,10 +218,13 @@ mod tests {
             to: crate::OverlayAddresses { v4: "192.0.2.3".parse().unwrap(), v6: "fd00::3".parse().unwrap() },
             to_port: port,
             calls: BTreeSet::from([port]),
+            is_closed: false,
         });
         let sentries = BTreeMap::from([("n-2".parse().unwrap(), one)]);
         hidden.firewall.hidden =
             Some(Box::new(crate::Hidden { calls: [port].into(), sentries, strict: true, ..crate::Hidden::default() }));
+        let text = serde_json::to_string(&forwards).unwrap();
+        assert!(!text.contains("is_closed"), "agents of before know nothing of it: {text}");
         let mut drained = hidden.clone();
         let text = serde_json::to_string(&hidden).unwrap();
         assert!(!text.contains("draining"), "{text}");

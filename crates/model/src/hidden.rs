@@ -90,6 +90,10 @@ pub struct Forward {
     pub to_port: NonZeroU16,
     /// TCP ports that it may call others at through this sentry.
     pub calls: BTreeSet<NonZeroU16>,
+    /// Whether nothing comes in to it any more: the sentry was to be left by now. Its own calls go out as ever, for it may have no
+    /// other way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_closed: bool,
 }
 
 /// How a hidden validator's host calls validators.

@@ -2,7 +2,7 @@
 //! refuses something else. Nothing is let in here, and no port comes out of guard.
 
 use super::Firewall;
-use crate::{Change, Ruleset, Set};
+use crate::{Change, Ruleset, Set, ruleset::lets_in};
 use ipnet::IpNet;
 use tracing::warn;
 
@@ -46,8 +46,7 @@ impl Firewall {
 /// For each set that lets somebody in who is wanted no more, the changes that leave in it what is wanted and was in: of a prefix
 /// of which a part is wanted, that part.
 fn narrowing(wanted: &Ruleset, known: &Ruleset) -> Vec<Vec<Change>> {
-    let addresses =
-        known.sets.iter().filter(|(name, set)| !matches!(set, Set::Ports(_)) && wanted.sets.contains_key(*name));
+    let addresses = known.sets.iter().filter(|(name, set)| lets_in(name, set));
     let step = |(name, set): (&String, &Set)| {
         let purpose = purpose(name);
         let covered = wanted.sets.iter().filter(|(other, _)| self::purpose(other) == purpose);
@@ -137,5 +136,16 @@ mod tests {
         let single = ["delete from p2p_nets4: 192.0.2.0/24", "add to p2p_nets4: 192.0.2.7/32"];
         check((&[], &["192.0.2.0/24"]), (&["192.0.2.7"], &[]), &single);
         check((&["192.0.2.7"], &[]), (&[], &["192.0.2.0/24"]), &[]);
+    }
+
+    #[test]
+    fn a_set_that_is_wanted_no_more_is_emptied_and_one_that_lets_nobody_in_is_left_alone() {
+        let mut known = ruleset(&["192.0.2.7"], &[]);
+        known.sets.insert("near_hosts4".to_owned(), known.sets["p2p_hosts4"].clone());
+        let steps = narrowing(&Ruleset::default(), &known);
+        assert_eq!(
+            steps.concat().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["delete from p2p_hosts4: 192.0.2.7"]
+        );
     }
 }

@@ -24,6 +24,7 @@ fn forward(name: &str, number: u8, at: u16, addresses: &[&str]) -> Forward {
         },
         to_port: port(7100),
         calls: [7100, 8300].map(port).into(),
+        is_closed: false,
     }
 }
 
@@ -65,6 +66,24 @@ fn a_sentry_translates_what_comes_from_outside_and_lets_nothing_else_through_its
         ),
         "{pass:?}"
     );
+}
+
+#[test]
+fn a_sentry_that_was_to_be_left_takes_no_call_and_lets_calls_out() {
+    let closed = |forward: Forward| Forward { is_closed: true, ..forward };
+    let forwards = [closed(forward("prep-1", 2, 7100, &[])), forward("prep-2", 3, 7101, &[])];
+    let ruleset = lowered(&FirewallPolicy { forwards: forwards.into(), ..prep() });
+    let about = |chain, own: &str| -> Vec<String> {
+        rules(&ruleset, chain).into_iter().filter(|rule| rule.contains(own)).collect()
+    };
+    assert_eq!((about("nat_in", "10.77.0.2").len(), about("nat_in", "10.77.0.3").len()), (0, 1));
+    assert_eq!((about("nat_out", "10.77.0.2").len(), about("nat_out", "10.77.0.3").len()), (1, 1));
+    let out = |own: &str| {
+        format!(r#"iifname "picket0" oifname != "picket0" ip saddr {own} meta l4proto . th dport @calls accept"#)
+    };
+    assert_eq!(about("pass", "10.77.0.2"), [out("10.77.0.2")]);
+    assert_eq!(about("pass", "10.77.0.3").len(), 2);
+    assert_eq!(rules(&ruleset, "pass").last().unwrap(), r#"counter name "refused_forward" drop"#);
 }
 
 #[test]

@@ -23,8 +23,8 @@ pub(super) fn calls(policy: &Policy, validators: &ValidatorSet) -> BTreeSet<NonZ
     registered.chain(policy.ports.p2p.iter().copied()).chain(policy.ports.rpc.iter().copied()).collect()
 }
 
-/// What a sentry forwards, of the hosts that it has tunnels to. One that was to be left by now forwards nothing any more: who calls
-/// there hears no at once, and calls elsewhere.
+/// What a sentry forwards, of the hosts that it has tunnels to. One that was to be left by now takes no call for them any more: who
+/// calls there hears no at once, and calls elsewhere. It lets theirs out still, for they may have no other way.
 pub(super) fn forwards(
     input: &PlanInput<'_>,
     calls: &BTreeSet<NonZeroU16>,
@@ -34,8 +34,9 @@ pub(super) fn forwards(
     let lines = &input.policy.hidden;
     let line = |other: &Node| lines.iter().find(|line| line.prep == other.name && line.is_behind(&node.name));
     let is_left = input.drains.get(&node.id).is_some_and(|drain| drain.is_over(input.now));
-    let preps = others.iter().filter(|_| node.role == NodeRole::Sentry && !is_left);
-    preps.filter_map(|prep| line(prep).map(|line| forward(line, calls, prep))).collect()
+    let preps = others.iter().filter(|_| node.role == NodeRole::Sentry);
+    let forward = |prep: &&Node| line(prep).map(|line| Forward { is_closed: is_left, ..forward(line, calls, prep) });
+    preps.filter_map(forward).collect()
 }
 
 fn forward(line: &HiddenPrep, calls: &BTreeSet<NonZeroU16>, prep: &Node) -> Forward {
@@ -47,6 +48,7 @@ fn forward(line: &HiddenPrep, calls: &BTreeSet<NonZeroU16>, prep: &Node) -> Forw
         to: prep.overlay,
         to_port: line.to_port.unwrap_or(line.port),
         calls: calls.clone(),
+        is_closed: false,
     }
 }
 

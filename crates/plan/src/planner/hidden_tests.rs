@@ -95,13 +95,15 @@ fn a_drained_sentry_stays_one_and_forwards_until_its_drain_is_over() {
     let drains: Drains =
         [("eu-1", drain.clone()), ("n-9", drain)].map(|(id, drain)| (id.parse().unwrap(), drain)).into();
     let policy = policy(r#"[{"prep": "prep-1"}, {"prep": "prep-2", "port": 7101, "sentries": ["us-*"]}]"#);
-    for (seconds, forwards) in [(9, 1), (10, 0)] {
+    for (seconds, is_closed) in [(9, false), (10, true)] {
         let plan = drained(&policy, &drains, seconds);
         let hidden = |name: &str| of(&plan, name).firewall.hidden.clone().unwrap();
         assert_eq!(hidden("prep-1").draining, [("eu-1".parse().unwrap(), at(10))].into());
         assert_eq!((hidden("prep-1").sentries.len(), hidden("prep-2").draining.len()), (2, 0));
-        let count = |name: &str| of(&plan, name).firewall.forwards.len();
-        assert_eq!((count("eu-1"), count("us-1")), (forwards, 2), "{seconds}");
+        let closed = |name: &str| -> Vec<bool> {
+            of(&plan, name).firewall.forwards.iter().map(|forward| forward.is_closed).collect()
+        };
+        assert_eq!((closed("eu-1"), closed("us-1")), (vec![is_closed], vec![false; 2]), "{seconds}");
     }
 }
 
