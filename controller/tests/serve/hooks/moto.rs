@@ -121,19 +121,23 @@ pub(super) async fn metadata(id: &str, secret: &str, session: &str) -> String {
     serve(router).await
 }
 
+/// A user's key, and its secret, in three requests.
+async fn key_that_may(moto: &Moto, actions: &[&str]) -> (String, String) {
+    let (iam, user) = (("Version", "2010-05-08"), ("UserName", "picket"));
+    ask(moto, "iam", &[("Action", "CreateUser"), iam, user]).await;
+    let key = ask(moto, "iam", &[("Action", "CreateAccessKey"), iam, user]).await;
+    let statement = serde_json::json!({ "Effect": "Allow", "Resource": "*", "Action": actions });
+    let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
+    ask(moto, "iam", &[("Action", "PutUserPolicy"), iam, user, ("PolicyName", "p"), ("PolicyDocument", &policy)]).await;
+    (element(&key, "AccessKeyId").to_owned(), element(&key, "SecretAccessKey").to_owned())
+}
+
 #[tokio::test]
 async fn moto_finds_our_requests_rightly_signed_and_reads_a_hook_back() {
     // From the eighth request on, whatever is not signed by a key that may is refused.
     let moto = Moto::start(folder(), Some(7)).await.unwrap();
-    let iam = ("Version", "2010-05-08");
-    let user = ("UserName", "picket");
-    ask(&moto, "iam", &[("Action", "CreateUser"), iam, user]).await;
-    let key = ask(&moto, "iam", &[("Action", "CreateAccessKey"), iam, user]).await;
-    let (id, secret) = (element(&key, "AccessKeyId"), element(&key, "SecretAccessKey"));
-    let policy = "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Resource\": \"*\", \"Action\": \
-                  [\"autoscaling:DescribeLifecycleHooks\", \"autoscaling:CompleteLifecycleAction\"]}]}";
-    let grant = [("Action", "PutUserPolicy"), iam, user, ("PolicyName", "hooks"), ("PolicyDocument", policy)];
-    ask(&moto, "iam", &grant).await;
+    let (id, secret) =
+        key_that_may(&moto, &["autoscaling:DescribeLifecycleHooks", "autoscaling:CompleteLifecycleAction"]).await;
     let version = ("Version", "2011-01-01");
     let (launch, image) = (("LaunchConfigurationName", "sentry"), ("ImageId", "ami-12c6146b"));
     let machine = ("InstanceType", "t2.micro");
@@ -149,10 +153,10 @@ async fn moto_finds_our_requests_rightly_signed_and_reads_a_hook_back() {
 
     let url: reqwest::Url = moto.url.parse().unwrap();
     let asker = async |secret: &str| {
-        let source = CredentialSource::new(client(), &metadata(id, secret, "").await).unwrap();
+        let source = CredentialSource::new(client(), &metadata(&id, secret, "").await).unwrap();
         Autoscaling::new(client(), source, Some(url.clone()))
     };
-    let ours = asker(secret).await;
+    let ours = asker(&secret).await;
     let hooks = ours.call("eu-central-1", "DescribeLifecycleHooks", &[group]).await.unwrap();
     assert_eq!((element(&hooks, "LifecycleHookName"), element(&hooks, "HeartbeatTimeout")), ("picket", "300"));
     // Another secret under the same key id, and an action that the key may not do.
@@ -176,19 +180,8 @@ fn lines(zone: &str, url: &str) -> DnsLines {
     toml::from_str(&text).unwrap()
 }
 
-#[tokio::test]
-async fn a_name_is_made_changed_and_read_back_at_motos_route_53_and_a_wrong_secret_changes_nothing() {
-    // From the sixth request on, whatever is not signed by a key that may is refused.
-    let moto = Moto::start(folder(), Some(5)).await.unwrap();
-    let iam = ("Version", "2010-05-08");
-    let user = ("UserName", "picket");
-    ask(&moto, "iam", &[("Action", "CreateUser"), iam, user]).await;
-    let key = ask(&moto, "iam", &[("Action", "CreateAccessKey"), iam, user]).await;
-    let (id, secret) = (element(&key, "AccessKeyId").to_owned(), element(&key, "SecretAccessKey").to_owned());
-    let policy = "{\"Version\": \"2012-10-17\", \"Statement\": [{\"Effect\": \"Allow\", \"Resource\": \"*\", \"Action\": \
-                  [\"route53:ListResourceRecordSets\", \"route53:ChangeResourceRecordSets\"]}]}";
-    let grant = [("Action", "PutUserPolicy"), iam, user, ("PolicyName", "names"), ("PolicyDocument", policy)];
-    ask(&moto, "iam", &grant).await;
+/// The provider of a new zone there.
+async fn provider_of_zone(moto: &Moto) -> impl Fn(&str, &str) -> Provider {
     let zone = "<CreateHostedZoneRequest xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Name>example.org</Name>\
                 <CallerReference>1</CallerReference></CreateHostedZoneRequest>";
     let made = client()
@@ -199,38 +192,56 @@ async fn a_name_is_made_changed_and_read_back_at_motos_route_53_and_a_wrong_secr
         .await
         .unwrap();
     let made = made.text().await.unwrap();
-    let zone = element(&made, "Id").trim_start_matches("/hostedzone/").to_owned();
-
-    let provider = |secret: &str| {
-        let credentials = aws_credential_types::Credentials::new(id.clone(), secret, None, None, "test");
+    let lines = lines(element(&made, "Id").trim_start_matches("/hostedzone/"), &moto.url);
+    move |id, secret| {
+        let credentials = aws_credential_types::Credentials::new(id, secret, None, None, "test");
         let credentials = Credentialed::by(move || {
             let credentials = credentials.clone();
             async move { Ok(credentials) }
         });
-        Provider::new(&lines(&zone, &moto.url), &client(), &credentials).unwrap()
-    };
-    let ours = provider(&secret);
-    let name: picket_model::DnsName = "p2p.example.org".parse().unwrap();
-    let change = |from: Found, to: &[&str]| Change {
-        name: name.clone(),
+        Provider::new(&lines, &client(), &credentials).unwrap()
+    }
+}
+
+fn change(from: Found, to: &[&str]) -> Change {
+    Change {
+        name: "p2p.example.org".parse().unwrap(),
         from,
         to: to.iter().map(|address| address.parse().unwrap()).collect(),
         ttl: 30,
         mark: mark("m-1"),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_made_changed_and_read_back_at_motos_route_53() {
+    let moto = Moto::start(folder(), None).await.unwrap();
+    let ours = provider_of_zone(&moto).await("AKIAIOSFODNN7EXAMPLE", "secret");
+    let name: picket_model::DnsName = "p2p.example.org".parse().unwrap();
     let found = ours.read(&name).await.unwrap();
     assert_eq!(found, Found::default());
     let first = change(found, &["192.0.2.1", "192.0.2.2"]);
     ours.write(&first).await.unwrap();
     let found = ours.read(&name).await.unwrap();
-    assert_eq!((&found.addresses, found.ttl, found.marks.len()), (&first.to, Some(30), 1));
+    assert_eq!((&found.addresses, found.marks.len()), (&first.to, 1));
     // Somebody who found nothing there does not write over it.
     let stale = ours.write(&change(Found::default(), &["192.0.2.9"])).await;
     assert!(matches!(stale, Err(DnsError::Refused { .. })), "{stale:?}");
     let second = change(found, &["192.0.2.2", "2001:db8::3"]);
     ours.write(&second).await.unwrap();
     assert_eq!(ours.read(&name).await.unwrap().addresses, second.to);
+}
 
-    let error = provider("another/secret/0000000000000000000000000").read(&name).await.unwrap_err().to_string();
+/// Of changes alone: moto 5.2 leaves the query of a request out when it checks a signature (`moto/iam/access_control.py`,
+/// `_create_aws_request`), and finds every reading wrongly signed.
+#[tokio::test]
+async fn moto_finds_a_change_of_a_name_rightly_signed_and_one_with_a_wrong_secret_not() {
+    // From the fifth request on, whatever is not signed by a key that may is refused.
+    let moto = Moto::start(folder(), Some(4)).await.unwrap();
+    let (id, secret) = key_that_may(&moto, &["route53:ChangeResourceRecordSets"]).await;
+    let provider = provider_of_zone(&moto).await;
+    let first = change(Found::default(), &["192.0.2.1"]);
+    let error = provider(&id, "another/secret/0000000000000000000000000").write(&first).await.unwrap_err().to_string();
     assert!(error.contains("SignatureDoesNotMatch") && !error.contains("another/secret"), "{error}");
+    provider(&id, &secret).write(&first).await.unwrap();
 }

@@ -158,6 +158,14 @@ impl Internet {
         self.carried().into_iter().filter_map(|pair| Some((pair, carrier(pair)?))).collect()
     }
 
+    /// The same of links alone that the hidden validator dialled: only those it moves before they end by themselves.
+    #[must_use]
+    pub fn dialled_carriers(&self) -> BTreeMap<Pair, usize> {
+        let book = self.nodes.book();
+        let is_own = |pair: &Pair| book.link(pair.1, pair.0).is_some_and(|link| link.dialled);
+        self.carriers().into_iter().filter(|(pair, _)| is_own(pair)).collect()
+    }
+
     /// Of the sentries that run, the one that carries most links.
     #[must_use]
     pub fn busiest(&self) -> usize {
