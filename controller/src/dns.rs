@@ -10,9 +10,12 @@ use crate::{
 use picket_api::dns::NameView;
 use picket_dns::{
     DnsLines,
-    wish::{Reported, Rules, Sentry},
+    wish::{Reported, Rules, Sentry, concerns, fault},
 };
-use picket_model::{Drains, HiddenPrep, Host, Node, NodeId, NodeName, NodeRole, Timestamp};
+use picket_model::{
+    Drains, HiddenPrep, Host, Node, NodeId, NodeName, NodeRole, Timestamp,
+    network::{PRIVATE4, PRIVATE6},
+};
 use picket_plan::{Finding, SentryFacts};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,9 +78,24 @@ fn addresses<'a>(
     if let Some(said) = said {
         return said.clone();
     }
-    let own = node.endpoint.map(|endpoint| endpoint.ip().to_canonical());
+    let own = node.endpoint.map(|endpoint| endpoint.ip().to_canonical()).filter(|own| !is_near(*own));
     // Where the policy says at which addresses the port is a validator's, no other leads to it.
     own.filter(|own| lines.all(|line| line.addresses.is_empty() || line.addresses.contains(own))).into_iter().collect()
+}
+
+/// Whether an address leads nowhere, or to somebody else, for whoever is on the internet.
+fn is_near(address: IpAddr) -> bool {
+    let is_private = match address {
+        IpAddr::V4(v4) => PRIVATE4.iter().any(|net| net.contains(&v4)),
+        IpAddr::V6(v6) => PRIVATE6.iter().any(|net| net.contains(&v6)),
+    };
+    is_private || address.is_loopback() || address.is_unspecified()
+}
+
+/// The lines that a name is decided by: those whose host is in the mesh, for nobody forwards to others; all where none is.
+fn decisive<'a>(hidden: Vec<&'a HiddenPrep>, nodes: &BTreeMap<NodeId, Node>) -> Vec<&'a HiddenPrep> {
+    let is_there = |line: &&HiddenPrep| nodes.values().any(|node| node.name == line.prep && node.is_meshed());
+    if hidden.iter().any(is_there) { hidden.into_iter().filter(is_there).collect() } else { hidden }
 }
 
 /// Everything by which a name is decided, with `stands` as its addresses now.
@@ -90,7 +108,7 @@ pub(crate) async fn gather(
     let mut tx = controller.store.read().await?;
     let (nodes, drains, policy) = (tx.nodes().await?, tx.drains().await?, tx.policy().await?.unwrap_or_default().1);
     drop(tx);
-    let hidden: Vec<&HiddenPrep> = policy.hidden.iter().filter(|line| is_for(lines, line)).collect();
+    let hidden = decisive(policy.hidden.iter().filter(|line| is_for(lines, line)).collect(), &nodes);
     let rules = Rules {
         preps: hidden.iter().map(|line| line.prep.clone()).collect(),
         returns_after: Duration::from_secs(lines.return_seconds),
@@ -120,6 +138,8 @@ fn sentry(
         Some(config) => config.firewall.forwards.iter().map(|forward| forward.name.clone()).collect(),
         None => hidden.iter().filter(|line| line.is_behind(&node.name)).map(|line| line.prep.clone()).collect(),
     };
+    let closed = planned.into_iter().flat_map(|config| &config.firewall.forwards).filter(|forward| forward.is_closed);
+    let closed_for = closed.map(|forward| forward.name.clone()).collect();
     let report = controller.reports.get(&node.id).map(|received| received.stored);
     let (mut silent_for, mut joined_to) = (BTreeSet::new(), BTreeSet::new());
     for prep in hidden.iter().filter_map(|line| nodes.values().find(|node| node.name == line.prep && node.is_active()))
@@ -145,6 +165,7 @@ fn sentry(
         is_member: node.is_meshed(),
         is_leaving: drains.contains_key(&node.id),
         forwards,
+        closed_for,
         report: report.map(|stored| Reported {
             in_force: stored.report.wireguard.is_in_force()
                 && stored.report.firewall.is_in_force()
@@ -180,10 +201,57 @@ pub(crate) fn facts(
     let sentries: Vec<Sentry> = behind
         .map(|node| sentry(controller, node, controller.dns.addresses(node, line), (nodes, drains), &[line], now))
         .collect();
-    let all = sentries.iter().flat_map(|sentry| sentry.addresses.iter().copied()).collect();
-    let wish = picket_dns::wish::Memory::default().wish(&rules, &sentries, &all, now);
-    let facts = wish.sentries.into_iter();
+    // Where others reach it is asked elsewhere: a forward works at an address that the controller does not know.
+    let facts = sentries.into_iter().filter(|sentry| concerns(sentry, &rules)).map(|sentry| SentryFacts {
+        fault: fault(&sentry, &rules, true),
+        name: sentry.name,
+        addresses: sentry.addresses,
+    });
+    let mut facts: Vec<SentryFacts> = facts.collect();
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
     facts
-        .map(|standing| SentryFacts { name: standing.name, addresses: standing.addresses, fault: standing.out })
-        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{NodeState, fixture};
+
+    fn line(text: &str) -> HiddenPrep {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn no_private_address_comes_into_a_name_but_by_the_configurations_word() {
+        let own = |endpoint: &str| {
+            let node = Node { endpoint: Some(endpoint.parse().unwrap()), ..fixture::node("s-1", NodeRole::Sentry, 1) };
+            addresses(&node, None, std::iter::empty())
+        };
+        assert_eq!(own("198.51.100.1:51820"), ["198.51.100.1".parse().unwrap()].into());
+        assert_eq!(own("[::ffff:198.51.100.1]:51820"), ["198.51.100.1".parse().unwrap()].into());
+        for near in ["10.0.0.1:1", "100.64.0.1:1", "127.0.0.1:1", "0.0.0.0:1", "[fd00::1]:1", "[fe80::1]:1", "[::1]:1"]
+        {
+            assert_eq!(own(near), BTreeSet::new(), "{near}");
+        }
+        let said = ["10.0.0.1".parse().unwrap()].into();
+        let node = fixture::node("s-1", NodeRole::Sentry, 1);
+        assert_eq!(addresses(&node, Some(&said), std::iter::empty()), said);
+    }
+
+    #[test]
+    fn a_validator_that_is_not_there_keeps_no_name_of_others() {
+        let (one, two) = (line(r#"{"prep": "prep-1"}"#), line(r#"{"prep": "prep-2"}"#));
+        let mut nodes = BTreeMap::new();
+        let names = |nodes: &BTreeMap<NodeId, Node>| -> Vec<String> {
+            decisive(vec![&one, &two], nodes).into_iter().map(|line| line.prep.to_string()).collect()
+        };
+        assert_eq!(names(&nodes), ["prep-1", "prep-2"]);
+        for (number, name) in [(1, "prep-1"), (2, "prep-2")] {
+            let node = fixture::node(name, NodeRole::Prep, number);
+            nodes.insert(node.id.clone(), node);
+        }
+        assert_eq!(names(&nodes), ["prep-1", "prep-2"]);
+        nodes.values_mut().next_back().unwrap().state = NodeState::Quarantined { since: Timestamp::from_millis(0) };
+        assert_eq!(names(&nodes), ["prep-1"]);
+    }
 }

@@ -28,7 +28,7 @@ pub struct AdvertiseInput<'a> {
 pub struct SentryFacts {
     /// Its name.
     pub name: NodeName,
-    /// Where others reach it.
+    /// Where others reach it; none where that is not known.
     pub addresses: BTreeSet<IpAddr>,
     /// Why it is of no use now; `None` where it forwards.
     pub fault: Option<String>,
@@ -174,9 +174,15 @@ fn addresses(input: &AdvertiseInput<'_>, endpoint: Option<&P2pEndpoint>) -> (Vec
             dialled
         }
     };
+    let nowhere = input.sentries.iter().find(|sentry| sentry.addresses.is_empty());
     for address in &at {
         let about = format!("address {address}");
         facts.push(match input.sentries.iter().find(|sentry| sentry.addresses.contains(address)) {
+            None if let Some(sentry) = nowhere => unknown(
+                about,
+                format!("may be {}, whose public address is not known here", sentry.name),
+                format!("make sure of it; a [[dns]] with sentries = {{ \"{}\" = [\"{address}\"] }} says so", sentry.name),
+            ),
             None => fact(
                 &about,
                 "is no sentry's that forwards for it".to_owned(),
@@ -194,7 +200,9 @@ fn addresses(input: &AdvertiseInput<'_>, endpoint: Option<&P2pEndpoint>) -> (Vec
             },
         });
     }
-    let is_named = |sentry: &&SentryFacts| sentry.fault.is_none() && sentry.addresses.is_disjoint(&at);
+    let is_named = |sentry: &&SentryFacts| {
+        sentry.fault.is_none() && !sentry.addresses.is_empty() && sentry.addresses.is_disjoint(&at)
+    };
     if matches!(endpoint.map(|endpoint| &endpoint.host), Some(Host::Name(_))) && !at.is_empty() {
         facts.extend(input.sentries.iter().filter(is_named).map(|sentry| {
             let found = format!("{} forwards and is not in the name", sentry.name);
@@ -293,6 +301,17 @@ mod tests {
         });
         assert_eq!(found.set.as_deref(), Some("p2p.example.org:7100"));
         assert_eq!(found.at, ["5.0.0.1:7100".parse().unwrap()].into(), "goloop dials no IPv6");
+    }
+
+    #[test]
+    fn an_address_may_be_that_of_a_sentry_whose_address_is_not_known() {
+        let mut behind = sentry(1, None);
+        behind.addresses.clear();
+        let expect = ["Unknown address 5.0.0.9: may be sentry-1, whose public address is not known here"];
+        check(&line(r#", "advertise": "5.0.0.9""#), "5.0.0.9:7100", None, &[behind.clone()], &expect);
+        check(&line(NAME), "p2p.example.org:7100", Some(&names(&["5.0.0.9"])), &[behind.clone()], &expect);
+        // One that is known is that one's.
+        check(&line(NAME), "p2p.example.org:7100", Some(&names(&["5.0.0.2"])), &[behind, sentry(2, None)], &[]);
     }
 
     #[test]
