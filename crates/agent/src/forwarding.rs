@@ -6,8 +6,8 @@ use tracing::{info, warn};
 
 /// Where the kernel keeps them, of this process's network.
 const VALUES: &str = "/proc/sys/net";
-/// Names under `conf` that are no interface with a router on it.
-const NO_ROUTERS: [&str; 3] = ["all", "default", "lo"];
+/// Names under `conf` that are no interface with a router on it. `default` is every interface that comes later.
+const NO_ROUTERS: [&str; 2] = ["all", "lo"];
 
 /// Makes this host pass packets on, if it does not yet.
 pub(crate) fn pass_packets_on() {
@@ -35,8 +35,8 @@ fn turn_on(value: &Path) -> io::Result<bool> {
 }
 
 /// A host that passes IPv6 on throws away the routes that it has from its router, and takes no more: `accept_ra` of 1 means "unless
-/// forwarding", 2 means always (`Documentation/networking/ip-sysctl.rst`). Interfaces that take them now go on doing so; one on
-/// which another program takes them has 0, and keeps it.
+/// forwarding", 2 means always (`Documentation/networking/ip-sysctl.rst`). Interfaces that take them now go on doing so, and those
+/// that come later where they would have; one on which another program takes them has 0, and keeps it.
 fn keep_routes(values: &Path) -> io::Result<()> {
     if fs::read_to_string(values.join("ipv6/conf/all/forwarding"))?.trim() == "1" {
         // It takes none already, or was told to.
@@ -81,7 +81,7 @@ mod tests {
         let folder = values("0", &[("eth0", "1"), ("eth1", "0"), ("eth2", "2")]);
         keep_routes(folder.path()).unwrap();
         let found = ["all", "default", "eth0", "eth1", "eth2"].map(|name| accept_ra(&folder, name));
-        assert_eq!(found, ["1", "1", "2", "0", "2"]);
+        assert_eq!(found, ["1", "2", "2", "0", "2"]);
     }
 
     #[test]

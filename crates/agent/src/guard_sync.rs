@@ -32,9 +32,9 @@ pub enum SyncViolation {
     /// Would be a way to somebody else.
     #[error("it serves the JSON-RPC of {0}, which no tunnel of this host leads to")]
     Outside(SocketAddr),
-    /// Would ask itself.
-    #[error("it serves port {0} from that port itself")]
-    Itself(NonZeroU16),
+    /// Would ask itself, or lead past the callers of another door: this host itself is one of every door's.
+    #[error("it serves port {0} from port {1} of its own, which it serves itself")]
+    Itself(NonZeroU16, NonZeroU16),
     /// Would let too many in.
     #[error("it serves a node's JSON-RPC to {0}: wider than `widest_network` in guard.toml")]
     TooWide(IpNet),
@@ -74,7 +74,9 @@ fn admit_path(guard: &Guard, wanted: &NodeConfig, path: &SyncPath) -> Result<(),
         return Err(SyncViolation::Unguarded(path.port));
     }
     match &path.to {
-        SyncTarget::Own if path.port == path.to_port => Err(SyncViolation::Itself(path.port)),
+        SyncTarget::Own if wanted.firewall.syncs.iter().any(|door| door.port == path.to_port) => {
+            Err(SyncViolation::Itself(path.port, path.to_port))
+        }
         SyncTarget::Own => Ok(()),
         SyncTarget::Prep { overlay, .. } => {
             // What a tunnel leads to was held against the overlay before.
@@ -143,7 +145,7 @@ mod tests {
         check(sentry(|path| path.port = port(7100)), "at port 7100, which is not guarded for RPC");
         check(sentry(|path| path.to = to("203.0.113.9", "fd00:1:2::3")), "203.0.113.9:9000, which no tunnel");
         check(sentry(|path| path.to = to("10.77.0.3", "2001:db8::9")), "[2001:db8::9]:9000, which no tunnel");
-        check(sentry(|path| path.to = SyncTarget::Own), "from that port itself");
+        check(sentry(|path| path.to = SyncTarget::Own), "port 9000 from port 9000 of its own");
         check(sentry(|path| path.citizens = ["0.0.0.0/0".parse().unwrap()].into()), "0.0.0.0/0: wider");
         let halves = (0..5).map(|n| format!("{}.0.0.0/8", 20 + n).parse().unwrap()).collect();
         check(sentry(|path| path.citizens = halves), "together wider");
@@ -152,6 +154,17 @@ mod tests {
         check((unnamed, wanted), "`may_proxy` in guard.toml does not name");
         let (_, wanted) = sentry(|_| ());
         check((guard(), NodeConfig { role: NodeRole::Prep, ..wanted }), "which only sentries do");
+    }
+
+    #[test]
+    fn no_door_leads_into_another_past_its_callers() {
+        let (guard, mut wanted) = sentry(|_| ());
+        let rpc = GuardedPort { protocol: Protocol::Tcp, port: port(7100) };
+        wanted.firewall.guarded.insert(rpc, Purpose::Rpc);
+        let first = wanted.firewall.syncs.first().unwrap().clone();
+        let other = SyncPath { port: port(7100), to: SyncTarget::Own, citizens: BTreeSet::new(), ..first };
+        wanted.firewall.syncs.insert(other);
+        check((guard, wanted), "port 7100 from port 9000 of its own, which it serves itself");
     }
 
     #[test]

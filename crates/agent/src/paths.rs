@@ -140,12 +140,17 @@ impl Paths {
         }
     }
 
-    /// Whether the next step is to be given the connections that are alive: they decide while a sentry is drained.
-    pub fn wants_flows(&self, now: Instant) -> bool {
+    /// Whether the next step is to be given the connections that are alive: they decide while a sentry is drained. Whoever asks
+    /// looks, or finds that nothing can be seen: it is not asked for again at once.
+    pub fn wants_flows(&mut self, now: Instant) -> bool {
         let is_open = |(sentry, end): (&NodeId, &Instant)| {
             now < *end + RESETS || self.carried.values().any(|carried| &carried.sentry == sentry)
         };
-        now >= self.next_look && self.draining.iter().any(is_open)
+        let is_due = now >= self.next_look && self.draining.iter().any(is_open);
+        if is_due {
+            self.next_look = now + LOOK;
+        }
+        is_due
     }
 
     /// What moves now. `flows` are the connections of this moment; where they are not known, all are thought to be alive.
@@ -154,7 +159,6 @@ impl Paths {
             self.health.iter_mut().map(|(sentry, health)| (sentry.clone(), health.look(now))).collect();
         self.weigh(now);
         let alive = flows.map(|(flows, addresses)| {
-            self.next_look = now + LOOK;
             let address = |sentry: &NodeId| addresses.get(sentry).map(|address| (*address).into());
             let counts = self.draining.keys().filter_map(|sentry| Some((sentry.clone(), flows.with(address(sentry)?))));
             self.inward = counts.collect();
@@ -182,13 +186,14 @@ impl Paths {
         self.log.close(now)
     }
 
-    /// Judges each sentry's burden beside the best height that another tells of.
+    /// Judges each sentry's burden beside the best height that two tell of: one alone may say anything. A sentry that is behind is
+    /// never one of the two for itself.
     fn weigh(&mut self, now: Instant) {
         let height = |burden: &Burden| burden.condition(now).and_then(|said| said.height);
-        let heights: BTreeMap<NodeId, u64> =
-            self.burdens.iter().filter_map(|(sentry, burden)| Some((sentry.clone(), height(burden)?))).collect();
-        for (sentry, burden) in &mut self.burdens {
-            let best = heights.iter().filter(|(other, _)| *other != sentry).map(|(_, height)| *height).max();
+        let mut heights: Vec<u64> = self.burdens.values().filter_map(height).collect();
+        heights.sort_unstable();
+        let best = heights.iter().rev().nth(1).copied();
+        for burden in self.burdens.values_mut() {
             burden.look(best, now);
         }
     }

@@ -2,12 +2,16 @@
 
 use picket_model::{FirewallPolicy, GuardedPort, Protocol, Purpose, network::canonical};
 use std::{
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
+    path::Path,
 };
 
-/// TCP connections, proc(5), both families.
-const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+/// Where the kernel tells of this process's network, proc(5).
+pub(crate) const NET: &str = "/proc/net";
+/// TCP connections there, of both families; a kernel without IPv6 has no second.
+const TABLES: [&str; 2] = ["tcp", "tcp6"];
 /// `TCP_ESTABLISHED`, net/tcp_states.h.
 const ESTABLISHED: &str = "01";
 /// States in which one end may still have something to say: that one, `TCP_FIN_WAIT1` and `TCP_CLOSE_WAIT`. A call that nobody
@@ -25,12 +29,18 @@ pub struct Session {
 
 /// Everybody's connections to this host; none where the kernel does not say.
 pub fn established() -> Vec<Session> {
-    TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).flat_map(|text| parse(&text)).collect()
+    let texts = TABLES.iter().filter_map(|table| fs::read_to_string(Path::new(NET).join(table)).ok());
+    texts.flat_map(|text| parse(&text)).collect()
 }
 
-/// The other end of each connection of this host that still carries something; none where the kernel does not say.
-pub fn peers() -> Vec<SocketAddr> {
-    TABLES.iter().filter_map(|table| std::fs::read_to_string(table).ok()).flat_map(|text| live(&text)).collect()
+/// The other end of each connection of this host that still carries something, from the kernel's listings in this folder.
+///
+/// # Errors
+/// Where the kernel does not say.
+pub(crate) fn peers(net: &Path) -> io::Result<Vec<SocketAddr>> {
+    let [four, six] = TABLES.map(|table| fs::read_to_string(net.join(table)));
+    let six = six.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(String::new()) } else { Err(error) });
+    Ok([four?, six?].iter().flat_map(|text| live(text)).collect())
 }
 
 /// The operator's connection that a change would cut: it comes from an admin network of before, to a port that nobody

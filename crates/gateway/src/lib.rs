@@ -5,6 +5,7 @@
 mod answer;
 mod body;
 mod counts;
+mod cut;
 mod limits;
 mod listen;
 mod path;
@@ -39,7 +40,17 @@ pub struct Door {
     pub rules: Rules,
 }
 
-/// All doors of a host. Each lives as long as it is wanted as it is: dropped or changed, its connections are cut.
+impl Door {
+    /// Whether this one may become that one with its connections as they are: nothing is otherwise but that it serves more callers.
+    fn grows_into(&self, wanted: &Self) -> bool {
+        let Self { port, addresses, callers, node, rules } = self;
+        (port, addresses, node, rules) == (&wanted.port, &wanted.addresses, &wanted.node, &wanted.rules)
+            && callers.is_subset(&wanted.callers)
+    }
+}
+
+/// All doors of a host. Each lives as long as it is wanted as it is, or for more callers: dropped or changed otherwise, its
+/// connections are cut.
 #[derive(Debug, Default)]
 pub struct Gateway {
     limits: Limits,
@@ -66,7 +77,11 @@ impl Gateway {
     pub async fn follow(&mut self, wanted: &[Door]) {
         self.close_all_but(wanted).await;
         for door in wanted {
-            if self.open.contains_key(&door.port) {
+            if let Some((stands, Ok(listener))) = self.open.get_mut(&door.port) {
+                if stands != door {
+                    listener.serve(door.callers.clone());
+                    stands.clone_from(door);
+                }
                 continue;
             }
             let open = Listener::open(door, self.limits).await.map_err(|error| error.to_string());
@@ -74,9 +89,12 @@ impl Gateway {
         }
     }
 
-    /// Closes every door but these.
+    /// Closes every door but these, and those that serve fewer callers than is wanted: whoever is to be served as well waits for
+    /// [`Self::follow`].
     pub async fn close_all_but(&mut self, wanted: &[Door]) {
-        let unwanted = self.open.extract_if(.., |_, (door, open)| !wanted.contains(door) || open.is_err());
+        let unwanted = self
+            .open
+            .extract_if(.., |_, (door, open)| open.is_err() || !wanted.iter().any(|wanted| door.grows_into(wanted)));
         for listener in unwanted.filter_map(|(_, (_, open))| open.ok()).collect::<Vec<_>>() {
             listener.close().await;
         }

@@ -5,6 +5,7 @@ use crate::{
     Admitted, Counts, Door, Limits, Outcome, admit,
     answer::{Reply, refusal, strip},
     body::{Download, Fate, Upload},
+    cut::Cut,
     stalled::Stalled,
     upstream::Upstream,
 };
@@ -18,13 +19,14 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use picket_http::{Place, Places};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -66,8 +68,11 @@ const OF_A_STREAMS_ANSWER: [HeaderName; 3] =
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// What all connections of a door have in common.
+#[derive(Debug)]
 pub(crate) struct Shared {
     door: Door,
+    /// The door's, as they are now.
+    callers: RwLock<BTreeSet<IpNet>>,
     limits: Limits,
     counts: Arc<Counts>,
     connections: Places,
@@ -94,7 +99,18 @@ impl Shared {
     pub(crate) fn new(door: Door, limits: Limits, counts: Arc<Counts>) -> Self {
         let connections = Places::new("connections to a node", limits.connections);
         let streams = Places::new("streams of a node", limits.streams);
-        Self { door, limits, counts, connections, streams, told: Mutex::default() }
+        let callers = RwLock::new(door.callers.clone());
+        Self { door, callers, limits, counts, connections, streams, told: Mutex::default() }
+    }
+
+    /// Serves these from the next request on.
+    pub(crate) fn serve(&self, callers: BTreeSet<IpNet>) {
+        *self.callers.write().unwrap_or_else(PoisonError::into_inner) = callers;
+    }
+
+    fn serves(&self, source: IpAddr) -> bool {
+        let callers = self.callers.read().unwrap_or_else(PoisonError::into_inner);
+        callers.iter().any(|network| network.contains(&source))
     }
 
     /// Serves one connection to its end.
@@ -103,6 +119,10 @@ impl Shared {
         if let Err(error) = stream.set_nodelay(true) {
             return debug!(%source, %error, "caller gone at once");
         }
+        let cut = match Cut::of(&stream) {
+            Ok(cut) => cut,
+            Err(error) => return debug!(%source, %error, "caller's connection has no second handle"),
+        };
         let upstream = Upstream::new(self.door.node, self.limits);
         let session = Session { source, upstream, stream: Mutex::default(), asked: AtomicBool::new(false) };
         let service = service_fn(|request| async {
@@ -128,6 +148,7 @@ impl Shared {
         if let Some(stream) = stream {
             stream.flow(self.limits).await;
         }
+        cut.over();
     }
 
     async fn answer<'a>(
@@ -136,7 +157,7 @@ impl Shared {
         request: Request<Incoming>,
     ) -> Result<Response<Reply>, Outcome> {
         session.asked.store(true, Ordering::Relaxed);
-        if !self.door.callers.iter().any(|network| network.contains(&session.source)) {
+        if !self.serves(session.source) {
             return Err(Outcome::RefusedCaller);
         }
         let (method, uri, version) = (request.method(), request.uri(), request.version());

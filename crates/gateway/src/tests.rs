@@ -322,24 +322,54 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// A stream that has been agreed upon, and works.
+    async fn stream(&self) -> TcpStream {
+        let mut stream = self.call().await;
+        stream.write_all(SOCKET.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(timeout(SOON, stream.read_u8()).await.unwrap().unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-accept: accepted"), "{head}");
+        echoed(&mut stream, "block").await;
+        stream
+    }
+}
+
+async fn echoed(stream: &mut TcpStream, word: &str) {
+    stream.write_all(word.as_bytes()).await.unwrap();
+    let mut echo = vec![0; word.len()];
+    timeout(SOON, stream.read_exact(&mut echo)).await.unwrap().unwrap();
+    assert_eq!(echo, word.as_bytes());
+}
+
+#[tokio::test]
+async fn a_stream_lives_on_while_callers_come_and_ends_when_one_leaves() {
+    let mut scene = scene(Limits::default(), |door| door.callers = ["127.0.0.1/32".parse().unwrap()].into()).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut newcomer = socket.connect(scene.at).await.unwrap();
+    let mut stream = scene.stream().await;
+    scene.door.callers.insert("127.0.0.2/32".parse().unwrap());
+    scene.gateway.close_all_but(std::slice::from_ref(&scene.door)).await;
+    scene.gateway.follow(std::slice::from_ref(&scene.door)).await;
+    echoed(&mut stream, "still here").await;
+    newcomer.write_all(post("/api/v3", "", "{}").as_bytes()).await.unwrap();
+    let answer = rest(&mut newcomer).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    scene.door.callers.remove(&"127.0.0.1/32".parse().unwrap());
+    scene.gateway.close_all_but(std::slice::from_ref(&scene.door)).await;
+    assert_eq!(rest(&mut stream).await, "");
+}
+
 #[tokio::test]
 async fn a_stream_takes_its_connection_over_and_ends_with_the_door() {
     let limits = Limits { streams: Share { all: 1, source: 1 }, ..Limits::default() };
     let mut scene = scene(limits, |_| ()).await;
-    let mut stream = scene.call().await;
-    stream.write_all(SOCKET.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(timeout(SOON, stream.read_u8()).await.unwrap().unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
-    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-accept: accepted"), "{head}");
-    for word in ["block", "another"] {
-        stream.write_all(word.as_bytes()).await.unwrap();
-        let mut echo = vec![0; word.len()];
-        timeout(SOON, stream.read_exact(&mut echo)).await.unwrap().unwrap();
-        assert_eq!(echo, word.as_bytes());
-    }
+    let mut stream = scene.stream().await;
+    echoed(&mut stream, "another").await;
     let busy = scene.said(SOCKET).await;
     assert!(busy.starts_with("HTTP/1.1 503 "), "{busy}");
     scene.gateway.follow(&[]).await;

@@ -352,6 +352,11 @@ mod tests {
                 "to port 7100 of prep-1, which is no RPC port",
             ),
             (r#"[{"port": 9000}]"#, Severity::Error, "would call itself"),
+            (
+                r#"[{"prep": "prep-1"}, {"port": 9080, "to_port": 9000}]"#,
+                Severity::Error,
+                "one door into the other past its citizens",
+            ),
             (r#"[{"prep": "prep-1", "citizens": ["0.0.0.0/0"]}]"#, Severity::Error, "0.0.0.0/0, wider than /8"),
             (r#"[{"prep": "prep-1", "citizens": ["198.0.0.0/9"]}]"#, Severity::Warning, "198.0.0.0/9"),
             (r#"[{"prep": "sentry-1"}]"#, Severity::Error, "sentry-1, which is a sentry"),

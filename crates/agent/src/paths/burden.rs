@@ -1,5 +1,5 @@
 //! Whether a sentry that carries packets well has nevertheless enough: its connection tracking is nearly full, it has more to do
-//! than it can, or its node is behind all others. Values in, values out; `now` is passed in.
+//! than it can, or its node is behind others. Values in, values out; `now` is passed in.
 
 use picket_model::paths::Condition;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ const FRESH: Duration = Duration::from_secs(10);
 const TRACKING: (u16, u16) = (900, 800);
 /// The same for load on each processor: twice what it can do, for the minute over which the kernel counts.
 const LOAD: (u16, u16) = (2000, 1500);
-/// A node so many blocks behind the best other is a burden once it was for a while, until it is as near as the second.
+/// A node so many blocks behind the height that two tell of is a burden once it was for a while, until it is as near as the second.
 const BEHIND: (u64, u64) = (10, 3);
 /// That while: a node that restarts catches up in less.
 const BEHIND_FOR: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ impl Burden {
         self.said.filter(|(_, at)| now.saturating_duration_since(*at) < FRESH).map(|(said, _)| said)
     }
 
-    /// Judges anew, beside the best height that other sentries tell of. A sentry that says nothing bears nothing that we know of.
+    /// Judges anew, beside the best height that two sentries tell of. A sentry that says nothing bears nothing that we know of.
     pub fn look(&mut self, best: Option<u64>, now: Instant) {
         let said = self.condition(now).unwrap_or_default();
         let beyond = |was: bool, value: Option<u16>, (from, until): (u16, u16)| {

@@ -5,12 +5,16 @@ use crate::sessions;
 use ipnet::IpNet;
 use std::{
     collections::BTreeSet,
+    fs::File,
+    io::{self, Read as _},
     net::{IpAddr, SocketAddr},
     num::NonZeroU16,
+    path::Path,
 };
+use tracing::debug;
 
 /// Tracked connections (kernel documentation, nf_conntrack); not there without tracking, nor in kernels built without it.
-const TRACKED: &str = "/proc/net/nf_conntrack";
+const TRACKED: &str = "nf_conntrack";
 /// Largest listing that is read, in bytes: about a hundred thousand connections.
 const LARGEST: u64 = 16 << 20;
 
@@ -19,16 +23,27 @@ const LARGEST: u64 = 16 << 20;
 pub struct Flows(Vec<SocketAddr>);
 
 impl Flows {
-    /// Those of now.
-    pub fn now() -> Self {
-        let mut ends = sessions::peers();
-        // Opened by others as well: as much as was read.
+    /// Those of now; `None` where the kernel does not tell of all.
+    pub fn now() -> Option<Self> {
+        Self::read(Path::new(sessions::NET))
+            .inspect_err(|error| debug!(%error, "connections of this host cannot be read"))
+            .ok()
+    }
+
+    fn read(net: &Path) -> io::Result<Self> {
+        let mut ends = sessions::peers(net)?;
         let mut tracked = Vec::new();
-        if let Ok(file) = std::fs::File::open(TRACKED) {
-            std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST), &mut tracked).ok();
+        match File::open(net.join(TRACKED)) {
+            Ok(file) => file.take(LARGEST + 1).read_to_end(&mut tracked)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+        // Opened by others as well, as many as they like. What is not read might be alive.
+        if u64::try_from(tracked.len()).map_or(true, |length| length > LARGEST) {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         ends.extend(String::from_utf8_lossy(&tracked).lines().filter_map(tracked_peer));
-        Self(ends)
+        Ok(Self(ends))
     }
 
     /// The destinations that a call to one of these ports is connected to: each address belongs to the narrowest of them.
@@ -81,6 +96,24 @@ mod tests {
         check(&["5.0.0.9:7100", "[2001:db8::1]:7100", "[2001:db8::2]:9000"], &["0.0.0.0/0", "2001:db8::1/128", "::/0"]);
         let flows = Flows::to(&["10.77.0.1:50000", "10.77.0.1:50001", "10.77.0.2:50000"]);
         assert_eq!(flows.with("10.77.0.1".parse().unwrap()), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_whole_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = || Flows::read(folder.path()).map(|Flows(ends)| ends.len()).ok();
+        assert_eq!(read(), None);
+        let tcp = "header\n 1: 0A7100CB:08AE FA6433C6:D431 01 0\n";
+        std::fs::write(folder.path().join("tcp"), tcp).unwrap();
+        assert_eq!(read(), Some(1), "neither IPv6 nor tracking");
+        let file = File::create(folder.path().join(TRACKED)).unwrap();
+        file.set_len(LARGEST).unwrap();
+        assert_eq!(read(), Some(1));
+        file.set_len(LARGEST + 1).unwrap();
+        assert_eq!(read(), None);
+        file.set_len(0).unwrap();
+        std::fs::create_dir(folder.path().join("tcp6")).unwrap();
+        assert_eq!(read(), None);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Prober {
             None => shared.paths = Paths::of(config, &std::mem::take(&mut self.before), now),
         }
         // Whoever asked may want something else than to put it in force: then it is asked for once more.
-        if shared.step(now.steady) {
+        if shared.step(now.steady, None) {
             self.tell.send_replace(());
         }
         shared.paths.clone()
@@ -154,12 +154,11 @@ impl Shared {
         self.sentries.iter().filter(|(_, sentry)| which.contains(sentry)).map(|(address, _)| *address).collect()
     }
 
-    /// Decides; whether anything is otherwise than before.
-    fn step(&mut self, now: Instant) -> bool {
+    /// Decides, with the connections of now where they were looked at; whether anything is otherwise than before.
+    fn step(&mut self, now: Instant, flows: Option<&Flows>) -> bool {
         let Some(paths) = &mut self.paths else { return false };
-        let flows = paths.wants_flows(now).then(Flows::now);
         let addresses = self.sentries.iter().map(|(address, sentry)| (sentry.clone(), *address)).collect();
-        let moves = paths.step(now, flows.as_ref().map(|flows| (flows, &addresses)));
+        let moves = paths.step(now, flows.map(|flows| (flows, &addresses)));
         if let Some((cause, of)) = summary(&moves) {
             info!(moved = moves.len(), cause, of, "destinations have another sentry");
         }
@@ -251,7 +250,11 @@ impl Asking {
                 inside.socket.send_to(&probe::question(), to).await.ok();
             }
         }
-        if lock(&self.shared).step(Instant::now()) {
+        let now = Instant::now();
+        let is_to_look = lock(&self.shared).paths.as_mut().is_some_and(|paths| paths.wants_flows(now));
+        // Others do not wait while a long listing is read.
+        let flows = is_to_look.then(Flows::now).flatten();
+        if lock(&self.shared).step(now, flows.as_ref()) {
             self.tell.send_replace(());
         }
     }

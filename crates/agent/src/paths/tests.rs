@@ -100,7 +100,8 @@ impl World {
 
     fn step(&mut self) -> Vec<Move> {
         let addresses = BTreeMap::new();
-        let flows = self.flows.as_ref().filter(|_| self.paths.wants_flows(self.now));
+        let is_to_look = self.paths.wants_flows(self.now);
+        let flows = self.flows.as_ref().filter(|_| is_to_look);
         self.paths.step(self.now, flows.map(|flows| (flows, &addresses)))
     }
 
@@ -360,11 +361,15 @@ fn a_burdened_sentry_gives_its_share_away_one_by_one_and_never_where_all_are() {
 }
 
 #[test]
-fn a_sentry_whose_node_is_behind_the_best_other_is_burdened() {
+fn a_sentry_whose_node_is_behind_two_others_is_burdened_and_one_alone_says_nothing_of_others() {
     let height = |height| Condition { height: Some(height), ..Condition::default() };
     let mut world = World::new(&[1, 2, 3]);
     world.go(5000, &[1, 2, 3]);
-    world.fares = [(1, height(1000)), (2, height(980)), (3, Condition::default())].into();
+    for (liar, witness) in [(u64::MAX, Condition::default()), (u64::MAX, height(981))] {
+        world.fares = [(1, height(liar)), (2, height(980)), (3, witness)].into();
+        assert_eq!(world.go(60_000, &[1, 2, 3]), []);
+    }
+    world.fares = [(1, height(1000)), (2, height(980)), (3, height(999))].into();
     assert_eq!(world.go(29_000, &[1, 2, 3]), []);
     let moved = world.go(5000, &[1, 2, 3]);
     assert!(!moved.is_empty() && moved.iter().all(|(_, change)| change.from == Some(id(2))), "{moved:?}");

@@ -28,6 +28,16 @@ pub(super) fn check(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Findi
                 );
                 findings.push(refused(line.name(), text));
             }
+            // The sentry itself is a caller of every door.
+            let into = |line: &SyncLine, door: &SyncLine| line.prep.is_none() && line.to_port() == door.port;
+            if (into(line, other) || into(other, line)) && (both > 0 || alike) {
+                let text = format!(
+                    "sentries would lead from port {} to port {} of their own, one door into the other past its citizens: set \
+                     to_port to the node's own port",
+                    line.port, other.port
+                );
+                findings.push(refused(line.name(), text));
+            }
         }
     }
 }
