@@ -172,13 +172,13 @@ fn a_host_that_is_not_strict_calls_directly_while_no_sentry_answers() {
     let called = Called::at(&mesh.validators[0].host);
     assert_eq!(called.by(&prep.host), sentry);
     mesh.sentries[0].host.unplug().unwrap();
-    wait_until("calls to leave directly", SOON, || match called.by(&prep.host) {
+    wait_until("calls to leave directly", SOON, || match called.try_by(&prep.host)? {
         from if from == own => Ok(()),
         from => Err(format!("by {from}")),
     })
     .unwrap();
     mesh.sentries[0].host.plug().unwrap();
-    wait_until("calls to leave through the sentry again", SOON, || match called.by(&prep.host) {
+    wait_until("calls to leave through the sentry again", SOON, || match called.try_by(&prep.host)? {
         from if from == sentry => Ok(()),
         from => Err(format!("by {from}")),
     })
