@@ -9,7 +9,7 @@ mod races;
 use super::*;
 use picket_model::{
     Generation, IdentityKey, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp,
-    TokenId, ValidatorSet, WireGuardPublicKey,
+    TokenId, ValidatorSet, WireGuardPublicKey, fixture,
 };
 use picket_plan::{Plan, PlanInput, overlay, plan};
 use std::collections::BTreeMap;
@@ -29,19 +29,12 @@ async fn store() -> (Store, TempDir) {
 
 fn node(name: &str, role: NodeRole, number: u8) -> Node {
     Node {
-        id: name.parse().unwrap(),
-        name: name.parse().unwrap(),
-        role,
-        wireguard_key: WireGuardPublicKey::new([number; 32]).unwrap(),
-        tls_key_sha256: format!("{number:064x}"),
         overlay: OverlayAddresses { v4: [10, 86, 0, number].into(), v6: format!("fd01::{number:x}").parse().unwrap() },
         endpoint: Some("192.0.2.1:51820".parse().unwrap()),
         identity_key: Some(IdentityKey(WireGuardPublicKey::new([number + 100; 32]).unwrap())),
-        issued: false,
-        pool: None,
         machine_id: Some("abc".into()),
         enrolled_at: NOW,
-        state: NodeState::Active,
+        ..fixture::node(name, role, number)
     }
 }
 

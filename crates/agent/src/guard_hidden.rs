@@ -84,24 +84,19 @@ mod tests {
     use super::*;
     use crate::guard::{
         admit,
-        tests::{config, guard},
+        tests::{config, guard, number as port, peer, sentry as bare},
     };
-    use picket_model::{Hidden, OverlayAddresses};
-
-    fn port(number: u16) -> NonZeroU16 {
-        NonZeroU16::new(number).unwrap()
-    }
+    use picket_model::Hidden;
 
     /// A sentry that forwards to its one peer, and its guard.
     fn sentry(change: impl FnOnce(&mut Forward)) -> (Guard, NodeConfig) {
-        let guard = Guard { role: NodeRole::Sentry, ..guard() };
-        let mut wanted = NodeConfig { role: NodeRole::Sentry, ..config() };
+        let (guard, mut wanted) = bare();
         let mut forward = Forward {
             prep: "n-2".parse().unwrap(),
             name: "prep-1".parse().unwrap(),
             port: port(7100),
             addresses: BTreeSet::new(),
-            to: OverlayAddresses { v4: "10.77.0.3".parse().unwrap(), v6: "fd00:1:2::3".parse().unwrap() },
+            to: peer(),
             to_port: port(7100),
             calls: [port(7100)].into(),
             is_closed: false,

@@ -97,22 +97,17 @@ mod tests {
     use super::*;
     use crate::guard::{
         admit,
-        tests::{config, guard},
+        tests::{guard, number as port, peer, sentry as bare},
     };
     use picket_model::OverlayAddresses;
 
-    fn port(number: u16) -> NonZeroU16 {
-        NonZeroU16::new(number).unwrap()
-    }
-
     /// A sentry that serves its one peer's node, and its guard.
     fn sentry(change: impl FnOnce(&mut SyncPath)) -> (Guard, NodeConfig) {
-        let mut guard = Guard { role: NodeRole::Sentry, ..guard() };
+        let (mut guard, mut wanted) = bare();
         guard.rules.may_proxy = [port(9000), port(7100)].into();
-        let mut wanted = NodeConfig { role: NodeRole::Sentry, ..config() };
         let rpc = GuardedPort { protocol: Protocol::Tcp, port: port(9000) };
         wanted.firewall.guarded.insert(rpc, Purpose::Rpc);
-        let overlay = OverlayAddresses { v4: "10.77.0.3".parse().unwrap(), v6: "fd00:1:2::3".parse().unwrap() };
+        let overlay = peer();
         let mut path = SyncPath {
             port: port(9000),
             to: SyncTarget::Prep { node: "n-2".parse().unwrap(), name: "prep-1".parse().unwrap(), overlay },

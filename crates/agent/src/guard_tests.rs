@@ -57,6 +57,20 @@ fn key(byte: u8) -> WireGuardPublicKey {
     WireGuardPublicKey::new([byte; 32]).unwrap()
 }
 
+pub(crate) fn number(port: u16) -> NonZeroU16 {
+    NonZeroU16::new(port).unwrap()
+}
+
+/// The addresses of the one peer that `config` has.
+pub(crate) fn peer() -> OverlayAddresses {
+    OverlayAddresses { v4: "10.77.0.3".parse().unwrap(), v6: "fd00:1:2::3".parse().unwrap() }
+}
+
+/// A sentry with that peer, and its guard.
+pub(crate) fn sentry() -> (Guard, NodeConfig) {
+    (Guard { role: NodeRole::Sentry, ..guard() }, NodeConfig { role: NodeRole::Sentry, ..config() })
+}
+
 fn port(protocol: Protocol, port: u16) -> GuardedPort {
     GuardedPort { protocol, port: NonZeroU16::new(port).unwrap() }
 }

@@ -2,11 +2,10 @@
 
 use crate::{
     namespace::Namespace,
-    packet::{Kind, Meters, Packet, decide},
-    policies::{OVERLAY, lowered, port, prep},
+    policies::{OVERLAY, check, lowered, prep},
 };
 use picket_firewall::{Firewall, Nft};
-use picket_model::{FirewallPolicy, Protocol, SyncPath, SyncTarget};
+use picket_model::{FirewallPolicy, SyncPath, SyncTarget};
 use std::{collections::BTreeSet, num::NonZeroU16};
 
 fn serving(number: u16, citizens: &[&str]) -> FirewallPolicy {
@@ -21,14 +20,6 @@ fn serving(number: u16, citizens: &[&str]) -> FirewallPolicy {
         debug: false,
     };
     FirewallPolicy { syncs: [path].into(), ..prep() }
-}
-
-/// What is counted first of a packet of a running connection.
-fn check(policy: &FirewallPolicy, interface: &str, source: &str, number: u16, counter: Option<&str>) {
-    let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, number));
-    let packet = Packet { interface: interface.into(), source, to, passing: None, kind: Kind::Running };
-    let decision = decide(&lowered(policy), &packet, Meters::Within);
-    assert_eq!(decision.counters.first().map(String::as_str), counter, "{packet:?}");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use crate::{
     packet::{BRIDGE, Kind, Meters, Packet, decide},
-    policies::{OVERLAY, allow, facts, guarded_port, lowered, mainnet_ports, network, policy, port, prep, v4, v6},
+    policies::{
+        OVERLAY, allow, check, facts, guarded_port, lowered, mainnet_ports, network, policy, port, prep, v4, v6,
+    },
 };
 use ipnet::{IpNet, Ipv4Net};
 use picket_firewall::{Features, HostFacts, Set, baseline, lower, render::replacement};
@@ -129,13 +131,6 @@ proptest! {
         prop_assert_eq!((&one.meters, &one.half_open), (&other.meters, &other.half_open));
         prop_assert!(one.sets.keys().eq(other.sets.keys()));
     }
-}
-
-fn check(policy: &FirewallPolicy, interface: &str, source: &str, number: u16, counter: Option<&str>) {
-    let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, number));
-    let packet = Packet { interface: interface.into(), source, to, passing: None, kind: Kind::Running };
-    let decision = decide(&lowered(policy), &packet, Meters::Within);
-    assert_eq!(decision.counters.first().map(String::as_str), counter, "{packet:?}");
 }
 
 #[test]

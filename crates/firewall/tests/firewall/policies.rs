@@ -1,6 +1,7 @@
 //! Policies to test with: two written out, and strategies for arbitrary ones in a world small enough that networks
 //! overlap, touch and repeat.
 
+use crate::packet::{Kind, Meters, Packet, decide};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use picket_firewall::{Features, HostFacts, Ruleset, lower};
 use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Protocol, Purpose, Reason, Shield};
@@ -14,6 +15,14 @@ pub(crate) const OVERLAY: &str = "picket0";
 
 pub(crate) fn lowered(policy: &FirewallPolicy) -> Ruleset {
     lower(policy, &facts())
+}
+
+/// What is counted first of a packet to this host, of a running connection.
+pub(crate) fn check(policy: &FirewallPolicy, interface: &str, source: &str, number: u16, counter: Option<&str>) {
+    let (source, to) = (source.parse().unwrap(), port(Protocol::Tcp, number));
+    let packet = Packet { interface: interface.into(), source, to, passing: None, kind: Kind::Running };
+    let decision = decide(&lowered(policy), &packet, Meters::Within);
+    assert_eq!(decision.counters.first().map(String::as_str), counter, "{packet:?}");
 }
 
 pub(crate) fn facts() -> HostFacts {
