@@ -32,8 +32,6 @@ use crate::{
 pub(crate) const BRIDGE: &str = "br0";
 /// What every hosts file begins with.
 const LOCALHOST: &str = "127.0.0.1 localhost\n::1 localhost\n";
-/// Lines of each log shown when a test panics.
-const LOG_LINES: usize = 20;
 
 /// Hosts in network namespaces, joined by a bridge. Everything is gone when it is dropped, also by a panic.
 ///
@@ -133,6 +131,11 @@ impl Lab {
         });
     }
 
+    /// Prints the end of every program's log, for whoever has to find out why something failed.
+    pub fn print_logs(&self) {
+        self.shared.inventory().processes.iter().for_each(|process| process.print_log());
+    }
+
     /// Runs `work` where the bridge is.
     pub(crate) fn inside_bridge<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
         self.shared.bridge.inside(work)
@@ -160,7 +163,7 @@ impl Drop for Lab {
         };
         for process in &processes {
             if std::thread::panicking() {
-                eprintln!("--- {} on {}:\n{}", process.name, process.host, process.log_tail(LOG_LINES));
+                process.print_log();
             }
             process.kill();
         }

@@ -245,8 +245,13 @@ impl Running {
         let _ = self.child().wait();
     }
 
+    /// Prints the end of its log, for whoever has to find out why something failed.
+    pub(crate) fn print_log(&self) {
+        eprintln!("--- {} on {}:\n{}", self.name, self.host, self.log_tail(LOG_LINES));
+    }
+
     /// The last lines of its log.
-    pub(crate) fn log_tail(&self, lines: usize) -> String {
+    fn log_tail(&self, lines: usize) -> String {
         let log = self.log();
         let lines_in_all = log.lines().count();
         log.lines().skip(lines_in_all.saturating_sub(lines)).collect::<Vec<_>>().join("\n")

@@ -139,10 +139,11 @@ impl Mesh {
     /// What the lab says, or what did not come into force in time.
     pub fn started(label: &str, size: MeshSize) -> Result<Self, LabError> {
         let mut mesh = Self::new(label, size)?;
-        mesh.start()?;
-        mesh.wait_in_force()?;
-        mesh.wait_for_tunnels()?;
-        Ok(mesh)
+        let started = mesh.start().and_then(|()| mesh.wait_in_force()).and_then(|_| mesh.wait_for_tunnels());
+        if started.is_err() {
+            mesh.lab.print_logs();
+        }
+        started.map(|_| mesh)
     }
 
     /// Starts the controller, enrols and starts every agent, and waits until the controller has the list.
