@@ -1,7 +1,11 @@
 //! One peer of the embedded engine: boringtun's state machine of the noise protocol, and around it what that leaves
 //! open: when to try again, where the peer is, what was counted. No IO and no clock but boringtun's own.
 
-use super::tunnels::{Now, Outbox};
+use super::{
+    ecn,
+    path::Path,
+    tunnels::{LARGEST, LARGEST_HANDSHAKE, Now, OVERHEAD, Outbox},
+};
 use crate::{
     device::{PeerConfig, PeerState},
     key::{PresharedKey, PrivateKey},
@@ -11,7 +15,7 @@ use ipnet::IpNet;
 use picket_model::WireGuardPublicKey;
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
@@ -34,11 +38,11 @@ const TRANSPORT_DATA: u8 = 4;
 const HALF_BIT: u32 = 8;
 
 /// What a datagram of a peer brought to light.
-pub(super) enum Opened<'a> {
+pub(super) enum Opened {
     /// Nothing for the host.
     Nothing,
-    /// A packet for the host, and the address it says it is from.
-    Packet(&'a [u8], IpAddr),
+    /// A packet for the host of that length, in the room for packets, and the address it says it is from.
+    Packet(usize, IpAddr),
 }
 
 pub(super) struct Peer {
@@ -52,7 +56,8 @@ pub(super) struct Peer {
     old_carries: bool,
     /// Which half of the peer's session indices `tunn` has; `old` has the other.
     half: bool,
-    pub(super) endpoint: Option<SocketAddr>,
+    /// Where it is, and which address of ours it speaks to.
+    pub(super) path: Option<Path>,
     pub(super) allowed_ips: BTreeSet<IpNet>,
     keepalive: Option<u16>,
     preshared_key: Option<PresharedKey>,
@@ -63,6 +68,8 @@ pub(super) struct Peer {
     initiated: Option<Now>,
     /// When a packet of the host's was sent in an old session, since when nothing came back.
     unanswered: Option<Now>,
+    /// Whether packets of the host's wait in boringtun for a session.
+    is_waiting: bool,
     sent: Option<Now>,
     received_bytes: u64,
     sent_bytes: u64,
@@ -83,7 +90,7 @@ impl Peer {
             old: None,
             old_carries: false,
             half: false,
-            endpoint: config.endpoint,
+            path: config.endpoint.map(Path::from),
             allowed_ips: BTreeSet::new(),
             keepalive: config.keepalive_seconds,
             preshared_key: config.preshared_key.clone(),
@@ -91,6 +98,7 @@ impl Peer {
             handshake: None,
             initiated: None,
             unanswered: None,
+            is_waiting: false,
             sent: None,
             received_bytes: 0,
             sent_bytes: 0,
@@ -99,7 +107,7 @@ impl Peer {
 
     pub(super) fn state(&self) -> PeerState {
         PeerState {
-            endpoint: self.endpoint,
+            endpoint: self.path.map(|path| path.remote),
             allowed_ips: self.allowed_ips.clone(),
             keepalive_seconds: self.keepalive,
             preshared_key: self.preshared_key.clone(),
@@ -146,105 +154,101 @@ impl Peer {
 
     /// Reaches out to a peer that is to be kept reachable: a handshake, or a sign of life where it may have to learn
     /// our address or we its.
-    pub(super) fn reach_out(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
-        if self.keepalive.is_none() || self.endpoint.is_none() {
+    pub(super) fn reach_out(&mut self, now: Now, out: &mut impl Outbox) {
+        if self.keepalive.is_none() || self.path.is_none() {
             return;
         }
         if self.needs_handshake(now) {
-            self.initiate(now, buffer, out);
+            self.initiate(now, out);
         } else {
-            self.seal(now, &[], buffer, out);
+            self.seal(now, &[], out);
         }
     }
 
     /// Sends a packet of the host's, or keeps it while a handshake is under way: boringtun keeps up to 256 for each
     /// peer and drops what comes after. An empty packet is a keepalive.
-    pub(super) fn seal(&mut self, now: Now, packet: &[u8], buffer: &mut [u8], out: &mut impl Outbox) {
+    pub(super) fn seal(&mut self, now: Now, packet: &[u8], out: &mut impl Outbox) {
         // Without an endpoint there is nowhere to send even a handshake to: keep nothing.
-        if self.endpoint.is_none() {
+        if self.path.is_none() {
             return;
         }
         if self.old_carries && !packet.is_empty() {
             self.unanswered.get_or_insert(now);
         }
         let carrier = self.old.as_mut().filter(|_| self.old_carries).unwrap_or(&mut self.tunn);
-        if let TunnResult::WriteToNetwork(datagram) = carrier.encapsulate(packet, buffer) {
-            self.send(now, datagram, out);
+        let room = out.datagram_room((packet.len() + OVERHEAD).max(LARGEST_HANDSHAKE));
+        let sealed = carrier.encapsulate(packet, room);
+        let sent = if let TunnResult::WriteToNetwork(datagram) = sealed { Some(of(datagram)) } else { None };
+        self.is_waiting |= sent.is_none_or(|(_, kind)| kind != TRANSPORT_DATA);
+        if let Some((length, kind)) = sent {
+            self.send(now, length, kind, ecn::of(packet), out);
         }
     }
 
     /// Takes a datagram that by its index, or by the key in it, is for this peer.
-    pub(super) fn open<'a>(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        datagram: &[u8],
-        buffer: &'a mut [u8],
-        out: &mut impl Outbox,
-    ) -> Opened<'a> {
+    pub(super) fn open(&mut self, now: Now, from: Path, datagram: &[u8], out: &mut impl Outbox) -> Opened {
         let is_old = datagram.first() == Some(&TRANSPORT_DATA)
             && sender_index(datagram).is_some_and(|session| (session >> HALF_BIT & 1 == 1) != self.half);
         let tunn = match &mut self.old {
             Some(old) if is_old => old,
             _ => &mut self.tunn,
         };
-        match tunn.decapsulate(Some(from.ip()), datagram, buffer) {
-            TunnResult::WriteToNetwork(reply) => match reply.first() {
-                // Authentic, but maybe replayed: the answer goes back to where it came from, and the endpoint moves
-                // with the first packet of the new session.
-                Some(&HANDSHAKE_RESPONSE) => {
-                    self.unconfirmed = sender_index(reply);
-                    self.received_bytes += datagram.len() as u64;
-                    self.send_to(from, now, reply, out);
-                    Opened::Nothing
+        // Data is opened where the host's packets lie, and everything else answered where datagrams do.
+        let is_data = datagram.first() == Some(&TRANSPORT_DATA);
+        let room = if is_data { out.packet_room(datagram.len()) } else { out.datagram_room(LARGEST_HANDSHAKE) };
+        let (length, source) = match tunn.decapsulate(Some(from.remote.ip()), datagram, room) {
+            TunnResult::WriteToNetwork(reply) => {
+                let (session, (length, kind)) = (sender_index(reply), of(reply));
+                match kind {
+                    // Authentic, but maybe replayed: the answer goes back to where it came from, and the endpoint
+                    // moves with the first packet of the new session.
+                    HANDSHAKE_RESPONSE => {
+                        self.unconfirmed = session;
+                        self.received_bytes += datagram.len() as u64;
+                        self.send_to(from, now, length, kind, 0, out);
+                    }
+                    COOKIE_REPLY => out.to_network(from, 0, length),
+                    // The keepalive with which the initiator confirms: our handshake is complete.
+                    _ => {
+                        self.authenticated(from, datagram);
+                        self.handshake = Some((now, true));
+                        self.old_carries = false;
+                        self.send(now, length, kind, 0, out);
+                        self.flush(now, out);
+                    }
                 }
-                Some(&COOKIE_REPLY) => {
-                    out.to_network(from, reply);
-                    Opened::Nothing
-                }
-                // The keepalive with which the initiator confirms: our handshake is complete.
-                _ => {
-                    self.authenticated(from, datagram);
-                    self.handshake = Some((now, true));
-                    self.old_carries = false;
-                    self.send(now, reply, out);
-                    self.flush(now, buffer, out);
-                    Opened::Nothing
-                }
-            },
-            TunnResult::WriteToTunnelV4(packet, source) => {
-                let length = packet.len();
-                self.authenticated(from, datagram);
-                self.confirmed(now, datagram);
-                Opened::Packet(&buffer[..length], source.into())
+                return Opened::Nothing;
             }
-            TunnResult::WriteToTunnelV6(packet, source) => {
-                let length = packet.len();
-                self.authenticated(from, datagram);
-                self.confirmed(now, datagram);
-                Opened::Packet(&buffer[..length], source.into())
-            }
+            TunnResult::WriteToTunnelV4(packet, source) => (packet.len(), IpAddr::from(source)),
+            TunnResult::WriteToTunnelV6(packet, source) => (packet.len(), IpAddr::from(source)),
             TunnResult::Done => {
                 // A keepalive. The other message without an answer, a cookie, proves nothing.
-                if datagram.first() != Some(&COOKIE_REPLY) {
+                if is_data {
                     self.authenticated(from, datagram);
                     self.confirmed(now, datagram);
-                    self.flush(now, buffer, out);
+                    self.flush(now, out);
                 }
-                Opened::Nothing
+                return Opened::Nothing;
             }
-            TunnResult::Err(_) => Opened::Nothing,
-        }
+            TunnResult::Err(_) => return Opened::Nothing,
+        };
+        self.authenticated(from, datagram);
+        self.confirmed(now, datagram);
+        Opened::Packet(length, source)
     }
 
     /// Sends what waited for a session.
-    pub(super) fn flush(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
-        if self.handshake.is_none() {
+    pub(super) fn flush(&mut self, now: Now, out: &mut impl Outbox) {
+        if !self.is_waiting || self.handshake.is_none() {
             return;
         }
-        while let TunnResult::WriteToNetwork(datagram) = self.tunn.decapsulate(None, &[], buffer) {
-            self.send(now, datagram, out);
+        while let TunnResult::WriteToNetwork(datagram) =
+            self.tunn.decapsulate(None, &[], out.datagram_room(LARGEST + OVERHEAD))
+        {
+            let (length, kind) = of(datagram);
+            self.send(now, length, kind, 0, out);
         }
+        self.is_waiting = false;
     }
 
     /// What is due by time: boringtun's own timers, keepalives, and the handshakes that keep a tunnel alive.
@@ -252,23 +256,24 @@ impl Peer {
     /// boringtun gives up 90 s after a handshake stays unanswered and sleeps until the host sends something, and it
     /// lets an idle session lapse. A peer with an endpoint and a keepalive is one that must be reachable at any time,
     /// so for those we go on for ever, once in [`REKEY_TIMEOUT`], by our own clock.
-    pub(super) fn tick(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
+    pub(super) fn tick(&mut self, now: Now, out: &mut impl Outbox) {
         self.drop_old(now);
-        if let TunnResult::WriteToNetwork(datagram) = self.tunn.update_timers(buffer) {
-            self.send(now, datagram, out);
+        if let TunnResult::WriteToNetwork(datagram) = self.tunn.update_timers(out.datagram_room(LARGEST_HANDSHAKE)) {
+            let (length, kind) = of(datagram);
+            self.send(now, length, kind, 0, out);
         }
         // boringtun sees to this in sessions of its own, whose timers run: the peer may have started anew.
         let is_lost = self.old_carries && self.unanswered.is_some_and(|at| now.since(at) >= NO_ANSWER);
         if is_lost && self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
-            self.initiate(now, buffer, out);
+            self.initiate(now, out);
         }
         let Some(period) = self.keepalive else { return };
         if self.needs_handshake(now) {
             if self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
-                self.initiate(now, buffer, out);
+                self.initiate(now, out);
             }
         } else if self.sent.is_none_or(|at| now.since(at) >= Duration::from_secs(period.into())) {
-            self.seal(now, &[], buffer, out);
+            self.seal(now, &[], out);
         }
     }
 
@@ -281,19 +286,24 @@ impl Peer {
             })
     }
 
-    fn initiate(&mut self, now: Now, buffer: &mut [u8], out: &mut impl Outbox) {
-        if self.endpoint.is_some()
-            && let TunnResult::WriteToNetwork(datagram) = self.tunn.format_handshake_initiation(buffer, true)
-        {
-            self.send(now, datagram, out);
+    fn initiate(&mut self, now: Now, out: &mut impl Outbox) {
+        let Some(path) = &mut self.path else { return };
+        if self.initiated.is_some_and(|at| self.handshake.is_none_or(|(done, _)| at.steady > done.steady)) {
+            // No answer to the one before: maybe our address is what is wrong with the path.
+            path.local = None;
+        }
+        let room = out.datagram_room(LARGEST_HANDSHAKE);
+        if let TunnResult::WriteToNetwork(datagram) = self.tunn.format_handshake_initiation(room, true) {
+            let (length, kind) = of(datagram);
+            self.send(now, length, kind, 0, out);
         }
     }
 
     /// A datagram was proved to be the peer's: that is where it is now.
-    fn authenticated(&mut self, from: SocketAddr, datagram: &[u8]) {
+    fn authenticated(&mut self, from: Path, datagram: &[u8]) {
         self.received_bytes += datagram.len() as u64;
         self.unanswered = None;
-        self.endpoint = Some(from);
+        self.path = Some(from);
     }
 
     /// A packet in a session we answered for completes that handshake.
@@ -317,20 +327,25 @@ impl Peer {
         }
     }
 
-    fn send(&mut self, now: Now, datagram: &[u8], out: &mut impl Outbox) {
-        if let Some(endpoint) = self.endpoint {
-            self.send_to(endpoint, now, datagram, out);
+    fn send(&mut self, now: Now, length: usize, kind: u8, ecn: u8, out: &mut impl Outbox) {
+        if let Some(path) = self.path {
+            self.send_to(path, now, length, kind, ecn, out);
         }
     }
 
-    fn send_to(&mut self, to: SocketAddr, now: Now, datagram: &[u8], out: &mut impl Outbox) {
-        if datagram.first() == Some(&HANDSHAKE_INITIATION) {
+    fn send_to(&mut self, to: Path, now: Now, length: usize, kind: u8, ecn: u8, out: &mut impl Outbox) {
+        if kind == HANDSHAKE_INITIATION {
             self.initiated = Some(now);
         }
         self.sent = Some(now);
-        self.sent_bytes += datagram.len() as u64;
-        out.to_network(to, datagram);
+        self.sent_bytes += length as u64;
+        out.to_network(to, ecn, length);
     }
+}
+
+/// Length and message type of a datagram, which lies in the room for datagrams.
+fn of(datagram: &[u8]) -> (usize, u8) {
+    (datagram.len(), datagram.first().copied().unwrap_or_default())
 }
 
 fn tunn(

@@ -3,6 +3,8 @@
 
 use super::{
     allowed_ips::AllowedIps,
+    ecn,
+    path::Path,
     peer::{Opened, Peer},
 };
 use crate::{
@@ -16,7 +18,6 @@ use ipnet::IpNet;
 use picket_model::{Timestamp, WireGuardPublicKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,8 +25,10 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Largest datagram, and largest packet of a TUN device.
 pub(super) const LARGEST: usize = 65_535;
-/// Room for a sealed packet: header 16, tag 16.
-const SEALED: usize = LARGEST + 32;
+/// What sealing adds to a packet: header 16, tag 16.
+pub(super) const OVERHEAD: usize = 32;
+/// Largest message of a handshake, the initiation.
+pub(super) const LARGEST_HANDSHAKE: usize = 148;
 /// Handshake messages a second from which on strangers must first prove their address with a cookie. Each costs one
 /// or two X25519 operations, so this bounds the work at about one per cent of a core.
 const HANDSHAKES_PER_SECOND: u64 = 100;
@@ -47,12 +50,17 @@ impl Now {
     }
 }
 
-/// Where what comes out goes. It may drop, as a network may, and must not wait.
+/// Where what comes out is written, and goes: each datagram and each packet is made in its place, and then either sent
+/// or left. It may drop, as a network may, and must not wait.
 pub(super) trait Outbox {
-    /// A datagram for the network.
-    fn to_network(&mut self, to: SocketAddr, datagram: &[u8]);
-    /// A packet for the host.
-    fn to_host(&mut self, packet: &[u8]);
+    /// Room for the next datagram, at least of this many bytes.
+    fn datagram_room(&mut self, bytes: usize) -> &mut [u8];
+    /// The first `length` bytes of the room are a datagram for the network, with these bits of congestion.
+    fn to_network(&mut self, path: Path, ecn: u8, length: usize);
+    /// Room for the next packet, at least of this many bytes.
+    fn packet_room(&mut self, bytes: usize) -> &mut [u8];
+    /// The first `length` bytes of the room are a packet for the host.
+    fn to_host(&mut self, length: usize);
 }
 
 pub(super) struct Tunnels {
@@ -61,7 +69,6 @@ pub(super) struct Tunnels {
     by_key: BTreeMap<WireGuardPublicKey, u32>,
     routes: AllowedIps<u32>,
     next_index: u32,
-    buffer: Box<[u8]>,
 }
 
 struct Identity {
@@ -80,7 +87,6 @@ impl Tunnels {
             by_key: BTreeMap::new(),
             routes: AllowedIps::new(),
             next_index: random,
-            buffer: vec![0; SEALED].into(),
         }
     }
 
@@ -109,12 +115,12 @@ impl Tunnels {
     pub(super) fn packet(&mut self, now: Now, packet: &[u8], out: &mut impl Outbox) {
         let peer = Tunn::dst_address(packet).and_then(|destination| self.routes.peer_of(destination));
         if let Some(peer) = peer.and_then(|index| self.peers.get_mut(&index)) {
-            peer.seal(now, packet, &mut self.buffer, out);
+            peer.seal(now, packet, out);
         }
     }
 
     /// Takes a datagram from the network.
-    pub(super) fn datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) {
+    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) {
         let index = match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::HandshakeInit(_)) => self.initiator(from, datagram, out),
             Ok(Packet::HandshakeResponse(message)) => Some(peer_index(message.receiver_idx)),
@@ -123,15 +129,12 @@ impl Tunnels {
             Err(_) => None,
         };
         let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else { return };
-        match peer.open(now, from, datagram, &mut self.buffer, out) {
-            Opened::Packet(packet, source) => {
-                // A peer speaks for its own addresses only.
-                if self.routes.peer_of(source) == Some(index) {
-                    out.to_host(packet);
-                }
-                peer.flush(now, &mut self.buffer, out);
+        if let Opened::Packet(length, source) = peer.open(now, from, datagram, out) {
+            // A peer speaks for its own addresses only.
+            if self.routes.peer_of(source) == Some(index) && ecn::combine(ecn, &mut out.packet_room(length)[..length]) {
+                out.to_host(length);
             }
-            Opened::Nothing => {}
+            peer.flush(now, out);
         }
     }
 
@@ -141,18 +144,20 @@ impl Tunnels {
             identity.limiter.reset_count();
         }
         for peer in self.peers.values_mut() {
-            peer.tick(now, &mut self.buffer, out);
+            peer.tick(now, out);
         }
     }
 
     /// The peer an initiation comes from, by the static key sealed in it. Under load its sender must prove its
     /// address first, so that strangers cannot make us compute.
-    fn initiator(&mut self, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) -> Option<u32> {
+    fn initiator(&mut self, from: Path, datagram: &[u8], out: &mut impl Outbox) -> Option<u32> {
         let identity = self.identity.as_ref()?;
-        let message = match identity.limiter.verify_packet(Some(from.ip()), datagram, &mut self.buffer) {
+        let room = out.datagram_room(LARGEST_HANDSHAKE);
+        let message = match identity.limiter.verify_packet(Some(from.remote.ip()), datagram, room) {
             Ok(Packet::HandshakeInit(message)) => message,
             Err(TunnResult::WriteToNetwork(cookie)) => {
-                out.to_network(from, cookie);
+                let length = cookie.len();
+                out.to_network(from, 0, length);
                 return None;
             }
             _ => return None,
@@ -182,7 +187,7 @@ impl Tunnels {
         let index = self.free_index();
         let identity = self.identity.as_ref().ok_or(Error::NoPrivateKey(key))?;
         let mut peer = Peer::new(&identity.key, &identity.limiter, key, index, config);
-        peer.reach_out(now, &mut self.buffer, out);
+        peer.reach_out(now, out);
         self.peers.insert(index, peer);
         self.by_key.insert(key, index);
         self.route(index, config.allowed_ips.clone());
@@ -210,11 +215,11 @@ impl Tunnels {
             peer.set_preshared_key(now, &identity.key, &identity.limiter, secret.clone());
         }
         if update.endpoint.is_some() {
-            peer.endpoint = update.endpoint;
+            peer.path = update.endpoint.map(Path::from);
         }
         let only_networks = PeerUpdate { allowed_ips: update.allowed_ips.clone(), ..PeerUpdate::default() };
         if *update != only_networks {
-            peer.reach_out(now, &mut self.buffer, out);
+            peer.reach_out(now, out);
         }
         Ok(())
     }
