@@ -139,7 +139,10 @@ fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
         }
         if now.since(looked) >= TICK {
             looked = now;
-            shared.tunnels().tick(now, &mut wires);
+            // Each time with the lock anew, so that packets pass between.
+            while !shared.tunnels().tick(now, &mut wires) {
+                wires.flush();
+            }
             wires.flush();
         }
     }

@@ -76,9 +76,7 @@ mod tests {
     #[test]
     fn a_known_header_has_its_checksum() {
         // From Wikipedia, "Internet checksum": its checksum is b861.
-        let mut header = [
-            0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7,
-        ];
+        let mut header = [0x45, 0, 0, 0x73, 0, 0, 0x40, 0, 0x40, 0x11, 0, 0, 0xc0, 0xa8, 0, 1, 0xc0, 0xa8, 0, 0xc7];
         let checksum = complement(sum(&header));
         assert_eq!(checksum, [0xb8, 0x61]);
         header[10..12].copy_from_slice(&checksum);

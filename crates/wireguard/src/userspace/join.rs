@@ -66,10 +66,6 @@ impl Joiner {
         Self { joins, writes: Vec::new(), used: 0 }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
     /// How many writes there would be.
     pub(super) fn len(&self) -> usize {
         self.used
@@ -186,3 +182,5 @@ impl Write {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! One peer of the embedded engine: boringtun's state machine of the noise protocol, and around it what that leaves
-//! open: when to try again, where the peer is, what was counted. No IO and no clock but boringtun's own.
+//! open: where the peer is, what was counted, and in `timing` when to try again. No IO and no clock but boringtun's own.
+
+mod timing;
 
 use super::{
     ecn,
@@ -13,20 +15,11 @@ use crate::{
 use boringtun::noise::{Tunn, TunnResult, rate_limiter::RateLimiter};
 use ipnet::IpNet;
 use picket_model::WireGuardPublicKey;
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Instant};
 use x25519_dalek::PublicKey;
 
-/// Constants of the protocol, WireGuard paper section 6.1.
-const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Keepalive-Timeout and Rekey-Timeout together: whoever is there would have answered.
-const NO_ANSWER: Duration = Duration::from_secs(15);
-const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
-const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+use timing::REJECT_AFTER_TIME;
+pub(super) use timing::TICK;
 
 /// Message types, WireGuard paper section 5.4: the first byte of a datagram.
 const HANDSHAKE_INITIATION: u8 = 1;
@@ -45,13 +38,21 @@ pub(super) enum Opened {
     Packet(usize, IpAddr),
 }
 
+/// What all peers share: our own key, and the limit of handshakes that we compute.
+pub(super) struct Own {
+    pub(super) key: PrivateKey,
+    pub(super) limiter: Arc<RateLimiter>,
+}
+
 pub(super) struct Peer {
+    own: Arc<Own>,
     key: WireGuardPublicKey,
     index: u32,
-    /// Handshakes, under the preshared key of now, and the sessions that came of them.
-    tunn: Tunn,
+    /// Handshakes, under the preshared key of now, and the sessions that came of them. Made with the first use: it is
+    /// 18 KiB and a computation with our key, and most peers of a large device are silent.
+    tunn: Option<Box<Tunn>>,
     /// The sessions of the preshared key before, which live on until there is one of the new key, as in the kernel.
-    old: Option<Tunn>,
+    old: Option<Box<Tunn>>,
     /// Whether `old` is to carry what is sent: `tunn` has no session yet.
     old_carries: bool,
     /// Which half of the peer's session indices `tunn` has; `old` has the other.
@@ -66,27 +67,30 @@ pub(super) struct Peer {
     /// Last completed handshake, and whether we began it.
     handshake: Option<(Now, bool)>,
     initiated: Option<Now>,
-    /// When a packet of the host's was sent in an old session, since when nothing came back.
+    /// When a packet of the host's was sent since when nothing came back.
     unanswered: Option<Now>,
     /// Whether packets of the host's wait in boringtun for a session.
     is_waiting: bool,
+    /// When a packet for the host came since when nothing was sent.
+    unacknowledged: Option<Now>,
+    /// When keys of a session were made last, confirmed or not.
+    keys: Option<Now>,
     sent: Option<Now>,
+    /// When boringtun was last told to look at its clock.
+    looked: Option<Now>,
+    /// When there is something to be done by time.
+    pub(super) due: Option<Instant>,
     received_bytes: u64,
     sent_bytes: u64,
 }
 
 impl Peer {
-    pub(super) fn new(
-        own: &PrivateKey,
-        limiter: &Arc<RateLimiter>,
-        key: WireGuardPublicKey,
-        index: u32,
-        config: &PeerConfig,
-    ) -> Self {
+    pub(super) fn new(own: Arc<Own>, key: WireGuardPublicKey, index: u32, config: &PeerConfig) -> Self {
         Self {
+            own,
             key,
             index,
-            tunn: tunn(own, limiter, key, half_of(index, false), config.preshared_key.as_ref()),
+            tunn: None,
             old: None,
             old_carries: false,
             half: false,
@@ -99,7 +103,11 @@ impl Peer {
             initiated: None,
             unanswered: None,
             is_waiting: false,
+            unacknowledged: None,
+            keys: None,
             sent: None,
+            looked: None,
+            due: None,
             received_bytes: 0,
             sent_bytes: 0,
         }
@@ -123,33 +131,39 @@ impl Peer {
 
     /// Handshakes are under another preshared key from now on. boringtun cannot change it in place: a second state machine
     /// takes over the handshakes, and the session there is goes on in the first until the second has one.
-    pub(super) fn set_preshared_key(
-        &mut self,
-        now: Now,
-        own: &PrivateKey,
-        limiter: &Arc<RateLimiter>,
-        key: Option<PresharedKey>,
-    ) {
+    pub(super) fn set_preshared_key(&mut self, now: Now, key: Option<PresharedKey>) {
         self.preshared_key = key;
         if self.handshake.is_none_or(|(at, _)| now.since(at) >= REJECT_AFTER_TIME) {
-            return self.forget_sessions(own, limiter);
+            return self.forget_sessions();
         }
+        let before = self.tunn.take();
         // One without a session of its own is of no further use; its sessions' half is free.
-        let half = if self.old_carries { self.half } else { !self.half };
-        let next = tunn(own, limiter, self.key, half_of(self.index, half), self.preshared_key.as_ref());
-        let before = std::mem::replace(&mut self.tunn, next);
         if !self.old_carries {
-            self.old = Some(before);
+            self.old = before;
+            self.half = !self.half;
         }
-        (self.old_carries, self.half, self.unconfirmed, self.initiated) = (true, half, None, None);
+        (self.old_carries, self.unconfirmed, self.initiated) = (true, None, None);
     }
 
-    /// Starts over with another key of ours, or with the preshared one there is.
-    pub(super) fn forget_sessions(&mut self, own: &PrivateKey, limiter: &Arc<RateLimiter>) {
-        let index = half_of(self.index, self.half);
-        self.tunn = tunn(own, limiter, self.key, index, self.preshared_key.as_ref());
-        (self.old, self.old_carries) = (None, false);
-        (self.unconfirmed, self.handshake, self.initiated) = (None, None, None);
+    /// Starts over with another key of ours.
+    pub(super) fn set_own(&mut self, own: Arc<Own>) {
+        self.own = own;
+        self.forget_sessions();
+    }
+
+    fn forget_sessions(&mut self) {
+        (self.tunn, self.old, self.old_carries) = (None, None, false);
+        (self.unconfirmed, self.handshake, self.initiated, self.keys) = (None, None, None, None);
+    }
+
+    /// The state machine of handshakes, made now if it is not there.
+    fn tunn(&mut self) -> &mut Tunn {
+        self.tunn.get_or_insert_with(|| {
+            let secret = self.preshared_key.as_ref().map(|key| *key.as_bytes());
+            // Keepalives are ours: boringtun's cannot be changed without losing the session.
+            let (own, peer) = (self.own.key.secret(), PublicKey::from(*self.key.as_bytes()));
+            Box::new(Tunn::new(own, peer, secret, None, half_of(self.index, self.half), Some(self.own.limiter.clone())))
+        })
     }
 
     /// Reaches out to a peer that is to be kept reachable: a handshake, or a sign of life where it may have to learn
@@ -172,10 +186,14 @@ impl Peer {
         if self.path.is_none() {
             return;
         }
-        if self.old_carries && !packet.is_empty() {
+        self.catch_up(now, out);
+        if !packet.is_empty() {
             self.unanswered.get_or_insert(now);
         }
-        let carrier = self.old.as_mut().filter(|_| self.old_carries).unwrap_or(&mut self.tunn);
+        let carrier = match &mut self.old {
+            Some(old) if self.old_carries => old,
+            _ => self.tunn(),
+        };
         let room = out.datagram_room((packet.len() + OVERHEAD).max(LARGEST_HANDSHAKE));
         let sealed = carrier.encapsulate(packet, room);
         let sent = if let TunnResult::WriteToNetwork(datagram) = sealed { Some(of(datagram)) } else { None };
@@ -189,9 +207,13 @@ impl Peer {
     pub(super) fn open(&mut self, now: Now, from: Path, datagram: &[u8], out: &mut impl Outbox) -> Opened {
         let is_old = datagram.first() == Some(&TRANSPORT_DATA)
             && sender_index(datagram).is_some_and(|session| (session >> HALF_BIT & 1 == 1) != self.half);
+        self.catch_up(now, out);
+        let is_initiation = datagram.first() == Some(&HANDSHAKE_INITIATION);
         let tunn = match &mut self.old {
             Some(old) if is_old => old,
-            _ => &mut self.tunn,
+            // Only an initiation is for somebody who has not spoken yet.
+            _ if is_initiation || self.tunn.is_some() => self.tunn(),
+            _ => return Opened::Nothing,
         };
         // Data is opened where the host's packets lie, and everything else answered where datagrams do.
         let is_data = datagram.first() == Some(&TRANSPORT_DATA);
@@ -204,6 +226,7 @@ impl Peer {
                     // moves with the first packet of the new session.
                     HANDSHAKE_RESPONSE => {
                         self.unconfirmed = session;
+                        self.keys = Some(now);
                         self.received_bytes += datagram.len() as u64;
                         self.send_to(from, now, length, kind, 0, out);
                     }
@@ -211,8 +234,8 @@ impl Peer {
                     // The keepalive with which the initiator confirms: our handshake is complete.
                     _ => {
                         self.authenticated(from, datagram);
-                        self.handshake = Some((now, true));
-                        self.old_carries = false;
+                        self.established(now, true);
+                        self.keys = Some(now);
                         self.send(now, length, kind, 0, out);
                         self.flush(now, out);
                     }
@@ -234,6 +257,7 @@ impl Peer {
         };
         self.authenticated(from, datagram);
         self.confirmed(now, datagram);
+        self.unacknowledged.get_or_insert(now);
         Opened::Packet(length, source)
     }
 
@@ -242,58 +266,26 @@ impl Peer {
         if !self.is_waiting || self.handshake.is_none() {
             return;
         }
+        self.is_waiting = false;
         while let TunnResult::WriteToNetwork(datagram) =
-            self.tunn.decapsulate(None, &[], out.datagram_room(LARGEST + OVERHEAD))
+            self.tunn().decapsulate(None, &[], out.datagram_room(LARGEST + OVERHEAD))
         {
             let (length, kind) = of(datagram);
+            // One for which there is no session after all waits on, and a handshake is sent for it.
+            self.is_waiting |= kind != TRANSPORT_DATA;
             self.send(now, length, kind, 0, out);
         }
-        self.is_waiting = false;
-    }
-
-    /// What is due by time: boringtun's own timers, keepalives, and the handshakes that keep a tunnel alive.
-    ///
-    /// boringtun gives up 90 s after a handshake stays unanswered and sleeps until the host sends something, and it
-    /// lets an idle session lapse. A peer with an endpoint and a keepalive is one that must be reachable at any time,
-    /// so for those we go on for ever, once in [`REKEY_TIMEOUT`], by our own clock.
-    pub(super) fn tick(&mut self, now: Now, out: &mut impl Outbox) {
-        self.drop_old(now);
-        if let TunnResult::WriteToNetwork(datagram) = self.tunn.update_timers(out.datagram_room(LARGEST_HANDSHAKE)) {
-            let (length, kind) = of(datagram);
-            self.send(now, length, kind, 0, out);
-        }
-        // boringtun sees to this in sessions of its own, whose timers run: the peer may have started anew.
-        let is_lost = self.old_carries && self.unanswered.is_some_and(|at| now.since(at) >= NO_ANSWER);
-        if is_lost && self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
-            self.initiate(now, out);
-        }
-        let Some(period) = self.keepalive else { return };
-        if self.needs_handshake(now) {
-            if self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
-                self.initiate(now, out);
-            }
-        } else if self.sent.is_none_or(|at| now.since(at) >= Duration::from_secs(period.into())) {
-            self.seal(now, &[], out);
-        }
-    }
-
-    /// Whether there is no session, or one so old that the protocol asks for the next: the initiator's duty after 120
-    /// seconds, and the responder's when the session ends without it.
-    fn needs_handshake(&self, now: Now) -> bool {
-        self.tunn.is_expired()
-            || self.handshake.is_none_or(|(at, initiator)| {
-                now.since(at) >= if initiator { REKEY_AFTER_TIME } else { REJECT_AFTER_TIME }
-            })
     }
 
     fn initiate(&mut self, now: Now, out: &mut impl Outbox) {
+        self.catch_up(now, out);
         let Some(path) = &mut self.path else { return };
         if self.initiated.is_some_and(|at| self.handshake.is_none_or(|(done, _)| at.steady > done.steady)) {
             // No answer to the one before: maybe our address is what is wrong with the path.
             path.local = None;
         }
         let room = out.datagram_room(LARGEST_HANDSHAKE);
-        if let TunnResult::WriteToNetwork(datagram) = self.tunn.format_handshake_initiation(room, true) {
+        if let TunnResult::WriteToNetwork(datagram) = self.tunn().format_handshake_initiation(room, true) {
             let (length, kind) = of(datagram);
             self.send(now, length, kind, 0, out);
         }
@@ -310,21 +302,15 @@ impl Peer {
     fn confirmed(&mut self, now: Now, datagram: &[u8]) {
         if self.unconfirmed.is_some() && self.unconfirmed == sender_index(datagram) {
             self.unconfirmed = None;
-            self.handshake = Some((now, false));
-            self.old_carries = false;
+            self.established(now, false);
         }
     }
 
-    /// Lets the sessions of the key before go: when theirs is over, or soon after there is one of the new key, by when
-    /// nothing sent in an old one is on its way any more.
-    fn drop_old(&mut self, now: Now) {
-        let life = if self.old_carries { REJECT_AFTER_TIME } else { REKEY_TIMEOUT };
-        if self.old.is_some() && self.handshake.is_none_or(|(at, _)| now.since(at) >= life) {
-            self.old = None;
-            if std::mem::take(&mut self.old_carries) {
-                self.handshake = None;
-            }
-        }
+    fn established(&mut self, now: Now, we_began: bool) {
+        self.handshake = Some((now, we_began));
+        self.old_carries = false;
+        // What waited, if anything did, may go.
+        self.is_waiting = true;
     }
 
     fn send(&mut self, now: Now, length: usize, kind: u8, ecn: u8, out: &mut impl Outbox) {
@@ -338,6 +324,7 @@ impl Peer {
             self.initiated = Some(now);
         }
         self.sent = Some(now);
+        self.unacknowledged = None;
         self.sent_bytes += length as u64;
         out.to_network(to, ecn, length);
     }
@@ -346,18 +333,6 @@ impl Peer {
 /// Length and message type of a datagram, which lies in the room for datagrams.
 fn of(datagram: &[u8]) -> (usize, u8) {
     (datagram.len(), datagram.first().copied().unwrap_or_default())
-}
-
-fn tunn(
-    own: &PrivateKey,
-    limiter: &Arc<RateLimiter>,
-    key: WireGuardPublicKey,
-    index: u32,
-    preshared_key: Option<&PresharedKey>,
-) -> Tunn {
-    let secret = preshared_key.map(|key| *key.as_bytes());
-    // Keepalives are ours: boringtun's cannot be changed without losing the session.
-    Tunn::new(own.secret(), PublicKey::from(*key.as_bytes()), secret, None, index, Some(limiter.clone()))
 }
 
 /// What boringtun is told as its index: a peer has two, one for each of its state machines.

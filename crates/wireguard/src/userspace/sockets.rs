@@ -93,7 +93,8 @@ impl Sockets {
 
     /// Takes what has arrived at one of the two, without waiting.
     pub(super) fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> io::Result<Received> {
-        let received = if is_v4 { receive::<SockaddrIn>(socket, buffer) } else { receive::<SockaddrIn6>(socket, buffer) };
+        let received =
+            if is_v4 { receive::<SockaddrIn>(socket, buffer) } else { receive::<SockaddrIn6>(socket, buffer) };
         Ok(received?)
     }
 
@@ -177,8 +178,7 @@ where
     let mut data = [IoSliceMut::new(buffer)];
     let message = recvmsg::<S>(socket.as_raw_fd(), &mut data, Some(&mut control.0), MsgFlags::MSG_DONTWAIT)?;
     let remote = message.address.map(Remote::from).ok_or(Errno::EDESTADDRREQ)?.0;
-    let mut received =
-        Received { path: remote.into(), ecn: 0, length: message.bytes, size: message.bytes.max(1) };
+    let mut received = Received { path: remote.into(), ecn: 0, length: message.bytes, size: message.bytes.max(1) };
     for told in message.cmsgs()? {
         match told {
             ControlMessageOwned::UdpGroSegments(size) if size > 0 => {

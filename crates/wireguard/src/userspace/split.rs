@@ -51,9 +51,7 @@ impl<'a> Segments<'a> {
     /// Of one packet with its header; `None` where the two do not fit each other.
     pub(super) fn new(header: Header, packet: &'a mut [u8]) -> Option<Self> {
         let plan = match (header.segmentation, header.checksum) {
-            (Some((kind, size)), Some((start, _))) => {
-                Plan::Split(Split::new(kind, size.into(), start.into(), packet)?)
-            }
+            (Some((kind, size)), Some((start, _))) => Plan::Split(Split::new(kind, size.into(), start.into(), packet)?),
             // There is no segmentation without checksums left to be made.
             (Some(_), None) => return None,
             (None, Some((start, offset))) => {

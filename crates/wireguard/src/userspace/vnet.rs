@@ -88,6 +88,9 @@ mod tests {
         assert_eq!(Header::read(&[0, 3, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         assert_eq!(Header::read(&[0, 77, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         // TCP whose first segment bears CWR is still TCP.
-        assert_eq!(Header::read(&[0, 0x81, 0, 0, 1, 1, 0, 0, 0, 0]).unwrap().segmentation.unwrap().0, Segmentation::TcpV4);
+        assert_eq!(
+            Header::read(&[0, 0x81, 0, 0, 1, 1, 0, 0, 0, 0]).unwrap().segmentation.unwrap().0,
+            Segmentation::TcpV4
+        );
     }
 }
