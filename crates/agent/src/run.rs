@@ -233,6 +233,7 @@ impl Agent {
         if let Some(violation) = &refused {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
         }
+        let (shield, tightness) = shield::resumed(&held.state, host::now());
         Self {
             after: held.ledger.judged(),
             asked_at: Instant::now(),
@@ -260,8 +261,8 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
-            shield: Shield::default(),
-            tightness: shield::Tightness::new(host::now()),
+            shield,
+            tightness,
             attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
