@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use picket_lab::{
-    tunnels::{Carrier, End},
+    tunnels::{Carrier, End, Wish},
     wait_until,
 };
 use std::net::SocketAddr;
@@ -60,18 +60,24 @@ fn an_end_that_moves_takes_its_tunnel_along() {
     for carriers in ROLES {
         let pair = Pair::joined(carriers, Outside::V4);
         let transfer = flowing(&pair);
-        // boringtun holds on to the address that it called from, so there ours moves.
-        let mover = usize::from(carriers[0] == Carrier::Boringtun);
-        let elsewhere = "203.0.113.77";
-        pair.host(mover).remove_address(&format!("{}/24", Outside::V4.address(mover))).unwrap();
-        pair.host(mover).add_address(&format!("{elsewhere}/24")).unwrap();
+        let ours = usize::from(carriers[1] == Carrier::Picket);
+        let theirs = 1 - ours;
         // The other learns it by what the mover sends.
-        let answered = || pair.host(mover).ping(inner(1 - mover, Outside::V4), ANSWER).is_some();
-        wait_until("an answer at the new address", SOON, answered).unwrap();
-        transfer.wait_more(SOME);
+        let moved = |mover: usize, to: SocketAddr| {
+            let answered = || pair.host(mover).ping(inner(1 - mover, Outside::V4), ANSWER).is_some();
+            wait_until("an answer at the new place", SOON, answered).unwrap();
+            transfer.wait_more(SOME);
+            let heard = pair.ends[1 - mover].peers().unwrap().values().next().unwrap().endpoint;
+            assert_eq!(heard, Some(to), "{carriers:?}: where {} is heard", carriers[mover]);
+        };
+        let elsewhere = "203.0.113.77";
+        pair.host(ours).remove_address(&format!("{}/24", Outside::V4.address(ours))).unwrap();
+        pair.host(ours).add_address(&format!("{elsewhere}/24")).unwrap();
+        moved(ours, format!("{elsewhere}:{PORT}").parse().unwrap());
+        // Others hold on to the address that they called from, so they move to another port, as behind a NAT.
+        pair.ends[theirs].set(&Wish { listen_port: Some(PORT + 5), ..Wish::default() }).unwrap();
+        moved(theirs, SocketAddr::new(Outside::V4.address(theirs), PORT + 5));
         transfer.finish();
-        let heard = pair.ends[1 - mover].peers().unwrap().values().next().unwrap().endpoint;
-        assert_eq!(heard, Some(format!("{elsewhere}:{PORT}").parse().unwrap()), "{carriers:?}");
     }
 }
 
