@@ -22,6 +22,14 @@ pub enum LabError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A program of others that ours are held against is not installed.
+    #[error("program `{program}` is not installed: `cargo xtask test` installs it, or `{how}`")]
+    MissingJudge {
+        /// The program looked for.
+        program: &'static str,
+        /// The command that brings it.
+        how: &'static str,
+    },
     /// A command ran and did not succeed.
     #[error("`{command}` ended with {status}: {stderr}")]
     Command {

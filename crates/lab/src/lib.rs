@@ -50,6 +50,7 @@ mod probe;
 mod process;
 mod programs;
 mod stream;
+pub mod tunnels;
 mod wait;
 
 pub use capture::{Capture, Captured};

@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{bench, demo, icon};
+use picket_lab::{bench, demo, icon, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -20,6 +20,9 @@ enum Command {
     Bench(bench::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
+    /// Carry one WireGuard device with our engine, for benches and tests
+    #[command(hide = true)]
+    Carry(carry::Args),
     /// Remove the namespaces, processes and files of labs that died without cleaning up
     Clean,
 }
@@ -29,8 +32,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Demo(args) => {
             return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Bench(args) => bench::run(args)?,
+        Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,
+        Command::Carry(args) => Runtime::new()?.block_on(carry::run(args))?,
         Command::Clean => {
             let removed = picket_lab::clean_left_overs()?;
             removed.iter().for_each(|name| println!("removed {name}"));

@@ -89,16 +89,9 @@ impl Host {
     /// One ICMP echo; the time until its answer, or none within `within`.
     #[must_use]
     pub fn ping(&self, to: IpAddr, within: Duration) -> Option<Duration> {
-        // The kernel fills in identifier and checksum of an unprivileged ping socket, and gives it its own answers only.
-        let (family, protocol, echo_request) = match to {
-            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp, 8),
-            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6, 128),
-        };
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let made = self.inside(|| socket(family, SockType::Datagram, flags, protocol).map_err(io::Error::from));
-        // A ping socket is a datagram socket, which is all that the type means.
-        let made = made.map(|socket| socket.map(|socket: OwnedFd| UdpSocket::from(socket)));
+        let made = self.inside(|| ping_socket(to));
         let start = Instant::now();
+        let echo_request = if to.is_ipv4() { 8 } else { 128 };
         let request = [echo_request, 0, 0, 0, 0, 0, 0, 1];
         let to = SocketAddr::new(to, 0);
         let answered = self.reach(made, within, move |socket| async move { exchange(socket, to, &request).await });
@@ -146,6 +139,18 @@ impl Host {
             Err(gone) => Connect::Impossible(gone.to_string()),
         }
     }
+}
+
+/// A socket for ICMP echoes, made where the calling thread is. The kernel fills in identifier and checksum of an
+/// unprivileged ping socket, and gives it its own answers only.
+pub(crate) fn ping_socket(to: IpAddr) -> io::Result<UdpSocket> {
+    let (family, protocol) = match to {
+        IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+        IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+    };
+    // A ping socket is a datagram socket, which is all that the type means.
+    let made: OwnedFd = socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, protocol)?;
+    Ok(UdpSocket::from(made))
 }
 
 /// Sends one datagram and waits for one back.

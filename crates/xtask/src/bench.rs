@@ -7,7 +7,14 @@ use crate::{
 use anyhow::Result;
 use std::{path::Path, process::ExitCode};
 
-pub(crate) fn run(root: &Path, which: &str, build: Build, json: bool, runs: Option<u8>) -> Result<ExitCode> {
+pub(crate) fn run(
+    root: &Path,
+    which: &str,
+    build: Build,
+    json: bool,
+    runs: Option<u8>,
+    more: &[String],
+) -> Result<ExitCode> {
     if ["firewall", "flood"].contains(&which) {
         machine::ipset()?;
     }
@@ -16,5 +23,6 @@ pub(crate) fn run(root: &Path, which: &str, build: Build, json: bool, runs: Opti
     if let Some(runs) = runs {
         bench.args(["--runs", &runs.to_string()]);
     }
+    bench.args(more);
     demo::finish(bench)
 }

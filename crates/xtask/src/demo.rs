@@ -39,21 +39,11 @@ pub(crate) fn lab(root: &Path, build: Build) -> Result<Command> {
     if !step::run("build", &mut step::cargo(root, &["build", "--workspace", "--locked", "--profile", profile]))? {
         bail!("the build failed; what the compiler says is above");
     }
-    Ok(Command::new(target_folder(root)?.join(folder).join("picket-lab")))
+    Ok(Command::new(step::target_folder(root)?.join(folder).join("picket-lab")))
 }
 
 /// Runs it to its end.
 pub(crate) fn finish(mut command: Command) -> Result<ExitCode> {
     let status = command.status().with_context(|| format!("start {command:?}"))?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Where cargo puts what it builds; CARGO_TARGET_DIR and configuration may move it.
-fn target_folder(root: &Path) -> Result<std::path::PathBuf> {
-    let output = step::cargo(root, &["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"])
-        .output()
-        .context("run cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
-    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
-    Ok(folder.into())
 }

@@ -78,6 +78,16 @@ pub(crate) fn ipset() -> Result<()> {
     install_missing(&[Program { name: "ipset", package: "ipset" }])
 }
 
+/// Another WireGuard engine, as this machine's Debian has it.
+pub(crate) fn wireguard_go() -> Result<()> {
+    install_missing(&[Program { name: "wireguard-go", package: "wireguard-go" }])
+}
+
+/// What measures flows, and tells cables what to do for their hosts.
+pub(crate) fn flows() -> Result<()> {
+    install_missing(&[Program { name: "iperf3", package: "iperf3" }, Program { name: "ethtool", package: "ethtool" }])
+}
+
 /// What building the fuzz targets needs beyond Rust.
 pub(crate) fn cpp_compiler() -> Result<()> {
     install_missing(&COMPILER)

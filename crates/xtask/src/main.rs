@@ -4,6 +4,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod judges;
 mod machine;
 mod openapi;
 mod step;
@@ -35,7 +36,7 @@ enum Command {
     },
     /// Measure the real programs in network namespaces, each figure beside what it is compared with.
     Bench {
-        /// What to measure: join, revoke, peers, firewall, flood or failover.
+        /// What to measure: join, revoke, peers, firewall, flood, failover or dataplane.
         which: String,
         /// Print one JSON object per row.
         #[arg(long)]
@@ -46,6 +47,13 @@ enum Command {
         /// How often each thing is measured.
         #[arg(long)]
         runs: Option<u8>,
+        /// For dataplane: install first what it is measured by and beside, which is iperf3 and ethtool by apt, wireguard-go of
+        /// Debian's development suite unpacked under target/judges, boringtun-cli of crates.io built there.
+        #[arg(long)]
+        install: bool,
+        /// More for the bench itself, as `-- --only tcp,packets --seconds 2`; `-- --help` lists it.
+        #[arg(last = true)]
+        more: Vec<String>,
     },
     /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces, fuzz targets.
     Test {
@@ -82,9 +90,12 @@ fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
         Command::Demo { once, json } => demo::run(&root, *once, *json),
-        Command::Bench { which, json, release, runs } => {
+        Command::Bench { which, json, release, runs, install, more } => {
             let build = if *release { demo::Build::Release } else { demo::Build::Dev };
-            bench::run(&root, which, build, *json, *runs)
+            if *install {
+                judges::for_bench(&root)?;
+            }
+            bench::run(&root, which, build, *json, *runs, more)
         }
         Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use std::{
     io::{BufRead, BufReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Instant,
 };
@@ -14,6 +14,16 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments).current_dir(root).env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
     command
+}
+
+/// Where cargo puts what it builds; CARGO_TARGET_DIR and configuration may move it.
+pub(crate) fn target_folder(root: &Path) -> Result<PathBuf> {
+    let output = cargo(root, &["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"])
+        .output()
+        .context("run cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
+    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
+    Ok(folder.into())
 }
 
 /// The platform that programs are compiled for here, such as `x86_64-unknown-linux-gnu`.

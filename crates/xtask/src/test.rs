@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything, in the order in which it fails fastest, and one closing line of totals.
 
-use crate::{fuzz, machine, step, terraform, tidy};
+use crate::{fuzz, judges, machine, step, terraform, tidy};
 use anyhow::Result;
 use std::{path::Path, process::ExitCode, time::Instant};
 
@@ -14,6 +14,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     machine::cpp_compiler()?;
     machine::judges()?;
     machine::name_server()?;
+    judges::for_tests(root)?;
     machine::python_environments()?;
     let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?
         & step::run("format of fuzz targets", &mut step::cargo(root, &FORMAT_FUZZ))?

@@ -28,6 +28,16 @@ impl Figures {
         (!self.0.is_empty()).then(|| self.median())
     }
 
+    /// The smallest; zero where nothing was measured.
+    pub(super) fn least(&self) -> f64 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    /// The largest; zero where nothing was measured.
+    pub(super) fn most(&self) -> f64 {
+        self.0.last().copied().unwrap_or_default()
+    }
+
     /// As fields of a row.
     pub(super) fn row(&self) -> Value {
         json!({ "runs": self.0.len(), "median_ms": rounded(self.median()), "p99_ms": rounded(self.p99()) })
@@ -37,6 +47,14 @@ impl Figures {
     fn rank(&self, part: usize, whole: usize) -> f64 {
         let rank = (self.0.len() * part).div_ceil(whole);
         self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    }
+}
+
+impl From<Vec<f64>> for Figures {
+    /// Many at once, in any order.
+    fn from(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self(values)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod agents;
 mod bare;
+mod dataplane;
 mod failover;
 mod figures;
 mod firewall;
@@ -19,16 +20,18 @@ use serde_json::{Map, Value, json};
 use std::{net::IpAddr, time::Duration};
 
 /// What is measured, and how often.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// What to measure.
     which: Which,
     /// Print one JSON object per row, and nothing else, on standard output.
     #[arg(long)]
     json: bool,
-    /// How often each thing is measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
-    runs: u8,
+    /// How often each thing is measured: 5 times, and 3 where it takes seconds.
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=20))]
+    runs: Option<u8>,
+    #[command(flatten)]
+    dataplane: dataplane::Options,
 }
 
 /// A bench.
@@ -46,22 +49,26 @@ enum Which {
     Flood,
     /// What the loss of a sentry costs hidden validators: from the cut to the last pair of nodes linked again; beside a script.
     Failover,
+    /// Tunnels of our engine beside other engines' and none: TCP, small packets, latency, many peers, handshakes.
+    Dataplane,
 }
 
 /// Runs one bench.
 ///
 /// # Errors
 /// What keeps it from going on. All namespaces and files are gone then, too.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(args: &Args) -> anyhow::Result<()> {
     clean_left_overs()?;
     let report = Report { json: args.json, bench: args.which };
+    let runs = args.runs.unwrap_or(if args.which == Which::Dataplane { 3 } else { 5 });
     match args.which {
-        Which::Join => join::run(&report, args.runs),
-        Which::Revoke => revoke::run(&report, args.runs),
-        Which::Peers => peers::run(&report, args.runs),
-        Which::Firewall => firewall::run(&report, args.runs),
-        Which::Flood => flood::run(&report, args.runs),
-        Which::Failover => failover::run(&report, args.runs),
+        Which::Join => join::run(&report, runs),
+        Which::Revoke => revoke::run(&report, runs),
+        Which::Peers => peers::run(&report, runs),
+        Which::Firewall => firewall::run(&report, runs),
+        Which::Flood => flood::run(&report, runs),
+        Which::Failover => failover::run(&report, runs),
+        Which::Dataplane => dataplane::run(&report, runs, &args.dataplane),
     }
 }
 
