@@ -13,6 +13,8 @@ mod peer;
 mod sockets;
 mod split;
 mod standing;
+#[cfg(any(test, fuzzing))]
+pub mod strangers;
 mod tools;
 mod tun;
 mod tunnels;
