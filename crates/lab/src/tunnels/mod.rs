@@ -196,8 +196,9 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         self.process.kill();
-        // An engine that is killed leaves its socket; ours lies in the lab's folder, which goes too.
+        // An engine that is killed leaves its sockets: the one it is asked at here, and ours also the one for standard tools.
         let _ = fs::remove_file(&self.socket);
+        let _ = fs::remove_file(Path::new(SOCKETS).join(format!("{}.sock", self.interface)));
     }
 }
 
