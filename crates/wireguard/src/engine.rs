@@ -13,6 +13,10 @@ use rtnetlink::packet_route::link::InfoKind;
 use std::{fmt, str::FromStr};
 use thiserror::Error as ThisError;
 
+/// Bytes of TCP that the host hands to the embedded engine at once: sealed, with what that adds to each of its segments, they
+/// still fit one call to the network, at an MTU from 1280 on.
+const AT_ONCE: u32 = 61_600;
+
 /// Which WireGuard carries the tunnels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
@@ -175,6 +179,7 @@ async fn userspace(links: &Links, name: &str) -> Result<AnyDevice, Error> {
     if let Some(link) = links.find(name).await? {
         links.mark(link.index).await?;
         links.without_link_local(link.index).await?;
+        links.hand_over_at_most(link.index, AT_ONCE).await;
     }
     Ok(AnyDevice::Userspace(device))
 }

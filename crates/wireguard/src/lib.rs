@@ -20,4 +20,6 @@ pub use kernel::KernelDevice;
 pub use key::{PresharedKey, PrivateKey, SecretError};
 pub use link::steering::Steering;
 pub use tunnel::{Changes, Tunnel, remove_steering};
+#[cfg(fuzzing)]
+pub use userspace::strangers;
 pub use userspace::{Offloads, UserspaceDevice};

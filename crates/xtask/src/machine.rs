@@ -9,11 +9,13 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program { name: "nft", package: "nftables" },
     Program { name: "ip", package: "iproute2" },
     // Whose rules stand beside ours on many hosts.
     Program { name: "iptables-nft", package: "iptables" },
+    // Looks at our userspace WireGuard as it looks at any.
+    Program { name: "wg", package: "wireguard-tools" },
     // Make a small Debian and boot it.
     Program { name: "mmdebstrap", package: "mmdebstrap" },
     Program { name: "systemd-nspawn", package: "systemd-container" },

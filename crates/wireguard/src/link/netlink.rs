@@ -86,6 +86,15 @@ impl Links {
         }
     }
 
+    /// Has the host hand over at most so many bytes at once. What a kernel does not take it does without.
+    pub(crate) async fn hand_over_at_most(&self, index: u32, bytes: u32) {
+        let message =
+            LinkUnspec::new_with_index(index).append_extra_attribute(LinkAttribute::GsoMaxSize(bytes)).build();
+        if let Err(error) = self.0.link().set(message).execute().await.map_err(io_error) {
+            tracing::debug!(%error, bytes, "the size of what the host hands over stays");
+        }
+    }
+
     /// The link with all that hangs on it and is ours.
     pub(crate) async fn observe(&self, link: &Link) -> Result<LinkState, Error> {
         let addresses = self.0.address().get().set_link_index_filter(link.index).execute();

@@ -3,8 +3,9 @@
 //! tunnels while they seal and open, never during a call to the kernel that could be long.
 
 use super::{
-    now,
+    ecn, now,
     sockets::{Received, Sockets},
+    standing::Standing,
     tun::{READ, Tun},
     tunnels::{LARGEST, Now, Tunnels},
     wires::Wires,
@@ -98,18 +99,25 @@ impl Drop for Carrier {
 fn from_host(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
     let mut buffer = vec![0; READ];
     let mut wires = Wires::new(&shared.tun, sockets);
+    let mut standing = Standing::default();
     while wait(&[shared.tun.as_fd()], stop, PollTimeout::NONE) {
         let now = now();
         while !wires.is_full() {
             match shared.tun.read(&mut buffer) {
                 Ok(Some(mut segments)) => {
+                    let mut tells = standing.tells(now.steady);
                     let mut tunnels = shared.tunnels();
                     while let Some(packet) = segments.next() {
-                        tunnels.packet(now, packet, &mut wires);
+                        if !std::mem::take(&mut tells) || ecn::combine(ecn::EXPERIENCED, packet) {
+                            tunnels.packet(now, packet, &mut wires);
+                        }
                     }
                 }
                 Ok(None) => tracing::trace!("packet without sense lost"),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    standing.emptied();
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return tracing::warn!(%error, "tun interface is gone"),
             }
@@ -124,13 +132,18 @@ fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
     let mut wires = Wires::new(&shared.tun, sockets);
     let both: Vec<_> = [Some(&sockets.v4), sockets.v6.as_ref()].into_iter().flatten().collect();
     let readable: Vec<_> = both.iter().map(|socket| socket.as_fd()).collect();
+    let mut queues = [Standing::default(), Standing::default()];
     let mut looked = now();
     while wait(&readable, stop, PollTimeout::from(TICK_MILLIS)) {
         let now = now();
-        for socket in &both {
+        for (socket, standing) in both.iter().zip(&mut queues) {
             let is_v4 = std::ptr::eq(*socket, &raw const sockets.v4);
-            while let Some(received) = receive(socket, &mut buffer, is_v4) {
-                open(shared, now, received, &buffer, &mut wires);
+            loop {
+                let Some(received) = receive(socket, &mut buffer, is_v4) else {
+                    standing.emptied();
+                    break;
+                };
+                open(shared, now, received, standing.tells(now.steady), &buffer, &mut wires);
                 if wires.is_full() {
                     break;
                 }
@@ -161,10 +174,12 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> Option<Receive
     }
 }
 
-fn open(shared: &Shared, now: Now, received: Received, buffer: &[u8], wires: &mut Wires<'_>) {
+/// Opens datagrams of one sender; the first as if it had met congestion on its way, where its sender is to go slower.
+fn open(shared: &Shared, now: Now, received: Received, tells: bool, buffer: &[u8], wires: &mut Wires<'_>) {
+    let mut ecn = if tells { ecn::EXPERIENCED } else { received.ecn };
     let mut tunnels = shared.tunnels();
     for datagram in buffer[..received.length].chunks(received.size) {
-        tunnels.datagram(now, received.path, received.ecn, datagram, wires);
+        tunnels.datagram(now, received.path, std::mem::replace(&mut ecn, received.ecn), datagram, wires);
     }
 }
 

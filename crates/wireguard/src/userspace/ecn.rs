@@ -7,7 +7,8 @@ use super::checksum::{complement, sum};
 const MASK: u8 = 3;
 const NOT_CAPABLE: u8 = 0;
 const CAPABLE_1: u8 = 1;
-const EXPERIENCED: u8 = 3;
+/// Congestion was met.
+pub(super) const EXPERIENCED: u8 = 3;
 
 /// The mark of a packet, for the datagram that carries it.
 pub(super) fn of(packet: &[u8]) -> u8 {

@@ -84,8 +84,13 @@ impl Layout {
     pub(super) fn is_sound(self, packet: &[u8]) -> bool {
         let (network, transport) = packet.split_at(self.network);
         let length = u16::try_from(transport.len()).unwrap_or_default();
-        fold(pseudo_header(addresses(network), self.protocol(), length) + sum(transport)) == [0xff, 0xff]
-            && (network.len() != 20 || fold(sum(network)) == [0xff, 0xff])
+        let sound = |sum: u64| fold(sum) == [0xff, 0xff];
+        // Zero and all ones are the same sum; what is split again has a zero, but for UDP, where that means none.
+        let is_written_again = !self.is_tcp || transport[16..18] != [0xff, 0xff];
+        let is_v4_sound = || network[10..12] != [0xff, 0xff] && sound(sum(network));
+        is_written_again
+            && sound(pseudo_header(addresses(network), self.protocol(), length) + sum(transport))
+            && (network.len() != 20 || is_v4_sound())
     }
 
     /// Whether two packets of this layout belong to one flow.

@@ -12,8 +12,13 @@ mod path;
 mod peer;
 mod sockets;
 mod split;
+mod standing;
+#[cfg(any(test, fuzzing))]
+pub mod strangers;
+mod tools;
 mod tun;
 mod tunnels;
+mod uapi;
 mod vnet;
 mod wires;
 
@@ -24,42 +29,124 @@ use crate::{
     diff::DeviceChange,
     engine::{Device, Engine},
     error::Error,
+    key::PrivateKey,
 };
 use carrier::{Carrier, Shared};
 use picket_model::Timestamp;
 use sockets::Sockets;
 use std::{
     fmt, io,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Instant, SystemTime},
 };
+use tools::Tools;
 use tun::Tun;
 use tunnels::{Now, Tunnels};
 use wires::Wires;
 
 /// A WireGuard device carried by this process.
 pub struct UserspaceDevice {
-    name: String,
-    offloads: Offloads,
-    shared: Arc<Shared>,
-    sockets: Arc<Sockets>,
-    carrier: Carrier,
+    core: Arc<Mutex<Core>>,
+    /// Where `wg` finds it, if it does. Goes first.
+    _tools: Option<Tools>,
 }
 
 impl UserspaceDevice {
     /// Makes the TUN interface, in the network namespace of the calling thread, and listens on a free port. Needs
     /// CAP_NET_ADMIN.
     pub fn open(name: &str, offloads: Offloads) -> Result<Self, Error> {
+        let core = Arc::new(Mutex::new(Core::open(name, offloads)?));
+        let tools = Tools::listen(name, &core);
+        Ok(Self { core, _tools: tools })
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device for UserspaceDevice {
+    async fn observe(&self) -> Result<DeviceState, Error> {
+        self.core().observe()
+    }
+
+    async fn apply(&mut self, changes: &[DeviceChange]) -> Result<(), Error> {
+        self.core().apply(changes)
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::Userspace
+    }
+}
+
+impl fmt::Debug for UserspaceDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = self.core();
+        f.debug_struct("UserspaceDevice").field("name", &core.name).field("port", &core.sockets.port).finish()
+    }
+}
+
+/// The device itself, which its owner and tools may change.
+struct Core {
+    name: String,
+    offloads: Offloads,
+    shared: Arc<Shared>,
+    sockets: Arc<Sockets>,
+    carrier: Carrier,
+    mark: u32,
+}
+
+impl Core {
+    fn open(name: &str, offloads: Offloads) -> Result<Self, Error> {
         let tun = Tun::open(name, offloads)?;
         let random = getrandom::u32().map_err(|error| Error::kernel("read random bytes", io::Error::other(error)))?;
         let shared = Arc::new(Shared::new(tun, Tunnels::new(random)));
         let sockets = Arc::new(Sockets::bind(0, offloads)?);
         let carrier = Carrier::start(&shared, &sockets)?;
-        Ok(Self { name: name.to_owned(), offloads, shared, sockets, carrier })
+        Ok(Self { name: name.to_owned(), offloads, shared, sockets, carrier, mark: 0 })
+    }
+
+    fn observe(&self) -> Result<DeviceState, Error> {
+        self.check_running()?;
+        Ok(DeviceState { listen_port: self.sockets.port, ..self.shared.tunnels().state() })
+    }
+
+    fn private_key(&self) -> Option<PrivateKey> {
+        self.shared.tunnels().private_key()
+    }
+
+    fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    fn set_mark(&mut self, mark: u32) -> Result<(), Error> {
+        self.sockets.set_mark(mark).map_err(|error| Error::kernel(format!("mark datagrams with {mark}"), error))?;
+        self.mark = mark;
+        Ok(())
+    }
+
+    fn apply(&mut self, changes: &[DeviceChange]) -> Result<(), Error> {
+        self.check_running()?;
+        // Those up to the next change of the port go out by the same sockets.
+        for changes in changes.chunk_by(|one, two| is_port(one) == is_port(two)) {
+            for change in changes {
+                if let DeviceChange::SetListenPort(port) = change {
+                    self.listen(*port)?;
+                }
+            }
+            self.change(changes)?;
+        }
+        Ok(())
     }
 
     fn listen(&mut self, port: u16) -> Result<(), Error> {
+        if port != 0 && port == self.sockets.port {
+            return Ok(());
+        }
         let sockets = Arc::new(Sockets::bind(port, self.offloads)?);
+        if self.mark != 0 {
+            sockets.set_mark(self.mark).map_err(|error| Error::kernel("mark datagrams", error))?;
+        }
         // The threads before have ended once the next ones are in their place.
         self.carrier = Carrier::start(&self.shared, &sockets)?;
         self.sockets = sockets;
@@ -80,39 +167,8 @@ impl UserspaceDevice {
     }
 }
 
-impl Device for UserspaceDevice {
-    async fn observe(&self) -> Result<DeviceState, Error> {
-        self.check_running()?;
-        Ok(DeviceState { listen_port: self.sockets.port, ..self.shared.tunnels().state() })
-    }
-
-    async fn apply(&mut self, changes: &[DeviceChange]) -> Result<(), Error> {
-        self.check_running()?;
-        let mut changes = changes;
-        while let Some(first) = changes.first() {
-            if let DeviceChange::SetListenPort(port) = first {
-                self.listen(*port)?;
-                changes = &changes[1..];
-                continue;
-            }
-            // Those up to the next change of the port go out by the same sockets.
-            let until = changes.iter().position(|change| matches!(change, DeviceChange::SetListenPort(_)));
-            let (now_due, later) = changes.split_at(until.unwrap_or(changes.len()));
-            self.change(now_due)?;
-            changes = later;
-        }
-        Ok(())
-    }
-
-    fn engine(&self) -> Engine {
-        Engine::Userspace
-    }
-}
-
-impl fmt::Debug for UserspaceDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserspaceDevice").field("name", &self.name).field("port", &self.sockets.port).finish()
-    }
+fn is_port(change: &DeviceChange) -> bool {
+    matches!(change, DeviceChange::SetListenPort(_))
 }
 
 fn now() -> Now {

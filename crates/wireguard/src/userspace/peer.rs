@@ -156,6 +156,11 @@ impl Peer {
         (self.unconfirmed, self.handshake, self.initiated, self.keys) = (None, None, None, None);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_made(&self) -> bool {
+        self.tunn.is_some()
+    }
+
     /// The state machine of handshakes, made now if it is not there.
     fn tunn(&mut self) -> &mut Tunn {
         self.tunn.get_or_insert_with(|| {

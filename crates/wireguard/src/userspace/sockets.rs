@@ -25,6 +25,9 @@ const ATTEMPTS: usize = 16;
 pub(super) const MOST_SEGMENTS: usize = 64;
 /// Most bytes of one call: 65,535 less the headers of IPv6 and UDP.
 pub(super) const MOST_BYTES: usize = 65_535 - 48;
+/// Bytes that may wait at a socket while this process is not running: a few milliseconds of what it can carry. What stands
+/// there longer is the business of `standing`.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// Room for what the kernel tells with a datagram: the address it was sent to, its mark, how it was joined.
 const CONTROL: usize = cmsg_space::<libc::in6_pktinfo>() + 2 * cmsg_space::<i32>();
 
@@ -74,6 +77,10 @@ impl Sockets {
         let join = Help::new("udp receive", offloads.udp_receive);
         for socket in [Some(&v4), v6.as_ref()].into_iter().flatten() {
             socket.set_nonblocking(true)?;
+            // Where the capability for more is missing the system's own limit has to do.
+            if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+                setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER)?;
+            }
             if join.is_there()
                 && let Err(error) = setsockopt(socket, sockopt::UdpGroSegment, &true)
             {

@@ -106,6 +106,10 @@ impl Tunnels {
         }
     }
 
+    pub(super) fn private_key(&self) -> Option<PrivateKey> {
+        self.identity.as_ref().map(|identity| identity.own.key.clone())
+    }
+
     /// Makes a change; touches the peer it names and no other. A port is the sockets' business.
     pub(super) fn apply(&mut self, now: Now, change: &DeviceChange, out: &mut impl Outbox) -> Result<(), Error> {
         match change {

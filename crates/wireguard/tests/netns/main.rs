@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod host;
+mod offloads;
 mod steering;
+mod tools;
 
 use host::{A_WHILE, Host, SOON, until};
 use ipnet::IpNet;

@@ -233,7 +233,7 @@ fn flows_are_joined_side_by_side_and_none_overtakes_itself() {
     assert_eq!(joined(&mixed).len(), 2);
 
     // An acknowledgement in the middle of a flow stays in its place: what follows does not go before it.
-    let mut held = one.clone();
+    let mut held = one;
     held.insert(2, Packet { payload: Vec::new(), id: 900, ..held[1].clone() });
     let bytes: Vec<_> = held.iter().map(Packet::bytes).collect();
     let found = joined(&bytes);
@@ -255,7 +255,7 @@ fn what_is_not_to_be_joined_is_left_alone() {
     ] {
         assert_eq!(join_with(joins, packets).len(), writes);
     }
-    let mut fragments = udp.clone();
+    let mut fragments = udp;
     fragments.iter_mut().for_each(|packet| packet[6] = 0x20);
     assert_eq!(joined(&fragments).len(), 3);
 }

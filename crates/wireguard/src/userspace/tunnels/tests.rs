@@ -1,5 +1,6 @@
 //! The engine without IO: two or three of it in one thread, with our clock.
 
+mod many;
 mod preshared;
 
 use super::*;
