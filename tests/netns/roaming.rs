@@ -1,7 +1,7 @@
-//! A hidden validator behind address translation: it has no endpoint that anybody could dial, and one day its translator gives it
-//! another address.
+//! Validators that nobody could dial from what the controller says: one behind address translation whose address changes one day,
+//! and one whose sentry forgot its sessions and where it was.
 
-use crate::support::{DROPPED, GUARDED, open, reconfigure, serve_on};
+use crate::support::{DROPPED, GUARDED, open, reconfigure, serve_on, small_mesh};
 use picket_lab::{
     Connect, Host,
     mesh::{Mesh, MeshSize, SOON},
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Probes go five times a second, and the first one from the new address tells it.
 const HEALED: Duration = Duration::from_secs(4);
+
+/// Less than the 15 seconds (Keepalive-Timeout and Rekey-Timeout, WireGuard paper section 6.1) after which the other end would give
+/// its session up and begin anew.
+const BACK: Duration = Duration::from_secs(10);
 
 /// Translates what goes to sentries' WireGuard port, without state, to one address: as a translator that forgot all it knew when
 /// it got that address. What else goes out is masqueraded.
@@ -70,4 +74,21 @@ fn a_hidden_validator_behind_translation_is_reached_and_its_new_address_found_wi
         stream.wait_flowing(SOON).unwrap();
     }
     open(validator, through[0]);
+}
+
+#[test]
+fn a_sentry_whose_agent_starts_again_begins_the_handshakes_itself() {
+    let mut mesh = small_mesh("restarts");
+    let kept = format!("{}/endpoints.json", mesh.sentries[0].state_folder());
+    let place = mesh.preps[0].host.v4(51820).unwrap().ip().to_string();
+    wait_until("the validator's place to be kept", SOON * 2, || {
+        let text = std::fs::read_to_string(&kept).unwrap_or_default();
+        if text.contains(&place) { Ok(()) } else { Err(text) }
+    })
+    .unwrap();
+    mesh.sentries[0].kill();
+    mesh.sentries[0].start().unwrap();
+    let started = Instant::now();
+    mesh.wait_for_tunnels().unwrap();
+    assert!(started.elapsed() < BACK, "{:?}", started.elapsed());
 }

@@ -1,6 +1,6 @@
 //! The shield: a host that is attacked tightens its limits by itself and says so, people order otherwise, and what runs goes on.
 
-use crate::support::{GUARDED, QUIET, dropped, open, serve_on, small_mesh, wait_told};
+use crate::support::{GUARDED, QUIET, dropped, open, serve_on, small_mesh, table, wait_told};
 use picket_lab::{
     Segment,
     mesh::{Agent, Mesh, MeshSize, SOON},
@@ -41,7 +41,7 @@ fn order(mesh: &Mesh, args: &[&str]) -> String {
 
 #[test]
 fn a_host_that_is_attacked_tightens_its_limits_and_says_so_until_somebody_orders_otherwise() {
-    let mesh = small_mesh("shield");
+    let mut mesh = small_mesh("shield");
     let prep = &mesh.preps[0];
     let _servers = serve_on(prep);
     let to = prep.host.v4(GUARDED[0]).unwrap();
@@ -66,6 +66,19 @@ fn a_host_that_is_attacked_tightens_its_limits_and_says_so_until_somebody_orders
     assert!(order(&mesh, &[]).contains("tight for"));
     let metrics = mesh.controller.metrics().unwrap();
     assert!(metrics.lines().any(|l| l.starts_with("picket_host_limits_tight{") && l.ends_with(" 1")), "{metrics}");
+
+    // An agent that starts anew is as tight from its first rules on: an attacker would only have to wait for that.
+    let before = table(prep);
+    mesh.preps[0].kill();
+    mesh.preps[0].start().unwrap();
+    let prep = &mesh.preps[0];
+    wait_until("it to have its rules in force", SOON, || {
+        let log = prep.process().unwrap().log();
+        if log.contains("in force") { Ok(()) } else { Err(log) }
+    })
+    .unwrap();
+    assert_eq!(table(prep), before, "not one rule was written anew");
+    says(prep, &["status"], "limits      tight since");
 
     order(&mesh, &["off", "prep-1", "--reason", "it is our own test"]);
     wait_limits(prep, RELAXED);

@@ -1,14 +1,11 @@
-//! EC2 Auto Scaling, as far as lifecycle actions go: its query API, signed by AWS's own signer (docs/decisions/0008).
+//! EC2 Auto Scaling, as far as lifecycle actions go: its query API.
 
 use super::CredentialSource;
 use crate::{now, store::Outcome};
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
 use picket_attest::hooks::LifecycleAction;
+use picket_aws::{Request, Scope, sign, xml::element};
 use picket_proofs::outside::{body, innermost};
-use reqwest::{Url, header};
+use reqwest::Url;
 use std::time::SystemTime;
 use thiserror::Error;
 
@@ -102,22 +99,13 @@ impl Autoscaling {
         let form = form.query().unwrap_or_default().as_bytes();
 
         let at = now();
-        let identity = self.credentials.get(at).await.map_err(CallError::Credentials)?.into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region)
-            .name("autoscaling")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| unreachable(error.to_string()))?
-            .into();
-        let headers = [(header::CONTENT_TYPE.as_str(), FORM)];
-        let request = SignableRequest::new("POST", &place, headers.into_iter(), SignableBody::Bytes(form));
-        let signed =
-            request.and_then(|request| sign(request, &params)).map_err(|error| unreachable(error.to_string()))?;
-        let mut request = self.client.post(&place).header(header::CONTENT_TYPE, FORM).body(form.to_vec());
-        for (name, value) in signed.output().headers() {
+        let credentials = self.credentials.get(at).await.map_err(CallError::Credentials)?;
+        let request = Request { method: "POST", url: &place, content_type: FORM, body: form };
+        let scope = Scope { service: "autoscaling", region };
+        let headers =
+            sign(&request, scope, credentials, SystemTime::now()).map_err(|error| unreachable(error.to_string()))?;
+        let mut request = self.client.post(&place).body(form.to_vec());
+        for (name, value) in headers {
             request = request.header(name, value);
         }
         let response = request.send().await.map_err(|error| unreachable(innermost(&error)))?;
@@ -142,14 +130,6 @@ fn fields(action: &LifecycleAction) -> Vec<(&'static str, &str)> {
     ]
 }
 
-/// The text of the first element of this name; AWS's errors have no attributes and no nesting there.
-fn element<'a>(xml: &'a str, tag: &str) -> Option<&'a str> {
-    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-    let start = xml.find(&open)? + open.len();
-    let length = xml.get(start..)?.find(&close)?;
-    xml.get(start..start + length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +140,6 @@ mod tests {
                    Action found with token x</Message></Error><RequestId>1</RequestId></ErrorResponse>";
         assert_eq!(element(xml, "Code"), Some("ValidationError"));
         assert!(element(xml, "Message").unwrap().starts_with("No active"));
-        assert_eq!((element("<Code>x", "Code"), element("", "Code")), (None, None));
         let refused = |code: &str| CallError::Refused { status: 400, code: code.into(), message: String::new() };
         assert!(refused("ValidationError").is_final());
         assert!(!refused("Throttling").is_final() && !refused("AccessDenied").is_final());

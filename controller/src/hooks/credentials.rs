@@ -2,7 +2,7 @@
 //! Absent, hooks revoke all the same.
 
 use anyhow::Context as _;
-use aws_credential_types::Credentials;
+use picket_aws::Credentials;
 use picket_model::Timestamp;
 use picket_proofs::outside::{body, innermost};
 use reqwest::{StatusCode, Url};

@@ -45,6 +45,15 @@ pub enum StoreError {
         #[source]
         cause: sqlx::Error,
     },
+    /// Changes that came before were not done in time.
+    #[error(
+        "begin a change in the database: those before it were not done within {seconds} s; look at the load of the disk that \
+         the database is on"
+    )]
+    Queued {
+        /// How long it waited.
+        seconds: u64,
+    },
     /// A row holds what cannot be understood.
     #[error("the database holds a {what} that cannot be read: {problem}; restore a backup or report this as a fault")]
     Row {

@@ -57,7 +57,11 @@ use sqlx::{
     migrate::{Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, time::Duration};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::timeout,
+};
 
 /// The steps of the schema, oldest first; a released one is never changed.
 const MIGRATIONS: [(i64, &str, &str); 13] = [
@@ -77,14 +81,20 @@ const MIGRATIONS: [(i64, &str, &str); 13] = [
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;
-/// How long a change waits for another one to finish.
+/// How long a change waits for one of another program to finish.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long a change waits for those of this program that came before it: a disk that syncs in a second, and thirty of them.
+const QUEUED: Duration = Duration::from_secs(30);
 
 /// The database of one mesh.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: SqlitePool,
     mesh: MeshId,
+    /// First come, first served. SQLite lets whoever happens to look at the right moment write next, so that many who wait
+    /// starve each other; and who waits there has a connection, which readers want.
+    writer: Arc<Mutex<()>>,
+    patience: Duration,
 }
 
 impl Store {
@@ -107,24 +117,31 @@ impl Store {
         });
         let migrated = Migrator::with_migrations(steps.collect()).run(&pool).await;
         migrated.map_err(|cause| StoreError::migration(path, cause))?;
-        let store = Self { pool, mesh };
+        let store = Self { pool, mesh, writer: Arc::default(), patience: QUEUED };
         store.chain_old_events().await?;
         Ok(store)
     }
 
     /// A consistent view of everything.
     pub async fn read(&self) -> Result<Transaction, StoreError> {
-        self.begin("BEGIN").await
+        self.begin("BEGIN", None).await
     }
 
-    /// A change. No other begins before this one is committed or dropped; dropped, it leaves nothing behind.
+    /// A change. No other begins before this one is committed or dropped; dropped, it leaves nothing behind. Whoever holds
+    /// one must not ask for a second.
     pub async fn write(&self) -> Result<Transaction, StoreError> {
-        self.begin("BEGIN IMMEDIATE").await
+        let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
+        let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
+        self.begin("BEGIN IMMEDIATE", Some(turn)).await
     }
 
-    async fn begin(&self, statement: &'static str) -> Result<Transaction, StoreError> {
+    async fn begin(
+        &self,
+        statement: &'static str,
+        turn: Option<OwnedMutexGuard<()>>,
+    ) -> Result<Transaction, StoreError> {
         let sql = self.pool.begin_with(statement).await.map_err(sql("begin a transaction"))?;
-        Ok(Transaction { sql, mesh: self.mesh.clone() })
+        Ok(Transaction { sql, mesh: self.mesh.clone(), _turn: turn })
     }
 
     /// Waits for what is under way and closes the database.
@@ -138,6 +155,8 @@ impl Store {
 pub struct Transaction {
     sql: sqlx::Transaction<'static, Sqlite>,
     mesh: MeshId,
+    /// Of a change: given on after `sql` is done.
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Transaction {

@@ -4,6 +4,7 @@ mod contents;
 mod history;
 mod log;
 mod observed;
+mod queue;
 mod races;
 
 use super::*;

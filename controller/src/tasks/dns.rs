@@ -289,7 +289,7 @@ mod tests {
         let address: BTreeSet<std::net::IpAddr> = ["192.0.2.1".parse().unwrap()].into();
         let with = |ttl| {
             let ttl = Ttls { v4: Some(ttl), v6: None };
-            Found { addresses: address.clone(), ttl, other: None, marks: [mark("m-1")].into() }
+            Found { addresses: address.clone(), ttl, marks: [mark("m-1")].into(), ..Found::default() }
         };
         let name = "p2p.example.org".parse().unwrap();
         let change = Change { name, from: with(300), to: address.clone(), ttl: 30, mark: mark("m-1") };

@@ -8,6 +8,7 @@ pub mod confirm;
 pub mod decide;
 pub mod doors;
 pub mod dry_run;
+pub mod endpoints;
 pub mod enroll;
 pub mod fares;
 mod forwarding;

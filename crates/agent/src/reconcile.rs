@@ -3,6 +3,7 @@
 
 use crate::{
     cli::Place,
+    endpoints::{Endpoints, greet},
     host,
     pairing::{Moment, PairKeys, Waits, give_keys},
     rekey::hand_over,
@@ -123,6 +124,8 @@ pub struct HostTunnels {
     pairs: PairKeys,
     waits: Waits,
     steering: Steering,
+    /// Where peers were before this process started, until that was used.
+    were: Endpoints,
     tunnel: Option<Tunnel>,
 }
 
@@ -136,8 +139,15 @@ impl HostTunnels {
             pairs,
             waits: Waits::default(),
             steering: Steering::default(),
+            were: Endpoints::new(),
             tunnel: None,
         }
+    }
+
+    /// Looks for peers that have no place of their own where they were, once.
+    #[must_use]
+    pub fn looking_at(self, were: Endpoints) -> Self {
+        Self { were, ..self }
     }
 
     /// Which WireGuard carries the tunnels: `kernel`, `userspace`, or `none` before there are any.
@@ -210,6 +220,11 @@ impl Tunnels for HostTunnels {
         let changes = tunnel.connect(&device).await.context("connect the tunnels")?;
         if !changes.is_empty() {
             info!(interface = self.name, peers = device.peers.len(), "tunnels connected");
+        }
+        let were = std::mem::take(&mut self.were);
+        if !were.is_empty() {
+            let looked_for = tunnel.look_for(&were).await.context("look for peers where they were")?;
+            greet(wanted, &looked_for);
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::{
     cli::Place,
     confirm,
     decide::{Here, Redial, Refusal, judge},
+    endpoints,
     guard::{Guard, GuardRules},
     host,
     identity::{Identity, Keys, client_certificate},
@@ -155,7 +156,9 @@ pub async fn run(
     let own_proof = OwnProof::new(&state, keys.tls.public_key_sha256())?;
     let (goloop, beside) = if role == NodeRole::Prep { (goloop, None) } else { (None, goloop) };
     let ways = Ways::new(place.interface.clone(), &identity, &state, beside);
+    let endpoints = endpoints::Keeper::open(state.clone());
     let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
+    let tunnels = tunnels.looking_at(endpoints.kept().clone());
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
@@ -166,7 +169,8 @@ pub async fn run(
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let chain = ChainWatch::start(goloop, identity.node.clone());
     let held = Held { identity, guard, ledger, state, _lock: lock };
-    let agent = Agent::new(held, (tunnels, ways), filter, controllers, renewals, chain, (vouching, own_proof));
+    let agent =
+        Agent::new(held, (tunnels, endpoints, ways), filter, controllers, renewals, chain, (vouching, own_proof));
     agent.work(Signals::new()?, leaving).await
 }
 
@@ -183,6 +187,7 @@ struct Agent {
     held: Held,
     digest: Option<Digest>,
     tunnels: HostTunnels,
+    endpoints: endpoints::Keeper,
     ways: Ways,
     told_narrow: Narrow,
     filter: HostFilter,
@@ -217,7 +222,7 @@ struct Agent {
 impl Agent {
     fn new(
         held: Held,
-        (tunnels, ways): (HostTunnels, Ways),
+        (tunnels, endpoints, ways): (HostTunnels, endpoints::Keeper, Ways),
         filter: HostFilter,
         controllers: Controllers,
         renewals: Renewals,
@@ -228,6 +233,7 @@ impl Agent {
         if let Some(violation) = &refused {
             error!(%violation, "the guard refuses the wanted state that is held: guarded ports are closed");
         }
+        let (shield, tightness) = shield::resumed(&held.state, host::now());
         Self {
             after: held.ledger.judged(),
             asked_at: Instant::now(),
@@ -235,6 +241,7 @@ impl Agent {
             refused: refused.map(|violation| violation.to_string()),
             held,
             tunnels,
+            endpoints,
             ways,
             told_narrow: Narrow::new(),
             filter,
@@ -254,8 +261,8 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
-            shield: Shield::default(),
-            tightness: shield::Tightness::new(host::now()),
+            shield,
+            tightness,
             attacks: every(shield::SHIELD),
             look: LOOK[0],
             redial: Redial::begin(),
@@ -451,6 +458,9 @@ impl Agent {
         }
         if found.is_in_force() && wireguard.is_some() {
             self.applied = ledger.revision();
+        }
+        if found.wireguard.is_in_force() {
+            self.endpoints.keep(&found.peers);
         }
         self.found = Some(found);
         self.open(doors).await;

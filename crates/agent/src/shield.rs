@@ -10,7 +10,7 @@ pub const ATTACK_PER_SECOND: u64 = 1000;
 /// For how long that must go on.
 const RAISE_AFTER: Duration = Duration::from_secs(10);
 /// For how long it must have been less.
-const LOWER_AFTER: Duration = Duration::from_secs(300);
+pub const LOWER_AFTER: Duration = Duration::from_secs(300);
 
 /// The shield of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,11 @@ pub struct Shield {
 }
 
 impl Shield {
+    /// One that is up already: it comes down as any other does.
+    pub fn raised() -> Self {
+        Self { is_up: true, ..Self::default() }
+    }
+
     /// Whether limits are to be tight.
     pub fn is_up(&self) -> bool {
         self.is_up
@@ -124,6 +129,16 @@ mod tests {
         assert_eq!(shield.per_second(), Some(2000));
         shield.rest();
         assert!(!shield.is_up());
+    }
+
+    #[test]
+    fn one_that_was_up_stays_so_until_it_was_calm_for_five_minutes() {
+        let (start, mut shield) = (Instant::now(), Shield::raised());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(shield.is_up() && !shield.sample(start, 7, true));
+        assert!(!shield.sample(after(2), 90_000, true) && shield.is_up());
+        assert!(!shield.sample(after(300), 90_000, true) && shield.is_up());
+        assert!(shield.sample(after(302), 90_000, true) && !shield.is_up());
     }
 
     #[test]

@@ -53,6 +53,11 @@ pub fn save(state: &StateDir, word: &LastWord) -> Result<(), StateError> {
     state.note_json(LAST_WORD, word)
 }
 
+/// What an agent said last here, this one or the one before it.
+pub fn last_word(state: &StateDir) -> Result<Option<LastWord>, StateError> {
+    state.read_json(LAST_WORD)
+}
+
 #[derive(Serialize)]
 struct View {
     state: &'static str,
@@ -74,7 +79,7 @@ pub fn status(place: &Place, json: bool) -> Result<()> {
         Some(identity) => Ledger::load_of(&state, identity)?,
         None => Ledger::default(),
     };
-    let agent: Option<LastWord> = state.read_json(LAST_WORD)?;
+    let agent = last_word(&state)?;
     let rules = GuardRules::load(place.guard.as_deref())?;
     let guard = match &identity {
         Some(identity) => Some(Guard::new(rules, identity, Vouched::load(&state)?)),
@@ -175,7 +180,7 @@ pub fn policy(place: &Place) -> Result<FirewallPolicy> {
     let mut policy = wanted.context(RELEASED)?;
     let state = StateDir::new(&place.state_dir);
     if policy.shield == Shield::Auto && state.is_locked() {
-        let word: Option<LastWord> = state.read_json(LAST_WORD)?;
+        let word = last_word(&state)?;
         if word.and_then(|word| word.report.defences).is_some_and(|said| said.is_tight) {
             policy.shield = Shield::On;
         }

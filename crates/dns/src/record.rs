@@ -44,6 +44,8 @@ pub struct Found {
     pub other: Option<String>,
     /// Texts of the record that says whose they are.
     pub marks: BTreeSet<String>,
+    /// What a wildcard of the zone answers for the name, at which nothing stands by itself.
+    pub wild: BTreeSet<IpAddr>,
 }
 
 /// A change of what stands at a name. It is carried out only where `from` still stands there, as far as the provider can tell.
@@ -114,6 +116,13 @@ pub fn step(name: &DnsName, wanted: &BTreeSet<IpAddr>, ttl: u32, mark: &str, ado
         return Step::Refuse(format!(
             "{name} has addresses that Picket did not write ({}): take them away, or write adopt = true",
             shown(&found.addresses)
+        ));
+    }
+    if !is_ours && !found.wild.is_empty() && !adopt {
+        return Step::Refuse(format!(
+            "a wildcard of the zone answers for {name} ({}), and who calls it is led there: write adopt = true to have the name's \
+             own addresses in its place",
+            shown(&found.wild)
         ));
     }
     if is_ours && found.addresses == *wanted && found.ttl.are(ttl) {

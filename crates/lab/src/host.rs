@@ -20,6 +20,8 @@ use crate::{
 /// The host's interface on the bridge.
 const INTERFACE: &str = "eth0";
 
+/// Name of the file in a host's folder that says its load.
+const LOAD: &str = "loadavg";
 /// Where a machine keeps its id, machine-id(5).
 const MACHINE_ID: &str = "/etc/machine-id";
 
@@ -69,6 +71,7 @@ impl<'lab> HostBuilder<'lab> {
             host.namespace.write_file("machine-id", &machine_id(&host))?;
         }
         fs::create_dir_all(host.path("")).map_err(|error| LabError::io(format!("make {}", host.path("")), error))?;
+        host.set_load(0.0)?;
         // An address is usable at once, and everybody may ping.
         host.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         host.sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
@@ -221,6 +224,20 @@ impl Host {
         let path = self.path(name);
         fs::write(&path, text).map_err(|error| LabError::io(format!("write {path}"), error))?;
         Ok(path)
+    }
+
+    /// How much the host has to do for its programs to see, as in `/proc/loadavg`: the load of all hosts together is the
+    /// machine's that runs them, and a host is calm until this is said.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if it cannot be written.
+    pub fn set_load(&self, load: f32) -> Result<(), LabError> {
+        self.write(LOAD, &format!("{load:.2} {load:.2} {load:.2} 1/1 1\n")).map(drop)
+    }
+
+    /// The file that its programs see in place of `/proc/loadavg`.
+    pub(crate) fn load_file(&self) -> String {
+        self.path(LOAD)
     }
 
     /// Sets a kernel value of the host's network, such as `net/ipv4/ip_forward`.

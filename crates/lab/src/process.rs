@@ -19,6 +19,8 @@ use crate::{Host, LabError, Output, command, wait::wait_until};
 
 /// Time for a program to end after SIGTERM; ours take milliseconds.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Starts a program that sees the host's load in place of the machine's: `ip netns exec` gives it mounts of its own.
+const WITH_ITS_LOAD: &str = r#"mount --bind "$0" /proc/loadavg && exec "$@""#;
 /// Time for `ip netns exec` to become the program; it takes milliseconds.
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// Time for a program that runs to its end.
@@ -127,6 +129,7 @@ impl Host {
         let inherited = INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?)));
         Command::new("ip")
             .args(["netns", "exec", self.namespace()])
+            .args(["sh", "-c", WITH_ITS_LOAD, &self.load_file()])
             .arg(program)
             .args(args)
             .env_clear()
@@ -227,11 +230,12 @@ impl Process {
         kibibytes.map(|kib| kib * 1024).ok_or_else(|| self.0.error("has ended".to_owned()))
     }
 
-    /// Returns once the process is the program and no longer `ip`, which replaces itself by it.
+    /// Returns once the process is the program and no longer `ip` or `sh`, which replace themselves by it.
     fn wait_for_the_program(&self) -> Result<(), LabError> {
         let command_line = format!("/proc/{}/cmdline", self.0.id);
         wait_until("`ip netns exec` to start the program", START_WITHIN, || {
-            !fs::read(&command_line).unwrap_or_default().starts_with(b"ip\0netns\0exec\0")
+            let line = fs::read(&command_line).unwrap_or_default();
+            !line.starts_with(b"ip\0netns\0exec\0") && !line.starts_with(format!("sh\0-c\0{WITH_ITS_LOAD}").as_bytes())
         })?;
         Ok(())
     }

@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     kernel::KernelDevice,
     link::netlink::{Link, Links},
-    userspace::UserspaceDevice,
+    userspace::{Offloads, UserspaceDevice},
 };
 use picket_model::WireGuardPublicKey;
 use rtnetlink::packet_route::link::InfoKind;
@@ -171,7 +171,7 @@ fn kernel(name: &str) -> Result<AnyDevice, Error> {
 }
 
 async fn userspace(links: &Links, name: &str) -> Result<AnyDevice, Error> {
-    let device = UserspaceDevice::open(name)?;
+    let device = UserspaceDevice::open(name, Offloads::default())?;
     if let Some(link) = links.find(name).await? {
         links.mark(link.index).await?;
         links.without_link_local(link.index).await?;

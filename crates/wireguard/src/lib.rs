@@ -20,4 +20,4 @@ pub use kernel::KernelDevice;
 pub use key::{PresharedKey, PrivateKey, SecretError};
 pub use link::steering::Steering;
 pub use tunnel::{Changes, Tunnel, remove_steering};
-pub use userspace::UserspaceDevice;
+pub use userspace::{Offloads, UserspaceDevice};

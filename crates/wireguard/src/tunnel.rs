@@ -2,7 +2,7 @@
 
 use crate::{
     device::{DeviceConfig, DeviceState},
-    diff::{self, DeviceChange},
+    diff::{self, DeviceChange, PeerUpdate},
     engine::{self, AnyDevice, Device as _, Engine, Preference},
     error::Error,
     link::{
@@ -12,7 +12,11 @@ use crate::{
     },
 };
 use picket_model::WireGuardPublicKey;
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+};
 
 /// The changes one step made, or has still to make. Its text is one change a line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,6 +103,20 @@ impl Tunnel {
         let changes = redials(wanted, &found);
         self.device.apply(&changes).await?;
         Ok(changes.len() / 2)
+    }
+
+    /// Sets where peers were for those whose place is not known: which they are.
+    pub async fn look_for(
+        &mut self,
+        were: &BTreeMap<WireGuardPublicKey, SocketAddr>,
+    ) -> Result<Vec<WireGuardPublicKey>, Error> {
+        let found = self.device.observe().await?;
+        let nowhere = found.peers.iter().filter(|(_, peer)| peer.endpoint.is_none()).map(|(key, _)| *key);
+        let looked_for: BTreeMap<_, _> = nowhere.filter_map(|key| Some((key, *were.get(&key)?))).collect();
+        let update = |at: &SocketAddr| PeerUpdate { endpoint: Some(*at), ..PeerUpdate::default() };
+        let changes: Vec<_> = looked_for.iter().map(|(key, at)| DeviceChange::UpdatePeer(*key, update(at))).collect();
+        self.device.apply(&changes).await?;
+        Ok(looked_for.into_keys().collect())
     }
 
     /// Reads the device back.

@@ -1,5 +1,6 @@
 //! Hooks of clouds: what they say is believed only from whom it should be, and done once, whatever happens in between.
 
+mod drained;
 mod eventbridge;
 mod moto;
 mod others;

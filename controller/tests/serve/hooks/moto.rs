@@ -194,7 +194,7 @@ async fn provider_of_zone(moto: &Moto) -> impl Fn(&str, &str) -> Provider {
     let made = made.text().await.unwrap();
     let lines = lines(element(&made, "Id").trim_start_matches("/hostedzone/"), &moto.url);
     move |id, secret| {
-        let credentials = aws_credential_types::Credentials::new(id, secret, None, None, "test");
+        let credentials = picket_aws::Credentials::new(id, secret, None, None, "test");
         let credentials = Credentialed::by(move || {
             let credentials = credentials.clone();
             async move { Ok(credentials) }

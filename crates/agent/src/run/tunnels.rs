@@ -16,6 +16,7 @@ impl Agent {
         let Some(found) = &mut self.found else { return };
         let Ok(peers) = self.tunnels.observe().await else { return };
         let is_news = alive(&peers) != alive(&found.peers);
+        self.endpoints.keep(&peers);
         found.peers = peers;
         self.awaited.look(&found.peers, now);
         if is_news {

@@ -31,7 +31,7 @@ use tokio::{
 /// How far clocks may differ, in seconds (RFC 8945, section 10).
 const FUDGE: u16 = 300;
 const PORT: u16 = 53;
-/// Beside a name, and nobody's.
+/// Below a name or beside it, and nobody's.
 const WILD_LABEL: &str = "_none";
 
 /// A zone's primary server.
@@ -80,6 +80,21 @@ impl Server {
                 take(&mut wild, &other, &record);
             }
             found.marks = found.marks.difference(&wild.marks).cloned().collect();
+        }
+        // A name that has anything of its own, or below it as the mark is, has nothing of a wildcard (RFC 4592, section 2.2.1).
+        if !found.addresses.is_empty() && found.marks.is_empty() && name != self.zone {
+            let beside = name.base_name().prepend_label(WILD_LABEL);
+            let beside = beside.map_err(|error| DnsError::Setup(error.to_string()))?;
+            let mut wild = Found::default();
+            for kind in [RecordType::A, RecordType::AAAA] {
+                for record in self.ask(&mut connection, &beside, kind).await? {
+                    take(&mut wild, &beside, &record);
+                }
+            }
+            // Where records of the name's own are just the same, the update's conditions find them, and nothing is written.
+            if (&wild.addresses, wild.ttl) == (&found.addresses, found.ttl) {
+                found = Found { wild: wild.addresses, ..Found::default() };
+            }
         }
         Ok(found)
     }
@@ -310,8 +325,8 @@ mod tests {
             from: Found {
                 addresses: ["192.0.2.1".parse().unwrap()].into(),
                 ttl: crate::Ttls { v4: Some(30), v6: None },
-                other: None,
                 marks: ["heritage=picket,mesh=m-1".to_owned()].into(),
+                ..Found::default()
             },
             to: ["192.0.2.2".parse().unwrap()].into(),
             ttl: 30,

@@ -1,17 +1,16 @@
-//! AWS Route 53, as far as one name's record sets go: its REST API, signed by AWS's own signer (docs/decisions/0008). A change is
+//! AWS Route 53, as far as one name's record sets go: its REST API. A change is
 //! one batch, which AWS carries out as a whole or not at all; what was found is deleted by its exact values, so that a change in
 //! between makes the batch fail.
 
 use super::{DnsError, below, words};
 use crate::{Change, Found, record::mark_name};
-use aws_credential_types::Credentials;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
+use picket_aws::{
+    Credentials, Request, Scope, sign,
+    xml::{element, elements, escaped, plain},
 };
 use picket_model::DnsName;
 use picket_proofs::outside::{body, innermost};
-use reqwest::{Method, Url, header};
+use reqwest::{Method, Url};
 use std::{collections::BTreeSet, fmt, future::Future, net::IpAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 pub(super) const URL: &str = "https://route53.amazonaws.com";
@@ -90,27 +89,19 @@ impl Route53 {
     async fn call(&self, method: Method, url: Url, text: String) -> Result<String, DnsError> {
         let place = url.host_str().unwrap_or("route53").to_owned();
         let unreachable = |reason: String| DnsError::Unreachable { place: place.clone(), reason };
-        let identity =
-            (self.credentials.0)().await.map_err(|why| DnsError::Setup(format!("no AWS credentials: {why}")))?.into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(REGION)
-            .name("route53")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| unreachable(error.to_string()))?
-            .into();
-        let request = SignableRequest::new(
-            method.as_str(),
-            url.as_str(),
-            std::iter::empty(),
-            SignableBody::Bytes(text.as_bytes()),
-        );
-        let signed =
-            request.and_then(|request| sign(request, &params)).map_err(|error| unreachable(error.to_string()))?;
-        let mut request = self.client.request(method, url).header(header::CONTENT_TYPE, "application/xml").body(text);
-        for (name, value) in signed.output().headers() {
+        let credentials =
+            (self.credentials.0)().await.map_err(|why| DnsError::Setup(format!("no AWS credentials: {why}")))?;
+        let request = Request {
+            method: method.as_str(),
+            url: url.as_str(),
+            content_type: "application/xml",
+            body: text.as_bytes(),
+        };
+        let scope = Scope { service: "route53", region: REGION };
+        let headers =
+            sign(&request, scope, credentials, SystemTime::now()).map_err(|error| unreachable(error.to_string()))?;
+        let mut request = self.client.request(method, url).body(text);
+        for (name, value) in headers {
             request = request.header(name, value);
         }
         let response = request.send().await.map_err(|error| unreachable(innermost(&error)))?;
@@ -120,7 +111,7 @@ impl Route53 {
         if status.is_success() {
             return Ok(text);
         }
-        let said = |tag: &str| words(&plain(elements(&text, tag).next().unwrap_or("none")));
+        let said = |tag: &str| words(&plain(element(&text, tag).unwrap_or("none")));
         // A batch that is refused has no code, and messages of its own.
         let is_batch = text.contains("<InvalidChangeBatch");
         let code = if is_batch { "InvalidChangeBatch".to_owned() } else { said("Code") };
@@ -129,7 +120,7 @@ impl Route53 {
 }
 
 fn take(found: &mut Found, place: &DnsName, set: &str, is_mark: bool) {
-    let text = |tag: &str| elements(set, tag).next().map(plain);
+    let text = |tag: &str| element(set, tag).map(plain);
     if text("Name").as_deref().map(|name| name.trim_end_matches('.')) != Some(place.as_str()) {
         return;
     }
@@ -198,31 +189,6 @@ fn one(action: &str, name: &DnsName, kind: &str, ttl: u32, values: &[String]) ->
     )
 }
 
-/// Texts of all elements of this name; those that are looked for have no attributes and do not nest in themselves.
-fn elements<'a>(xml: &'a str, tag: &str) -> impl Iterator<Item = &'a str> + use<'a> {
-    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
-    let mut rest = xml;
-    std::iter::from_fn(move || {
-        let (_, after) = rest.split_once(&open)?;
-        let (text, after) = after.split_once(&close)?;
-        rest = after;
-        Some(text)
-    })
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-fn plain(text: &str) -> String {
-    text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&#34;", "\"")
-        .replace("&apos;", "'")
-        .replace("&amp;", "&")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,7 +241,7 @@ mod tests {
         let told = |change: &Change| {
             let xml = batch(change).unwrap();
             let each = elements(&xml, "Change").map(|change| {
-                let text = |tag: &str| elements(change, tag).next().unwrap().to_owned();
+                let text = |tag: &str| element(change, tag).unwrap().to_owned();
                 [text("Action"), text("Type"), text("TTL")].join(" ")
             });
             each.collect::<Vec<_>>()

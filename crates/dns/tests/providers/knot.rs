@@ -133,6 +133,39 @@ async fn a_wildcard_of_the_zone_is_nobodys_mark_and_a_text_beside_the_name_is() 
 }
 
 #[tokio::test]
+async fn a_wildcards_addresses_are_not_the_names_own() {
+    let wild = Knot::start("* 300 A 198.51.100.9\n* 300 AAAA 2001:db8::9\n");
+    let ours = wild.ours();
+    let all = addresses(&["198.51.100.9", "2001:db8::9"]);
+    let (told, found) = put(&ours, &["192.0.2.1"], false).await.unwrap();
+    assert!(told.contains("a wildcard of the zone answers") && told.contains("198.51.100.9, 2001:db8::9"), "{told}");
+    assert_eq!((found.addresses, found.wild), (addresses(&[]), all.clone()));
+    // Where a person wants it, the name has its own, and the other family's wildcard goes with that.
+    let (told, found) = put(&ours, &["192.0.2.1"], true).await.unwrap();
+    assert_eq!(
+        (told.as_str(), found.addresses, found.wild),
+        ("none -> 192.0.2.1", addresses(&["192.0.2.1"]), addresses(&[]))
+    );
+    assert_eq!(put(&ours, &["192.0.2.2"], false).await.unwrap().0, "192.0.2.1 -> 192.0.2.2");
+    assert_eq!(ours.read(&"other.example.org".parse().unwrap()).await.unwrap().wild, all);
+
+    // Its own beside a wildcard are its own, in one family too.
+    for own in
+        ["p2p 300 A 198.51.100.1\n", "p2p 300 A 198.51.100.9\n", "p2p 60 A 198.51.100.9\np2p 300 AAAA 2001:db8::9\n"]
+    {
+        let knot = Knot::start(&format!("* 300 A 198.51.100.9\n* 300 AAAA 2001:db8::9\n{own}"));
+        let (told, _) = put(&knot.ours(), &["192.0.2.1"], false).await.unwrap();
+        assert!(told.contains("has addresses that Picket did not write"), "{own}: {told}");
+        assert_eq!(put(&knot.ours(), &["192.0.2.1"], true).await.unwrap().1.addresses, addresses(&["192.0.2.1"]));
+    }
+    // Just as the wildcard's they cannot be told apart by asking: nothing is written over them.
+    let same = Knot::start("* 300 A 198.51.100.9\np2p 300 A 198.51.100.9\n");
+    let name = "p2p.example.org".parse().unwrap();
+    assert!(put(&same.ours(), &["192.0.2.1"], false).await.unwrap().0.contains("a wildcard of the zone"));
+    assert_eq!(put(&same.ours(), &["192.0.2.1"], true).await.unwrap_err(), DnsError::Changed(name));
+}
+
+#[tokio::test]
 async fn a_change_of_something_that_is_no_more_there_changes_nothing() {
     let knot = Knot::start("");
     let ours = knot.ours();

@@ -59,8 +59,8 @@ fn stale(change: &[&str]) -> Change {
         from: Found {
             addresses: addresses(&["192.0.2.99"]),
             ttl: Ttls { v4: Some(60), v6: None },
-            other: None,
             marks: [mark("m-1")].into(),
+            ..Found::default()
         },
         to: addresses(change),
         ttl: 60,

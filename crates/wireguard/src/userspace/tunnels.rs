@@ -3,7 +3,9 @@
 
 use super::{
     allowed_ips::AllowedIps,
-    peer::{Opened, Peer},
+    ecn,
+    path::Path,
+    peer::{Opened, Own, Peer, TICK},
 };
 use crate::{
     device::{DeviceState, PeerConfig},
@@ -16,7 +18,6 @@ use ipnet::IpNet;
 use picket_model::{Timestamp, WireGuardPublicKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,13 +25,19 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 /// Largest datagram, and largest packet of a TUN device.
 pub(super) const LARGEST: usize = 65_535;
-/// Room for a sealed packet: header 16, tag 16.
-const SEALED: usize = LARGEST + 32;
+/// What sealing adds to a packet: header 16, tag 16.
+pub(super) const OVERHEAD: usize = 32;
+/// Largest message of a handshake, the initiation.
+pub(super) const LARGEST_HANDSHAKE: usize = 148;
 /// Handshake messages a second from which on strangers must first prove their address with a cookie. Each costs one
 /// or two X25519 operations, so this bounds the work at about one per cent of a core.
 const HANDSHAKES_PER_SECOND: u64 = 100;
 /// The limiter sees an initiation twice: before its sender is known and when its peer takes it.
 const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
+/// For how long they are counted.
+const COUNTED: Duration = Duration::from_secs(1);
+/// Peers with something to do that are seen to before others have their turn: at worst a handshake each.
+const MOST_DUE: usize = 32;
 /// boringtun keeps eight bits of an index for its sessions, and a peer one for which of its two state machines it is.
 const INDEX_BITS: u32 = 23;
 
@@ -47,12 +54,17 @@ impl Now {
     }
 }
 
-/// Where what comes out goes. It may drop, as a network may, and must not wait.
+/// Where what comes out is written, and goes: each datagram and each packet is made in its place, and then either sent
+/// or left. It may drop, as a network may, and must not wait.
 pub(super) trait Outbox {
-    /// A datagram for the network.
-    fn to_network(&mut self, to: SocketAddr, datagram: &[u8]);
-    /// A packet for the host.
-    fn to_host(&mut self, packet: &[u8]);
+    /// Room for the next datagram, at least of this many bytes.
+    fn datagram_room(&mut self, bytes: usize) -> &mut [u8];
+    /// The first `length` bytes of the room are a datagram for the network, with these bits of congestion.
+    fn to_network(&mut self, path: Path, ecn: u8, length: usize);
+    /// Room for the next packet, at least of this many bytes.
+    fn packet_room(&mut self, bytes: usize) -> &mut [u8];
+    /// The first `length` bytes of the room are a packet for the host.
+    fn to_host(&mut self, length: usize);
 }
 
 pub(super) struct Tunnels {
@@ -61,14 +73,15 @@ pub(super) struct Tunnels {
     by_key: BTreeMap<WireGuardPublicKey, u32>,
     routes: AllowedIps<u32>,
     next_index: u32,
-    buffer: Box<[u8]>,
+    queue: Queue,
 }
 
 struct Identity {
-    key: PrivateKey,
     secret: StaticSecret,
     public: PublicKey,
-    limiter: Arc<RateLimiter>,
+    own: Arc<Own>,
+    /// When handshakes were last counted anew.
+    counted: Option<Now>,
 }
 
 impl Tunnels {
@@ -80,14 +93,14 @@ impl Tunnels {
             by_key: BTreeMap::new(),
             routes: AllowedIps::new(),
             next_index: random,
-            buffer: vec![0; SEALED].into(),
+            queue: Queue::default(),
         }
     }
 
     /// The device as it stands, but for its port.
     pub(super) fn state(&self) -> DeviceState {
         DeviceState {
-            public_key: self.identity.as_ref().map(|identity| identity.key.public()),
+            public_key: self.identity.as_ref().map(|identity| identity.own.key.public()),
             listen_port: 0,
             peers: self.by_key.iter().filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect(),
         }
@@ -97,7 +110,7 @@ impl Tunnels {
     pub(super) fn apply(&mut self, now: Now, change: &DeviceChange, out: &mut impl Outbox) -> Result<(), Error> {
         match change {
             DeviceChange::RemovePeer(key) => self.remove(*key),
-            DeviceChange::SetPrivateKey(key) => self.set_private_key(key),
+            DeviceChange::SetPrivateKey(key) => self.set_private_key(now, key),
             DeviceChange::SetListenPort(_) => {}
             DeviceChange::AddPeer(key, peer) => self.add(now, *key, peer, out)?,
             DeviceChange::UpdatePeer(key, update) => self.update(now, *key, update, out)?,
@@ -108,51 +121,61 @@ impl Tunnels {
     /// Takes a packet the host sends.
     pub(super) fn packet(&mut self, now: Now, packet: &[u8], out: &mut impl Outbox) {
         let peer = Tunn::dst_address(packet).and_then(|destination| self.routes.peer_of(destination));
-        if let Some(peer) = peer.and_then(|index| self.peers.get_mut(&index)) {
-            peer.seal(now, packet, &mut self.buffer, out);
+        if let Some((index, peer)) = peer.and_then(|index| Some((index, self.peers.get_mut(&index)?))) {
+            peer.seal(now, packet, out);
+            self.queue.schedule(index, peer, now, now.steady);
         }
     }
 
     /// Takes a datagram from the network.
-    pub(super) fn datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) {
+    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) {
         let index = match Tunn::parse_incoming_packet(datagram) {
-            Ok(Packet::HandshakeInit(_)) => self.initiator(from, datagram, out),
-            Ok(Packet::HandshakeResponse(message)) => Some(peer_index(message.receiver_idx)),
+            Ok(Packet::HandshakeInit(_)) => {
+                self.count(now);
+                self.initiator(from, datagram, out)
+            }
+            Ok(Packet::HandshakeResponse(message)) => {
+                self.count(now);
+                Some(peer_index(message.receiver_idx))
+            }
             Ok(Packet::PacketCookieReply(message)) => Some(peer_index(message.receiver_idx)),
             Ok(Packet::PacketData(message)) => Some(peer_index(message.receiver_idx)),
             Err(_) => None,
         };
         let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else { return };
-        match peer.open(now, from, datagram, &mut self.buffer, out) {
-            Opened::Packet(packet, source) => {
-                // A peer speaks for its own addresses only.
-                if self.routes.peer_of(source) == Some(index) {
-                    out.to_host(packet);
-                }
-                peer.flush(now, &mut self.buffer, out);
+        if let Opened::Packet(length, source) = peer.open(now, from, datagram, out) {
+            // A peer speaks for its own addresses only.
+            if self.routes.peer_of(source) == Some(index) && ecn::combine(ecn, &mut out.packet_room(length)[..length]) {
+                out.to_host(length);
             }
-            Opened::Nothing => {}
+            peer.flush(now, out);
         }
+        self.queue.schedule(index, peer, now, now.steady);
     }
 
-    /// Does what is due by time. To be called a few times a second.
-    pub(super) fn tick(&mut self, now: Now, out: &mut impl Outbox) {
-        if let Some(identity) = &self.identity {
-            identity.limiter.reset_count();
+    /// Does what is due by time, for so many peers that nobody else waits for long. False if there is more to do at once.
+    pub(super) fn tick(&mut self, now: Now, out: &mut impl Outbox) -> bool {
+        for _ in 0..MOST_DUE {
+            let Some(index) = self.queue.pop(now) else { return true };
+            if let Some(peer) = self.peers.get_mut(&index) {
+                peer.due = None;
+                peer.tick(now, out);
+                self.queue.schedule(index, peer, now, now.steady + TICK);
+            }
         }
-        for peer in self.peers.values_mut() {
-            peer.tick(now, &mut self.buffer, out);
-        }
+        false
     }
 
     /// The peer an initiation comes from, by the static key sealed in it. Under load its sender must prove its
     /// address first, so that strangers cannot make us compute.
-    fn initiator(&mut self, from: SocketAddr, datagram: &[u8], out: &mut impl Outbox) -> Option<u32> {
+    fn initiator(&mut self, from: Path, datagram: &[u8], out: &mut impl Outbox) -> Option<u32> {
         let identity = self.identity.as_ref()?;
-        let message = match identity.limiter.verify_packet(Some(from.ip()), datagram, &mut self.buffer) {
+        let room = out.datagram_room(LARGEST_HANDSHAKE);
+        let message = match identity.own.limiter.verify_packet(Some(from.remote.ip()), datagram, room) {
             Ok(Packet::HandshakeInit(message)) => message,
             Err(TunnResult::WriteToNetwork(cookie)) => {
-                out.to_network(from, cookie);
+                let length = cookie.len();
+                out.to_network(from, 0, length);
                 return None;
             }
             _ => return None,
@@ -162,13 +185,24 @@ impl Tunnels {
         self.by_key.get(&key).copied()
     }
 
-    fn set_private_key(&mut self, key: &PrivateKey) {
-        let public = PublicKey::from(*key.public().as_bytes());
-        let limiter = Arc::new(RateLimiter::new(&public, LIMIT));
-        for peer in self.peers.values_mut() {
-            peer.forget_sessions(key, &limiter);
+    /// Counts handshakes anew each second.
+    fn count(&mut self, now: Now) {
+        let Some(identity) = &mut self.identity else { return };
+        let counted = identity.counted.get_or_insert(now);
+        if now.since(*counted) >= COUNTED {
+            *counted = now;
+            identity.own.limiter.reset_count();
         }
-        self.identity = Some(Identity { key: key.clone(), secret: key.secret(), public, limiter });
+    }
+
+    fn set_private_key(&mut self, now: Now, key: &PrivateKey) {
+        let public = PublicKey::from(*key.public().as_bytes());
+        let own = Arc::new(Own { key: key.clone(), limiter: Arc::new(RateLimiter::new(&public, LIMIT)) });
+        for (index, peer) in &mut self.peers {
+            peer.set_own(own.clone());
+            self.queue.schedule(*index, peer, now, now.steady);
+        }
+        self.identity = Some(Identity { secret: key.secret(), public, own, counted: None });
     }
 
     fn add(
@@ -181,8 +215,9 @@ impl Tunnels {
         self.remove(key);
         let index = self.free_index();
         let identity = self.identity.as_ref().ok_or(Error::NoPrivateKey(key))?;
-        let mut peer = Peer::new(&identity.key, &identity.limiter, key, index, config);
-        peer.reach_out(now, &mut self.buffer, out);
+        let mut peer = Peer::new(identity.own.clone(), key, index, config);
+        peer.reach_out(now, out);
+        self.queue.schedule(index, &mut peer, now, now.steady);
         self.peers.insert(index, peer);
         self.by_key.insert(key, index);
         self.route(index, config.allowed_ips.clone());
@@ -200,29 +235,30 @@ impl Tunnels {
         if let Some(networks) = &update.allowed_ips {
             self.route(index, networks.clone());
         }
-        let (Some(peer), Some(identity)) = (self.peers.get_mut(&index), &self.identity) else {
-            return Err(Error::NoSuchPeer(key));
-        };
+        let peer = self.peers.get_mut(&index).ok_or(Error::NoSuchPeer(key))?;
         if let Some(seconds) = update.keepalive_seconds {
             peer.set_keepalive(seconds);
         }
         if let Some(secret) = &update.preshared_key {
-            peer.set_preshared_key(now, &identity.key, &identity.limiter, secret.clone());
+            peer.set_preshared_key(now, secret.clone());
         }
         if update.endpoint.is_some() {
-            peer.endpoint = update.endpoint;
+            peer.path = update.endpoint.map(Path::from);
         }
         let only_networks = PeerUpdate { allowed_ips: update.allowed_ips.clone(), ..PeerUpdate::default() };
         if *update != only_networks {
-            peer.reach_out(now, &mut self.buffer, out);
+            peer.reach_out(now, out);
         }
+        self.queue.schedule(index, peer, now, now.steady);
         Ok(())
     }
 
     fn remove(&mut self, key: WireGuardPublicKey) {
         if let Some(index) = self.by_key.remove(&key) {
             self.route(index, BTreeSet::new());
-            self.peers.remove(&index);
+            if let Some(peer) = self.peers.remove(&index) {
+                self.queue.remove(index, &peer);
+            }
         }
     }
 
@@ -250,6 +286,33 @@ impl Tunnels {
                 return self.next_index;
             }
         }
+    }
+}
+
+/// Peers with something to do by time, in that order; all others are not in it.
+#[derive(Default)]
+struct Queue(BTreeSet<(Instant, u32)>);
+
+impl Queue {
+    /// Makes sure that a peer is seen to in time. One who has less to do than it seemed finds that out then.
+    fn schedule(&mut self, index: u32, peer: &mut Peer, now: Now, earliest: Instant) {
+        let Some(due) = peer.next_due(now, earliest) else { return };
+        if peer.due.is_none_or(|before| due < before) {
+            self.remove(index, peer);
+            self.0.insert((due, index));
+            peer.due = Some(due);
+        }
+    }
+
+    fn remove(&mut self, index: u32, peer: &Peer) {
+        if let Some(due) = peer.due {
+            self.0.remove(&(due, index));
+        }
+    }
+
+    fn pop(&mut self, now: Now) -> Option<u32> {
+        self.0.first().filter(|(due, _)| *due <= now.steady)?;
+        self.0.pop_first().map(|(_, index)| index)
     }
 }
 

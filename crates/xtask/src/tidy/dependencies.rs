@@ -7,7 +7,18 @@ use super::graph::Graph;
 const LAYERS: [(&str, &[&str]); 7] = [
     ("model", &["picket-model"]),
     ("pure", &["picket-plan"]),
-    ("edges", &["picket-chain", "picket-firewall", "picket-wireguard", "picket-pki", "picket-api", "picket-attest"]),
+    (
+        "edges",
+        &[
+            "picket-chain",
+            "picket-firewall",
+            "picket-wireguard",
+            "picket-pki",
+            "picket-api",
+            "picket-attest",
+            "picket-aws",
+        ],
+    ),
     ("runtime", &["picket-http", "picket-telemetry", "picket-proofs", "picket-dns", "picket-gateway"]),
     ("features", &["picket-agent"]),
     ("binaries", &["picket-controller", "picket-sentry-agent", "picket-prep-agent", "picket"]),

@@ -4,7 +4,7 @@ mod preshared;
 
 use super::*;
 use proptest::prelude::*;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 const DIALLER: &str = "192.0.2.1:1000";
 const WAITER: &str = "192.0.2.2:2000";
@@ -21,15 +21,28 @@ struct End {
 struct Collected {
     datagrams: Vec<(SocketAddr, Vec<u8>)>,
     packets: Vec<Vec<u8>>,
+    paths: Vec<(Path, u8)>,
+    rooms: [Vec<u8>; 2],
 }
 
 impl Outbox for Collected {
-    fn to_network(&mut self, to: SocketAddr, datagram: &[u8]) {
-        self.datagrams.push((to, datagram.to_vec()));
+    fn datagram_room(&mut self, bytes: usize) -> &mut [u8] {
+        self.rooms[0].resize(bytes, 0xaa);
+        &mut self.rooms[0]
     }
 
-    fn to_host(&mut self, packet: &[u8]) {
-        self.packets.push(packet.to_vec());
+    fn to_network(&mut self, path: Path, ecn: u8, length: usize) {
+        self.datagrams.push((path.remote, self.rooms[0][..length].to_vec()));
+        self.paths.push((path, ecn));
+    }
+
+    fn packet_room(&mut self, bytes: usize) -> &mut [u8] {
+        self.rooms[1].resize(bytes, 0xaa);
+        &mut self.rooms[1]
+    }
+
+    fn to_host(&mut self, length: usize) {
+        self.packets.push(self.rooms[1][..length].to_vec());
     }
 }
 
@@ -59,7 +72,7 @@ impl End {
     }
 
     fn receive(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
-        self.tunnels.datagram(now, from, datagram, &mut self.out);
+        self.tunnels.datagram(now, from.into(), 0, datagram, &mut self.out);
     }
 
     fn peer(&self, peer: &End) -> crate::device::PeerState {
