@@ -7,7 +7,7 @@ use crate::{
 };
 use picket_lab::{
     Heard, Host, Knocks, Machine,
-    mesh::{Mesh, SOON},
+    mesh::{Agent, Mesh, SOON, without_meters},
     wait_until,
 };
 use std::{
@@ -25,11 +25,16 @@ const AGENT: &str = "picket-prep-agent";
 
 /// The validator's host of a mesh as a machine that is off. Its firewall was in force before, so it is in the ledger.
 fn machine(mesh: &mut Mesh) -> Machine {
-    mesh.preps[0].kill();
+    machine_of(&mut mesh.preps[0], &mesh.stranger)
+}
+
+/// The same of the host of any agent.
+fn machine_of(agent: &mut Agent, stranger: &Host) -> Machine {
+    agent.kill();
     let ports: Vec<u16> = GUARDED.into_iter().chain([UNGUARDED]).collect();
-    let mut machine = Machine::new(&mesh.preps[0].host, &ports).unwrap();
-    machine.install(&mesh.preps[0]).unwrap();
-    machine.known_to(&mesh.stranger).unwrap();
+    let mut machine = Machine::new(&agent.host, &ports).unwrap();
+    machine.install(agent).unwrap();
+    machine.known_to(stranger).unwrap();
     machine
 }
 
@@ -99,11 +104,8 @@ fn is_guarded(mesh: &Mesh, machine: &Machine) {
     open(&mesh.stranger, machine.ports(UNGUARDED)[0]);
 }
 
-#[test]
-fn a_machine_is_closed_from_the_first_moment_of_its_network_and_stays_so() {
-    let mut mesh = small_mesh("booted");
-    let mut machine = machine(&mut mesh);
-    let knocks = knock(&mesh, &machine);
+/// Starts a machine in each way there is, and does to its agent what happens in an agent's life.
+fn starts_and_lives(mesh: &Mesh, machine: &mut Machine, agent: &str) {
     for boot in ["power on", "reboot", "power cut"] {
         let began = Instant::now();
         match boot {
@@ -115,30 +117,50 @@ fn a_machine_is_closed_from_the_first_moment_of_its_network_and_stays_so() {
             _ => machine.boot().unwrap(),
         }
         println!("{boot}: up after {:?}", began.elapsed());
-        wait_active(&machine, AGENT);
-        is_guarded(&mesh, &machine);
+        wait_active(machine, agent);
+        is_guarded(mesh, machine);
         ssh_greets(&mesh.stranger, machine.ports(SSH)[0]);
     }
     mesh.wait_in_force().unwrap();
-    // What happens to an agent in its life.
-    let unit = format!("{AGENT}.service");
+    let unit = format!("{agent}.service");
     for args in [["stop", &unit], ["start", &unit], ["restart", &unit], ["kill", &unit], ["restart", "picket-lockdown"]]
     {
-        systemctl(&machine, &args);
-        is_guarded(&mesh, &machine);
+        systemctl(machine, &args);
+        is_guarded(mesh, machine);
     }
-    systemctl(&machine, &["kill", "--signal=SIGKILL", &unit]);
-    is_guarded(&mesh, &machine);
-    wait_active(&machine, &unit);
+    systemctl(machine, &["kill", "--signal=SIGKILL", &unit]);
+    is_guarded(mesh, machine);
+    wait_active(machine, &unit);
+}
+
+#[test]
+fn a_machine_is_closed_from_the_first_moment_of_its_network_and_stays_so() {
+    let mut mesh = small_mesh("booted");
+    let mut machine = machine(&mut mesh);
+    let knocks = knock(&mesh, &machine);
+    starts_and_lives(&mesh, &mut machine, AGENT);
     // A package puts another program in the place of the one that runs, and starts it.
     let program = format!("/usr/bin/{AGENT}");
     machine.run(&["cp", &program, "/usr/bin/new"]).unwrap().success().unwrap();
     machine.run(&["mv", "/usr/bin/new", &program]).unwrap().success().unwrap();
     systemctl(&machine, &["daemon-reload"]);
-    systemctl(&machine, &["restart", &unit]);
+    systemctl(&machine, &["restart", AGENT]);
     mesh.wait_in_force().unwrap();
     is_guarded(&mesh, &machine);
     nothing_answered(&knocks.end().unwrap(), &machine, "boots and an agent's life");
+}
+
+#[test]
+fn a_sentrys_machine_is_closed_from_the_first_moment_of_its_network_and_stays_so() {
+    let mut mesh = small_mesh("booted sentry");
+    let mut machine = machine_of(&mut mesh.sentries[0], &mesh.stranger);
+    let knocks = knock(&mesh, &machine);
+    starts_and_lives(&mesh, &mut machine, "picket-sentry-agent");
+    mesh.wait_in_force().unwrap();
+    is_guarded(&mesh, &machine);
+    // It is what a sentry is for: the validator's tunnel is back.
+    mesh.wait_for_tunnels().unwrap();
+    nothing_answered(&knocks.end().unwrap(), &machine, "boots and the life of a sentry's agent");
 }
 
 /// How long a stranger was let in while `disturb` was done and put right.
@@ -153,6 +175,49 @@ fn window(mesh: &Mesh, machine: &Machine, case: &str, disturb: impl FnOnce()) ->
     let knocks: usize = guarded.iter().map(|port| heard.answered(*port).len()).sum();
     println!("{case}: {knocks} knocks let in, within {:?}", window.unwrap_or_default());
     if knocks == 0 { Duration::ZERO } else { window.unwrap_or_default().max(Duration::from_micros(1)) }
+}
+
+/// What nftables.service is to load.
+fn theirs_is(machine: &Machine, text: &str) {
+    let line = format!("echo '{text}' > /etc/nftables.conf");
+    machine.run(&["sh", "-c", &line]).unwrap().success().unwrap();
+}
+
+/// Our table without what it counted and met.
+fn ruleset(machine: &Machine) -> String {
+    without_meters(&machine.run(&["nft", "-s", "list", "table", "inet", "picket"]).unwrap().success().unwrap())
+}
+
+/// Where our table cannot be had, and where nft refuses it beside that file, the service loads its own and the host is
+/// closed to all but the operator after it. The guard's file cannot be read meanwhile.
+fn ends_closed(mesh: &Mesh, machine: &Machine) {
+    let closed = |case: &str| {
+        let [v4, v6] = machine.ports(GUARDED[0]);
+        for to in [v4, v6] {
+            open(&mesh.admin, to);
+            dropped(&mesh.stranger, to);
+        }
+        dropped(&mesh.validators[0].host, v4);
+        let theirs = machine.run(&["nft", "list", "table", "inet", "theirs"]).unwrap();
+        assert!(theirs.status.success(), "{case}: {theirs:?}");
+        systemctl(machine, &["reset-failed", "nftables"]);
+    };
+    theirs_is(machine, "flush ruleset; add table inet theirs");
+    systemctl(machine, &["stop", "nftables"]);
+    machine.run(&["nft", "delete", "table", "inet", "picket"]).unwrap().success().unwrap();
+    // It fails, so that somebody looks: what the host is to have cannot be known.
+    assert!(!machine.run(&["systemctl", "start", "nftables"]).unwrap().status.success());
+    closed("no table to be had");
+    // It takes anything but two files at once.
+    let refuses = "#!/bin/sh\ncase \"$*\" in \"-f -\") text=$(cat); case $text in *include*) exit 1;; esac; \
+                   printf \"%s\\n\" \"$text\" | exec /usr/sbin/nft.whole -f -;; esac; exec /usr/sbin/nft.whole \"$@\"\n";
+    machine.run(&["mv", "/usr/sbin/nft", "/usr/sbin/nft.whole"]).unwrap().success().unwrap();
+    let write = format!("cat > /usr/sbin/nft <<'END'\n{refuses}END\nchmod 755 /usr/sbin/nft");
+    machine.run(&["sh", "-c", &write]).unwrap().success().unwrap();
+    assert!(!machine.run(&["systemctl", "restart", "nftables"]).unwrap().status.success());
+    closed("refused beside theirs");
+    machine.run(&["mv", "/usr/sbin/nft.whole", "/usr/sbin/nft"]).unwrap().success().unwrap();
+    theirs_is(machine, "flush ruleset");
 }
 
 #[test]
@@ -175,14 +240,38 @@ fn an_nftables_service_that_flushes_leaves_no_open_instant() {
     systemctl(&machine, &["restart", "nftables"]);
     is_guarded(&mesh, &machine);
     // A file that cannot be loaded changes nothing.
-    machine.run(&["sh", "-c", "echo 'flush ruleset; nonsense' > /etc/nftables.conf"]).unwrap().success().unwrap();
+    theirs_is(&machine, "flush ruleset; nonsense");
     assert!(!machine.run(&["systemctl", "restart", "nftables"]).unwrap().status.success());
     is_guarded(&mesh, &machine);
-    nothing_answered(&knocks.end().unwrap(), &machine, "nftables.service");
     // systemd starts a unit five times in ten seconds, and then no more.
     systemctl(&machine, &["reset-failed", "nftables"]);
+    // One that flushes nothing is loaded beside our table as often as anybody likes, and that stays one table.
+    let before = ruleset(&machine);
+    theirs_is(&machine, "table inet theirs { chain seen { type filter hook input priority 0; }; }");
+    for verb in ["restart", "reload", "reload"] {
+        systemctl(&machine, &[verb, "nftables"]);
+        is_guarded(&mesh, &machine);
+        assert_eq!(ruleset(&machine), before, "{verb}");
+        machine.run(&["nft", "list", "table", "inet", "theirs"]).unwrap().success().unwrap();
+    }
+    systemctl(&machine, &["reset-failed", "nftables"]);
+    // Where the agent's program cannot say what is wanted, what the kernel has goes on, in the same transaction.
+    theirs_is(&machine, "flush ruleset");
+    machine
+        .run(&["sh", "-c", "mkdir -p /etc/picket && echo nonsense > /etc/picket/guard.toml"])
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(!machine.run(&[&format!("/usr/bin/{AGENT}"), "rules", "show", "--load"]).unwrap().status.success());
+    for verb in ["restart", "reload"] {
+        systemctl(&machine, &[verb, "nftables"]);
+        is_guarded(&mesh, &machine);
+        assert_eq!(ruleset(&machine), before, "{verb} without the agent's word");
+    }
+    nothing_answered(&knocks.end().unwrap(), &machine, "nftables.service");
+    ends_closed(&mesh, &machine);
+    machine.run(&["rm", "/etc/picket/guard.toml"]).unwrap().success().unwrap();
     // A host that somebody opened by hand is none of its business.
-    machine.run(&["sh", "-c", "echo 'flush ruleset' > /etc/nftables.conf"]).unwrap().success().unwrap();
     machine.run(&[&format!("/usr/bin/{AGENT}"), "release", "--yes"]).unwrap().success().unwrap();
     systemctl(&machine, &["restart", "nftables"]);
     open(&mesh.stranger, machine.ports(GUARDED[0])[0]);

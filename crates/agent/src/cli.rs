@@ -2,7 +2,7 @@
 
 use crate::{
     dry_run, enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
-    trust_by_hand, vouch,
+    trust_by_hand, vouch, wg_bench,
 };
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -143,6 +143,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The WireGuard engines of this host.
+    Wg {
+        #[command(subcommand)]
+        command: Wg,
+    },
     /// Open every guarded port of this host to everybody, until `close`; asks first.
     Release {
         /// Do it without asking.
@@ -172,6 +177,19 @@ impl Command {
                 | Self::Rules { command: Rules::Show { diff: false, dry_run: false, load: false, .. } }
         )
     }
+}
+
+#[derive(Subcommand)]
+enum Wg {
+    /// Measure each engine between two networks of its own, which end with it: throughput, its price, latency.
+    Bench {
+        /// How long each of three parts takes, for each engine.
+        #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=60))]
+        seconds: u8,
+        /// One JSON object for each engine.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
@@ -331,6 +349,9 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Probe { address, ports } => println!("{}", status::probe(&place, address, &ports)?),
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
             Command::Proofs { command: None, json } => vouch::list(&place, json)?,
+            Command::Wg { command: Wg::Bench { seconds, json } } => {
+                wg_bench::run(Duration::from_secs(seconds.into()), json)?;
+            }
             Command::Release { yes } => println!("{}", release::release(&place, yes, host::now()).await?),
             Command::Close => println!("{}", release::close(&place).await?),
             Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
@@ -346,6 +367,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn measuring_engines_needs_the_right_to_make_networks() {
+        let command = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().command;
+        assert!(command("agent wg bench --seconds 1 --json").touches_the_network());
+        assert!(Cli::try_parse_from("agent wg bench --seconds 0".split(' ')).is_err());
     }
 
     #[test]

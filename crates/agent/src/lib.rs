@@ -41,5 +41,6 @@ pub mod subscribe;
 pub mod trust;
 pub mod trust_by_hand;
 pub mod vouch;
+pub mod wg_bench;
 
 pub use cli::main;

@@ -1,6 +1,7 @@
 //! Changes of one program queue: each comes in its turn, and nobody who only reads waits for them.
 
 use super::*;
+use std::{future::poll_fn, pin::pin, task::Poll};
 use tokio::{sync::oneshot, task::JoinSet};
 
 const WRITERS: u16 = 50;
@@ -21,10 +22,10 @@ async fn fifty_writers_at_once_all_succeed_in_their_turn_and_readers_go_on_meanw
         let store = store.clone();
         let (asks, asked) = oneshot::channel();
         writers.spawn(async move {
-            let turn = store.write();
-            tokio::pin!(turn);
+            let mut turn = pin!(store.write());
             // It is in the queue once it was looked at.
-            assert!(futures_util::poll!(&mut turn).is_pending());
+            let waits = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending()));
+            assert!(waits.await);
             asks.send(()).unwrap();
             let mut tx = turn.await.unwrap();
             let what = number.to_string();
