@@ -1,7 +1,11 @@
 //! The firewall's table at 100 to 100,000 addresses: written whole, changed by one address, and back after a flush.
 //! Beside each what the host's own nft, and ipset where there is one, take for the same in the same run.
 
-use super::{Figures, Report, figures::rounded, millis};
+use super::{
+    Figures, Report,
+    figures::{resident_kib, rounded},
+    millis,
+};
 use crate::{Host, Lab, command};
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::{
@@ -39,6 +43,10 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
         let measured = measure(&host, size, runs, has_ipset)?;
         report.row(&measured.full.row("full", size, has_ipset))?;
         report.row(&measured.delta.row("delta", size, has_ipset))?;
+        report.row(&json!({
+            "case": "memory", "elements": size, "memory_kib": measured.memory,
+            "of": "this process: the wanted table and what was read back, while it is made",
+        }))?;
         report.row(&json!({
             "case": "flushed by another, back", "elements": size, "figures": measured.back.row(),
             "cpu_ms": fine(measured.back_cpu.median()), "from": "hearing of it to having read it back",
@@ -84,6 +92,8 @@ impl Case {
 
 #[derive(Default)]
 struct Measured {
+    /// By how much this process grew with the first table of that size, in KiB; what smaller ones left free is used again.
+    memory: u32,
     full: Case,
     delta: Case,
     back: Figures,
@@ -97,7 +107,9 @@ fn measure(host: &Host, size: u32, runs: u8, has_ipset: bool) -> anyhow::Result<
         runtime.block_on(async {
             let mut measured = Measured::default();
             for _ in 0..runs {
+                let before = resident_kib();
                 full(&mut measured.full, size, has_ipset).await?;
+                measured.memory = measured.memory.max(resident_kib().saturating_sub(before));
                 delta(&mut measured.delta, size, has_ipset).await?;
                 let (back, cpu) = back(size).await?;
                 measured.back.add(back);

@@ -1,6 +1,11 @@
 //! Many peers on one interface: how long they take to come, what they weigh, and how long one takes to go.
 
-use super::{Figures, Report, bare::End, millis, ratio};
+use super::{
+    Figures, Report,
+    bare::End,
+    figures::{resident_kib, rounded},
+    millis, ratio,
+};
 use crate::Lab;
 use picket_model::WireGuardPublicKey;
 use picket_wireguard::{DeviceConfig, PeerConfig, PrivateKey};
@@ -29,13 +34,13 @@ pub(super) fn run(report: &Report, runs: u8) -> anyhow::Result<()> {
         alone.add(took(&end, &device(0))?);
     }
     report.row(&json!({
-        "case": "all come", "peers": PEERS, "median_ms": super::figures::rounded(come.median()),
-        "p99_ms": super::figures::rounded(come.p99()), "runs": runs,
-        "memory_kib": grown, "memory_kib_a_peer": super::figures::rounded(f64::from(grown) / f64::from(PEERS)),
+        "case": "all come", "peers": PEERS, "median_ms": rounded(come.median()),
+        "p99_ms": rounded(come.p99()), "runs": runs,
+        "memory_kib": grown, "memory_kib_a_peer": rounded(f64::from(grown) / f64::from(PEERS)),
     }))?;
     report.row(&json!({
-        "case": "one of them goes", "peers": PEERS, "median_ms": super::figures::rounded(one.median()),
-        "p99_ms": super::figures::rounded(one.p99()), "runs": runs,
+        "case": "one of them goes", "peers": PEERS, "median_ms": rounded(one.median()),
+        "p99_ms": rounded(one.p99()), "runs": runs,
         "beside": { "what": "the only peer of a device goes", "figures": alone.row() },
         "ratio": ratio(&one, &alone),
     }))
@@ -68,11 +73,4 @@ fn device(peers: u16) -> DeviceConfig {
         steering: picket_wireguard::Steering::default(),
         peers: (1..=peers).filter_map(peer).collect::<BTreeMap<_, _>>(),
     }
-}
-
-/// Memory of this process, in KiB: the tunnels are in it.
-fn resident_kib() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or_default()
 }
