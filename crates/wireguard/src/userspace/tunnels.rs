@@ -36,8 +36,8 @@ const HANDSHAKES_PER_SECOND: u64 = 100;
 const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
 /// For how long they are counted.
 const COUNTED: Duration = Duration::from_secs(1);
-/// Peers with something to do that are seen to before others have their turn: at worst a handshake each.
-const MOST_DUE: usize = 32;
+/// Peers with something to do that are seen to before packets have their turn: at worst a handshake each, a millisecond in all.
+const MOST_DUE: usize = 4;
 /// boringtun keeps eight bits of an index for its sessions, and a peer one for which of its two state machines it is.
 const INDEX_BITS: u32 = 23;
 
@@ -131,8 +131,8 @@ impl Tunnels {
         }
     }
 
-    /// Takes a datagram from the network.
-    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) {
+    /// Takes a datagram from the network. Whether there was a packet of a peer's in it.
+    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) -> bool {
         let index = match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::HandshakeInit(_)) => {
                 self.count(now);
@@ -146,8 +146,11 @@ impl Tunnels {
             Ok(Packet::PacketData(message)) => Some(peer_index(message.receiver_idx)),
             Err(_) => None,
         };
-        let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else { return };
-        if let Opened::Packet(length, source) = peer.open(now, from, datagram, out) {
+        let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else {
+            return false;
+        };
+        let opened = peer.open(now, from, datagram, out);
+        if let Opened::Packet(length, source) = opened {
             // A peer speaks for its own addresses only.
             if self.routes.peer_of(source) == Some(index) && ecn::combine(ecn, &mut out.packet_room(length)[..length]) {
                 out.to_host(length);
@@ -155,6 +158,7 @@ impl Tunnels {
             peer.flush(now, out);
         }
         self.queue.schedule(index, peer, now, now.steady);
+        matches!(opened, Opened::Packet(..))
     }
 
     /// Does what is due by time, for so many peers that nobody else waits for long. False if there is more to do at once.
@@ -200,6 +204,10 @@ impl Tunnels {
     }
 
     fn set_private_key(&mut self, now: Now, key: &PrivateKey) {
+        // The same again, as a tool may say it, costs no session.
+        if self.identity.as_ref().is_some_and(|identity| identity.own.key == *key) {
+            return;
+        }
         let public = PublicKey::from(*key.public().as_bytes());
         let own = Arc::new(Own { key: key.clone(), limiter: Arc::new(RateLimiter::new(&public, LIMIT)) });
         for (index, peer) in &mut self.peers {
