@@ -68,11 +68,29 @@ fn many_with_something_to_do_at_once_have_it_done_in_turns() {
         waiter.apply(moment(0), &DeviceChange::UpdatePeer(key(u32::try_from(number).unwrap()), update));
     }
     waiter.out.datagrams.clear();
-    assert!(!waiter.tunnels.tick(moment(5_000), &mut waiter.out), "there is more to do");
+    let now = moment(5_333);
+    assert!(!waiter.tunnels.tick(now, &mut waiter.out), "there is more to do");
     assert_eq!(waiter.sent().len(), MOST_DUE);
-    assert!(arrives(moment(5_000), &mut dialler, &mut waiter, ("10.0.0.1", "10.0.0.2")), "packets pass between");
-    assert!(waiter.tunnels.tick(moment(5_000), &mut waiter.out));
+    assert!(arrives(now, &mut dialler, &mut waiter, ("10.0.0.1", "10.0.0.2")), "packets pass between");
+    assert!(waiter.tunnels.tick(now, &mut waiter.out));
     assert_eq!(waiter.sent(), [1]);
+}
+
+#[test]
+fn those_that_were_cut_off_together_do_not_try_again_together() {
+    const DIALLED: u32 = 200;
+    let mut dialler = End::new(1, DIALLER);
+    for number in 0..DIALLED {
+        dialler.apply(moment(0), &DeviceChange::AddPeer(key(number), peer(Some(WAITER), Some(25), &[])));
+    }
+    assert_eq!(dialler.sent().len(), 200);
+    let mut tried = Vec::new();
+    for millis in 5_000..=5_333 {
+        while !dialler.tunnels.tick(moment(millis), &mut dialler.out) {}
+        tried.push(dialler.sent().len());
+    }
+    assert_eq!(tried.iter().sum::<usize>(), 200, "once in five seconds and a third");
+    assert!(tried.iter().all(|at_once| *at_once <= 2), "{tried:?}");
 }
 
 #[test]
