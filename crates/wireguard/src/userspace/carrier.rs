@@ -10,7 +10,7 @@ use super::{
     tunnels::{LARGEST, Now, Tunnels},
     wires::Wires,
 };
-use crate::error::Error;
+use crate::{device::DeviceState, error::Error};
 use nix::{
     errno::Errno,
     libc,
@@ -22,7 +22,7 @@ use std::{
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
     time::Duration,
 };
 
@@ -47,6 +47,20 @@ impl Shared {
     /// The state. A panic in another thread would have left it whole: it is changed in steps that do not panic.
     pub(super) fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device as it stands, but for its port: a few peers at a time, so that packets pass between.
+    pub(super) fn state(&self) -> DeviceState {
+        let mut state = DeviceState { public_key: self.tunnels().public_key(), ..DeviceState::default() };
+        loop {
+            let last = state.peers.last_key_value().map(|(key, _)| *key);
+            let slice = self.tunnels().peers_after(last);
+            if slice.is_empty() {
+                return state;
+            }
+            state.peers.extend(slice);
+            thread::yield_now();
+        }
     }
 }
 

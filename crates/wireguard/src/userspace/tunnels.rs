@@ -8,7 +8,7 @@ use super::{
     peer::{Opened, Own, Peer, TICK},
 };
 use crate::{
-    device::{DeviceState, PeerConfig},
+    device::{PeerConfig, PeerState},
     diff::{DeviceChange, PeerUpdate},
     error::Error,
     key::PrivateKey,
@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use picket_model::{Timestamp, WireGuardPublicKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,6 +39,8 @@ const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
 const COUNTED: Duration = Duration::from_secs(1);
 /// Peers with something to do that are seen to before packets have their turn: at worst a handshake each, a millisecond in all.
 const MOST_DUE: usize = 4;
+/// Peers whose state is copied before packets have their turn.
+const SLICE: usize = 64;
 /// boringtun keeps eight bits of an index for its sessions, and a peer one for which of its two state machines it is.
 const INDEX_BITS: u32 = 23;
 
@@ -97,13 +100,26 @@ impl Tunnels {
         }
     }
 
-    /// The device as it stands, but for its port.
-    pub(super) fn state(&self) -> DeviceState {
-        DeviceState {
-            public_key: self.identity.as_ref().map(|identity| identity.own.key.public()),
-            listen_port: 0,
-            peers: self.by_key.iter().filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect(),
-        }
+    /// The device as it stands, but for its port, in one go.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn state(&self) -> crate::device::DeviceState {
+        let peers = self.by_key.keys().filter_map(|key| Some((*key, self.peer(*key)?))).collect();
+        crate::device::DeviceState { public_key: self.public_key(), listen_port: 0, peers }
+    }
+
+    /// The next peers after this one in the order of their keys, or the first; none if there are no more.
+    pub(super) fn peers_after(&self, after: Option<WireGuardPublicKey>) -> Vec<(WireGuardPublicKey, PeerState)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slice = self.by_key.range((after, Bound::Unbounded)).take(SLICE);
+        slice.filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect()
+    }
+
+    pub(super) fn peer(&self, key: WireGuardPublicKey) -> Option<PeerState> {
+        self.peers.get(self.by_key.get(&key)?).map(Peer::state)
+    }
+
+    pub(super) fn public_key(&self) -> Option<WireGuardPublicKey> {
+        self.identity.as_ref().map(|identity| identity.own.key.public())
     }
 
     pub(super) fn private_key(&self) -> Option<PrivateKey> {

@@ -45,6 +45,22 @@ fn ten_thousand_silent_peers_are_looked_at_by_nobody() {
 }
 
 #[test]
+fn the_state_of_all_is_read_a_few_at_a_time() {
+    let (_, waiter) = crowded();
+    let (mut read, mut slices) = (BTreeMap::new(), 0);
+    loop {
+        let slice = waiter.tunnels.peers_after(read.last_key_value().map(|(key, _)| *key));
+        if slice.is_empty() {
+            break;
+        }
+        assert!(slice.len() <= SLICE);
+        slices += 1;
+        read.extend(slice);
+    }
+    assert_eq!((read, slices), (waiter.tunnels.state().peers, (PEERS as usize + 1).div_ceil(SLICE)));
+}
+
+#[test]
 fn peers_come_and_go_without_a_trace() {
     let (mut dialler, mut waiter) = crowded();
     for number in 0..PEERS {
