@@ -120,7 +120,13 @@ fn marks_of_congestion_cross_the_tunnel_and_classes_do_not() {
         assert_eq!(dialler.out.paths.pop().unwrap().1, outer, "of {class:x} the mark and nothing else is outside");
 
         waiter.out.packets.clear();
-        waiter.tunnels.datagram(moment(1), dialler.at.into(), ecn::EXPERIENCED, &datagram, &mut waiter.out);
+        let mut offer =
+            || waiter.tunnels.datagram(moment(1), dialler.at.into(), ecn::EXPERIENCED, &datagram, &mut waiter.out);
+        assert_eq!(
+            (offer(), offer()),
+            (true, false),
+            "only what is a peer's counts as a sender that was told, no replay"
+        );
         let marks: Vec<_> = waiter.out.packets.iter().map(|packet| packet[1]).collect();
         let expected: &[u8] = if class & 3 == 0 { &[] } else { &[0xbb] };
         assert_eq!(marks, expected, "congestion on the way, and {class:x} inside");
