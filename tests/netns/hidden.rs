@@ -315,6 +315,21 @@ fn a_drained_sentry_keeps_what_runs_through_it_until_its_end_and_gets_nothing_ne
     );
 }
 
+#[test]
+fn a_sentry_that_has_too_much_to_do_gives_its_share_away() {
+    let mesh = hidden_mesh("hidden-load", 2, "");
+    // More than twice what any number of processors here can do.
+    mesh.sentries[0].host.set_load(60_000.0).unwrap();
+    wait_until("a destination to leave it", SOON, || {
+        let events = mesh.controller.events().unwrap();
+        let is_it =
+            |detail: &str| detail.contains(mesh.sentries[0].name()) && detail.ends_with("its sentry is burdened");
+        let found = events.iter().any(|event| event.action == "paths.moved" && is_it(&event.detail));
+        if found { Ok(()) } else { Err(format!("{events:?}")) }
+    })
+    .unwrap();
+}
+
 /// One word from the first to the second.
 fn exchange(mut from: &TcpStream, to: &mut TcpStream) {
     from.write_all(b"block").unwrap();

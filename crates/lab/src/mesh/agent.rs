@@ -8,11 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a host has to do, as its agent sees it (proc(5)). All hosts of a lab are on one machine, whose load says nothing of any.
-const CALM: &str = "0.00 0.00 0.00 1/100 1\n";
-/// Has a program see that. Its mounts are its own: `ip netns exec` makes them so.
-const WITH_LOAD: &str = "mount --bind \"$0\" /proc/loadavg && exec \"$@\"";
-
 /// A host with an agent of ours, whether the agent runs or not.
 #[derive(Debug)]
 pub struct Agent {
@@ -99,16 +94,14 @@ impl Agent {
     /// # Errors
     /// [`LabError`] if it cannot be started.
     pub fn start(&mut self) -> Result<(), LabError> {
-        let (program, calm) = (self.program().path()?, self.host.write("loadavg", CALM)?);
-        let program = program.to_string_lossy();
-        let args = ["-c", WITH_LOAD, calm.as_str(), &program, "run", "--state-dir", &self.state];
+        let args = ["run", "--state-dir", &self.state];
         let settings = [
             self.goloop.as_deref().map(|place| ("PICKET_GOLOOP", place)),
             self.guard.as_deref().map(|file| ("PICKET_GUARD", file)),
             self.leaves_on_stop.then_some(("PICKET_LEAVE_ON_STOP", "true")),
         ];
         let settings: Vec<_> = settings.into_iter().flatten().collect();
-        self.process = Some(self.host.start("agent", "/bin/sh", &args, &settings)?);
+        self.process = Some(self.host.start("agent", self.program().path()?, &args, &settings)?);
         Ok(())
     }
 
