@@ -10,9 +10,10 @@ use super::{
     tunnels::{LARGEST, Now, Tunnels},
     wires::Wires,
 };
-use crate::error::Error;
+use crate::{device::DeviceState, error::Error};
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
 };
@@ -21,13 +22,16 @@ use std::{
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
     time::Duration,
 };
 
 /// How often the time is looked at; boringtun rounds its own timers to such steps.
 const TICK: Duration = Duration::from_millis(250);
 const TICK_MILLIS: u16 = 250;
+/// Most reads before everything else has its turn, however much there is to read: the network, or a program on this host, may
+/// well bring more than can be taken.
+const ROUND: usize = 64;
 
 /// What the threads and the device's owner share.
 pub(super) struct Shared {
@@ -43,6 +47,20 @@ impl Shared {
     /// The state. A panic in another thread would have left it whole: it is changed in steps that do not panic.
     pub(super) fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The device as it stands, but for its port: a few peers at a time, so that packets pass between.
+    pub(super) fn state(&self) -> DeviceState {
+        let mut state = DeviceState { public_key: self.tunnels().public_key(), ..DeviceState::default() };
+        loop {
+            let last = state.peers.last_key_value().map(|(key, _)| *key);
+            let slice = self.tunnels().peers_after(last);
+            if slice.is_empty() {
+                return state;
+            }
+            state.peers.extend(slice);
+            thread::yield_now();
+        }
     }
 }
 
@@ -102,7 +120,7 @@ fn from_host(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
     let mut standing = Standing::default();
     while wait(&[shared.tun.as_fd()], stop, PollTimeout::NONE) {
         let now = now();
-        while !wires.is_full() {
+        for _ in 0..ROUND {
             match shared.tun.read(&mut buffer) {
                 Ok(Some(mut segments)) => {
                     let mut tells = standing.tells(now.steady);
@@ -119,10 +137,17 @@ fn from_host(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return tracing::warn!(%error, "tun interface is gone"),
+                Err(error) if is_gone(&error) => return tracing::warn!(%error, "tun interface is gone"),
+                Err(error) => {
+                    tracing::trace!(%error, "packet cannot be read");
+                    break;
+                }
+            }
+            if wires.is_full() {
+                break;
             }
         }
-        wires.flush();
+        wires.flush_patiently();
     }
 }
 
@@ -134,28 +159,29 @@ fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
     let readable: Vec<_> = both.iter().map(|socket| socket.as_fd()).collect();
     let mut queues = [Standing::default(), Standing::default()];
     let mut looked = now();
-    while wait(&readable, stop, PollTimeout::from(TICK_MILLIS)) {
+    // Whether more is due already than was done.
+    let mut more = false;
+    while wait(&readable, stop, if more { PollTimeout::ZERO } else { PollTimeout::from(TICK_MILLIS) }) {
         let now = now();
         for (socket, standing) in both.iter().zip(&mut queues) {
             let is_v4 = std::ptr::eq(*socket, &raw const sockets.v4);
-            loop {
+            for _ in 0..ROUND {
                 let Some(received) = receive(socket, &mut buffer, is_v4) else {
                     standing.emptied();
                     break;
                 };
-                open(shared, now, received, standing.tells(now.steady), &buffer, &mut wires);
+                if open(shared, now, received, standing.is_due(now.steady), &buffer, &mut wires) {
+                    standing.told(now.steady);
+                }
                 if wires.is_full() {
                     break;
                 }
             }
             wires.flush();
         }
-        if now.since(looked) >= TICK {
+        if more || now.since(looked) >= TICK {
             looked = now;
-            // Each time with the lock anew, so that packets pass between.
-            while !shared.tunnels().tick(now, &mut wires) {
-                wires.flush();
-            }
+            more = !shared.tunnels().tick(now, &mut wires);
             wires.flush();
         }
     }
@@ -174,13 +200,23 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> Option<Receive
     }
 }
 
-/// Opens datagrams of one sender; the first as if it had met congestion on its way, where its sender is to go slower.
-fn open(shared: &Shared, now: Now, received: Received, tells: bool, buffer: &[u8], wires: &mut Wires<'_>) {
-    let mut ecn = if tells { ecn::EXPERIENCED } else { received.ecn };
+/// Opens datagrams of one sender; if it is to go slower, the first that is one of a peer's as if it had met congestion on its
+/// way, and tells whether there was one: what strangers send tells nobody.
+fn open(shared: &Shared, now: Now, received: Received, mut tells: bool, buffer: &[u8], wires: &mut Wires<'_>) -> bool {
+    let mut told = false;
     let mut tunnels = shared.tunnels();
     for datagram in buffer[..received.length].chunks(received.size) {
-        tunnels.datagram(now, received.path, std::mem::replace(&mut ecn, received.ecn), datagram, wires);
+        let ecn = if tells { ecn::EXPERIENCED } else { received.ecn };
+        if tunnels.datagram(now, received.path, ecn, datagram, wires) {
+            told |= std::mem::take(&mut tells);
+        }
     }
+    told
+}
+
+/// Whether a TUN interface that cannot be read will never be again.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENODEV | libc::ENXIO | libc::EIO | libc::EBADF))
 }
 
 /// Sleeps until one of them has something, or time is up. False if it is time to stop.

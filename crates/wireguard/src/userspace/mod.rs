@@ -25,14 +25,14 @@ mod wires;
 pub use offloads::Offloads;
 
 use crate::{
-    device::DeviceState,
+    device::{DeviceState, PeerState},
     diff::DeviceChange,
     engine::{Device, Engine},
     error::Error,
     key::PrivateKey,
 };
 use carrier::{Carrier, Shared};
-use picket_model::Timestamp;
+use picket_model::{Timestamp, WireGuardPublicKey};
 use sockets::Sockets;
 use std::{
     fmt, io,
@@ -42,6 +42,7 @@ use std::{
 use tools::Tools;
 use tun::Tun;
 use tunnels::{Now, Tunnels};
+use uapi::Found;
 use wires::Wires;
 
 /// A WireGuard device carried by this process.
@@ -108,7 +109,7 @@ impl Core {
 
     fn observe(&self) -> Result<DeviceState, Error> {
         self.check_running()?;
-        Ok(DeviceState { listen_port: self.sockets.port, ..self.shared.tunnels().state() })
+        Ok(DeviceState { listen_port: self.sockets.port, ..self.shared.state() })
     }
 
     fn private_key(&self) -> Option<PrivateKey> {
@@ -164,6 +165,16 @@ impl Core {
 
     fn check_running(&self) -> Result<(), Error> {
         if self.carrier.is_running() { Ok(()) } else { Err(Error::Gone { name: self.name.clone() }) }
+    }
+}
+
+impl Found for Core {
+    fn peer(&self, key: WireGuardPublicKey) -> Option<PeerState> {
+        self.shared.tunnels().peer(key)
+    }
+
+    fn keys(&self) -> Vec<WireGuardPublicKey> {
+        self.shared.state().peers.into_keys().collect()
     }
 }
 

@@ -27,6 +27,9 @@ const HANDSHAKE_RESPONSE: u8 = 2;
 const COOKIE_REPLY: u8 = 3;
 
 const TRANSPORT_DATA: u8 = 4;
+/// Initiations that are answered beside a session that serves. boringtun has room for eight sessions and makes one with each
+/// answer, though it may be to a replay: to a state machine made anew every old initiation is news.
+const MOST_ANSWERED: u8 = 6;
 /// The bit of a session's index that says which half it is of: boringtun counts in the eight below.
 const HALF_BIT: u32 = 8;
 
@@ -64,6 +67,8 @@ pub(super) struct Peer {
     preshared_key: Option<PresharedKey>,
     /// Session we answered for, until a first packet in it proves that the peer is there and this is no replay.
     unconfirmed: Option<u32>,
+    /// Initiations answered since there was a session, or an initiation of ours for one.
+    answered: u8,
     /// Last completed handshake, and whether we began it.
     handshake: Option<(Now, bool)>,
     initiated: Option<Now>,
@@ -99,6 +104,7 @@ impl Peer {
             keepalive: config.keepalive_seconds,
             preshared_key: config.preshared_key.clone(),
             unconfirmed: None,
+            answered: 0,
             handshake: None,
             initiated: None,
             unanswered: None,
@@ -154,6 +160,7 @@ impl Peer {
     fn forget_sessions(&mut self) {
         (self.tunn, self.old, self.old_carries) = (None, None, false);
         (self.unconfirmed, self.handshake, self.initiated, self.keys) = (None, None, None, None);
+        self.answered = 0;
     }
 
     #[cfg(test)]
@@ -214,6 +221,9 @@ impl Peer {
             && sender_index(datagram).is_some_and(|session| (session >> HALF_BIT & 1 == 1) != self.half);
         self.catch_up(now, out);
         let is_initiation = datagram.first() == Some(&HANDSHAKE_INITIATION);
+        if is_initiation && self.has_answered_enough(now) {
+            return Opened::Nothing;
+        }
         let tunn = match &mut self.old {
             Some(old) if is_old => old,
             // Only an initiation is for somebody who has not spoken yet.
@@ -231,6 +241,7 @@ impl Peer {
                     // moves with the first packet of the new session.
                     HANDSHAKE_RESPONSE => {
                         self.unconfirmed = session;
+                        self.answered = self.answered.saturating_add(1);
                         self.keys = Some(now);
                         self.received_bytes += datagram.len() as u64;
                         self.send_to(from, now, length, kind, 0, out);
@@ -264,6 +275,12 @@ impl Peer {
         self.confirmed(now, datagram);
         self.unacknowledged.get_or_insert(now);
         Opened::Packet(length, source)
+    }
+
+    /// Whether one more answer could take the place of the session that serves. A peer that lost that session, and does not get
+    /// our answers, has to wait until we miss it too.
+    fn has_answered_enough(&self, now: Now) -> bool {
+        self.answered >= MOST_ANSWERED && !self.old_carries && !self.needs_handshake(now) && !self.is_lost(now)
     }
 
     /// Sends what waited for a session.
@@ -307,6 +324,7 @@ impl Peer {
     fn confirmed(&mut self, now: Now, datagram: &[u8]) {
         if self.unconfirmed.is_some() && self.unconfirmed == sender_index(datagram) {
             self.unconfirmed = None;
+            self.answered = 0;
             self.established(now, false);
         }
     }
@@ -327,6 +345,8 @@ impl Peer {
     fn send_to(&mut self, to: Path, now: Now, length: usize, kind: u8, ecn: u8, out: &mut impl Outbox) {
         if kind == HANDSHAKE_INITIATION {
             self.initiated = Some(now);
+            // The session that comes of it has its place from now on.
+            self.answered = 0;
         }
         self.sent = Some(now);
         self.unacknowledged = None;

@@ -8,6 +8,7 @@ use crate::error::Error;
 use nix::{
     errno::Errno,
     libc,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::socket::{
         AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6,
         SockaddrLike, bind, cmsg_space, recvmsg, sendmsg, setsockopt, socket, sockopt,
@@ -28,6 +29,10 @@ pub(super) const MOST_BYTES: usize = 65_535 - 48;
 /// Bytes that may wait at a socket while this process is not running: a few milliseconds of what it can carry. What stands
 /// there longer is the business of `standing`.
 const RECEIVE_BUFFER: usize = 4 << 20;
+/// How often, and how long, room for what is sent is waited for: as long as a device of 100 Mbit/s takes for what a socket holds
+/// by default, and what is lost after that tells senders that they are too fast.
+const WAITS: usize = 4;
+const WAIT_MILLIS: u8 = 2;
 /// Room for what the kernel tells with a datagram: the address it was sent to, its mark, how it was joined.
 const CONTROL: usize = cmsg_space::<libc::in6_pktinfo>() + 2 * cmsg_space::<i32>();
 
@@ -105,11 +110,12 @@ impl Sockets {
         Ok(received?)
     }
 
-    /// Sends, or loses, datagrams that lie one after the other, each of `size` bytes but the last.
-    pub(super) fn send(&self, path: Path, ecn: u8, datagrams: &[u8], size: usize) {
+    /// Sends, or loses, datagrams that lie one after the other, each of `size` bytes but the last. Where there is no room it
+    /// waits for some if it may. False if there was none.
+    pub(super) fn send(&self, path: Path, ecn: u8, datagrams: &[u8], size: usize, waits: bool) -> bool {
         if datagrams.len() > size && self.segment.is_there() {
-            match self.send_joined(path, ecn, datagrams, size) {
-                Ok(()) => return,
+            match self.send_joined(path, ecn, datagrams, size, waits) {
+                Ok(()) => return true,
                 // The device towards this peer cannot, or a tunnel around it: no use to ask again.
                 Err(Errno::EIO | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP) => self.segment.is_missing(&Errno::EIO),
                 // Larger than this path takes in one piece: the kernel makes fragments of single ones.
@@ -117,20 +123,42 @@ impl Sockets {
                 Err(error) => return lost(path, error),
             }
         }
+        let mut has_room = true;
         for datagram in datagrams.chunks(size) {
-            if let Err(error) = self.send_joined(path, ecn, datagram, datagram.len()) {
-                lost(path, error);
+            if let Err(error) = self.send_joined(path, ecn, datagram, datagram.len(), waits && has_room) {
+                has_room &= lost(path, error);
             }
+        }
+        has_room
+    }
+
+    fn send_joined(&self, path: Path, ecn: u8, datagrams: &[u8], size: usize, waits: bool) -> Result<(), Errno> {
+        let send = |path| self.send_waiting(path, ecn, datagrams, size, waits);
+        match send(path) {
+            // The address of ours that the peer spoke to is no longer there.
+            Err(Errno::EINVAL | Errno::EADDRNOTAVAIL | Errno::ENETUNREACH) if path.local.is_some() => {
+                send(Path { local: None, ..path })
+            }
+            result => result,
         }
     }
 
-    fn send_joined(&self, path: Path, ecn: u8, datagrams: &[u8], size: usize) -> Result<(), Errno> {
-        match self.send_from(path, ecn, datagrams, size) {
-            // The address of ours that the peer spoke to is no longer there.
-            Err(Errno::EINVAL | Errno::EADDRNOTAVAIL | Errno::ENETUNREACH) if path.local.is_some() => {
-                self.send_from(Path { local: None, ..path }, ecn, datagrams, size)
+    fn send_waiting(&self, path: Path, ecn: u8, datagrams: &[u8], size: usize, waits: bool) -> Result<(), Errno> {
+        for _ in 0..if waits { WAITS } else { 0 } {
+            match self.send_from(path, ecn, datagrams, size) {
+                Err(Errno::EAGAIN) => self.wait_for_room(path.remote)?,
+                result => return result,
             }
-            result => result,
+        }
+        self.send_from(path, ecn, datagrams, size)
+    }
+
+    fn wait_for_room(&self, remote: SocketAddr) -> Result<(), Errno> {
+        let socket = if remote.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
+        let Some(socket) = socket else { return Err(Errno::EAFNOSUPPORT) };
+        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(WAIT_MILLIS)) {
+            Err(error) if error != Errno::EINTR => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -236,8 +264,10 @@ fn v6_source(local: Option<IpAddr>) -> Option<libc::in6_pktinfo> {
     Some(libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: local.octets() }, ipi6_ifindex: 0 })
 }
 
-fn lost(path: Path, error: Errno) {
+/// Whether it was for another reason than that there is no room.
+fn lost(path: Path, error: Errno) -> bool {
     tracing::trace!(to = %path.remote, %error, "datagram lost");
+    error != Errno::EAGAIN
 }
 
 /// A socket for IPv6 alone: the standard library's takes IPv4 too, and would collide with ours.

@@ -18,6 +18,7 @@ use nix::{
 use std::{
     fs::{self, DirBuilder},
     io::{self, Read as _, Write as _},
+    net::Shutdown,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::{
@@ -26,9 +27,9 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use zeroize::Zeroizing;
 
@@ -36,6 +37,8 @@ use zeroize::Zeroizing;
 const FOLDER: &str = "/var/run/wireguard";
 /// Longest request: some thousand peers.
 const LONGEST: usize = 1 << 20;
+/// Bytes read or written in one go.
+const PIECE: usize = 4096;
 /// How long a tool may take over a request or an answer before the next one has its turn.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -46,7 +49,15 @@ pub(super) struct Tools {
     /// The file's number: another one at its place is not ours to remove.
     inode: u64,
     stop: Arc<EventFd>,
+    served: Arc<Mutex<Served>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Which tool is being served, so that it can be cut short.
+#[derive(Debug, Default)]
+struct Served {
+    tool: Option<UnixStream>,
+    is_over: bool,
 }
 
 impl Tools {
@@ -75,9 +86,11 @@ impl Tools {
         let listener = private_listener(&path)?;
         let inode = fs::metadata(&path)?.ino();
         let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
-        let (core, told) = (core.clone(), stop.clone());
-        let thread = Builder::new().name("picket-wg-tools".to_owned()).spawn(move || serve(&listener, &core, &told))?;
-        Ok(Self { path, inode, stop, thread: Some(thread) })
+        let served = Arc::default();
+        let (core, told, serving) = (core.clone(), stop.clone(), Arc::clone(&served));
+        let thread = Builder::new().name("picket-wg-tools".to_owned());
+        let thread = thread.spawn(move || serve(&listener, &core, &told, &serving))?;
+        Ok(Self { path, inode, stop, served, thread: Some(thread) })
     }
 }
 
@@ -86,6 +99,12 @@ impl Drop for Tools {
         if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             fs::remove_file(&self.path).ok();
         }
+        let mut served = lock(&self.served);
+        served.is_over = true;
+        if let Some(tool) = &served.tool {
+            tool.shutdown(Shutdown::Both).ok();
+        }
+        drop(served);
         if self.stop.write(1).is_ok()
             && let Some(thread) = self.thread.take()
         {
@@ -105,7 +124,7 @@ fn private_listener(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn serve(listener: &UnixListener, core: &Mutex<Core>, stop: &EventFd) {
+fn serve(listener: &UnixListener, core: &Mutex<Core>, stop: &EventFd, served: &Mutex<Served>) {
     loop {
         let mut watched =
             [PollFd::new(stop.as_fd(), PollFlags::POLLIN), PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
@@ -115,38 +134,52 @@ fn serve(listener: &UnixListener, core: &Mutex<Core>, stop: &EventFd) {
             Ok(_) if watched[0].revents().is_some_and(|events| !events.is_empty()) => return,
             Ok(_) => {}
         }
-        if let Ok((stream, _)) = listener.accept()
-            && let Err(error) = answer(stream, core)
-        {
+        let Ok((tool, _)) = listener.accept() else { continue };
+        if let Err(error) = begin(&tool, served).and_then(|()| answer(tool, core)) {
             tracing::debug!(%error, "a tool went away");
         }
+        lock(served).tool = None;
     }
+}
+
+fn begin(tool: &UnixStream, served: &Mutex<Served>) -> io::Result<()> {
+    let mut served = lock(served);
+    if served.is_over {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    served.tool = Some(tool.try_clone()?);
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn answer(mut stream: UnixStream, core: &Mutex<Core>) -> io::Result<()> {
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
     while let Some(request) = read(&mut stream)? {
         // The device's owner does not wait for a tool that reads slowly.
-        let (text, number) = carry_out(&mut core.lock().unwrap_or_else(PoisonError::into_inner), &request);
-        stream.write_all(text.as_bytes())?;
+        let (text, number) = carry_out(&mut lock(core), &request);
+        let end = Instant::now() + PATIENCE;
+        write(&mut stream, text.as_bytes(), end)?;
         // Negative, as the kernel has it and `wg` reads it.
-        write!(stream, "errno={}\n\n", -number)?;
+        write(&mut stream, format!("errno={}\n\n", -number).as_bytes(), end)?;
     }
     Ok(())
 }
 
 /// A request up to the empty line that ends it; `None` if the tool has no more.
-fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<String>>> {
-    let mut request = Zeroizing::new(Vec::with_capacity(4096));
-    let mut piece = Zeroizing::new([0; 4096]);
+fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let end = Instant::now() + PATIENCE;
+    // All it may ever need: what grows is moved, and leaves secrets behind.
+    let mut request = Zeroizing::new(Vec::with_capacity(LONGEST + PIECE));
+    let mut piece = Zeroizing::new([0; PIECE]);
     loop {
+        stream.set_read_timeout(Some(left_until(end)?))?;
         let length = stream.read(piece.as_mut_slice())?;
         request.extend_from_slice(&piece[..length]);
         if request.ends_with(b"\n\n") {
-            let text = String::from_utf8_lossy(&request).trim_end().to_owned();
-            return Ok(Some(Zeroizing::new(text)));
+            return Ok(Some(request));
         }
         if length == 0 {
             return Ok(None);
@@ -157,16 +190,33 @@ fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<String>>> {
     }
 }
 
+fn write(stream: &mut UnixStream, text: &[u8], end: Instant) -> io::Result<()> {
+    // The kernel begins its timeout anew within one long call.
+    for piece in text.chunks(PIECE) {
+        stream.set_write_timeout(Some(left_until(end)?))?;
+        stream.write_all(piece)?;
+    }
+    Ok(())
+}
+
+fn left_until(end: Instant) -> io::Result<Duration> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
 /// The lines of the answer, and the number that ends it.
-fn carry_out(core: &mut Core, request: &str) -> (Zeroizing<String>, i32) {
+fn carry_out(core: &mut Core, request: &[u8]) -> (Zeroizing<String>, i32) {
     let nothing = Zeroizing::new(String::new());
-    let state = match core.observe() {
-        Ok(state) => state,
-        Err(error) => return (nothing, number(&error)),
-    };
-    match uapi::parse(request, &state) {
+    let Ok(request) = str::from_utf8(request) else { return (nothing, INVALID) };
+    if let Err(error) = core.check_running() {
+        return (nothing, number(&error));
+    }
+    match uapi::parse(request.trim_end(), core) {
         None => (nothing, INVALID),
-        Some(Request::Get) => (uapi::describe(&state, core.private_key().as_ref(), core.mark()), 0),
+        Some(Request::Get) => match core.observe() {
+            Ok(state) => (uapi::describe(&state, core.private_key().as_ref(), core.mark()), 0),
+            Err(error) => (nothing, number(&error)),
+        },
         Some(Request::Set { changes, mark }) => {
             let done = mark.map_or(Ok(()), |mark| core.set_mark(mark)).and_then(|()| core.apply(&changes));
             (nothing, done.map_or_else(|error| number(&error), |()| 0))

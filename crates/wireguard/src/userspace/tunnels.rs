@@ -8,7 +8,7 @@ use super::{
     peer::{Opened, Own, Peer, TICK},
 };
 use crate::{
-    device::{DeviceState, PeerConfig},
+    device::{PeerConfig, PeerState},
     diff::{DeviceChange, PeerUpdate},
     error::Error,
     key::PrivateKey,
@@ -18,6 +18,7 @@ use ipnet::IpNet;
 use picket_model::{Timestamp, WireGuardPublicKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,8 +37,10 @@ const HANDSHAKES_PER_SECOND: u64 = 100;
 const LIMIT: u64 = 2 * HANDSHAKES_PER_SECOND;
 /// For how long they are counted.
 const COUNTED: Duration = Duration::from_secs(1);
-/// Peers with something to do that are seen to before others have their turn: at worst a handshake each.
-const MOST_DUE: usize = 32;
+/// Peers with something to do that are seen to before packets have their turn: at worst a handshake each, a millisecond in all.
+const MOST_DUE: usize = 4;
+/// Peers whose state is copied before packets have their turn.
+const SLICE: usize = 64;
 /// boringtun keeps eight bits of an index for its sessions, and a peer one for which of its two state machines it is.
 const INDEX_BITS: u32 = 23;
 
@@ -97,13 +100,26 @@ impl Tunnels {
         }
     }
 
-    /// The device as it stands, but for its port.
-    pub(super) fn state(&self) -> DeviceState {
-        DeviceState {
-            public_key: self.identity.as_ref().map(|identity| identity.own.key.public()),
-            listen_port: 0,
-            peers: self.by_key.iter().filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect(),
-        }
+    /// The device as it stands, but for its port, in one go.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn state(&self) -> crate::device::DeviceState {
+        let peers = self.by_key.keys().filter_map(|key| Some((*key, self.peer(*key)?))).collect();
+        crate::device::DeviceState { public_key: self.public_key(), listen_port: 0, peers }
+    }
+
+    /// The next peers after this one in the order of their keys, or the first; none if there are no more.
+    pub(super) fn peers_after(&self, after: Option<WireGuardPublicKey>) -> Vec<(WireGuardPublicKey, PeerState)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let slice = self.by_key.range((after, Bound::Unbounded)).take(SLICE);
+        slice.filter_map(|(key, index)| Some((*key, self.peers.get(index)?.state()))).collect()
+    }
+
+    pub(super) fn peer(&self, key: WireGuardPublicKey) -> Option<PeerState> {
+        self.peers.get(self.by_key.get(&key)?).map(Peer::state)
+    }
+
+    pub(super) fn public_key(&self) -> Option<WireGuardPublicKey> {
+        self.identity.as_ref().map(|identity| identity.own.key.public())
     }
 
     pub(super) fn private_key(&self) -> Option<PrivateKey> {
@@ -131,8 +147,8 @@ impl Tunnels {
         }
     }
 
-    /// Takes a datagram from the network.
-    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) {
+    /// Takes a datagram from the network. Whether there was a packet of a peer's in it.
+    pub(super) fn datagram(&mut self, now: Now, from: Path, ecn: u8, datagram: &[u8], out: &mut impl Outbox) -> bool {
         let index = match Tunn::parse_incoming_packet(datagram) {
             Ok(Packet::HandshakeInit(_)) => {
                 self.count(now);
@@ -146,8 +162,11 @@ impl Tunnels {
             Ok(Packet::PacketData(message)) => Some(peer_index(message.receiver_idx)),
             Err(_) => None,
         };
-        let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else { return };
-        if let Opened::Packet(length, source) = peer.open(now, from, datagram, out) {
+        let Some((index, peer)) = index.and_then(|index| Some((index, self.peers.get_mut(&index)?))) else {
+            return false;
+        };
+        let opened = peer.open(now, from, datagram, out);
+        if let Opened::Packet(length, source) = opened {
             // A peer speaks for its own addresses only.
             if self.routes.peer_of(source) == Some(index) && ecn::combine(ecn, &mut out.packet_room(length)[..length]) {
                 out.to_host(length);
@@ -155,6 +174,7 @@ impl Tunnels {
             peer.flush(now, out);
         }
         self.queue.schedule(index, peer, now, now.steady);
+        matches!(opened, Opened::Packet(..))
     }
 
     /// Does what is due by time, for so many peers that nobody else waits for long. False if there is more to do at once.
@@ -200,6 +220,10 @@ impl Tunnels {
     }
 
     fn set_private_key(&mut self, now: Now, key: &PrivateKey) {
+        // The same again, as a tool may say it, costs no session.
+        if self.identity.as_ref().is_some_and(|identity| identity.own.key == *key) {
+            return;
+        }
         let public = PublicKey::from(*key.public().as_bytes());
         let own = Arc::new(Own { key: key.clone(), limiter: Arc::new(RateLimiter::new(&public, LIMIT)) });
         for (index, peer) in &mut self.peers {

@@ -21,11 +21,18 @@ pub(super) enum Request {
     Set { changes: Vec<DeviceChange>, mark: Option<u32> },
 }
 
+/// The device that a request is for, as it is found: asked only for what the request needs.
+pub(super) trait Found {
+    fn peer(&self, key: WireGuardPublicKey) -> Option<PeerState>;
+    /// Of all its peers.
+    fn keys(&self) -> Vec<WireGuardPublicKey>;
+}
+
 /// A request that is none, or wants what this engine does not do: the number that tools are told for it.
 pub(super) const INVALID: i32 = libc::EINVAL;
 
 /// Reads a request, without the empty line that ends it, for a device as it is.
-pub(super) fn parse(text: &str, found: &DeviceState) -> Option<Request> {
+pub(super) fn parse(text: &str, found: &dyn Found) -> Option<Request> {
     let mut lines = text.lines();
     match lines.next()? {
         "get=1" => lines.next().is_none().then_some(Request::Get),
@@ -43,7 +50,7 @@ pub(super) fn parse(text: &str, found: &DeviceState) -> Option<Request> {
 }
 
 struct Set<'a> {
-    found: &'a DeviceState,
+    found: &'a dyn Found,
     changes: Vec<DeviceChange>,
     mark: Option<u32>,
     /// Whether all peers there were go.
@@ -73,7 +80,7 @@ impl Set<'_> {
             ("replace_peers", None) => {
                 (value == "true").then_some(())?;
                 self.are_replaced = true;
-                self.changes.extend(self.found.peers.keys().map(|key| DeviceChange::RemovePeer(*key)));
+                self.changes.extend(self.found.keys().into_iter().map(DeviceChange::RemovePeer));
             }
             (_, Some(peer)) => peer.line(key, value)?,
             (_, None) => return None,
@@ -84,7 +91,7 @@ impl Set<'_> {
     fn begin_peer(&mut self, value: &str) -> Option<()> {
         self.finish_peer();
         let key = WireGuardPublicKey::new(bytes(value)?).ok()?;
-        let found = self.found.peers.get(&key).filter(|_| !self.are_replaced).cloned();
+        let found = if self.are_replaced { None } else { self.found.peer(key) };
         let (is_removed, only_if_there, update) = (false, false, PeerUpdate::default());
         self.peer = Some(PeerLines { key, found, is_removed, only_if_there, update });
         Some(())
@@ -134,8 +141,7 @@ impl PeerLines {
 
 /// The answer to "what are you": it holds the device's secrets.
 pub(super) fn describe(state: &DeviceState, key: Option<&PrivateKey>, mark: u32) -> Zeroizing<String> {
-    // Roomy, so that it is not moved while it grows and leaves secrets behind.
-    let mut text = Zeroizing::new(String::with_capacity(256 + state.peers.len() * 1024));
+    let mut text = Zeroizing::new(String::with_capacity(room_for(state)));
     let mut line = |name: &str, value: &dyn std::fmt::Display| {
         // Into memory this does not fail.
         writeln!(text, "{name}={value}").ok();
@@ -169,6 +175,11 @@ pub(super) fn describe(state: &DeviceState, key: Option<&PrivateKey>, mark: u32)
     text
 }
 
+/// Bytes that the answer does not exceed, so that it is not moved while it grows and leaves secrets behind.
+fn room_for(state: &DeviceState) -> usize {
+    256 + state.peers.values().map(|peer| 1024 + 64 * peer.allowed_ips.len()).sum::<usize>()
+}
+
 fn hex(bytes: &[u8; 32]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(64));
     for byte in bytes {
@@ -193,6 +204,16 @@ fn bytes(text: &str) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Found for DeviceState {
+        fn peer(&self, key: WireGuardPublicKey) -> Option<PeerState> {
+            self.peers.get(&key).cloned()
+        }
+
+        fn keys(&self) -> Vec<WireGuardPublicKey> {
+            self.peers.keys().copied().collect()
+        }
+    }
 
     fn key(byte: u8) -> WireGuardPublicKey {
         WireGuardPublicKey::new([byte; 32]).unwrap()
@@ -299,5 +320,19 @@ mod tests {
             hex_of(3),
         );
         assert_eq!(*text, expected);
+    }
+
+    #[test]
+    fn the_longest_answer_has_room() {
+        let mut state = found();
+        let peer = state.peers.get_mut(&key(1)).unwrap();
+        peer.endpoint = Some("[fe80:1234:1234:1234:1234:1234:1234:1234%4294967295]:65535".parse().unwrap());
+        peer.preshared_key = PresharedKey::from_bytes([3; 32]).ok();
+        peer.last_handshake = Some(picket_model::Timestamp::from_millis(i64::MAX / 2));
+        (peer.sent_bytes, peer.received_bytes, peer.keepalive_seconds) = (u64::MAX, u64::MAX, Some(u16::MAX));
+        let network = |n: u128| IpNet::new(std::net::Ipv6Addr::from(u128::MAX - n).into(), 128).unwrap();
+        peer.allowed_ips = (0..1_000).map(network).collect();
+        let text = describe(&state, Some(&PrivateKey::from_random([8; 32])), u32::MAX);
+        assert!(text.len() <= room_for(&state) && text.len() > 50_000, "{}", text.len());
     }
 }

@@ -56,13 +56,21 @@ impl<'a> Wires<'a> {
 
     /// Hands everything to the kernel.
     pub(super) fn flush(&mut self) {
-        self.flush_datagrams();
+        self.flush_datagrams(false);
         self.flush_packets();
     }
 
-    fn flush_datagrams(&mut self) {
+    /// The same, but waits a moment where the kernel has no room for datagrams, so that the host's packets wait in their queue
+    /// instead of being lost. Not with the lock on the tunnels.
+    pub(super) fn flush_patiently(&mut self) {
+        self.flush_datagrams(true);
+        self.flush_packets();
+    }
+
+    fn flush_datagrams(&mut self, mut waits: bool) {
         for run in self.runs.drain(..) {
-            self.sockets.send(run.path, run.ecn, &self.outgoing[run.start..run.end], run.size);
+            // Where waiting was no use it is none for the rest.
+            waits &= self.sockets.send(run.path, run.ecn, &self.outgoing[run.start..run.end], run.size, waits);
         }
         self.sealed = 0;
     }
@@ -76,7 +84,7 @@ impl<'a> Wires<'a> {
 impl Outbox for Wires<'_> {
     fn datagram_room(&mut self, bytes: usize) -> &mut [u8] {
         if self.outgoing.len() - self.sealed < bytes {
-            self.flush_datagrams();
+            self.flush_datagrams(false);
         }
         &mut self.outgoing[self.sealed..]
     }

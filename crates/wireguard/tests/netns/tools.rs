@@ -3,7 +3,12 @@
 use crate::host::Host;
 use crate::{End, PORT, device, key};
 use picket_wireguard::Preference;
-use std::{os::unix::fs::PermissionsExt as _, process::Command};
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// A name of this process alone: the folder in which tools look is the machine's.
 fn name() -> String {
@@ -54,6 +59,17 @@ fn wg_shows_the_device_and_sets_it() {
     let refused = end.host.command(&format!("wg set {name} listen-port {PORT} private-key /dev/null")).unwrap_err();
     assert!(refused.contains("Invalid argument"), "{refused}");
     assert_eq!(end.observe().public_key, Some(key(1).public()));
+
+    // Bytes that are no text change nothing, and a tool that says half of what it wants does not hold up the end.
+    let mut tool = UnixStream::connect(&socket).unwrap();
+    tool.write_all(b"get=1\n\xff\n\n").unwrap();
+    let mut answer = [0; 64];
+    let length = tool.read(&mut answer).unwrap();
+    assert_eq!(&answer[..length], b"errno=-22\n\n");
+    tool.write_all(b"set=1\nlisten").unwrap();
+    let began = Instant::now();
     drop(end);
+    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    assert_eq!(tool.read(&mut answer).unwrap(), 0, "it is told that it is over");
     assert!(!std::path::Path::new(&socket).exists(), "the socket goes with the device");
 }

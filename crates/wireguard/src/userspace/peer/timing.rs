@@ -14,6 +14,8 @@ pub(in crate::userspace) const TICK: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(1);
 /// Constants of the protocol, WireGuard paper section 6.1.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most that is added to it, section 6.4, so that thousands that were cut off together do not try again together.
+const JITTER_MILLIS: u32 = 333;
 /// Keepalive-Timeout and Rekey-Timeout together: whoever is there would have answered.
 const NO_ANSWER: Duration = Duration::from_secs(15);
 const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
@@ -29,18 +31,21 @@ impl Peer {
     ///
     /// boringtun gives up 90 s after a handshake stays unanswered and sleeps until the host sends something, and it
     /// lets an idle session lapse. A peer with an endpoint and a keepalive is one that must be reachable at any time,
-    /// so for those we go on for ever, once in [`REKEY_TIMEOUT`], by our own clock.
+    /// so for those we go on for ever, once in [`REKEY_TIMEOUT`] and a little, by our own clock.
     pub(in crate::userspace) fn tick(&mut self, now: Now, out: &mut impl Outbox) {
         self.drop_old(now);
         self.catch_up(now, out);
-        // boringtun sees to this in sessions of its own, whose timers run: the peer may have started anew.
-        let is_lost = self.old_carries && self.unanswered.is_some_and(|at| now.since(at) >= NO_ANSWER);
-        if is_lost && self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
+        if self.tunn.as_ref().is_some_and(|tunn| tunn.is_expired()) {
+            // It was looked for long enough, until the host has something for it again.
+            self.unanswered = None;
+        }
+        // boringtun looks for it too, but by a clock of its own, and only in sessions of its own.
+        if self.is_lost(now) && self.may_retry(now) {
             self.initiate(now, out);
         }
         let Some(period) = self.keepalive else { return };
         if self.needs_handshake(now) {
-            if self.initiated.is_none_or(|at| now.since(at) >= REKEY_TIMEOUT) {
+            if self.may_retry(now) {
                 self.initiate(now, out);
             }
         } else if self.sent.is_none_or(|at| now.since(at) >= Duration::from_secs(period.into())) {
@@ -55,11 +60,25 @@ impl Peer {
             || self.handshake.is_none_or(|(at, we_began)| now.since(at) >= life(we_began))
     }
 
+    /// Whether nothing came back for so long that the peer has no session with us any more.
+    pub(super) fn is_lost(&self, now: Now) -> bool {
+        self.unanswered.is_some_and(|at| now.since(at) >= NO_ANSWER)
+    }
+
+    fn may_retry(&self, now: Now) -> bool {
+        self.initiated.is_none_or(|at| now.since(at) >= self.retry_after())
+    }
+
+    /// How long after an initiation the next may follow: for each peer another time.
+    fn retry_after(&self) -> Duration {
+        REKEY_TIMEOUT + Duration::from_millis((self.index % (JITTER_MILLIS + 1)).into())
+    }
+
     /// When it has something to do next, not before `earliest`; `None` as long as nothing happens.
     pub(in crate::userspace) fn next_due(&self, now: Now, earliest: Instant) -> Option<Instant> {
         let after = |since: Option<Now>, time: Duration| since.map(|since| since.steady + time);
         let began = self.handshake.map(|(at, _)| at);
-        let retry = after(self.initiated, REKEY_TIMEOUT);
+        let retry = after(self.initiated, self.retry_after());
         let open = self.initiated.filter(|at| began.is_none_or(|began| at.steady > began.steady));
         let old = if self.old_carries { REJECT_AFTER_TIME } else { REKEY_TIMEOUT };
         let kept = self.keepalive.filter(|_| self.path.is_some()).map(|period| {
@@ -73,8 +92,8 @@ impl Peer {
         let lost = after(self.unanswered, NO_ANSWER);
         [
             kept,
-            after(open, REKEY_TIMEOUT),
-            lost.map(|lost| if self.old_carries { retry.map_or(lost, |retry| lost.max(retry)) } else { lost }),
+            after(open, self.retry_after()),
+            lost.map(|lost| retry.map_or(lost, |retry| lost.max(retry))),
             after(self.unacknowledged, KEEPALIVE_TIMEOUT),
             after(self.keys, REJECT_AFTER_TIME),
             after(self.keys, FORGET_AFTER_TIME),

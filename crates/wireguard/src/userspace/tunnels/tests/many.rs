@@ -45,6 +45,22 @@ fn ten_thousand_silent_peers_are_looked_at_by_nobody() {
 }
 
 #[test]
+fn the_state_of_all_is_read_a_few_at_a_time() {
+    let (_, waiter) = crowded();
+    let (mut read, mut slices) = (BTreeMap::new(), 0);
+    loop {
+        let slice = waiter.tunnels.peers_after(read.last_key_value().map(|(key, _)| *key));
+        if slice.is_empty() {
+            break;
+        }
+        assert!(slice.len() <= SLICE);
+        slices += 1;
+        read.extend(slice);
+    }
+    assert_eq!((read, slices), (waiter.tunnels.state().peers, (PEERS as usize + 1).div_ceil(SLICE)));
+}
+
+#[test]
 fn peers_come_and_go_without_a_trace() {
     let (mut dialler, mut waiter) = crowded();
     for number in 0..PEERS {
@@ -68,11 +84,29 @@ fn many_with_something_to_do_at_once_have_it_done_in_turns() {
         waiter.apply(moment(0), &DeviceChange::UpdatePeer(key(u32::try_from(number).unwrap()), update));
     }
     waiter.out.datagrams.clear();
-    assert!(!waiter.tunnels.tick(moment(5_000), &mut waiter.out), "there is more to do");
+    let now = moment(5_333);
+    assert!(!waiter.tunnels.tick(now, &mut waiter.out), "there is more to do");
     assert_eq!(waiter.sent().len(), MOST_DUE);
-    assert!(arrives(moment(5_000), &mut dialler, &mut waiter, ("10.0.0.1", "10.0.0.2")), "packets pass between");
-    assert!(waiter.tunnels.tick(moment(5_000), &mut waiter.out));
+    assert!(arrives(now, &mut dialler, &mut waiter, ("10.0.0.1", "10.0.0.2")), "packets pass between");
+    assert!(waiter.tunnels.tick(now, &mut waiter.out));
     assert_eq!(waiter.sent(), [1]);
+}
+
+#[test]
+fn those_that_were_cut_off_together_do_not_try_again_together() {
+    const DIALLED: u32 = 200;
+    let mut dialler = End::new(1, DIALLER);
+    for number in 0..DIALLED {
+        dialler.apply(moment(0), &DeviceChange::AddPeer(key(number), peer(Some(WAITER), Some(25), &[])));
+    }
+    assert_eq!(dialler.sent().len(), 200);
+    let mut tried = Vec::new();
+    for millis in 5_000..=5_333 {
+        while !dialler.tunnels.tick(moment(millis), &mut dialler.out) {}
+        tried.push(dialler.sent().len());
+    }
+    assert_eq!(tried.iter().sum::<usize>(), 200, "once in five seconds and a third");
+    assert!(tried.iter().all(|at_once| *at_once <= 2), "{tried:?}");
 }
 
 #[test]
@@ -86,7 +120,13 @@ fn marks_of_congestion_cross_the_tunnel_and_classes_do_not() {
         assert_eq!(dialler.out.paths.pop().unwrap().1, outer, "of {class:x} the mark and nothing else is outside");
 
         waiter.out.packets.clear();
-        waiter.tunnels.datagram(moment(1), dialler.at.into(), ecn::EXPERIENCED, &datagram, &mut waiter.out);
+        let mut offer =
+            || waiter.tunnels.datagram(moment(1), dialler.at.into(), ecn::EXPERIENCED, &datagram, &mut waiter.out);
+        assert_eq!(
+            (offer(), offer()),
+            (true, false),
+            "only what is a peer's counts as a sender that was told, no replay"
+        );
         let marks: Vec<_> = waiter.out.packets.iter().map(|packet| packet[1]).collect();
         let expected: &[u8] = if class & 3 == 0 { &[] } else { &[0xbb] };
         assert_eq!(marks, expected, "congestion on the way, and {class:x} inside");
