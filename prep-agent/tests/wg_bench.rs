@@ -47,7 +47,7 @@ fn the_engine_of_this_process_is_measured_and_leaves_nothing() {
 }
 
 #[test]
-fn an_interrupt_ends_it_with_all_it_made() {
+fn an_end_by_signal_takes_all_it_made() {
     let before = host();
     let mut bench = Command::new(AGENT)
         .args(["wg", "bench", "--seconds", "60"])
@@ -58,7 +58,7 @@ fn an_interrupt_ends_it_with_all_it_made() {
     let lines = BufReader::new(bench.stderr.take().unwrap()).lines();
     let measuring = lines.map_while(Result::ok).find(|line| line == "measuring userspace");
     assert!(measuring.is_some());
-    kill(Pid::from_raw(i32::try_from(bench.id()).unwrap()), Signal::SIGINT).unwrap();
+    kill(Pid::from_raw(i32::try_from(bench.id()).unwrap()), Signal::SIGTERM).unwrap();
     let status = bench.wait().unwrap();
     assert!(!status.success());
     assert_eq!(host(), before);

@@ -56,7 +56,7 @@ async fn order(clouds: &Clouds) -> Vec<String> {
 
 #[tokio::test]
 async fn a_terminating_sentry_is_left_before_it_is_cut_and_its_cloud_is_told_after_both() {
-    let (clouds, prep, sentries) = hidden("drain_seconds = 600", &[HOST, "other"]).await;
+    let (clouds, prep, sentries) = hidden("drain_seconds = 600\ncut_seconds = 600", &[HOST, "other"]).await;
     let [host, other] = sentries.as_slice() else { panic!("two joined") };
     taken(clouds.event(&clouds.autoscaling.terminate(INSTANCE)).await, "taken");
     eventually("the drain to be planned", async || draining(&prep, host).await.is_some()).await;
@@ -75,11 +75,18 @@ async fn a_terminating_sentry_is_left_before_it_is_cut_and_its_cloud_is_told_aft
     says(&prep, host, false, 0).await;
     clouds.revoked(host).await;
     assert_eq!(clouds.autoscaling.state(INSTANCE), "Terminating:Wait", "prep-1 has not said that it is cut");
-    prep.confirm(&prep.wanted().await).await;
-    other.confirm(&other.wanted().await).await;
-    clouds.becomes(INSTANCE, "Terminated").await;
+    // The plan without it follows the word that it is none any more, and is what they confirm.
+    eventually("Terminated", async || {
+        for host in [&prep, other] {
+            host.confirm(&host.wanted().await).await;
+        }
+        clouds.autoscaling.state(INSTANCE) == "Terminated"
+    })
+    .await;
     eventually("the log's line", async || order(&clouds).await.len() == 3).await;
     assert_eq!(order(&clouds).await, ["node.drained", "node.revoked", "hook.completed"]);
+    let detail = &clouds.log("hook.completed").await[0].detail;
+    assert!(detail.contains("in force on 2 of 2 hosts"), "{detail}");
     assert_eq!(clouds.log("node.drained").await[0].actor, clouds.log("node.revoked").await[0].actor);
 }
 
