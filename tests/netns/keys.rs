@@ -77,7 +77,8 @@ fn preshared_keys_change_under_traffic_and_a_late_end_keeps_its_tunnel() {
     reconfigure(&mut mesh, preshared_seconds(1_000_000_000));
     for agent in mesh.agents() {
         wait_until("the long epoch", SOON, || {
-            pairing(agent).filter(|pairing| pairing.epoch < 100).ok_or("a short one is held")
+            let settled = |pairing: &Pairing| pairing.epoch < 100 && pairing.before.is_none();
+            pairing(agent).filter(settled).ok_or("a short one is held, or known still")
         })
         .unwrap();
     }
@@ -93,7 +94,8 @@ fn preshared_keys_change_under_traffic_and_a_late_end_keeps_its_tunnel() {
     let chain = "{ type filter hook output priority 0; }";
     mesh.preps[0].host.nft(&["add", "chain", "inet", "cut", "out", chain]).unwrap();
     mesh.preps[0].host.nft(&["add", "rule", "inet", "cut", "out", "tcp", "dport", "7443", "drop"]).unwrap();
-    mesh.controller.kill();
+    // Ended in order, it keeps what the validator said last.
+    mesh.controller.process().unwrap().stop().unwrap();
     mesh.controller.configure(preshared_seconds(500_000_000)).unwrap();
     mesh.controller.start().unwrap();
     // The last report of the validator says that it holds the last epoch, so the sentry is told of the next one alone.
