@@ -72,7 +72,7 @@ pub(crate) fn sentry() -> (Guard, NodeConfig) {
 }
 
 fn port(protocol: Protocol, port: u16) -> GuardedPort {
-    GuardedPort { protocol, port: NonZeroU16::new(port).unwrap() }
+    GuardedPort { protocol, port: number(port) }
 }
 
 /// What the guard says to the good state after one change; empty when it takes it.
