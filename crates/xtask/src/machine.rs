@@ -9,21 +9,22 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "nft", package: "nftables" },
     Program { name: "ip", package: "iproute2" },
     // Whose rules stand beside ours on many hosts.
     Program { name: "iptables-nft", package: "iptables" },
-    // Looks at our userspace WireGuard as it looks at any.
-    Program { name: "wg", package: "wireguard-tools" },
     // Make a small Debian and boot it.
     Program { name: "mmdebstrap", package: "mmdebstrap" },
     Program { name: "systemd-nspawn", package: "systemd-container" },
 ];
 
-/// Judges of what is open, and makers of odd packets, that nobody here wrote.
-const JUDGES: [Program; 2] =
-    [Program { name: "nmap", package: "nmap" }, Program { name: "scapy", package: "python3-scapy" }];
+/// Judges of what is open, and makers of odd packets, that nobody here wrote; and what looks at our userspace WireGuard as at any.
+const JUDGES: [Program; 3] = [
+    Program { name: "nmap", package: "nmap" },
+    Program { name: "scapy", package: "python3-scapy" },
+    Program { name: "wg", package: "wireguard-tools" },
+];
 
 /// A name server that nobody here wrote, which takes signed updates.
 const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
