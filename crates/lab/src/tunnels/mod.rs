@@ -107,13 +107,10 @@ impl End {
         let interface = format!("w{}x{}", process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let program = carrier.program()?;
         let name = interface.as_str();
-        let mut socket = Path::new(SOCKETS).join(format!("{name}.sock"));
+        let socket = Path::new(SOCKETS).join(format!("{name}.sock"));
         let boringtun = ["--foreground", "--disable-drop-privileges", "--threads"];
         let process = match carrier {
-            Carrier::Picket => {
-                socket = host.path(&format!("{name}.sock")).into();
-                host.start(name, &program, &["carry", name, &socket.to_string_lossy()], &[])?
-            }
+            Carrier::Picket => host.start(name, &program, &["carry", name], &[])?,
             Carrier::WireguardGo => host.start(name, &program, &["--foreground", name], &[])?,
             Carrier::Boringtun => host.start(name, &program, &[&boringtun[..], &["4", name]].concat(), &[])?,
             Carrier::BoringtunOneThread => host.start(name, &program, &[&boringtun[..], &["1", name]].concat(), &[])?,
@@ -129,12 +126,12 @@ impl End {
         Ok(end)
     }
 
-    /// Asks for a change.
+    /// Asks for a change: in several requests where there are more peers than fit one.
     ///
     /// # Errors
     /// [`LabError::Unexpected`] if the engine does not do it.
     pub fn set(&self, wish: &Wish) -> Result<(), LabError> {
-        self.ask(&wish.to_string()).map(drop)
+        wish.requests().iter().try_for_each(|request| self.ask(request).map(drop))
     }
 
     /// How its peers stand.
@@ -196,9 +193,8 @@ impl End {
 impl Drop for End {
     fn drop(&mut self) {
         self.process.kill();
-        // An engine that is killed leaves its sockets: the one it is asked at here, and ours also the one for standard tools.
+        // An engine that is killed leaves it.
         let _ = fs::remove_file(&self.socket);
-        let _ = fs::remove_file(Path::new(SOCKETS).join(format!("{}.sock", self.interface)));
     }
 }
 

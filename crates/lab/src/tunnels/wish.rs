@@ -3,14 +3,8 @@
 
 use crate::LabError;
 use ipnet::IpNet;
-use picket_model::WireGuardPublicKey;
-use picket_wireguard::{DeviceState, PrivateKey};
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    net::SocketAddr,
-    str::FromStr,
-};
+use picket_wireguard::PrivateKey;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr};
 
 /// The bytes of a key. The lab's keys are made from small numbers and secret to nobody.
 pub type KeyBytes = [u8; 32];
@@ -72,6 +66,23 @@ pub fn public_key(number: u16) -> KeyBytes {
     *PrivateKey::from_random(private_key(number)).public().as_bytes()
 }
 
+/// Most peers of one request: ours reads a megabyte at a time.
+const PEERS_AT_ONCE: usize = 2_000;
+
+impl Wish {
+    /// The requests that it takes.
+    pub(super) fn requests(&self) -> Vec<String> {
+        let mut parts = self.peers.chunks(PEERS_AT_ONCE).map(<[PeerWish]>::to_vec);
+        let first = Self {
+            peers: parts.next().unwrap_or_default(),
+            private_key: self.private_key,
+            listen_port: self.listen_port,
+        };
+        let more = parts.map(|peers| Self { peers, ..Self::default() });
+        std::iter::once(first).chain(more).map(|part| part.to_string()).collect()
+    }
+}
+
 impl fmt::Display for Wish {
     /// The whole request, `set=1` and the closing empty line included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,47 +120,6 @@ impl fmt::Display for PeerWish {
     }
 }
 
-impl FromStr for Wish {
-    type Err = LabError;
-
-    /// Reads what [`Wish`] prints, and no more of the protocol than that.
-    fn from_str(text: &str) -> Result<Self, LabError> {
-        let mut wish = Self::default();
-        for (name, value) in fields(text).skip_while(|(name, _)| *name == "set") {
-            let peer = wish.peers.last_mut();
-            match (name, peer) {
-                ("public_key", _) => wish.peers.push(PeerWish { key: unhex(value)?, ..PeerWish::default() }),
-                ("private_key", None) => wish.private_key = Some(unhex(value)?),
-                ("listen_port", None) => wish.listen_port = Some(read(name, value)?),
-                ("remove", Some(peer)) => peer.remove = value == "true",
-                ("preshared_key", Some(peer)) => peer.preshared_key = Some(unhex(value)?),
-                ("endpoint", Some(peer)) => peer.endpoint = Some(read(name, value)?),
-                ("persistent_keepalive_interval", Some(peer)) => peer.keepalive_seconds = Some(read(name, value)?),
-                ("replace_allowed_ips", Some(_)) => {}
-                ("allowed_ip", Some(peer)) => peer.allowed_ips.push(read(name, value)?),
-                _ => return Err(unreadable(name, value)),
-            }
-        }
-        Ok(wish)
-    }
-}
-
-/// The answer to `get=1`: what of a device is read here.
-pub(super) fn answer(state: &DeviceState) -> String {
-    let mut text = format!("listen_port={}\n", state.listen_port);
-    for (key, peer) in &state.peers {
-        let _ = writeln!(text, "public_key={}", hex(key.as_bytes()));
-        if let Some(endpoint) = peer.endpoint {
-            let _ = writeln!(text, "endpoint={endpoint}");
-        }
-        let millis = peer.last_handshake.map_or(0, picket_model::Timestamp::as_millis);
-        let (seconds, nanos) = (millis.div_euclid(1000), millis.rem_euclid(1000) * 1_000_000);
-        let _ = writeln!(text, "last_handshake_time_sec={seconds}\nlast_handshake_time_nsec={nanos}");
-        let _ = writeln!(text, "rx_bytes={}\ntx_bytes={}", peer.received_bytes, peer.sent_bytes);
-    }
-    text + "errno=0\n\n"
-}
-
 /// The peers of an answer to `get=1`. Lines that are not read here are skipped: engines tell more.
 pub(super) fn peers(text: &str) -> Result<BTreeMap<KeyBytes, PeerSeen>, LabError> {
     let mut peers = BTreeMap::new();
@@ -170,11 +140,6 @@ pub(super) fn peers(text: &str) -> Result<BTreeMap<KeyBytes, PeerSeen>, LabError
         }
     }
     Ok(peers)
-}
-
-/// The key as Picket's own types have it.
-pub(super) fn model_key(key: &KeyBytes) -> Result<WireGuardPublicKey, LabError> {
-    WireGuardPublicKey::new(*key).map_err(|_| unreadable("public_key", &hex(key)))
 }
 
 fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
@@ -209,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_is_what_is_read() {
+    fn a_request_says_all_of_it_in_the_protocols_words() {
         let peer = PeerWish {
             key: public_key(2),
             remove: false,
@@ -222,14 +187,25 @@ mod tests {
         let wish = Wish { private_key: Some(private_key(1)), listen_port: Some(51820), peers: vec![peer, gone] };
         let text = wish.to_string();
         assert!(text.starts_with("set=1\nprivate_key=08") && text.ends_with("remove=true\n\n"), "{text}");
-        assert_eq!(text.parse::<Wish>().unwrap(), wish);
+        let [own, second, third] = [private_key(1), public_key(2), public_key(3)].map(|key| hex(&key));
+        let secret = "07".repeat(32);
+        let expected = format!(
+            "set=1\nprivate_key={own}\nlisten_port=51820\npublic_key={second}\npreshared_key={secret}\n\
+             endpoint=[2001:db8::2]:51820\npersistent_keepalive_interval=25\nreplace_allowed_ips=true\n\
+             allowed_ip=192.0.2.2/32\nallowed_ip=fd86::2/128\npublic_key={third}\nremove=true\n\n"
+        );
+        assert_eq!(text, expected);
     }
 
     #[test]
-    fn what_is_not_of_the_protocol_is_refused() {
-        for text in ["set=1\nfoo=1", "private_key=12", "endpoint=192.0.2.1:1", "listen_port=70000", "allowed_ip=x"] {
-            assert!(text.parse::<Wish>().is_err(), "{text}");
-        }
+    fn many_peers_come_in_several_requests_and_none_is_lost() {
+        let peer = |number: u16| PeerWish { key: public_key(number), ..PeerWish::default() };
+        let wish = Wish { private_key: None, listen_port: Some(7), peers: (0..2_001).map(peer).collect() };
+        let requests = wish.requests();
+        assert_eq!(requests.len(), 2);
+        assert_eq!(requests[0].lines().filter(|line| line.starts_with("public_key=")).count(), 2_000);
+        assert_eq!(requests[1], format!("set=1\npublic_key={}\n\n", hex(&public_key(2_000))));
+        assert_eq!(Wish::default().requests(), ["set=1\n\n"]);
     }
 
     #[test]
