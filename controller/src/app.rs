@@ -6,13 +6,14 @@ use crate::{
     config::{Chain, Keys, Listen},
     controller::Controller,
     dns::Names,
+    duties::Duties,
     hooks::{Hooks, Shown},
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
     now, operators,
     reports::Reports,
-    start::{enter_policy, new_mesh, open_store},
+    start::{check_first_start, enter_policy, new_id, new_mesh, open_store},
     state_dir::StateDir,
     store::{Store, StoreError},
     tasks,
@@ -91,8 +92,10 @@ impl App {
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
         let keepers = tasks::dns::Keeper::all(&config.dns, &config.hooks.metadata_url)?;
         let names = Names::new(config.dns.clone(), at);
+        let place = config.database(state.database());
+        check_first_start(&state, &place).await?;
         let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
-        let (store, overlay) = open_store(&state, &ca.mesh(), &config.overlay, at).await?;
+        let (store, overlay) = open_store(&place, &ca.mesh(), &config.overlay, at).await?;
         ca::agree(&ca, &store, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;
@@ -163,6 +166,12 @@ impl Running {
         if let Err(error) = tasks::reports::run_once(&self.controller).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last reports were not kept");
         }
+        if let Err(error) = self.controller.store.leave_duties(&self.controller.duties.holder).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the next controller takes over a few seconds later"
+            );
+        }
         self.controller.store.close().await;
         tracing::info!("stopped");
     }
@@ -213,6 +222,7 @@ async fn restored(
         overlay,
         chain,
         keys,
+        duties: Duties::new(store.is_shared(), new_id(), std::time::Instant::now()),
         store,
         ca,
         proofs,

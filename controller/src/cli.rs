@@ -44,10 +44,14 @@ enum Command {
         #[arg(long)]
         role: OperatorRole,
         #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
         state: State,
     },
     /// Check that no line of the audit log was changed, dropped or put in; prints the log's head. The controller may run.
     VerifyLog {
+        #[command(flatten)]
+        database: Database,
         #[command(flatten)]
         state: State,
     },
@@ -86,6 +90,14 @@ struct State {
     dir: PathBuf,
 }
 
+/// For what reads the database beside a controller.
+#[derive(Debug, Args)]
+struct Database {
+    /// Configuration file, whose `database` says where the database is.
+    #[arg(long, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file, whose `database` says where the database is [default: {DEFAULT_PATH}, if it exists]"))]
+    config: Option<PathBuf>,
+}
+
 /// Does what the arguments say; an error is one sentence for the operator.
 pub fn run() -> anyhow::Result<()> {
     match Arguments::parse().command {
@@ -94,13 +106,15 @@ pub fn run() -> anyhow::Result<()> {
             let config = Config::load(config.as_deref())?;
             runtime()?.block_on(serve(config, state.dir))
         }
-        Command::AddOperator { role, state } => {
-            let context = runtime()?.block_on(operators::add(&state.dir, role, now()))?;
+        Command::AddOperator { role, database, state } => {
+            let config = Config::load(database.config.as_deref())?;
+            let context = runtime()?.block_on(operators::add(&state.dir, &config, role, now()))?;
             print!("{}", context.expose_secret());
             Ok(())
         }
-        Command::VerifyLog { state } => {
-            println!("{}", runtime()?.block_on(operators::verify_log(&state.dir))?);
+        Command::VerifyLog { database, state } => {
+            let config = Config::load(database.config.as_deref())?;
+            println!("{}", runtime()?.block_on(operators::verify_log(&state.dir, &config))?);
             Ok(())
         }
         Command::Fingerprint { state } => {

@@ -15,6 +15,7 @@ pub use overlay::Overlay;
 use crate::{
     ca::CaConfig,
     hooks::{HooksLines, WebhookLines},
+    store::{Place, ServerUrl},
 };
 use picket_attest::Rule;
 use picket_dns::DnsLines;
@@ -81,6 +82,10 @@ pub struct Config {
     pub leases: LeaseRules,
     /// How long preshared keys and certificates last.
     pub keys: Keys,
+    /// The PostgreSQL database; a file in the state folder where absent.
+    pub database: Option<ServerUrl>,
+    /// The file with that database's password.
+    pub database_password_file: Option<PathBuf>,
     /// Where the secrets of the mesh's CA come from.
     pub ca: CaConfig,
     /// The policy; absent, the stored one stays in force.
@@ -157,7 +162,17 @@ impl Config {
         policy
     }
 
+    /// Where the database is, whose file would be this one.
+    pub fn database(&self, file: PathBuf) -> Place {
+        Place::of(self.database.as_ref(), self.database_password_file.as_deref(), file)
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.database.is_none() && self.database_password_file.is_some() {
+            return Err(
+                "database_password_file is given and no database: write `database = \"postgres://…\"`".to_owned()
+            );
+        }
         self.chain.check()?;
         self.overlay.check()?;
         if let Some(policy) = &self.policy {

@@ -5,12 +5,13 @@ use crate::{
     ca::Authority,
     config::{Chain, Keys},
     dns::Names,
+    duties::Duties,
     hooks::Hooks,
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
     reports::Reports,
-    store::Store,
+    store::{Store, StoreError},
     tasks::{judge::Anew, names::Desk, poll::Rounds, push::Push},
     wanted::Wanted,
 };
@@ -23,10 +24,18 @@ use std::sync::{
     Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, sleep},
+};
 
 /// Failed attempts to join that leave a line in the audit log, each minute: strangers can try as often as they like.
 const REFUSALS_LOGGED_A_MINUTE: u32 = 30;
+
+/// Longest wait for another controller's judgement: a person stands before it.
+const JUDGED_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked for.
+const LOOKED_AGAIN: Duration = Duration::from_millis(50);
 
 /// One running controller.
 pub(crate) struct Controller {
@@ -40,6 +49,8 @@ pub(crate) struct Controller {
     pub(crate) keys: Keys,
     /// What survives a restart.
     pub(crate) store: Store,
+    /// Whether this one of several does what is done once.
+    pub(crate) duties: Duties,
     /// Who is who.
     pub(crate) ca: Authority,
     /// By which proofs hosts join that have no token.
@@ -91,9 +102,20 @@ impl Controller {
     }
 
     /// Has the validator list judged anew, with the orders as they are stored by now; returns once a merge that began after
-    /// the call is committed and planned, or after five seconds. Whether it is.
-    pub(crate) async fn judge_anew(&self) -> bool {
-        self.anew.ask().await
+    /// the call is committed and planned, or after five seconds. Whether it is. Where another controller judges, that is when
+    /// the last judgement is not the one of `before` any more.
+    pub(crate) async fn judge_anew(&self, before: Option<Timestamp>) -> Result<bool, StoreError> {
+        if self.duties.is_mine() {
+            return Ok(self.anew.ask().await);
+        }
+        let end = Instant::now() + JUDGED_WITHIN;
+        while Instant::now() < end {
+            if self.store.read().await?.judged_at().await? != before {
+                return Ok(true);
+            }
+            sleep(LOOKED_AGAIN).await;
+        }
+        Ok(false)
     }
 
     /// Whether one more failed attempt to join may be written down.

@@ -13,6 +13,7 @@ pub mod config;
 mod controller;
 mod dns;
 mod drains;
+mod duties;
 mod enroll;
 pub mod hooks;
 mod issue;

@@ -1,6 +1,7 @@
 //! Operators' tokens and the files by which `picket` uses them. A secret leaves here once, in such a file.
 
 use crate::{
+    Config,
     start::hex,
     state_dir::StateDir,
     store::{Actor, Operator, Store, Transaction},
@@ -45,12 +46,17 @@ pub(crate) fn follow_ca(state: &StateDir, ca: Fingerprint) -> anyhow::Result<()>
 }
 
 /// Adds an operator to the mesh in a state folder, which a controller may be serving, and gives the file for them.
-pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) -> anyhow::Result<SecretString> {
+pub(crate) async fn add(
+    state_dir: &Path,
+    config: &Config,
+    role: OperatorRole,
+    now: Timestamp,
+) -> anyhow::Result<SecretString> {
     let ca = StateDir::existing_ca(state_dir)?;
     let Some(local) = StateDir::read_context(state_dir)? else {
         bail!("state folder {} has no operator.toml yet: `picket-controller serve` makes it", state_dir.display());
     };
-    let store = Store::open(&StateDir::database_in(state_dir), ca.mesh().clone()).await?;
+    let store = Store::at(&config.database(StateDir::database_in(state_dir)), ca.mesh().clone()).await?;
     let mut tx = store.write().await?;
     let token = enter(&mut tx, role, now).await?;
     tx.commit().await?;
@@ -61,9 +67,9 @@ pub(crate) async fn add(state_dir: &Path, role: OperatorRole, now: Timestamp) ->
 }
 
 /// What the audit log in a state folder looks like, as one line; an error where a line is not as it was written.
-pub(crate) async fn verify_log(state_dir: &Path) -> anyhow::Result<String> {
+pub(crate) async fn verify_log(state_dir: &Path, config: &Config) -> anyhow::Result<String> {
     let ca = StateDir::existing_ca(state_dir)?;
-    let store = Store::open(&StateDir::database_in(state_dir), ca.mesh().clone()).await?;
+    let store = Store::at(&config.database(StateDir::database_in(state_dir)), ca.mesh().clone()).await?;
     let verdict = store.read().await?.verify_log().await?;
     store.close().await;
     if let Some(broken) = verdict.broken {

@@ -68,6 +68,31 @@ impl Reports {
         }
     }
 
+    /// Takes reports that came to other controllers and are in the database, where nothing newer came here.
+    pub(crate) fn heard_elsewhere(&self, reports: Vec<(NodeId, StoredReport)>) {
+        if reports.is_empty() {
+            return;
+        }
+        let mut is_news = false;
+        let mut inner = self.lock();
+        for (node, stored) in reports {
+            let before = inner.reports.get(&node).map(|received| &received.stored);
+            if before.is_some_and(|before| before.received_at >= stored.received_at) {
+                continue;
+            }
+            let said = stored.report.advertised.as_ref();
+            is_news |= said.is_some_and(|said| {
+                advertised::is_news(said, before.and_then(|before| before.report.advertised.as_ref()))
+            });
+            inner.reports.insert(node, Received { stored, at: Instant::now() });
+        }
+        drop(inner);
+        self.arrived.send_replace(());
+        if is_news {
+            self.advertised.send_replace(());
+        }
+    }
+
     /// What the goloops beside these hosts said last, in order of host.
     pub(crate) fn advertised<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Vec<Advertised> {
         let inner = self.lock();

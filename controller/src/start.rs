@@ -3,7 +3,7 @@
 use crate::{
     config::Overlay,
     state_dir::StateDir,
-    store::{Actor, Store},
+    store::{Actor, Place, Store},
 };
 use anyhow::{Context as _, bail};
 use picket_model::{MeshId, OverlayPrefixes, Policy, Timestamp};
@@ -24,19 +24,36 @@ pub(crate) fn new_mesh() -> anyhow::Result<MeshId> {
     new_id().parse().context("make a mesh id")
 }
 
+/// Refuses to make a new mesh where the database is of one: the CA is copied from another controller, never made again.
+pub(crate) async fn check_first_start(state: &StateDir, place: &Place) -> anyhow::Result<()> {
+    if matches!(place, Place::File(_)) || state.has_ca() {
+        return Ok(());
+    }
+    let store = Store::at(place, new_mesh()?).await?;
+    let found = store.read().await?.other_mesh().await?;
+    store.close().await;
+    if let Some(mesh) = found {
+        bail!(
+            "database {place} is of mesh {mesh}, and this state folder has no CA: copy ca.pem and ca.key from the state folder of \
+             a controller that has them (ca.pem alone where the key is given by ca.key_file or ca.key_command)"
+        );
+    }
+    Ok(())
+}
+
 /// Opens the database and enters the mesh where it is not there yet.
 pub(crate) async fn open_store(
-    state: &StateDir,
+    place: &Place,
     mesh: &MeshId,
     configured: &Overlay,
     now: Timestamp,
 ) -> anyhow::Result<(Store, OverlayPrefixes)> {
-    let store = Store::open(&state.database(), mesh.clone()).await?;
+    let store = Store::at(place, mesh.clone()).await?;
     let mut tx = store.write().await?;
     if let Some(other) = tx.other_mesh().await? {
         bail!(
-            "database {} is of mesh {other} and the CA beside it of mesh {mesh}: restore both from the same backup",
-            state.database().display()
+            "database {place} is of mesh {other} and the CA in the state folder of mesh {mesh}: restore both from the same \
+             backup, or give each mesh a database of its own"
         );
     }
     let overlay = match tx.overlay().await? {

@@ -81,6 +81,11 @@ impl StateDir {
         CaCertificate::from_pem(&pem).with_context(|| format!("read the CA in {}", path.display()))
     }
 
+    /// Whether a CA is here.
+    pub(crate) fn has_ca(&self) -> bool {
+        self.path.join(CERTIFICATE).exists()
+    }
+
     /// Where the database is.
     pub fn database(&self) -> PathBuf {
         Self::database_in(&self.path)

@@ -52,7 +52,7 @@ struct Board {
 }
 
 impl Wanted {
-    /// Puts a committed plan up and wakes the hosts it touches.
+    /// Puts a committed plan up and wakes the hosts it touches; nothing where a newer one is up by now.
     pub(crate) fn publish(&self, target: Target) {
         let known = |id: &NodeId| match self.of(id) {
             HostWanted::Content { revision, .. } => Some(revision),
@@ -68,6 +68,10 @@ impl Wanted {
             })
             .collect();
         let mut board = self.lock();
+        // Of two that are put up at once, one is by another controller.
+        if board.target.as_ref().is_some_and(|newer| newer.plan.generation > target.plan.generation) {
+            return;
+        }
         let planned = |id: &NodeId| target.plan.nodes.contains_key(id);
         let unplanned = board.hosts.keys().filter(|id| !planned(id)).map(|id| (id.clone(), HostWanted::Unplanned));
         let unplanned: Vec<(NodeId, HostWanted)> = unplanned.collect();
@@ -85,10 +89,11 @@ impl Wanted {
         self.changes.send_replace(());
     }
 
-    /// Tells a host that it is no member any more.
-    pub(crate) fn revoke(&self, node: &NodeId) {
-        self.lock().host(node).send_replace(HostWanted::Revoked);
+    /// Tells a host that it is no member any more; false where it was told before.
+    pub(crate) fn revoke(&self, node: &NodeId) -> bool {
+        let before = self.lock().host(node).send_replace(HostWanted::Revoked);
         self.changes.send_replace(());
+        before != HostWanted::Revoked
     }
 
     /// Wakes a host's poll though there is nothing new of what it shall be: it is answered so, and the host looks at all else.

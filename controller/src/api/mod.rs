@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 mod auth;
+mod away;
 mod cas;
 pub(crate) mod hooks;
 mod identities;

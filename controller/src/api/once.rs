@@ -70,7 +70,7 @@ pub(crate) async fn once(State(once): State<Arc<Once>>, request: Request, next: 
     };
     let asked = asked(&parts, &body);
     let seal = Seal::new(&parts.headers, &key);
-    let claim = Claim { operator: operator.id, key };
+    let claim = Claim::new(operator.id, key);
     // Whoever repeats a request that is under way waits for its answer.
     let turn = once.turns.take(&claim).await;
     match kept(&controller, &claim, &asked, now()).await {
@@ -127,7 +127,7 @@ async fn kept(
 
 /// Keeps what was answered. A fault of ours that changed nothing is no answer: the request may be tried again.
 async fn keep(controller: &Controller, claim: &Claim, seal: &Seal, response: Response) -> Response {
-    let Claim { operator, key } = claim;
+    let Claim { operator, key, .. } = claim;
     let (head, body) = response.into_parts();
     let body = match to_bytes(body, LARGEST).await {
         Ok(body) => body,
@@ -139,7 +139,9 @@ async fn keep(controller: &Controller, claim: &Claim, seal: &Seal, response: Res
     let written = async {
         let mut tx = controller.store.write().await?;
         let is_free = head.status.is_server_error() && tx.free_answer(operator, key).await?;
-        if let Some(sealed) = seal.close(head.status, &body).filter(|_| !is_free) {
+        // What failed here and was carried out by another controller has that one's answer.
+        let is_ours = !head.status.is_server_error() || claim.is_marked();
+        if let Some(sealed) = seal.close(head.status, &body).filter(|_| !is_free && is_ours) {
             tx.put_answer(operator, key, &sealed).await?;
         }
         tx.commit().await

@@ -3,7 +3,7 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    cas, identities, names, nodes as hosts, once, orders, page, past, paths, people,
+    away, cas, identities, names, nodes as hosts, once, orders, page, past, paths, people,
     problem::{Asked, Named},
     rate,
     routes::Routes,
@@ -31,6 +31,7 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
     with_fallbacks(routes().into_router())
         .with_state(controller.clone())
         .layer(from_fn(origin::known))
+        .layer(from_fn_with_state(Arc::<away::Last>::default(), away::or_last))
         .layer(from_fn_with_state(once::Once::new(controller), once::once))
         .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
 }

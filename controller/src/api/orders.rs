@@ -89,9 +89,10 @@ pub(super) async fn release(axum::extract::State(controller): Shared, Admin(oper
 }
 
 /// Makes the order last, has the list judged anew, and says how it stands then.
-async fn outcome(controller: &Controller, tx: Transaction) -> Answer<OrderReceipt> {
+async fn outcome(controller: &Controller, mut tx: Transaction) -> Answer<OrderReceipt> {
+    let before = tx.judged_at().await?;
     tx.commit().await?;
-    if !controller.judge_anew().await {
+    if !controller.judge_anew(before).await? {
         let detail =
             "the order is stored, and the list could not be judged anew yet: see `picket validators` in a while";
         return Err(ApiProblem::new(ProblemKind::Unavailable, detail));

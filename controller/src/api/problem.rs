@@ -14,6 +14,10 @@ use picket_api::{Problem, ProblemKind, problem::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use std::error::Error;
 
+/// What whoever asks hears while the database is away.
+const DATABASE_AWAY: &str = "the controller's database does not answer: hosts keep what they have, and changes are taken again once \
+    it is back; look at the database server, and ask `status` whether a change that failed now was made";
+
 /// A problem on its way to whoever asked.
 #[derive(Debug)]
 pub(crate) struct ApiProblem(pub(crate) Problem);
@@ -49,6 +53,13 @@ impl From<Problem> for ApiProblem {
 impl From<StoreError> for ApiProblem {
     /// The cause is for the log: whoever asked can only try again.
     fn from(error: StoreError) -> Self {
+        if let StoreError::Away { .. } = &error {
+            tracing::warn!(error = &error as &dyn Error, "a request failed");
+            return Self::new(ProblemKind::Unavailable, DATABASE_AWAY);
+        }
+        if let StoreError::Overtaken { .. } = &error {
+            return Self::new(ProblemKind::Unavailable, error.to_string());
+        }
         tracing::error!(error = &error as &dyn Error, "a request failed");
         let kind = match &error {
             StoreError::Row { .. } => ProblemKind::Internal,

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{plain, plain_or_none},
+    statement::query,
 };
 use picket_model::{Timestamp, TokenId};
-use sqlx::query;
 
 /// What is kept under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,17 +67,18 @@ impl Transaction {
         Ok(None)
     }
 
-    /// Marks a key's request as carried out, with whatever else this transaction changes.
-    pub(super) async fn carry_out(&mut self, operator: &TokenId, key: &str) -> Result<(), StoreError> {
-        query("UPDATE answers SET sealed = $1 WHERE mesh = $2 AND operator = $3 AND key = $4 AND sealed IS NULL")
-            .bind(CARRIED_OUT)
-            .bind(self.mesh.as_str())
-            .bind(operator.as_str())
-            .bind(key)
-            .execute(&mut *self.sql)
-            .await
-            .map_err(sql("mark an idempotency key"))?;
-        Ok(())
+    /// Marks a key's request as carried out, with whatever else this transaction changes; false where it was before.
+    pub(super) async fn carry_out(&mut self, operator: &TokenId, key: &str) -> Result<bool, StoreError> {
+        let done =
+            query("UPDATE answers SET sealed = $1 WHERE mesh = $2 AND operator = $3 AND key = $4 AND sealed IS NULL")
+                .bind(CARRIED_OUT)
+                .bind(self.mesh.as_str())
+                .bind(operator.as_str())
+                .bind(key)
+                .execute(&mut *self.sql)
+                .await
+                .map_err(sql("mark an idempotency key"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Keeps the answer under a key that was taken.

@@ -4,10 +4,10 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{json, number, text, text_or_none, to_json},
+    statement::query,
 };
 use picket_model::{NodeId, Timestamp};
 use picket_pki::Fingerprint;
-use sqlx::query;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a host trusts, and what it is trusted by.

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{number, plain},
+    statement::query,
 };
 use picket_model::NodeId;
-use sqlx::query;
 use std::collections::BTreeSet;
 
 /// Certificates of one host that are kept and were never used: more answers in a row are not lost.

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{plain, text, text_or_none, time},
+    statement::query,
 };
 use picket_model::{NodeId, NodeName, Timestamp};
-use sqlx::query;
 use std::{net::IpAddr, time::Duration};
 
 /// A copy that comes again after so long is news; each try before that is the same one.

@@ -5,11 +5,11 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, json, number, number_or_none, text},
+    statement::query,
 };
 use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use sqlx::{Row as _, query};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
@@ -175,7 +175,8 @@ impl Transaction {
                 .fetch_optional(&mut *self.sql)
                 .await
                 .map_err(sql("drop an old content"))?;
-            if left.is_some_and(|row| row.try_get("named").is_ok_and(|named: i64| named <= 0)) {
+            let left = left.as_ref().map(|row| number::<i64>(row, "named")).transpose()?;
+            if left.is_some_and(|named| named <= 0) {
                 query("DELETE FROM parts WHERE id = $1")
                     .bind(id)
                     .execute(&mut *self.sql)

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{plain, text, time},
+    statement::query,
 };
 use picket_model::{Drain, Drains, NodeId};
-use sqlx::query;
 
 impl Transaction {
     /// All of them; those of hosts that are no members any more are left out.

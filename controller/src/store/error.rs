@@ -1,37 +1,37 @@
 //! What can go wrong with the database, said so that an operator knows what to do.
 
+use super::{Place, postgres};
 use sqlx::migrate::MigrateError;
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
 use thiserror::Error;
 
 /// The database did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The file cannot be opened.
-    #[error("open database {}", path.display())]
+    /// It cannot be opened.
+    #[error("open database {place}")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// Why.
         #[source]
         cause: sqlx::Error,
     },
     /// Its schema has steps this program does not know.
     #[error(
-        "database {} was written by a newer picket-controller (schema step {step}): install that version or newer",
-        path.display()
+        "database {place} was written by a newer picket-controller (schema step {step}): install that version or newer"
     )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// The unknown step.
         step: i64,
     },
     /// Its schema cannot be brought up to date.
-    #[error("bring the schema of database {} up to date", path.display())]
+    #[error("bring the schema of database {place} up to date")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// Why.
         #[source]
         cause: MigrateError,
@@ -45,14 +45,29 @@ pub enum StoreError {
         #[source]
         cause: sqlx::Error,
     },
+    /// There is no connection to it, or it was lost; what was under way may or may not be done.
+    #[error("{doing}: the database does not answer; see that it runs and that this host reaches it")]
+    Away {
+        /// What was attempted.
+        doing: &'static str,
+        /// What happened.
+        #[source]
+        cause: sqlx::Error,
+    },
     /// Changes that came before were not done in time.
     #[error(
         "begin a change in the database: those before it were not done within {seconds} s; look at the load of the disk that \
-         the database is on"
+         the database is on, and at who else changes it"
     )]
     Queued {
         /// How long it waited.
         seconds: u64,
+    },
+    /// Another controller has carried out the same request meanwhile.
+    #[error("the request with idempotency key {key} is carried out by another controller: repeat it for its answer")]
+    Overtaken {
+        /// The key.
+        key: String,
     },
     /// A row holds what cannot be understood.
     #[error("the database holds a {what} that cannot be read: {problem}; restore a backup or report this as a fault")]
@@ -65,11 +80,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn migration(path: &Path, cause: MigrateError) -> Self {
-        let path = path.to_owned();
+    pub(super) fn migration(place: &Place, cause: MigrateError) -> Self {
+        let place = place.to_string();
         match cause {
-            MigrateError::VersionMissing(step) => Self::Newer { path, step },
-            cause => Self::Migrate { path, cause },
+            MigrateError::VersionMissing(step) => Self::Newer { place, step },
+            cause => Self::Migrate { place, cause },
         }
     }
 
@@ -78,7 +93,28 @@ impl StoreError {
     }
 }
 
+/// For `map_err`: which database could not be opened.
+pub(super) fn opening(place: impl Display) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |cause| StoreError::Open { place: place.to_string(), cause }
+}
+
 /// For `map_err`: which statement failed.
 pub(super) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |cause| StoreError::Sql { doing, cause }
+    move |cause| match cause {
+        cause if postgres::is_queued(&cause) => StoreError::Queued { seconds: postgres::TURN.as_secs() },
+        cause if is_lost(&cause) || matches!(cause, sqlx::Error::PoolTimedOut) => StoreError::Away { doing, cause },
+        cause => StoreError::Sql { doing, cause },
+    }
+}
+
+/// Whether a connection could not be made, or broke: a new one may do better. PostgreSQL's classes of errors (appendix A of its
+/// manual) are 08 for connections, 57P for a server that stops or starts, 53 for one that has no room.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.len() == 5 && ["08", "57P", "53"].iter().any(|class| code.starts_with(class))),
+        _ => false,
+    }
 }

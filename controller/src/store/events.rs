@@ -6,11 +6,11 @@ use super::{
     hooks::HookSource,
     log::link,
     row::{integer, number, plain, plain_or_none, text_or_none, time},
+    statement::{Row, query, storable},
 };
 use crate::{claim::Claim, origin::Origin};
 use picket_api::operator::EventView;
 use picket_model::{NodeId, Timestamp, TokenId};
-use sqlx::{query, sqlite::SqliteRow};
 use std::{fmt, net::IpAddr};
 
 /// Who did it.
@@ -59,10 +59,11 @@ impl Transaction {
             at: now,
             actor: actor.to_string(),
             action: action.to_owned(),
-            subject: subject.to_owned(),
-            detail: detail.to_owned(),
+            // The hash is over what is kept.
+            subject: storable(subject).into_owned(),
+            detail: storable(detail).into_owned(),
             address,
-            reason,
+            reason: reason.map(|reason| storable(&reason).into_owned()),
             hash: String::new(),
         };
         line.hash = link(&before, self.mesh.as_str(), &line);
@@ -75,29 +76,34 @@ impl Transaction {
         .bind(now.as_millis())
         .bind(line.actor.as_str())
         .bind(action)
-        .bind(subject)
-        .bind(detail)
+        .bind(line.subject.as_str())
+        .bind(line.detail.as_str())
         .bind(line.address.map(|address| address.to_string()))
         .bind(line.reason.as_deref())
         .bind(line.hash.as_str())
         .execute(&mut *self.sql)
         .await
         .map_err(sql("write the audit log"))?;
+        self.put_lines_written(line.id).await?;
+        self.changed = true;
         match Claim::current() {
-            Some(claim) => self.carry_out(&claim.operator, &claim.key).await,
-            None => Ok(()),
+            Some(claim) if self.carry_out(&claim.operator, &claim.key).await? => claim.mark(),
+            Some(claim) if !claim.is_marked() => return Err(StoreError::Overtaken { key: claim.key }),
+            Some(_) | None => {}
         }
+        Ok(())
     }
 
     /// The newest line whose action begins so.
     pub async fn last_event_of(&mut self, action: &str) -> Result<Option<EventView>, StoreError> {
-        let row = query("SELECT * FROM events WHERE mesh = $1 AND substr(action, 1, $2) = $3 ORDER BY id DESC LIMIT 1")
-            .bind(self.mesh.as_str())
-            .bind(integer(action.len()))
-            .bind(action)
-            .fetch_optional(&mut *self.sql)
-            .await
-            .map_err(sql("read the audit log"))?;
+        let row = query(
+            "SELECT * FROM events WHERE mesh = $1 AND substr(action, 1, length($2)) = $2 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(self.mesh.as_str())
+        .bind(action)
+        .fetch_optional(&mut *self.sql)
+        .await
+        .map_err(sql("read the audit log"))?;
         row.as_ref().map(event).transpose()
     }
 
@@ -119,7 +125,7 @@ impl Transaction {
     }
 }
 
-pub(super) fn event(row: &SqliteRow) -> Result<EventView, StoreError> {
+pub(super) fn event(row: &Row) -> Result<EventView, StoreError> {
     Ok(EventView {
         id: number(row, "id")?,
         at: time(row, "at")?,

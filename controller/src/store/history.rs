@@ -5,10 +5,10 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, json_or_none, number, number_or_none, text, time, to_json},
+    statement::{Row, query},
 };
 use picket_api::validators::ValidatorChange;
 use picket_model::{PrepId, Timestamp, Validator, ValidatorSet};
-use sqlx::{query, sqlite::SqliteRow};
 use std::time::Duration;
 
 /// How long changes of the set, and observations, are kept: a year and a month, so that a year can be looked back on.
@@ -189,7 +189,7 @@ fn earlier(now: Timestamp, by: Duration) -> Timestamp {
     Timestamp::from_millis(now.as_millis().saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
 }
 
-fn change(row: &SqliteRow) -> Result<ValidatorChange, StoreError> {
+fn change(row: &Row) -> Result<ValidatorChange, StoreError> {
     Ok(ValidatorChange {
         version: number(row, "version")?,
         at: time(row, "at")?,

@@ -4,10 +4,10 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{json_or_none, plain, text, text_or_none, time, to_json},
+    statement::{Row, query},
 };
 use picket_attest::hooks::{LifecycleAction, Transition};
 use picket_model::{NodeName, Timestamp};
-use sqlx::{query, sqlite::SqliteRow};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// By which way a message came.
@@ -236,8 +236,8 @@ impl Transaction {
     pub async fn last_sentry_taken(&mut self) -> Result<Option<(NodeName, Timestamp)>, StoreError> {
         let row = query(
             "SELECT name, revoked_at FROM nodes WHERE mesh = $1 AND role = 'sentry' AND ended = 'cloud'
-                AND NOT EXISTS (SELECT 1 FROM nodes AS left WHERE left.mesh = $1 AND left.role = 'sentry'
-                    AND left.revoked_at IS NULL)
+                AND NOT EXISTS (SELECT 1 FROM nodes AS others WHERE others.mesh = $1 AND others.role = 'sentry'
+                    AND others.revoked_at IS NULL)
              ORDER BY revoked_at DESC LIMIT 1",
         )
         .bind(self.mesh.as_str())
@@ -248,7 +248,7 @@ impl Transaction {
     }
 }
 
-fn task(row: &SqliteRow) -> Result<HookTask, StoreError> {
+fn task(row: &Row) -> Result<HookTask, StoreError> {
     let transition = match plain(row, "transition")?.as_str() {
         "launching" => Transition::Launching,
         "terminating" => Transition::Terminating,

@@ -4,11 +4,11 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, json, json_or_none, number, text, text_or_none, time_or_none, to_json},
+    statement::{Row, query},
 };
 use picket_api::Proof;
 use picket_attest::IdentityId;
 use picket_model::{NodeId, Timestamp, TokenId};
-use sqlx::{query, sqlite::SqliteRow};
 use std::collections::BTreeMap;
 
 /// What is known of one identity.
@@ -191,7 +191,7 @@ impl Transaction {
     }
 }
 
-fn known(row: &SqliteRow) -> Result<KnownIdentity, StoreError> {
+fn known(row: &Row) -> Result<KnownIdentity, StoreError> {
     Ok(KnownIdentity {
         id: text(row, "id")?,
         node: text_or_none(row, "node")?,

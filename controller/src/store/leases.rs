@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, number, number_or_none, text, time_or_none, to_json},
+    statement::{Row, query},
 };
 use picket_model::{Lease, NodeId, NodeName, NodeRole, Timestamp};
-use sqlx::{query, sqlite::SqliteRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -175,11 +175,11 @@ impl Transaction {
 }
 
 /// The length of a lease as columns keep it.
-pub(super) fn length_or_none(row: &SqliteRow) -> Result<Option<Duration>, StoreError> {
+pub(super) fn length_or_none(row: &Row) -> Result<Option<Duration>, StoreError> {
     Ok(number_or_none::<u64>(row, "lease_ms")?.map(Duration::from_millis))
 }
 
-fn lease(row: &SqliteRow) -> Result<Lease, StoreError> {
+fn lease(row: &Row) -> Result<Lease, StoreError> {
     Ok(Lease {
         last_seen: time_or_none(row, "last_seen")?,
         length_ms: number_or_none(row, "lease_ms")?,

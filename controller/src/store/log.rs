@@ -6,13 +6,13 @@ use super::{
     error::sql,
     events::event,
     row::{number, plain},
+    statement::query,
 };
 use picket_api::{
     operator::EventView,
     operators::{LogBreak, LogVerdict},
 };
 use sha2::{Digest as _, Sha256};
-use sqlx::query;
 
 /// Lines read at once.
 const BATCH: i64 = 1000;
@@ -90,9 +90,24 @@ impl Transaction {
         Ok(verdict)
     }
 
+    /// Keeps which number the newest line has.
+    pub(super) async fn put_lines_written(&mut self, last: i64) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO log_ends (mesh, lines) VALUES ($1, $2)
+             ON CONFLICT (mesh) DO UPDATE SET lines = excluded.lines",
+        )
+        .bind(self.mesh.as_str())
+        .bind(last)
+        .execute(&mut *self.sql)
+        .await
+        .map_err(sql("keep how many lines were written"))?;
+        Ok(())
+    }
+
     /// The greatest number that a line ever had.
     pub(super) async fn lines_written(&mut self) -> Result<i64, StoreError> {
-        let row = query("SELECT COALESCE(MAX(seq), 0) AS written FROM sqlite_sequence WHERE name = 'events'")
+        let row = query("SELECT COALESCE(MAX(lines), 0) AS written FROM log_ends WHERE mesh = $1")
+            .bind(self.mesh.as_str())
             .fetch_one(&mut *self.sql)
             .await
             .map_err(sql("read how many lines were written"))?;

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{plain, text},
+    statement::query,
 };
 use picket_model::{OverlayPrefixes, Timestamp};
-use sqlx::query;
 
 impl Transaction {
     /// The overlay ranges, once the mesh is entered.

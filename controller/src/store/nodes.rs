@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{number, plain, plain_or_none, text, text_or_none, time, time_or_none},
+    statement::{Row, query},
 };
 use picket_model::{Node, NodeId, NodeState, OverlayAddresses, PoolName, Timestamp, TokenId, WireGuardPublicKey};
-use sqlx::{query, sqlite::SqliteRow};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -154,7 +154,7 @@ impl Transaction {
     }
 }
 
-fn node(row: &SqliteRow) -> Result<Node, StoreError> {
+fn node(row: &Row) -> Result<Node, StoreError> {
     let id: NodeId = text(row, "id")?;
     read(row, id.clone()).map_err(|error| match error {
         StoreError::Row { what, problem } => StoreError::row(format!("host {id}, column {what},"), problem),
@@ -162,7 +162,7 @@ fn node(row: &SqliteRow) -> Result<Node, StoreError> {
     })
 }
 
-fn read(row: &SqliteRow, id: NodeId) -> Result<Node, StoreError> {
+fn read(row: &Row, id: NodeId) -> Result<Node, StoreError> {
     let state = match (time_or_none(row, "revoked_at")?, time_or_none(row, "quarantined_at")?) {
         (Some(at), _) => NodeState::Revoked { at },
         (None, Some(since)) => NodeState::Quarantined { since },

@@ -4,10 +4,10 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, number, number_or_none, plain, plain_or_none, text, time_or_none},
+    statement::query,
 };
 use picket_api::operator::SourceView;
 use picket_model::SourceId;
-use sqlx::query;
 
 /// A source as kept and as shown.
 pub type SourceRow = SourceView;

@@ -5,10 +5,10 @@ use super::{
     Actor, StoreError, Transaction,
     error::sql,
     row::{integer, json, number, plain, text, to_json},
+    statement::{Row, query},
 };
 use picket_api::validators::RefusedView;
 use picket_model::{Observation, ObservedValidator, PrepId, Refused, SourceId, Timestamp};
-use sqlx::{query, sqlite::SqliteRow};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most rows of one source in a day (UTC): mainnet's list makes a hundred at first and a few on each day after. A hostile
@@ -104,7 +104,7 @@ impl Transaction {
         Ok(listed)
     }
 
-    async fn said_at(&mut self, kind: Kind, at: Timestamp) -> Result<Vec<SqliteRow>, StoreError> {
+    async fn said_at(&mut self, kind: Kind, at: Timestamp) -> Result<Vec<Row>, StoreError> {
         query(
             "SELECT source, entry, what FROM observations WHERE mesh = $1 AND kind = $2 AND at <= $3
                  AND (ended_at IS NULL OR ended_at > $3) ORDER BY source, entry",

@@ -4,10 +4,10 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, plain, text, text_or_none, time, time_or_none},
+    statement::{Row, query},
 };
 use picket_model::{Timestamp, TokenId};
 use picket_pki::{OperatorRole, SecretHash};
-use sqlx::{query, sqlite::SqliteRow};
 
 /// An operator as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Transaction {
     }
 }
 
-fn operator(row: &SqliteRow) -> Result<Operator, StoreError> {
+fn operator(row: &Row) -> Result<Operator, StoreError> {
     Ok(Operator {
         id: text(row, "id")?,
         secret_hash: text(row, "secret_hash")?,

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{json, to_json},
+    statement::query,
 };
 use picket_model::Orders;
-use sqlx::query;
 
 impl Transaction {
     /// The orders in force; some may have ended by themselves.

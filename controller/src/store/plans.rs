@@ -6,10 +6,10 @@ use super::{
     contents::Sets,
     error::sql,
     row::{generation, integer, json, time, to_json},
+    statement::query,
 };
 use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
 use picket_plan::{Basis, Plan};
-use sqlx::query;
 use std::collections::BTreeMap;
 
 /// Plans kept: months of a list that changes a few times a day. With 50 hosts and mainnet's list, a change that touches
@@ -58,6 +58,15 @@ impl Transaction {
 
     /// A plan of the past, or the target; `None` where it is not kept.
     pub async fn kept_plan(&mut self, number: Generation) -> Result<Option<Target>, StoreError> {
+        self.kept_plan_after(number, None).await
+    }
+
+    /// The same, where what hosts shall be is partly known from another plan.
+    pub(super) async fn kept_plan_after(
+        &mut self,
+        number: Generation,
+        known: Option<&Target>,
+    ) -> Result<Option<Target>, StoreError> {
         let row = query("SELECT * FROM plans WHERE mesh = $1 AND generation = $2")
             .bind(self.mesh.as_str())
             .bind(integer(number.0))
@@ -65,11 +74,18 @@ impl Transaction {
             .await
             .map_err(sql("read a plan"))?;
         let Some(row) = row else { return Ok(None) };
+        let before = |node: &NodeId, revision: Generation| {
+            known?.plan.nodes.get(node).filter(|config| config.revision == revision).cloned()
+        };
         let revisions: BTreeMap<NodeId, Generation> = json(&row, "revisions")?;
         let mut nodes = BTreeMap::new();
         let mut sets = Sets::new();
         for (node, revision) in revisions {
-            let config = self.content(&node, revision, &mut sets).await?;
+            // A revision is given once: what a host had under it is what it has.
+            let config = match before(&node, revision) {
+                Some(config) => config,
+                None => self.content(&node, revision, &mut sets).await?,
+            };
             nodes.insert(node, NodeConfig { generation: number, ..config });
         }
         let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
@@ -175,10 +191,11 @@ impl Transaction {
     /// Number of plans, of contents and of parts kept.
     #[cfg(test)]
     pub(crate) async fn rows_kept(&mut self) -> (i64, i64, i64) {
-        use sqlx::Row as _;
         let count = "SELECT (SELECT COUNT(*) FROM plans) AS plans, (SELECT COUNT(*) FROM configs) AS configs,
                      (SELECT COUNT(*) FROM parts) AS parts";
         let row = query(count).fetch_one(&mut *self.sql).await.unwrap();
-        (row.get("plans"), row.get("configs"), row.get("parts"))
+        let [plans, configs, parts] =
+            ["plans", "configs", "parts"].map(|column| super::row::number(&row, column).unwrap());
+        (plans, configs, parts)
     }
 }

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, json, number, to_json},
+    statement::query,
 };
 use picket_model::{Policy, Timestamp};
-use sqlx::query;
 
 impl Transaction {
     /// The newest policy and its version.

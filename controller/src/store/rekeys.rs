@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{text, text_or_none},
+    statement::query,
 };
 use picket_model::{NodeId, Timestamp, WireGuardPublicKey};
-use sqlx::query;
 use std::collections::BTreeMap;
 
 impl Transaction {

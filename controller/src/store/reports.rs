@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{json, text, time, to_json},
+    statement::query,
 };
 use picket_model::{NodeId, NodeReport, Timestamp};
-use sqlx::query;
 use std::collections::BTreeMap;
 
 /// A report and when it came.

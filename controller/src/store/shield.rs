@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{json, to_json},
+    statement::query,
 };
 use picket_model::ShieldOrders;
-use sqlx::query;
 
 impl Transaction {
     /// The orders; some may have ended by themselves.

@@ -1,5 +1,6 @@
 //! The database as a whole: what goes in comes out, losers of a race write nothing, damage is an error.
 
+mod both;
 mod contents;
 mod history;
 mod log;
@@ -7,7 +8,8 @@ mod observed;
 mod queue;
 mod races;
 
-use super::*;
+use super::{statement::query, *};
+use both::on_both;
 use picket_model::{
     Generation, IdentityKey, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp,
     TokenId, ValidatorSet, WireGuardPublicKey, fixture,
@@ -18,14 +20,19 @@ use tempfile::TempDir;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
+/// A file of SQLite's, for what is of no other database.
 async fn store() -> (Store, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    enter_mesh(&store).await;
+    (store, dir)
+}
+
+async fn enter_mesh(store: &Store) {
     let prefixes = OverlayPrefixes { v4: "10.86.0.0/16".parse().unwrap(), v6: overlay::ula_prefix([1; 5]) };
     let mut tx = store.write().await.unwrap();
     tx.enter_mesh(&prefixes, NOW).await.unwrap();
     tx.commit().await.unwrap();
-    (store, dir)
 }
 
 fn node(name: &str, role: NodeRole, number: u8) -> Node {
@@ -88,76 +95,86 @@ async fn commit(store: &Store, plan: &Plan) -> bool {
 
 #[tokio::test]
 async fn a_plan_comes_back_as_it_went_in() {
-    let (store, _dir) = store().await;
-    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
-    let first = next_plan(&store).await;
-    assert!(commit(&store, &first).await);
-    enter(&store, &[node("sentry-1", NodeRole::Sentry, 2), node("sentry-2", NodeRole::Sentry, 3)]).await;
-    let second = next_plan(&store).await;
-    assert!(commit(&store, &second).await);
-    assert_eq!(store.read().await.unwrap().target().await.unwrap().unwrap().plan, second);
+    on_both(async |store, _own| {
+        enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+        let first = next_plan(&store).await;
+        assert!(commit(&store, &first).await);
+        enter(&store, &[node("sentry-1", NodeRole::Sentry, 2), node("sentry-2", NodeRole::Sentry, 3)]).await;
+        let second = next_plan(&store).await;
+        assert!(commit(&store, &second).await);
+        assert_eq!(store.read().await.unwrap().target().await.unwrap().unwrap().plan, second);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn only_one_child_of_a_plan_becomes_the_target() {
-    let (store, _dir) = store().await;
-    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
-    let plan = next_plan(&store).await;
-    assert!(commit(&store, &plan).await);
-    assert!(!commit(&store, &plan).await);
-    assert_eq!(store.read().await.unwrap().target_generation().await.unwrap(), Generation(1));
-    assert_eq!(store.read().await.unwrap().rows_kept().await.0, 1);
+    on_both(async |store, _own| {
+        enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+        let plan = next_plan(&store).await;
+        assert!(commit(&store, &plan).await);
+        assert!(!commit(&store, &plan).await);
+        assert_eq!(store.read().await.unwrap().target_generation().await.unwrap(), Generation(1));
+        assert_eq!(store.read().await.unwrap().rows_kept().await.0, 1);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn hosts_come_back_revoked_ones_too() {
-    let (store, _dir) = store().await;
-    let (mut one, two) = (node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2));
-    enter(&store, &[one.clone(), two.clone()]).await;
-    let mut tx = store.write().await.unwrap();
-    assert!(tx.revoke_node(&one.id, NOW).await.unwrap());
-    assert!(!tx.revoke_node(&one.id, Timestamp::from_millis(2_000)).await.unwrap());
-    one.state = NodeState::Revoked { at: NOW };
-    let all: BTreeMap<NodeId, Node> = [one.clone(), two].into_iter().map(|node| (node.id.clone(), node)).collect();
-    assert_eq!(tx.nodes().await.unwrap(), all);
-    assert_eq!(tx.overlay_addresses_taken().await.unwrap().len(), 2);
-    assert_eq!(tx.nodes_with_key(&one.wireguard_key, "none").await.unwrap()[0].token, token());
+    on_both(async |store, _own| {
+        let (mut one, two) = (node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2));
+        enter(&store, &[one.clone(), two.clone()]).await;
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.revoke_node(&one.id, NOW).await.unwrap());
+        assert!(!tx.revoke_node(&one.id, Timestamp::from_millis(2_000)).await.unwrap());
+        one.state = NodeState::Revoked { at: NOW };
+        let all: BTreeMap<NodeId, Node> = [one.clone(), two].into_iter().map(|node| (node.id.clone(), node)).collect();
+        assert_eq!(tx.nodes().await.unwrap(), all);
+        assert_eq!(tx.overlay_addresses_taken().await.unwrap().len(), 2);
+        assert_eq!(tx.nodes_with_key(&one.wireguard_key, "none").await.unwrap()[0].token, token());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_name_means_the_member_before_the_revoked() {
-    let (store, _dir) = store().await;
-    let (old, new) = (node("n-1", NodeRole::Prep, 1), node("n-2", NodeRole::Prep, 2));
-    let named = |node: &Node| Node { name: "prep".parse().unwrap(), ..node.clone() };
-    enter(&store, &[named(&old)]).await;
-    let mut tx = store.write().await.unwrap();
-    tx.revoke_node(&old.id, NOW).await.unwrap();
-    assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, old.id);
-    tx.insert_node(&named(&new), &token()).await.unwrap();
-    assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, new.id);
-    assert_eq!(tx.node_called("n-1").await.unwrap().unwrap().id, old.id);
-    assert_eq!(tx.node_called("nobody").await.unwrap(), None);
+    on_both(async |store, _own| {
+        let (old, new) = (node("n-1", NodeRole::Prep, 1), node("n-2", NodeRole::Prep, 2));
+        let named = |node: &Node| Node { name: "prep".parse().unwrap(), ..node.clone() };
+        enter(&store, &[named(&old)]).await;
+        let mut tx = store.write().await.unwrap();
+        tx.revoke_node(&old.id, NOW).await.unwrap();
+        assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, old.id);
+        tx.insert_node(&named(&new), &token()).await.unwrap();
+        assert_eq!(tx.node_called("prep").await.unwrap().unwrap().id, new.id);
+        assert_eq!(tx.node_called("n-1").await.unwrap().unwrap().id, old.id);
+        assert_eq!(tx.node_called("nobody").await.unwrap(), None);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_damaged_row_is_an_error_that_names_it() {
-    let (store, _dir) = store().await;
-    enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
-    assert!(commit(&store, &next_plan(&store).await).await);
-    let damage = async |statement: &'static str| {
-        let mut tx = store.write().await.unwrap();
-        sqlx::query(statement).execute(&mut *tx.sql).await.unwrap();
-        tx.commit().await.unwrap();
-    };
-    damage("UPDATE nodes SET wireguard_key = 'short'").await;
-    let error = store.read().await.unwrap().nodes().await.unwrap_err().to_string();
-    assert!(error.contains("host prep-1, column wireguard_key"), "{error}");
-    damage("UPDATE parts SET content = '{}'").await;
-    let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
-    assert!(error.contains("content 1 of host prep-1"), "{error}");
-    damage("DELETE FROM parts").await;
-    let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
-    assert!(error.contains("it is missing"), "{error}");
+    on_both(async |store, _own| {
+        enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
+        assert!(commit(&store, &next_plan(&store).await).await);
+        let damage = async |statement: &'static str| {
+            let mut tx = store.write().await.unwrap();
+            query(statement).execute(&mut *tx.sql).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        damage("UPDATE nodes SET wireguard_key = 'short'").await;
+        let error = store.read().await.unwrap().nodes().await.unwrap_err().to_string();
+        assert!(error.contains("host prep-1, column wireguard_key"), "{error}");
+        damage("UPDATE parts SET content = '{}'").await;
+        let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
+        assert!(error.contains("content 1 of host prep-1"), "{error}");
+        damage("DELETE FROM parts").await;
+        let error = store.read().await.unwrap().target().await.unwrap_err().to_string();
+        assert!(error.contains("it is missing"), "{error}");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -166,7 +183,7 @@ async fn a_database_of_a_newer_program_is_refused() {
     let mut tx = store.write().await.unwrap();
     let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                 VALUES (99, 'later', 1, x'00', 0)";
-    sqlx::query(step).execute(&mut *tx.sql).await.unwrap();
+    query(step).execute(&mut *tx.sql).await.unwrap();
     tx.commit().await.unwrap();
     store.close().await;
     let error = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap_err();
@@ -198,7 +215,7 @@ async fn hosts_and_tokens_from_before_pools_are_in_none() {
         "ALTER TABLE nodes DROP COLUMN pool",
         "DELETE FROM _sqlx_migrations WHERE version = 10",
     ] {
-        sqlx::query(statement).execute(&mut *tx.sql).await.unwrap();
+        query(statement).execute(&mut *tx.sql).await.unwrap();
     }
     tx.commit().await.unwrap();
     store.close().await;
@@ -212,16 +229,18 @@ async fn hosts_and_tokens_from_before_pools_are_in_none() {
     assert_eq!(tx.token(&"t-1".parse().unwrap()).await.unwrap(), Some(given("t-1", None)));
     assert_eq!(tx.token(&token.id).await.unwrap(), Some(token));
     assert_eq!(tx.nodes().await.unwrap().into_values().collect::<Vec<_>>(), [old, new]);
-    sqlx::query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut *tx.sql).await.unwrap();
+    query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut *tx.sql).await.unwrap();
     let error = tx.nodes().await.unwrap_err().to_string();
     assert!(error.contains("host sentry-2, column pool"), "{error}");
 }
 
 #[tokio::test]
 async fn a_dropped_change_leaves_nothing() {
-    let (store, _dir) = store().await;
-    let mut tx = store.write().await.unwrap();
-    tx.record(NOW, &Actor::Controller, "test", "x", "").await.unwrap();
-    drop(tx);
-    assert_eq!(store.read().await.unwrap().events(10).await.unwrap(), []);
+    on_both(async |store, _own| {
+        let mut tx = store.write().await.unwrap();
+        tx.record(NOW, &Actor::Controller, "test", "x", "").await.unwrap();
+        drop(tx);
+        assert_eq!(store.read().await.unwrap().events(10).await.unwrap(), []);
+    })
+    .await;
 }

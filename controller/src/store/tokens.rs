@@ -5,11 +5,11 @@ use super::{
     error::sql,
     leases::length_or_none,
     row::{integer, json, number, plain, text, text_or_none, time, time_or_none, to_json},
+    statement::{Row, query},
 };
 use ipnet::IpNet;
 use picket_model::{NamePattern, NodeRole, PoolName, Timestamp, TokenId};
 use picket_pki::SecretHash;
-use sqlx::{query, sqlite::SqliteRow};
 use std::time::Duration;
 
 /// What a token grants, and to which hosts beyond their role.
@@ -150,7 +150,7 @@ impl Transaction {
     }
 }
 
-fn token(row: &SqliteRow) -> Result<Token, StoreError> {
+fn token(row: &Row) -> Result<Token, StoreError> {
     Ok(Token {
         id: text(row, "id")?,
         secret_hash: text(row, "secret_hash")?,

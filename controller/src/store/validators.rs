@@ -4,11 +4,11 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{integer, json, number, number_or_none, time, to_json},
+    statement::query,
 };
 use picket_api::validators::RefusedView;
 use picket_model::{Timestamp, ValidatorSet};
 use picket_plan::{Finding, Held, MergeMemory};
-use sqlx::query;
 
 /// The outcome of the last merge.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use super::{
     StoreError, Transaction,
     error::sql,
     row::{number, plain_or_none, time, time_or_none},
+    statement::query,
 };
 use picket_model::Timestamp;
-use sqlx::query;
 
 /// How a webhook stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -105,7 +105,9 @@ pub(crate) async fn run(controller: Arc<Controller>, mut keeper: Keeper) {
     loop {
         arrivals.mark_unchanged();
         changes.mark_unchanged();
-        if let Err(error) = run_once(&controller, &mut keeper, now()).await {
+        if controller.duties.is_mine()
+            && let Err(error) = run_once(&controller, &mut keeper, now()).await
+        {
             report("dns", &error);
         }
         // The senders live as long as the controller.

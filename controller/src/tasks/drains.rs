@@ -51,7 +51,7 @@ async fn run_once(controller: &Controller, before: Timestamp, now: Timestamp) ->
     }
     let ended = drains.iter().filter(|(_, drain)| drain.is_over(now) && !drain.is_over(before));
     let ended: Vec<_> = ended.filter_map(|(id, drain)| Some((nodes.get(id)?, drain))).collect();
-    if !ended.is_empty() {
+    if !ended.is_empty() && controller.duties.is_mine() {
         let mut tx = controller.store.write().await?;
         for (node, drain) in ended {
             let detail = format!("{} had it drained at {}: it forwards nothing any more", drain.by, drain.at);

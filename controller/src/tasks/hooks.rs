@@ -79,7 +79,9 @@ pub(crate) async fn run(controller: Arc<Controller>) {
     let mut under_way = BTreeMap::new();
     let mut swept: Option<Instant> = None;
     loop {
-        if let Err(error) = begin(&controller, &mut tasks, &mut under_way).await {
+        if controller.duties.is_mine()
+            && let Err(error) = begin(&controller, &mut tasks, &mut under_way).await
+        {
             report("hooks", &error);
         }
         if swept.is_none_or(|at| at.elapsed() >= SWEEP) {

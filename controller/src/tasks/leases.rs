@@ -9,15 +9,18 @@ use crate::{
     store::{Actor, StoreError},
     tasks::plan::Planned,
 };
-use picket_model::{NodeRole, Timestamp};
+use picket_model::{NodeId, NodeRole, Timestamp};
 use picket_plan::{Finding, LeaseFacts, Patience, leases_to_end};
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
 
 const EVERY: Duration = Duration::from_secs(5);
+/// A lease of a host that one of several controllers hears is renewed so long before its end: three rounds.
+const RENEWED_BEFORE: Duration = Duration::from_secs(15);
 
 /// Sweeps once the grace after the start is over.
 pub(crate) async fn run(controller: Arc<Controller>) {
@@ -25,14 +28,31 @@ pub(crate) async fn run(controller: Arc<Controller>) {
     let mut patience = Patience::new(Duration::from_secs(controller.leases.rules.grace_seconds));
     loop {
         let now = now();
-        let any_heard = !controller.wanted.followed().is_empty();
-        if patience.is_over(now, started.elapsed(), any_heard)
-            && let Err(error) = run_once(&controller, now).await
-        {
+        let round = async {
+            let open = controller.wanted.followed();
+            let mut any_heard = !open.is_empty();
+            if controller.store.is_shared() {
+                any_heard |= heard_by_any(&controller, &open, now).await?;
+            }
+            let is_due = patience.is_over(now, started.elapsed(), any_heard) && controller.duties.is_mine();
+            if is_due { run_once(&controller, now).await } else { Ok(()) }
+        };
+        if let Err(error) = round.await {
             report("leases", &error);
         }
         sleep(EVERY).await;
     }
+}
+
+/// Says in the shared database whom this controller hears; whether any controller hears anybody.
+async fn heard_by_any(controller: &Controller, open: &BTreeSet<NodeId>, now: Timestamp) -> Result<bool, StoreError> {
+    if !open.is_empty() {
+        let mut tx = controller.store.write().await?;
+        if tx.renew_open(open, now, now.plus(RENEWED_BEFORE)).await? > 0 {
+            tx.commit().await?;
+        }
+    }
+    controller.store.read().await?.any_lease_runs(None, now).await
 }
 
 /// Ends leases that are over. Repeated at the same moment it finds nothing more to do.
@@ -52,7 +72,8 @@ pub(crate) async fn run_once(controller: &Controller, now: Timestamp) -> Result<
         }
         let count = tx.count_role(role, since).await?;
         let nodes = tx.nodes().await?;
-        let any_heard = open.iter().filter_map(|id| nodes.get(id)).any(|node| node.role == role);
+        let mut any_heard = open.iter().filter_map(|id| nodes.get(id)).any(|node| node.role == role);
+        any_heard |= controller.store.is_shared() && tx.any_lease_runs(Some(role), now).await?;
         let facts = LeaseFacts { role, active: count.active, due, ended_lately: count.ended, any_heard };
         let (most, findings) = leases_to_end(&facts, rules);
         held.extend(findings);

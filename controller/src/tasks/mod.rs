@@ -7,6 +7,7 @@ pub(crate) mod certificate;
 pub(crate) mod dns;
 pub(crate) mod drains;
 pub(crate) mod expire;
+pub(crate) mod follow;
 pub(crate) mod hooks;
 pub(crate) mod judge;
 pub(crate) mod leases;
@@ -42,6 +43,8 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>) -> anyhow::Result<JoinSet<
     tasks.spawn(until_stopped(controller.clone(), certificate::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), shield::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), drains::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), follow::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), follow::keep_duty(controller.clone())));
     Ok(tasks)
 }
 

@@ -111,7 +111,8 @@ async fn commit(
     Ok(true)
 }
 
-fn publish(controller: &Controller, target: Target) {
+/// Puts a target up, of this controller's or another's.
+pub(super) fn publish(controller: &Controller, target: Target) {
     controller.counts.generation.set(i64::try_from(target.plan.generation.0).unwrap_or(i64::MAX));
     controller.wanted.publish(target);
 }

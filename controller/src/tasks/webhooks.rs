@@ -89,7 +89,9 @@ fn message(mesh: &str, line: &EventView) -> (String, String) {
 /// Sends for as long as the controller runs.
 pub(crate) async fn run(controller: Arc<Controller>, sender: Sender) {
     loop {
-        if let Err(error) = run_once(&controller, &sender).await {
+        if controller.duties.is_mine()
+            && let Err(error) = run_once(&controller, &sender).await
+        {
             report("webhooks", &error);
         }
         sleep(EVERY).await;

@@ -8,7 +8,10 @@ use picket_api::{
 };
 use picket_attest::{audience, keys_digest};
 use picket_controller::{App, Config, Running, store::Store};
-use picket_lab::icon::{ChainState, FakeIcon};
+use picket_lab::{
+    Postgres,
+    icon::{ChainState, FakeIcon},
+};
 use picket_model::{
     Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, WireGuardPublicKey, fixture::in_force,
 };
@@ -46,11 +49,23 @@ impl Mesh {
         Self::start_with("").await
     }
 
-    /// With further lines in the configuration file.
+    /// With further lines in the configuration file. The database is a file; where the environment says
+    /// `PICKET_TEST_DATABASE=postgresql`, one of the tests' server.
     pub(crate) async fn start_with(lines: &str) -> Self {
+        let database = match std::env::var("PICKET_TEST_DATABASE").as_deref() {
+            Ok("postgresql") => Postgres::shared().database().unwrap(),
+            Ok(other) => panic!("PICKET_TEST_DATABASE is {other}: write postgresql, or leave it out"),
+            Err(_) => String::new(),
+        };
+        Self::start_on(&database, lines).await
+    }
+
+    /// On the PostgreSQL database of this URL; on a file where it is empty.
+    pub(crate) async fn start_on(database: &str, lines: &str) -> Self {
+        let database = if database.is_empty() { String::new() } else { format!("database = \"{database}\"\n") };
         let (icon, address) = FakeIcon::start(ChainState::mainnet()).await.unwrap();
         let config = format!(
-            "[listen]\nagents = \"127.0.0.1:0\"\noperators = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n\
+            "{database}[listen]\nagents = \"127.0.0.1:0\"\noperators = \"127.0.0.1:0\"\nhealth = \"127.0.0.1:0\"\n\
              hooks = \"127.0.0.1:0\"\n\
              [chain]\nsources = [\"http://{address}\"]\npoll_seconds = 1\n{lines}"
         );
@@ -58,6 +73,18 @@ impl Mesh {
         mesh.resume().await;
         mesh.listed().await;
         mesh
+    }
+
+    /// Another controller of the same mesh, with the CA of this one: on the same database.
+    pub(crate) async fn beside(&self) -> Self {
+        let (icon, config) = (self.icon.clone(), self.config.clone());
+        let mut other = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap(), told: Told::default() };
+        std::fs::create_dir(other.state_dir()).unwrap();
+        for name in ["ca.pem", "ca.key"] {
+            std::fs::copy(self.state_dir().join(name), other.state_dir().join(name)).unwrap();
+        }
+        other.resume().await;
+        other
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -116,7 +143,10 @@ impl Mesh {
     /// Another operator's token, made by the program beside the running controller.
     pub(crate) async fn add_operator(&self, role: &str) -> String {
         let state = self.state_dir();
-        let output = program(&["add-operator", "--role", role, "--state-dir", state.to_str().unwrap()]).await;
+        let config = self.dir.path().join("controller.toml");
+        std::fs::write(&config, &self.config).unwrap();
+        let (state, config) = (state.to_str().unwrap(), config.to_str().unwrap());
+        let output = program(&["add-operator", "--role", role, "--state-dir", state, "--config", config]).await;
         assert!(output.status.success(), "{output:?}");
         let file: OperatorFile = toml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap();
         assert_eq!((&file.url, file.ca_fingerprint), (&self.operators_url(), self.ca()));
@@ -130,7 +160,7 @@ impl Mesh {
     /// The database beside the running controller, for what no call can make.
     pub(crate) async fn store(&self) -> Store {
         let mesh = self.status().await.mesh;
-        Store::open(&self.state_dir().join("controller.db"), mesh).await.unwrap()
+        Store::at(&self.parsed().database(self.state_dir().join("controller.db")), mesh).await.unwrap()
     }
 
     pub(crate) async fn token(&self, role: NodeRole, uses: u32) -> String {

@@ -5,6 +5,7 @@
 
 mod attest;
 mod audit;
+mod away;
 mod ca;
 mod chain;
 mod crashes;
@@ -31,6 +32,7 @@ mod renew;
 mod restart;
 mod revoke;
 mod roles;
+mod several;
 mod shield;
 mod sources;
 mod start;

@@ -74,6 +74,22 @@ pub(crate) fn name_server() -> Result<()> {
     install_missing(&NAME_SERVER)
 }
 
+/// The database server that the tests run for themselves.
+pub(crate) fn database_server() -> Result<()> {
+    let installed = std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
+    if installed {
+        return Ok(());
+    }
+    // Debian's own would make a cluster and start it: nobody here asked for that.
+    std::fs::create_dir_all("/etc/postgresql-common").context("make /etc/postgresql-common")?;
+    let settings = Path::new("/etc/postgresql-common/createcluster.conf");
+    if !settings.exists() {
+        std::fs::write(settings, "create_main_cluster = false\n")
+            .context("keep Debian from starting a database server")?;
+    }
+    install_missing(&[Program { name: "initdb", package: "postgresql" }])
+}
+
 /// What the firewall's bench is compared with.
 pub(crate) fn ipset() -> Result<()> {
     install_missing(&[Program { name: "ipset", package: "ipset" }])

@@ -7,6 +7,26 @@ use std::{path::Path, process::ExitCode, time::Instant};
 /// They are a workspace of their own.
 const FORMAT_FUZZ: [&str; 4] = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
 
+/// The controller's own tests that are run once more on a database server, where `PICKET_TEST_DATABASE` says so: those that
+/// change something, lose answers, look back, and start again.
+const ON_SERVER: [&str; 15] = [
+    "test",
+    "-p",
+    "picket-controller",
+    "--test",
+    "serve",
+    "--locked",
+    "--no-fail-fast",
+    "--",
+    "enroll::",
+    "revoke::",
+    "lost::",
+    "history::",
+    "restart::",
+    "leases::",
+    "rekey::",
+];
+
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let started = Instant::now();
     machine::prepare()?;
@@ -14,6 +34,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     machine::cpp_compiler()?;
     machine::judges()?;
     machine::name_server()?;
+    machine::database_server()?;
     judges::for_tests(root)?;
     machine::python_environments()?;
     let format = step::run("format", &mut step::cargo(root, &["fmt", "--all", "--check"]))?
@@ -28,6 +49,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let mut totals = Totals::default();
     let mut cargo_test = step::cargo(root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     let tests = build && step::lines("tests", &mut cargo_test, |line| totals.add(line))?;
+    let mut on_server = step::cargo(root, &ON_SERVER);
+    on_server.env("PICKET_TEST_DATABASE", "postgresql");
+    let tests = tests & (build && step::lines("tests on PostgreSQL", &mut on_server, |line| totals.add(line))?);
     let fuzzed = fuzz::run(root, fuzz::SECONDS)?;
     fuzzed.iter().flatten().for_each(|held| totals.count(*held));
     let fuzz = fuzzed.is_some_and(|held| held.iter().all(|held| *held));

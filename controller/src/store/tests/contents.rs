@@ -3,7 +3,6 @@
 use super::*;
 use picket_lab::icon::ChainState;
 use picket_model::{AllowSet, Grade, NodeConfig, Provenance, Purpose, Validator};
-use sqlx::Row as _;
 use std::{collections::BTreeSet, sync::Arc};
 
 const HOSTS: u8 = 50;
@@ -60,75 +59,84 @@ async fn bytes(store: &Store) -> i64 {
                     + (SELECT SUM(LENGTH(mesh) + LENGTH(node) + 48) FROM configs)
                     + (SELECT SUM(LENGTH(mesh) + LENGTH(basis) + LENGTH(revisions) + 32) FROM plans) AS bytes";
     let mut tx = store.read().await.unwrap();
-    sqlx::query(sum).fetch_one(&mut *tx.sql).await.unwrap().get("bytes")
+    row::number(&query(sum).fetch_one(&mut *tx.sql).await.unwrap(), "bytes").unwrap()
 }
 
 /// Fifty hosts and mainnet's list, of which one P-Rep leaves: every host's state changes.
 #[tokio::test]
 async fn a_change_of_the_list_is_written_once_for_all_hosts() {
-    let (store, _dir) = store().await;
-    let role = |number| if number % 2 == 0 { NodeRole::Sentry } else { NodeRole::Prep };
-    let hosts: Vec<Node> = (1..=HOSTS).map(|number| node(&format!("host-{number}"), role(number), number)).collect();
-    enter(&store, &hosts).await;
-    let mut validators = mainnet();
-    assert!(validators.len() > 90);
-    assert!(commit(&store, &planned(&store, &validators).await).await);
-    let before = bytes(&store).await;
-    validators.0.pop_last();
-    let next = planned(&store, &validators).await;
-    let whole: usize = next.nodes.values().map(|config| serde_json::to_string(config).unwrap().len()).sum();
-    assert!(commit(&store, &next).await);
-    let after = bytes(&store).await - before;
-    // Measured: 2,568,042 bytes kept whole, 25,139 in parts.
-    assert!(whole > 2_000_000 && after < 40_000, "{whole} bytes whole, {after} in parts");
+    on_both(async |store, _own| {
+        let role = |number| if number % 2 == 0 { NodeRole::Sentry } else { NodeRole::Prep };
+        let hosts: Vec<Node> =
+            (1..=HOSTS).map(|number| node(&format!("host-{number}"), role(number), number)).collect();
+        enter(&store, &hosts).await;
+        let mut validators = mainnet();
+        assert!(validators.len() > 90);
+        assert!(commit(&store, &planned(&store, &validators).await).await);
+        let before = bytes(&store).await;
+        validators.0.pop_last();
+        let next = planned(&store, &validators).await;
+        let whole: usize = next.nodes.values().map(|config| serde_json::to_string(config).unwrap().len()).sum();
+        assert!(commit(&store, &next).await);
+        let after = bytes(&store).await - before;
+        // Measured: 2,568,042 bytes kept whole, 25,139 in parts.
+        assert!(whole > 2_000_000 && after < 40_000, "{whole} bytes whole, {after} in parts");
 
-    let target = store.read().await.unwrap().target().await.unwrap().unwrap();
-    assert_eq!(target.plan, next);
-    // In memory, too, they are one.
-    let sets = target.plan.nodes.values().map(|config| Arc::as_ptr(&config.firewall.allowed(Purpose::P2p).0).addr());
-    assert_eq!(sets.collect::<BTreeSet<_>>().len(), 1);
+        let target = store.read().await.unwrap().target().await.unwrap().unwrap();
+        assert_eq!(target.plan, next);
+        // In memory, too, they are one.
+        let sets =
+            target.plan.nodes.values().map(|config| Arc::as_ptr(&config.firewall.allowed(Purpose::P2p).0).addr());
+        assert_eq!(sets.collect::<BTreeSet<_>>().len(), 1);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn old_plans_go_with_what_they_alone_named_and_the_others_stay_whole() {
-    let (store, _dir) = store().await;
-    let nodes =
-        [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2), node("still", NodeRole::Sentry, 3)];
-    enter(&store, &nodes).await;
-    let mut target = next_plan(&store).await;
-    assert!(commit(&store, &target).await);
-    let first_parts = store.read().await.unwrap().rows_kept().await.2;
-    let mut tx = store.write().await.unwrap();
-    for _ in 0..1100 {
-        let generation = target.generation.next();
-        let mut next = Plan { generation, parent: target.generation, ..target };
-        for config in next.nodes.values_mut() {
-            config.generation = generation;
-            if config.node.as_str() != "still" {
-                config.revision = generation;
-                // A set that both hosts have, and no other plan.
-                let mut set = AllowSet::default();
-                let line = generation.to_string();
-                set.insert("192.0.2.0/24".parse().unwrap(), picket_model::Reason::Policy { line });
-                config.firewall.allow.insert(Purpose::Admin, set);
+    on_both(async |store, _own| {
+        let nodes = [
+            node("prep-1", NodeRole::Prep, 1),
+            node("sentry-1", NodeRole::Sentry, 2),
+            node("still", NodeRole::Sentry, 3),
+        ];
+        enter(&store, &nodes).await;
+        let mut target = next_plan(&store).await;
+        assert!(commit(&store, &target).await);
+        let first_parts = store.read().await.unwrap().rows_kept().await.2;
+        let mut tx = store.write().await.unwrap();
+        for _ in 0..1100 {
+            let generation = target.generation.next();
+            let mut next = Plan { generation, parent: target.generation, ..target };
+            for config in next.nodes.values_mut() {
+                config.generation = generation;
+                if config.node.as_str() != "still" {
+                    config.revision = generation;
+                    // A set that both hosts have, and no other plan.
+                    let mut set = AllowSet::default();
+                    let line = generation.to_string();
+                    set.insert("192.0.2.0/24".parse().unwrap(), picket_model::Reason::Policy { line });
+                    config.firewall.allow.insert(Purpose::Admin, set);
+                }
             }
+            assert!(tx.commit_plan(&next, NOW).await.unwrap());
+            target = next;
         }
-        assert!(tx.commit_plan(&next, NOW).await.unwrap());
-        target = next;
-    }
-    tx.commit().await.unwrap();
-    let mut tx = store.read().await.unwrap();
-    assert_eq!(tx.target().await.unwrap().unwrap().plan, target);
-    // Of the host that stays as it is, one content; of the others, one for each plan. A set for each plan.
-    assert_eq!(tx.rows_kept().await, (1000, 2001, first_parts + 1000));
-    assert_eq!(tx.plans_kept().await.unwrap(), Some((Generation(102), Generation(1101))));
-    assert_eq!(tx.kept_plan(Generation(101)).await.unwrap(), None);
-    let oldest = tx.kept_plan(Generation(102)).await.unwrap().unwrap().plan;
-    let line = |name: &str| {
-        let config: &NodeConfig = &oldest.nodes[&name.parse::<NodeId>().unwrap()];
-        config.firewall.allowed(Purpose::Admin).0.values().flatten().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!((line("prep-1"), line("still")), (vec!["policy: 102".to_owned()], vec![]));
+        tx.commit().await.unwrap();
+        let mut tx = store.read().await.unwrap();
+        assert_eq!(tx.target().await.unwrap().unwrap().plan, target);
+        // Of the host that stays as it is, one content; of the others, one for each plan. A set for each plan.
+        assert_eq!(tx.rows_kept().await, (1000, 2001, first_parts + 1000));
+        assert_eq!(tx.plans_kept().await.unwrap(), Some((Generation(102), Generation(1101))));
+        assert_eq!(tx.kept_plan(Generation(101)).await.unwrap(), None);
+        let oldest = tx.kept_plan(Generation(102)).await.unwrap().unwrap().plan;
+        let line = |name: &str| {
+            let config: &NodeConfig = &oldest.nodes[&name.parse::<NodeId>().unwrap()];
+            config.firewall.allowed(Purpose::Admin).0.values().flatten().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!((line("prep-1"), line("still")), (vec!["policy: 102".to_owned()], vec![]));
+    })
+    .await;
 }
 
 /// The database of a controller before parts, with the plan of two hosts in it.
@@ -153,10 +161,10 @@ async fn contents_that_were_kept_whole_are_taken_apart_and_read_as_they_were() {
         "CREATE TABLE configs (mesh TEXT NOT NULL, node TEXT NOT NULL REFERENCES nodes (id), revision INTEGER NOT NULL,
              config TEXT NOT NULL, PRIMARY KEY (mesh, node, revision)) STRICT",
     ] {
-        sqlx::query(statement).execute(&mut *tx.sql).await.unwrap();
+        query(statement).execute(&mut *tx.sql).await.unwrap();
     }
     for config in before.nodes.values() {
-        sqlx::query("INSERT INTO configs VALUES ('m-1', $1, $2, $3)")
+        query("INSERT INTO configs VALUES ('m-1', $1, $2, $3)")
             .bind(config.node.as_str())
             .bind(i64::try_from(config.revision.0).unwrap())
             .bind(serde_json::to_string(config).unwrap())
@@ -165,7 +173,7 @@ async fn contents_that_were_kept_whole_are_taken_apart_and_read_as_they_were() {
             .unwrap();
     }
     let set = serde_json::to_string(&mainnet()).unwrap();
-    sqlx::query("INSERT INTO validator_sets VALUES ('m-1', $1, '[]', 'null', '[]', 7, 500, '{}')")
+    query("INSERT INTO validator_sets VALUES ('m-1', $1, '[]', 'null', '[]', 7, 500, '{}')")
         .bind(set)
         .execute(&mut *tx.sql)
         .await

@@ -102,56 +102,71 @@ proptest! {
 
 #[tokio::test]
 async fn changes_are_told_with_how_it_was_before() {
-    let (store, _dir) = store().await;
-    put(&store, &merged(&set(&[(1, 7100), (2, 7100)]), 1, 10)).await;
-    put(&store, &merged(&set(&[(1, 7100), (2, 7100)]), 1, 11)).await;
-    put(&store, &merged(&set(&[(1, 7101), (3, 7100)]), 2, 12)).await;
-    put(&store, &merged(&set(&[(1, 7101), (2, 7100), (3, 7100)]), 3, 13)).await;
-    let mut tx = store.read().await.unwrap();
-    let all = tx.changes(None, None, 100).await.unwrap();
-    assert_eq!(lines(&all), ["1: + 01", "1: + 02", "2: ~ 01", "2: - 02", "2: + 03", "3: + 02"]);
-    assert_eq!((all[2].at, all[2].height), (Timestamp::from_millis(12), Some(20)));
-    assert_eq!((&all[2].before, &all[2].after), (&Some(validator(1, 7100)), &Some(validator(1, 7101))));
-    let two = tx.changes(Some(validator(2, 1).prep), None, 100).await.unwrap();
-    assert_eq!(lines(&two), ["1: + 02", "2: - 02", "3: + 02"]);
-    // The changes of a version stay together, and none is lost between two answers.
-    let newest = tx.changes(None, None, 3).await.unwrap();
-    assert_eq!(lines(&newest), ["3: + 02"]);
-    assert_eq!(lines(&tx.changes(None, Some(newest[0].version), 3).await.unwrap()), ["2: ~ 01", "2: - 02", "2: + 03"]);
-    assert_eq!(lines(&tx.changes(None, Some(2), 1).await.unwrap()), ["1: + 02"]);
-    assert_eq!(
-        lines(&tx.last_change(validator(2, 1).prep, 2).await.unwrap().into_iter().collect::<Vec<_>>()),
-        ["2: - 02"]
-    );
+    on_both(async |store, _own| {
+        put(&store, &merged(&set(&[(1, 7100), (2, 7100)]), 1, 10)).await;
+        put(&store, &merged(&set(&[(1, 7100), (2, 7100)]), 1, 11)).await;
+        put(&store, &merged(&set(&[(1, 7101), (3, 7100)]), 2, 12)).await;
+        put(&store, &merged(&set(&[(1, 7101), (2, 7100), (3, 7100)]), 3, 13)).await;
+        let mut tx = store.read().await.unwrap();
+        let all = tx.changes(None, None, 100).await.unwrap();
+        assert_eq!(lines(&all), ["1: + 01", "1: + 02", "2: ~ 01", "2: - 02", "2: + 03", "3: + 02"]);
+        assert_eq!((all[2].at, all[2].height), (Timestamp::from_millis(12), Some(20)));
+        assert_eq!((&all[2].before, &all[2].after), (&Some(validator(1, 7100)), &Some(validator(1, 7101))));
+        let two = tx.changes(Some(validator(2, 1).prep), None, 100).await.unwrap();
+        assert_eq!(lines(&two), ["1: + 02", "2: - 02", "3: + 02"]);
+        // The changes of a version stay together, and none is lost between two answers.
+        let newest = tx.changes(None, None, 3).await.unwrap();
+        assert_eq!(lines(&newest), ["3: + 02"]);
+        assert_eq!(
+            lines(&tx.changes(None, Some(newest[0].version), 3).await.unwrap()),
+            ["2: ~ 01", "2: - 02", "2: + 03"]
+        );
+        assert_eq!(lines(&tx.changes(None, Some(2), 1).await.unwrap()), ["1: + 02"]);
+        assert_eq!(
+            lines(&tx.last_change(validator(2, 1).prep, 2).await.unwrap().into_iter().collect::<Vec<_>>()),
+            ["2: - 02"]
+        );
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_too_old_goes_and_the_oldest_kept_set_stays_whole() {
-    let (store, _dir) = store().await;
-    let steps: [(&[(u8, u16)], i64); 4] =
-        [(&[(1, 7100), (2, 7100)], 1), (&[(1, 7101), (2, 7100)], 2), (&[(1, 7101)], 3), (&[(1, 7101), (3, 7100)], 300)];
-    for ((members, day), version) in steps.iter().zip(1..) {
-        put(&store, &merged(&set(members), version, day * DAY)).await;
-    }
-    let kept = async || store.read().await.unwrap().set_versions().await.unwrap();
-    assert_eq!(kept().await, KeptVersions { oldest: 0, newest: 4 });
-    let last = set(steps[3].0);
-    // On day 402.5 the second set had just been in force within the last 400 days; half a day later nothing is looked for.
-    put(&store, &merged(&last, 4, 402 * DAY + DAY / 2)).await;
-    assert_eq!(kept().await, KeptVersions { oldest: 2, newest: 4 });
-    put(&store, &merged(&last, 4, 403 * DAY)).await;
-    assert_eq!(kept().await.oldest, 2);
-    let mut tx = store.read().await.unwrap();
-    assert_eq!(tx.set_of(1).await.unwrap(), None);
-    for (members, version) in [(steps[1].0, 2), (steps[2].0, 3), (steps[3].0, 4)] {
-        assert_eq!(tx.set_of(version).await.unwrap(), Some(set(members)), "version {version}");
-    }
-    assert_eq!(lines(&tx.changes(None, None, 100).await.unwrap()), ["3: - 02", "4: + 03"]);
-    drop(tx);
-    put(&store, &merged(&last, 4, 900 * DAY)).await;
-    assert_eq!(kept().await, KeptVersions { oldest: 4, newest: 4 });
-    let mut tx = store.read().await.unwrap();
-    assert_eq!(tx.set_of(4).await.unwrap(), Some(last));
-    let rows: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM validator_changes").fetch_one(&mut *tx.sql).await.unwrap();
-    assert_eq!(rows, 2);
+    on_both(async |store, _own| {
+        let steps: [(&[(u8, u16)], i64); 4] = [
+            (&[(1, 7100), (2, 7100)], 1),
+            (&[(1, 7101), (2, 7100)], 2),
+            (&[(1, 7101)], 3),
+            (&[(1, 7101), (3, 7100)], 300),
+        ];
+        for ((members, day), version) in steps.iter().zip(1..) {
+            put(&store, &merged(&set(members), version, day * DAY)).await;
+        }
+        let kept = async || store.read().await.unwrap().set_versions().await.unwrap();
+        assert_eq!(kept().await, KeptVersions { oldest: 0, newest: 4 });
+        let last = set(steps[3].0);
+        // On day 402.5 the second set had just been in force within the last 400 days; half a day later nothing is looked for.
+        put(&store, &merged(&last, 4, 402 * DAY + DAY / 2)).await;
+        assert_eq!(kept().await, KeptVersions { oldest: 2, newest: 4 });
+        put(&store, &merged(&last, 4, 403 * DAY)).await;
+        assert_eq!(kept().await.oldest, 2);
+        let mut tx = store.read().await.unwrap();
+        assert_eq!(tx.set_of(1).await.unwrap(), None);
+        for (members, version) in [(steps[1].0, 2), (steps[2].0, 3), (steps[3].0, 4)] {
+            assert_eq!(tx.set_of(version).await.unwrap(), Some(set(members)), "version {version}");
+        }
+        assert_eq!(lines(&tx.changes(None, None, 100).await.unwrap()), ["3: - 02", "4: + 03"]);
+        drop(tx);
+        put(&store, &merged(&last, 4, 900 * DAY)).await;
+        assert_eq!(kept().await, KeptVersions { oldest: 4, newest: 4 });
+        let mut tx = store.read().await.unwrap();
+        assert_eq!(tx.set_of(4).await.unwrap(), Some(last));
+        let rows: i64 = row::number(
+            &query("SELECT COUNT(*) AS found FROM validator_changes").fetch_one(&mut *tx.sql).await.unwrap(),
+            "found",
+        )
+        .unwrap();
+        assert_eq!(rows, 2);
+    })
+    .await;
 }

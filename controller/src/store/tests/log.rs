@@ -13,7 +13,7 @@ async fn write(store: &Store, lines: usize) {
 
 async fn run(store: &Store, statement: &'static str) -> Result<(), sqlx::Error> {
     let mut tx = store.write().await.unwrap();
-    sqlx::query(statement).execute(&mut *tx.sql).await?;
+    query(statement).execute(&mut *tx.sql).await?;
     tx.commit().await.unwrap();
     Ok(())
 }
@@ -32,21 +32,23 @@ async fn tamper(store: &Store, statements: &[&'static str]) -> Option<LogBreak> 
 
 #[tokio::test]
 async fn the_database_itself_refuses_to_change_or_drop_a_line() {
-    let (store, _dir) = store().await;
-    write(&store, 3).await;
-    for statement in [
-        "UPDATE events SET detail = 'another' WHERE id = 2",
-        "UPDATE events SET hash = '' WHERE id = 2",
-        "UPDATE events SET reason = 'later' WHERE id = 2",
-        "DELETE FROM events WHERE id = 3",
-        "DELETE FROM events",
-    ] {
-        let error = run(&store, statement).await.unwrap_err().to_string();
-        assert!(error.contains("append-only"), "{statement}: {error}");
-    }
-    let verdict = store.read().await.unwrap().verify_log().await.unwrap();
-    assert_eq!((verdict.lines, verdict.last, verdict.broken), (3, 3, None));
-    assert_eq!(verdict.head, store.read().await.unwrap().events(1).await.unwrap()[0].hash);
+    on_both(async |store, _own| {
+        write(&store, 3).await;
+        for statement in [
+            "UPDATE events SET detail = 'another' WHERE id = 2",
+            "UPDATE events SET hash = '' WHERE id = 2",
+            "UPDATE events SET reason = 'later' WHERE id = 2",
+            "DELETE FROM events WHERE id = 3",
+            "DELETE FROM events",
+        ] {
+            let error = run(&store, statement).await.unwrap_err().to_string();
+            assert!(error.contains("append-only"), "{statement}: {error}");
+        }
+        let verdict = store.read().await.unwrap().verify_log().await.unwrap();
+        assert_eq!((verdict.lines, verdict.last, verdict.broken), (3, 3, None));
+        assert_eq!(verdict.head, store.read().await.unwrap().events(1).await.unwrap()[0].hash);
+    })
+    .await;
 }
 
 #[tokio::test]

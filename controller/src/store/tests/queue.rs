@@ -14,59 +14,63 @@ async fn written(store: &Store) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fifty_writers_at_once_all_succeed_in_their_turn_and_readers_go_on_meanwhile() {
-    let (store, _dir) = store().await;
-    let before = written(&store).await.len();
-    let first = store.write().await.unwrap();
-    let mut writers = JoinSet::new();
-    for number in 0..WRITERS {
-        let store = store.clone();
-        let (asks, asked) = oneshot::channel();
-        writers.spawn(async move {
-            let mut turn = pin!(store.write());
-            // It is in the queue once it was looked at.
-            let waits = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending()));
-            assert!(waits.await);
-            asks.send(()).unwrap();
-            let mut tx = turn.await.unwrap();
-            let what = number.to_string();
-            tx.record(NOW, &Actor::Controller, "written", &what, "").await.unwrap();
-            // It holds it for a moment: others run meanwhile.
-            for _ in 0..20 {
-                assert_eq!(tx.events(1).await.unwrap().len(), 1);
-                tokio::task::yield_now().await;
-            }
-            tx.commit().await.unwrap();
-        });
-        asked.await.unwrap();
-    }
-    // All wait: readers get a connection, more of them at once than there are beside the one that writes.
-    let mut readers = JoinSet::new();
-    for _ in 0..20 {
-        let store = store.clone();
-        readers.spawn(async move { written(&store).await.len() });
-    }
-    for seen in readers.join_all().await {
-        assert_eq!(seen, before, "nobody has written yet");
-    }
-    drop(first);
-    // Nobody waits for the others' changes to end who only reads.
-    let mut reads = 0;
-    while written(&store).await.len() < before + usize::from(WRITERS) {
-        reads += 1;
-    }
-    println!("{reads} reads meanwhile");
-    writers.join_all().await;
-    let expected: Vec<String> = (0..WRITERS).map(|number| number.to_string()).collect();
-    assert_eq!(written(&store).await[before..], expected);
+    on_both(async |store, _own| {
+        let before = written(&store).await.len();
+        let first = store.write().await.unwrap();
+        let mut writers = JoinSet::new();
+        for number in 0..WRITERS {
+            let store = store.clone();
+            let (asks, asked) = oneshot::channel();
+            writers.spawn(async move {
+                let mut turn = pin!(store.write());
+                // It is in the queue once it was looked at.
+                let waits = poll_fn(|context| Poll::Ready(turn.as_mut().poll(context).is_pending()));
+                assert!(waits.await);
+                asks.send(()).unwrap();
+                let mut tx = turn.await.unwrap();
+                let what = number.to_string();
+                tx.record(NOW, &Actor::Controller, "written", &what, "").await.unwrap();
+                // It holds it for a moment: others run meanwhile.
+                for _ in 0..20 {
+                    assert_eq!(tx.events(1).await.unwrap().len(), 1);
+                    tokio::task::yield_now().await;
+                }
+                tx.commit().await.unwrap();
+            });
+            asked.await.unwrap();
+        }
+        // All wait: readers get a connection, more of them at once than there are beside the one that writes.
+        let mut readers = JoinSet::new();
+        for _ in 0..20 {
+            let store = store.clone();
+            readers.spawn(async move { written(&store).await.len() });
+        }
+        for seen in readers.join_all().await {
+            assert_eq!(seen, before, "nobody has written yet");
+        }
+        drop(first);
+        // Nobody waits for the others' changes to end who only reads.
+        let mut reads = 0;
+        while written(&store).await.len() < before + usize::from(WRITERS) {
+            reads += 1;
+        }
+        println!("{reads} reads meanwhile");
+        writers.join_all().await;
+        let expected: Vec<String> = (0..WRITERS).map(|number| number.to_string()).collect();
+        assert_eq!(written(&store).await[before..], expected);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_change_that_waits_too_long_says_so_and_the_next_one_is_not_in_its_way() {
-    let (mut store, _dir) = store().await;
-    store.patience = Duration::from_millis(20);
-    let first = store.write().await.unwrap();
-    let error = store.write().await.unwrap_err();
-    assert!(matches!(error, StoreError::Queued { .. }), "{error:?}");
-    drop(first);
-    store.write().await.unwrap().commit().await.unwrap();
+    on_both(async |mut store, _own| {
+        store.patience = Duration::from_millis(20);
+        let first = store.write().await.unwrap();
+        let error = store.write().await.unwrap_err();
+        assert!(matches!(error, StoreError::Queued { .. }), "{error:?}");
+        drop(first);
+        store.write().await.unwrap().commit().await.unwrap();
+    })
+    .await;
 }

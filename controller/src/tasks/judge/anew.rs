@@ -26,6 +26,11 @@ impl Anew {
         matches!(timeout(PATIENCE, served.wait_for(|served| *served >= ticket)).await, Ok(Ok(_)))
     }
 
+    /// Has the list judged anew, and waits for nothing.
+    pub(in crate::tasks) fn wake(&self) {
+        self.asked.send_modify(|asked| *asked += 1);
+    }
+
     /// For the one who judges: changes when somebody asks.
     pub(super) fn asked(&self) -> watch::Receiver<u64> {
         self.asked.subscribe()

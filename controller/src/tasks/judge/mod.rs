@@ -34,7 +34,11 @@ pub(crate) async fn run(controller: Arc<Controller>) {
         heard.mark_unchanged();
         named.mark_unchanged();
         asked.mark_unchanged();
-        let Some(round) = round else { return };
+        let Some(round) = round.filter(|_| controller.duties.is_mine()) else {
+            // Another controller judges; the next round that is asked for here is judged here.
+            let _ = rounds.changed().await;
+            continue;
+        };
         let pause = match take::run_once(&controller, &round).await {
             Ok(end) => end.map_or(LONGEST_SLEEP, |end: Timestamp| end.since(now()).min(LONGEST_SLEEP)),
             Err(error) => {

@@ -18,6 +18,9 @@ use std::{
 };
 use tokio::{sync::watch, time::sleep};
 
+/// How often a controller that does not ask looks whether it is to.
+const NOT_MINE: Duration = Duration::from_millis(500);
+
 /// What one source gave.
 pub(crate) type Answer = Result<Observation, String>;
 
@@ -40,6 +43,12 @@ pub(crate) async fn run(controller: Arc<Controller>, mut asker: Asker) {
     let mut wakes = controller.push.wakes();
     loop {
         let began = Instant::now();
+        if !controller.duties.is_mine() {
+            // What was asked for long ago is nothing to judge by, should the duty come back.
+            controller.rounds.send_if_modified(|round| round.take().is_some());
+            sleep(NOT_MINE).await;
+            continue;
+        }
         if let Err(error) = run_once(&controller, &mut asker).await {
             report("poll", &error);
         }

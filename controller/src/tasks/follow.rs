@@ -1,0 +1,181 @@
+//! What other controllers changed in the shared database: looked at each second, and as soon as the database says that something was.
+//! The rows are the truth, the word that there is something new is only a wake-up.
+
+use super::report;
+use crate::{
+    controller::Controller,
+    duties::{DUTY, LENGTH, RENEWED},
+    now,
+    store::{Ears, Mark, StoreError, StoredReport},
+    tasks::plan,
+};
+use picket_model::{NodeId, Timestamp};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+use tokio::time::{sleep, timeout};
+
+/// How often the rows are looked at, whatever is heard.
+const EVERY: Duration = Duration::from_secs(1);
+/// Clocks of controllers may differ by this much, and a report is not missed.
+const SKEW_MILLIS: i64 = 10_000;
+/// Changes within this time share a look.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// How far this controller has seen.
+#[derive(Debug)]
+struct Seen {
+    mark: Mark,
+    /// When the newest report came that was read.
+    report: Timestamp,
+    /// When it looked last.
+    at: Timestamp,
+}
+
+/// Looks for as long as the controller runs; at once done where the database is not shared.
+pub(crate) async fn run(controller: Arc<Controller>) {
+    if !controller.store.is_shared() {
+        return;
+    }
+    let mut seen = Seen { mark: Mark::default(), report: now(), at: now() };
+    loop {
+        let mut ears = match controller.store.listen().await {
+            Ok(ears) => ears,
+            Err(error) => {
+                report("follow", &error);
+                None
+            }
+        };
+        loop {
+            // Only after the wake-up is in place, so that nothing falls between two looks.
+            if let Err(error) = run_once(&controller, &mut seen).await {
+                report("follow", &error);
+            }
+            let is_heard = match &mut ears {
+                Some(ears) => woken(ears).await,
+                None => {
+                    sleep(EVERY).await;
+                    false
+                }
+            };
+            if !is_heard {
+                break;
+            }
+        }
+    }
+}
+
+/// Keeps a duty, or takes it where its holder is gone; at once done where the database is not shared.
+pub(crate) async fn keep_duty(controller: Arc<Controller>) {
+    while controller.store.is_shared() {
+        let at = Instant::now();
+        match timeout(LENGTH, controller.store.take_duty(DUTY, &controller.duties.holder, LENGTH)).await {
+            Ok(Ok(is_taken)) => {
+                if is_taken && !controller.duties.is_mine() {
+                    tracing::info!("this controller asks for the list and does what is done once for all");
+                }
+                controller.duties.asked(at, is_taken);
+            }
+            Ok(Err(error)) => report("duties", &error),
+            Err(_) => tracing::error!("the database did not say in time whose duty it is"),
+        }
+        sleep(RENEWED).await;
+    }
+}
+
+/// Waits for the wake-up or the next look; false where nothing can be heard any more.
+async fn woken(ears: &mut Ears) -> bool {
+    match timeout(EVERY, ears.heard()).await {
+        Ok(Ok(())) => {
+            sleep(GATHER).await;
+            true
+        }
+        Ok(Err(error)) => {
+            report("follow", &error);
+            sleep(EVERY).await;
+            false
+        }
+        Err(_) => true,
+    }
+}
+
+async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
+    let mut tx = controller.store.read().await?;
+    let is_news = |node: &_, at| controller.reports.get(node).is_none_or(|known| known.stored.received_at < at);
+    let at = now();
+    let reports = tx.reports_since(before(seen.report), is_news).await?;
+    let mark = tx.mark().await?;
+    if mark == seen.mark {
+        drop(tx);
+        hear(controller, seen, reports);
+        seen.at = at;
+        return Ok(());
+    }
+    let actions = tx.actions_since(seen.mark.line).await?;
+    let revoked = tx.revoked_since(before(seen.at)).await?;
+    let mut asked = Vec::new();
+    for name in tx.subjects_since(seen.mark.line, "node.rekey.asked").await? {
+        asked.extend(tx.node_called(&name).await?);
+    }
+    let known = controller.wanted.target();
+    let target = match &known {
+        Some(known) => tx.target_after(known).await?,
+        None => tx.target().await?,
+    };
+    let has_list = tx.has_list().await?;
+    drop(tx);
+
+    hear(controller, seen, reports);
+    // The plan that takes a host from its peers first, then the host itself.
+    if let Some(target) = target {
+        plan::publish(controller, target);
+    }
+    for id in revoked {
+        if controller.wanted.revoke(&id) {
+            let closed = controller.connections.close_node(&id);
+            tracing::info!(node = %id, closed, "host cut by another controller");
+        }
+    }
+    for node in asked {
+        controller.wanted.nudge(&node.id);
+    }
+    controller.listed.store(has_list, Ordering::Relaxed);
+    wake(controller, &actions);
+    (seen.mark, seen.at) = (mark, at);
+    Ok(())
+}
+
+/// A moment, as a controller may have written it whose clock is behind.
+fn before(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_millis().saturating_sub(SKEW_MILLIS))
+}
+
+/// Takes what hosts told other controllers.
+fn hear(controller: &Controller, seen: &mut Seen, reports: Vec<(NodeId, StoredReport)>) {
+    // A clock that is ahead of ours must not make us miss the others.
+    let newest = reports.iter().map(|(_, stored)| stored.received_at).max().unwrap_or(seen.report);
+    seen.report = seen.report.max(newest.min(now()));
+    controller.reports.heard_elsewhere(reports);
+}
+
+/// Wakes what sleeps until something that another controller may have changed.
+fn wake(controller: &Controller, actions: &BTreeSet<String>) {
+    let is_there = |start: &str| actions.iter().any(|action| action.starts_with(start));
+    if is_there("shield.") {
+        controller.shield_ordered.send_replace(());
+    }
+    if is_there("node.drained") || is_there("node.undrained") {
+        controller.drained.send_replace(());
+    }
+    if ["validators.approved", "validators.frozen", "validators.unfrozen"]
+        .iter()
+        .any(|action| actions.contains(*action))
+    {
+        controller.anew.wake();
+    }
+    if is_there("hook.") {
+        controller.hooks.wake.notify_one();
+    }
+}
