@@ -5,9 +5,10 @@ use crate::{
     config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
     now, operators,
     state_dir::StateDir,
+    upkeep,
 };
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use picket_pki::OperatorRole;
 use sd_notify::NotifyState;
 use secrecy::ExposeSecret as _;
@@ -55,6 +56,43 @@ enum Command {
         #[command(flatten)]
         state: State,
     },
+    /// Copy the database, whichever it is, into a new file. The controller may run.
+    Backup {
+        /// The file; there must be none of this name.
+        file: PathBuf,
+        #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Put the database of a backup in the place of the one of now. No controller may run.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Go on beyond every generation that a host may hold, where the backup is older than that.
+        #[arg(long)]
+        advance: bool,
+        #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Go on beyond every generation that a host may hold, after an older database was put back by other means. No controller may run.
+    Advance {
+        #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Move between the state folder's database file and the configured server. No controller may run.
+    Migrate {
+        /// Which way.
+        way: Way,
+        #[command(flatten)]
+        database: Database,
+        #[command(flatten)]
+        state: State,
+    },
     /// Print the fingerprint of this mesh's CA, which hosts pin.
     Fingerprint {
         #[command(flatten)]
@@ -90,6 +128,15 @@ struct State {
     dir: PathBuf,
 }
 
+/// From which database to which.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Way {
+    /// From the file to the server.
+    SqliteToPostgres,
+    /// From the server to the file.
+    PostgresToSqlite,
+}
+
 /// For what reads the database beside a controller.
 #[derive(Debug, Args)]
 struct Database {
@@ -117,6 +164,22 @@ pub fn run() -> anyhow::Result<()> {
             println!("{}", runtime()?.block_on(operators::verify_log(&state.dir, &config))?);
             Ok(())
         }
+        Command::Backup { file, database, state } => {
+            say(upkeep::back_up(&state.dir, &Config::load(database.config.as_deref())?, &file))
+        }
+        Command::Restore { file, advance, database, state } => {
+            say(upkeep::restore(&state.dir, &Config::load(database.config.as_deref())?, &file, advance, now()))
+        }
+        Command::Advance { database, state } => {
+            say(upkeep::advance(&state.dir, &Config::load(database.config.as_deref())?, now()))
+        }
+        Command::Migrate { way, database, state } => {
+            let config = Config::load(database.config.as_deref())?;
+            match way {
+                Way::SqliteToPostgres => say(upkeep::to_postgres(&state.dir, &config)),
+                Way::PostgresToSqlite => say(upkeep::to_sqlite(&state.dir, &config)),
+            }
+        }
         Command::Fingerprint { state } => {
             println!("{}", StateDir::existing_ca(&state.dir)?.fingerprint());
             Ok(())
@@ -132,6 +195,12 @@ pub fn run() -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Does it, and prints what came of it.
+fn say(doing: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<()> {
+    println!("{}", runtime()?.block_on(doing)?);
+    Ok(())
 }
 
 fn runtime() -> anyhow::Result<Runtime> {

@@ -33,6 +33,7 @@ mod start;
 pub mod state_dir;
 pub mod store;
 mod tasks;
+mod upkeep;
 mod wanted;
 
 pub use app::{App, Running};

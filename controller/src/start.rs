@@ -29,10 +29,7 @@ pub(crate) async fn check_first_start(state: &StateDir, place: &Place) -> anyhow
     if matches!(place, Place::File(_)) || state.has_ca() {
         return Ok(());
     }
-    let store = Store::at(place, new_mesh()?).await?;
-    let found = store.read().await?.other_mesh().await?;
-    store.close().await;
-    if let Some(mesh) = found {
+    if let Some(mesh) = Store::mesh_of(place).await? {
         bail!(
             "database {place} is of mesh {mesh}, and this state folder has no CA: copy ca.pem and ca.key from the state folder of \
              a controller that has them (ca.pem alone where the key is given by ca.key_file or ca.key_command)"

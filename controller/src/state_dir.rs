@@ -96,6 +96,14 @@ impl StateDir {
         path.join(DATABASE)
     }
 
+    /// Gives the database another name, with those files beside it that belong to it; nothing where there is none.
+    pub(crate) fn put_database_aside(&self, now: Timestamp) -> anyhow::Result<()> {
+        for end in ["-wal", "-shm", ""] {
+            self.rename(&format!("{DATABASE}{end}"), &format!("{DATABASE}.before-{}{end}", now.as_millis()))?;
+        }
+        Ok(())
+    }
+
     /// The mesh's CA; at the first start a new one, for a mesh with a new id.
     pub fn ca(
         &self,

@@ -51,6 +51,14 @@ pub(crate) async fn step(
     now: Timestamp,
 ) -> Result<CaView, ApiProblem> {
     let changing = controller.ca.change().await;
+    let here = controller.store.controllers().await?;
+    if here > 1 {
+        let detail = format!(
+            "{here} controllers share this mesh's database, and a rotation is in the folder of one: stop the others, finish it, and \
+             copy ca.pem and ca.key to them before they start"
+        );
+        return Err(ApiProblem::new(ProblemKind::Conflict, detail));
+    }
     let set = controller.ca.now();
     let conflict = |detail: &str| ApiProblem::new(ProblemKind::Conflict, detail);
     match (step, &set.rotation) {

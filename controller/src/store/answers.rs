@@ -44,7 +44,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(operator.as_str())
             .bind(key)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("look an idempotency key up"))?;
         if let Some(row) = row {
@@ -61,7 +61,7 @@ impl Transaction {
             .bind(key)
             .bind(request)
             .bind(now.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("take an idempotency key"))?;
         Ok(None)
@@ -75,7 +75,7 @@ impl Transaction {
                 .bind(self.mesh.as_str())
                 .bind(operator.as_str())
                 .bind(key)
-                .execute(&mut *self.sql)
+                .execute(&mut self.sql)
                 .await
                 .map_err(sql("mark an idempotency key"))?;
         Ok(done.rows_affected() == 1)
@@ -88,7 +88,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(operator.as_str())
             .bind(key)
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("keep an answer"))?;
         Ok(())
@@ -100,7 +100,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(operator.as_str())
             .bind(key)
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("give an idempotency key back"))?;
         Ok(done.rows_affected() == 1)
@@ -111,7 +111,7 @@ impl Transaction {
         query("DELETE FROM answers WHERE mesh = $1 AND at < $2")
             .bind(self.mesh.as_str())
             .bind(before.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old answers"))?;
         Ok(())

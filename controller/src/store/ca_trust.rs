@@ -24,7 +24,7 @@ impl Transaction {
     pub async fn ca_trust(&mut self) -> Result<BTreeMap<NodeId, CaTrust>, StoreError> {
         let rows = query("SELECT node, trusts, shows FROM ca_trust WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read what hosts trust"))?;
         let trust = |row| Ok(CaTrust { trusts: json(row, "trusts")?, shows: text_or_none(row, "shows")? });
@@ -36,7 +36,7 @@ impl Transaction {
         let row = query("SELECT trusts, shows FROM ca_trust WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read what a host trusts"))?;
         row.map(|row| Ok(CaTrust { trusts: json(&row, "trusts")?, shows: text_or_none(&row, "shows")? })).transpose()
@@ -53,7 +53,7 @@ impl Transaction {
         .bind(to_json(&trust.trusts, "trusts")?)
         .bind(trust.shows.map(|ca| ca.to_string()))
         .bind(now.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep what a host trusts"))?;
         Ok(())
@@ -68,7 +68,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(made.as_millis())
         .bind(now.as_millis())
-        .fetch_one(&mut *self.sql)
+        .fetch_one(&mut self.sql)
         .await
         .map_err(sql("count join tokens"))?;
         number(&row, "good")

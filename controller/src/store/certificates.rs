@@ -40,7 +40,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(node.as_str())
             .bind(serial)
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter a certificate"))?;
         query(
@@ -50,7 +50,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(node.as_str())
         .bind(MOST_UNUSED)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("forget certificates that nobody used"))?;
         Ok(())
@@ -61,7 +61,7 @@ impl Transaction {
         let rows = query("SELECT serial, used FROM certificates WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read a host's certificates"))?;
         let kept = rows.iter().map(|row| Ok((plain(row, "serial")?, number::<u8>(row, "used")? != 0)));
@@ -77,20 +77,20 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(node.as_str())
         .bind(serial)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("forget replaced certificates"))?;
         query("UPDATE certificates SET used = 1 WHERE mesh = $1 AND node = $2 AND serial = $3")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
             .bind(serial)
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("note that a certificate is used"))?;
         let rows = query("SELECT serial FROM certificates WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read a host's certificates"))?;
         rows.iter().map(|row| plain(row, "serial")).collect()

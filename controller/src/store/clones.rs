@@ -49,7 +49,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(machine_id)
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("look a machine id up"))?;
         let machine = |row| -> Result<Machine, StoreError> {
@@ -63,7 +63,7 @@ impl Transaction {
         let row = query("SELECT seen_from FROM nodes WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read where a host was seen"))?;
         row.map_or(Ok(None), |row| text_or_none(&row, "seen_from"))
@@ -83,7 +83,7 @@ impl Transaction {
         .bind(clone.name.as_str())
         .bind(clone.address.to_string())
         .bind(clone.at.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("flag a host"))?;
         Ok(known.is_none_or(|known| known.what != clone.what || clone.at.since(known.at) >= QUIET))
@@ -96,7 +96,7 @@ impl Transaction {
              WHERE clones.mesh = $1 AND nodes.revoked_at IS NULL ORDER BY nodes.name",
         )
         .bind(self.mesh.as_str())
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read which hosts are flagged"))?;
         let clone = |row| -> Result<ClonedHost, StoreError> {
@@ -117,7 +117,7 @@ impl Transaction {
         let done = query("DELETE FROM clones WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("clear a flag"))?;
         Ok(done.rows_affected() == 1)

@@ -75,7 +75,7 @@ impl Transaction {
             .bind(id(Purpose::Rpc))
             .bind(id(Purpose::Admin))
             .bind(id(Purpose::Overlay))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter a host's content"))?;
         }
@@ -91,7 +91,7 @@ impl Transaction {
         .bind(digest)
         .bind(integer(named))
         .bind(text)
-        .fetch_one(&mut *self.sql)
+        .fetch_one(&mut self.sql)
         .await
         .map_err(sql("enter a part of hosts' contents"))?;
         number(&row, "id")
@@ -111,7 +111,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(node.as_str())
         .bind(integer(revision.0))
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("read a host's content"))?;
         let what = || format!("content {revision} of host {node}");
@@ -133,7 +133,7 @@ impl Transaction {
     async fn set(&mut self, id: i64) -> Result<AllowSet, StoreError> {
         let row = query("SELECT content FROM parts WHERE id = $1")
             .bind(id)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read an allow set"))?;
         json(&row.ok_or_else(|| StoreError::row(format!("allow set {id}"), "it is missing"))?, "content")
@@ -149,7 +149,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(integer(oldest.0))
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("find old contents"))?;
         let mut named: BTreeMap<i64, i64> = BTreeMap::new();
@@ -164,7 +164,7 @@ impl Transaction {
                 .bind(self.mesh.as_str())
                 .bind(text::<NodeId>(row, "node")?.as_str())
                 .bind(number::<i64>(row, "revision")?)
-                .execute(&mut *self.sql)
+                .execute(&mut self.sql)
                 .await
                 .map_err(sql("drop an old content"))?;
         }
@@ -172,14 +172,14 @@ impl Transaction {
             let left = query("UPDATE parts SET named = named - $1 WHERE id = $2 RETURNING named")
                 .bind(fewer)
                 .bind(id)
-                .fetch_optional(&mut *self.sql)
+                .fetch_optional(&mut self.sql)
                 .await
                 .map_err(sql("drop an old content"))?;
             let left = left.as_ref().map(|row| number::<i64>(row, "named")).transpose()?;
             if left.is_some_and(|named| named <= 0) {
                 query("DELETE FROM parts WHERE id = $1")
                     .bind(id)
-                    .execute(&mut *self.sql)
+                    .execute(&mut self.sql)
                     .await
                     .map_err(sql("drop an old part"))?;
             }

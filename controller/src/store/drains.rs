@@ -16,7 +16,7 @@ impl Transaction {
              WHERE drains.mesh = $1 AND revoked_at IS NULL",
         )
         .bind(self.mesh.as_str())
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read which sentries are drained"))?;
         let drain = |row| {
@@ -39,7 +39,7 @@ impl Transaction {
         .bind(drain.by.as_str())
         .bind(drain.at.as_millis())
         .bind(drain.until.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("drain a sentry"))?;
         Ok(())
@@ -50,7 +50,7 @@ impl Transaction {
         let done = query("DELETE FROM drains WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("end a drain"))?;
         Ok(done.rows_affected() > 0)

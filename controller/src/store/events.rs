@@ -81,7 +81,7 @@ impl Transaction {
         .bind(line.address.map(|address| address.to_string()))
         .bind(line.reason.as_deref())
         .bind(line.hash.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("write the audit log"))?;
         self.put_lines_written(line.id).await?;
@@ -101,7 +101,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(action)
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("read the audit log"))?;
         row.as_ref().map(event).transpose()
@@ -118,7 +118,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(before.unwrap_or(i64::MAX))
             .bind(integer(most))
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the audit log"))?;
         rows.iter().rev().map(event).collect()

@@ -59,7 +59,7 @@ impl Transaction {
             .bind(validator.map(|validator| to_json(validator, "validator")).transpose()?)
             .bind(at.as_millis())
             .bind(height.map(integer))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("keep a change of the validator set"))?;
         }
@@ -70,7 +70,7 @@ impl Transaction {
     pub async fn set_versions(&mut self) -> Result<KeptVersions, StoreError> {
         let row = query("SELECT oldest_version, version FROM validator_sets WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read which validator sets are kept"))?;
         let Some(row) = row else { return Ok(KeptVersions { oldest: 0, newest: 0 }) };
@@ -90,7 +90,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(integer(version))
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("rebuild a validator set"))?;
         let validators = rows.iter().map(|row| json_or_none::<Validator>(row, "validator"));
@@ -113,7 +113,7 @@ impl Transaction {
             .bind(before.map_or(i64::MAX, integer))
             .bind(prep.map(|prep| prep.to_string()))
             .bind(integer(most.saturating_add(1)))
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the changes of the validator set"))?;
         let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, _>>()?;
@@ -136,7 +136,7 @@ impl Transaction {
             .bind(integer(version.saturating_add(1)))
             .bind(prep.to_string())
             .bind(1)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the changes of the validator set"))?;
         row.as_ref().map(change).transpose()
@@ -148,7 +148,7 @@ impl Transaction {
             .bind(now.as_millis())
             .bind(self.mesh.as_str())
             .bind(earlier(now, PRUNED_EVERY).as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old history"))?;
         if marked.rows_affected() == 0 {
@@ -160,14 +160,14 @@ impl Transaction {
             query("SELECT COALESCE(MAX(version), 0) AS version FROM validator_changes WHERE mesh = $1 AND at <= $2")
                 .bind(self.mesh.as_str())
                 .bind(before.as_millis())
-                .fetch_one(&mut *self.sql)
+                .fetch_one(&mut self.sql)
                 .await
                 .map_err(sql("drop old history"))?;
         let oldest: i64 = number(&row, "version")?;
         query("UPDATE validator_sets SET oldest_version = $1 WHERE mesh = $2 AND oldest_version < $1")
             .bind(oldest)
             .bind(self.mesh.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old history"))?;
         query(
@@ -178,7 +178,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(oldest)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("drop old history"))?;
         self.prune_observed(before).await

@@ -115,7 +115,7 @@ impl Transaction {
                 .bind(source.as_str())
                 .bind(id)
                 .bind(now.as_millis())
-                .execute(&mut *self.sql)
+                .execute(&mut self.sql)
                 .await
                 .map_err(sql("take a hook's message"))?;
         Ok(done.rows_affected() == 1)
@@ -142,7 +142,7 @@ impl Transaction {
         .bind(task.note.as_str())
         .bind(task.received_at.as_millis())
         .bind(task.changed_at.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("enter what a hook asked for"))?;
         Ok(())
@@ -153,7 +153,7 @@ impl Transaction {
         let row = query("SELECT * FROM hook_tasks WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read what a hook asked for"))?;
         row.as_ref().map(task).transpose()
@@ -163,7 +163,7 @@ impl Transaction {
     pub async fn open_hook_tasks(&mut self) -> Result<Vec<HookTask>, StoreError> {
         let rows = query("SELECT * FROM hook_tasks WHERE mesh = $1 AND state <> 'done' ORDER BY received_at, id")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read what hooks asked for"))?;
         rows.iter().map(task).collect()
@@ -181,7 +181,7 @@ impl Transaction {
         .bind(task.changed_at.as_millis())
         .bind(self.mesh.as_str())
         .bind(task.id.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("write down how far a hook's task is"))?;
         Ok(done.rows_affected() == 1)
@@ -196,7 +196,7 @@ impl Transaction {
         .bind(now.as_millis())
         .bind(self.mesh.as_str())
         .bind(subject)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("end what waits for a host"))?;
         Ok(())
@@ -210,7 +210,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(subject)
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("look whether an instance goes"))?;
         row.as_ref().map(|row| time(row, "received_at")).transpose()
@@ -225,7 +225,7 @@ impl Transaction {
             query(statement)
                 .bind(self.mesh.as_str())
                 .bind(before.as_millis())
-                .execute(&mut *self.sql)
+                .execute(&mut self.sql)
                 .await
                 .map_err(sql("drop old messages of hooks"))?;
         }
@@ -241,7 +241,7 @@ impl Transaction {
              ORDER BY revoked_at DESC LIMIT 1",
         )
         .bind(self.mesh.as_str())
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("look for the last sentry"))?;
         row.as_ref().map(|row| Ok((text(row, "name")?, time(row, "revoked_at")?))).transpose()

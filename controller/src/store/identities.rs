@@ -34,7 +34,7 @@ impl Transaction {
         let row = query("SELECT * FROM identities WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read an identity"))?;
         row.as_ref().map(known).transpose()
@@ -50,7 +50,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(after.map(IdentityId::as_str))
             .bind(integer(most))
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the identities"))?;
         rows.iter().map(known).collect()
@@ -62,7 +62,7 @@ impl Transaction {
         query("DELETE FROM identities WHERE mesh = $1 AND node = $2 AND forbidden_at IS NULL")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("unbind an identity"))?;
         Ok(())
@@ -82,7 +82,7 @@ impl Transaction {
             .bind(node.as_str())
             .bind(to_json(proof, "proof")?)
             .bind(now.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("bind an identity"))?;
         Ok(())
@@ -93,7 +93,7 @@ impl Transaction {
         let row = query("SELECT * FROM identities WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a host's identity"))?;
         row.as_ref().map(known).transpose()
@@ -105,7 +105,7 @@ impl Transaction {
         let row = query("SELECT proof, next_proof FROM identities WHERE mesh = $1 AND node = $2 AND proof IS NOT NULL")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a host's proof"))?;
         row.as_ref().map(|row| Ok((json(row, "proof")?, json_or_none(row, "next_proof")?))).transpose()
@@ -122,7 +122,7 @@ impl Transaction {
             .bind(to_json(proof, "proof")?)
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("keep a host's proof"))?;
         Ok(())
@@ -135,7 +135,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(node.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep a host's proof"))?;
         Ok(())
@@ -150,7 +150,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(id.as_str())
         .bind(now.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("forbid an identity"))?;
         Ok(())
@@ -161,7 +161,7 @@ impl Transaction {
         query("DELETE FROM identities WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("forget an identity"))?;
         Ok(())
@@ -173,7 +173,7 @@ impl Transaction {
             .bind(now.as_millis())
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("count a refusal"))?;
         Ok(())
@@ -184,7 +184,7 @@ impl Transaction {
         let rows =
             query("SELECT token, COUNT(*) AS members FROM nodes WHERE mesh = $1 AND revoked_at IS NULL GROUP BY token")
                 .bind(self.mesh.as_str())
-                .fetch_all(&mut *self.sql)
+                .fetch_all(&mut self.sql)
                 .await
                 .map_err(sql("count members"))?;
         rows.iter().map(|row| Ok((text(row, "token")?, number(row, "members")?))).collect()

@@ -49,7 +49,7 @@ impl Transaction {
         let row = query("SELECT last_seen, lease_ms, lease_until FROM nodes WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a lease"))?;
         row.as_ref().map(lease).transpose()
@@ -59,7 +59,7 @@ impl Transaction {
     pub async fn leases(&mut self) -> Result<BTreeMap<NodeId, Lease>, StoreError> {
         let rows = query("SELECT id, last_seen, lease_ms, lease_until FROM nodes WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the leases"))?;
         rows.iter().map(|row| Ok((text(row, "id")?, lease(row)?))).collect()
@@ -76,7 +76,7 @@ impl Transaction {
         .bind(from.to_string())
         .bind(self.mesh.as_str())
         .bind(id.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("grant a lease"))?;
         Ok(())
@@ -92,7 +92,7 @@ impl Transaction {
         .bind(from.to_string())
         .bind(self.mesh.as_str())
         .bind(id.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("renew a lease"))?;
         Ok(done.rows_affected() == 1)
@@ -108,7 +108,7 @@ impl Transaction {
         .bind(since.as_millis())
         .bind(self.mesh.as_str())
         .bind(role.to_string())
-        .fetch_one(&mut *self.sql)
+        .fetch_one(&mut self.sql)
         .await
         .map_err(sql("count hosts"))?;
         Ok(RoleCount { active: number(&row, "active")?, ended: number(&row, "ended")? })
@@ -129,7 +129,7 @@ impl Transaction {
         .bind(role.to_string())
         .bind(now.as_millis())
         .bind(to_json(open, "open")?)
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read which leases are over"))?;
         rows.iter().map(|row| text(row, "name")).collect()
@@ -155,7 +155,7 @@ impl Transaction {
         .bind(now.as_millis())
         .bind(to_json(open, "open")?)
         .bind(integer(most))
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("end leases"))?;
         rows.iter().map(|row| Ok((text(row, "id")?, text(row, "name")?, lease(row)?))).collect()
@@ -167,7 +167,7 @@ impl Transaction {
             .bind(ended.as_str())
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("note how a host went"))?;
         Ok(())

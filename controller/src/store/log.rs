@@ -23,7 +23,7 @@ impl Store {
     pub(super) async fn chain_old_events(&self) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         let row = query("SELECT COUNT(*) AS lines, COUNT(NULLIF(hash, '')) AS chained FROM events")
-            .fetch_one(&mut *tx.sql)
+            .fetch_one(&mut tx.sql)
             .await
             .map_err(sql("read the audit log"))?;
         if number::<i64>(&row, "lines")? == 0 || number::<i64>(&row, "chained")? > 0 {
@@ -40,7 +40,7 @@ impl Store {
                 query("UPDATE events SET hash = $1 WHERE id = $2")
                     .bind(head.as_str())
                     .bind(line.id)
-                    .execute(&mut *tx.sql)
+                    .execute(&mut tx.sql)
                     .await
                     .map_err(sql("chain the audit log"))?;
             }
@@ -53,7 +53,7 @@ impl Transaction {
     /// Number and hash of the newest line; zero and empty before the first.
     pub(super) async fn log_head(&mut self) -> Result<(i64, String), StoreError> {
         let row = query("SELECT id, hash FROM events ORDER BY id DESC LIMIT 1")
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the end of the audit log"))?;
         row.map_or(Ok((0, String::new())), |row| Ok((number(&row, "id")?, plain(&row, "hash")?)))
@@ -98,7 +98,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(last)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep how many lines were written"))?;
         Ok(())
@@ -108,7 +108,7 @@ impl Transaction {
     pub(super) async fn lines_written(&mut self) -> Result<i64, StoreError> {
         let row = query("SELECT COALESCE(MAX(lines), 0) AS written FROM log_ends WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_one(&mut *self.sql)
+            .fetch_one(&mut self.sql)
             .await
             .map_err(sql("read how many lines were written"))?;
         number(&row, "written")
@@ -119,7 +119,7 @@ impl Transaction {
         let rows = query("SELECT * FROM events WHERE id > $1 ORDER BY id LIMIT $2")
             .bind(id)
             .bind(BATCH)
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the audit log"))?;
         rows.iter().map(event).collect()

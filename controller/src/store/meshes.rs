@@ -13,7 +13,7 @@ impl Transaction {
     pub async fn overlay(&mut self) -> Result<Option<OverlayPrefixes>, StoreError> {
         let row = query("SELECT overlay_v4, overlay_v6 FROM meshes WHERE id = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the mesh"))?;
         row.map(|row| Ok(OverlayPrefixes { v4: text(&row, "overlay_v4")?, v6: text(&row, "overlay_v6")? })).transpose()
@@ -23,7 +23,7 @@ impl Transaction {
     pub async fn other_mesh(&mut self) -> Result<Option<String>, StoreError> {
         let row = query("SELECT id FROM meshes WHERE id <> $1 ORDER BY id LIMIT 1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the mesh"))?;
         row.map(|row| plain(&row, "id")).transpose()
@@ -36,12 +36,12 @@ impl Transaction {
             .bind(overlay.v4.to_string())
             .bind(overlay.v6.to_string())
             .bind(now.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter the mesh"))?;
         query("INSERT INTO target (mesh, generation) VALUES ($1, 0)")
             .bind(self.mesh.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter the mesh"))?;
         Ok(())
@@ -53,7 +53,7 @@ impl Transaction {
             .bind(overlay.v4.to_string())
             .bind(overlay.v6.to_string())
             .bind(self.mesh.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("change the overlay ranges"))?;
         Ok(())

@@ -6,6 +6,7 @@ mod ca_trust;
 mod certificates;
 mod clones;
 mod contents;
+mod copy;
 mod drains;
 mod error;
 mod events;
@@ -101,6 +102,13 @@ impl Store {
 
     /// Opens the database, made where it is a file that is not there yet, and brings its schema up to date.
     pub async fn at(place: &Place, mesh: MeshId) -> Result<Self, StoreError> {
+        let store = Self::as_it_is(place, mesh).await?;
+        store.chain_old_events().await?;
+        Ok(store)
+    }
+
+    /// The same, without a word of this mesh in it.
+    async fn as_it_is(place: &Place, mesh: MeshId) -> Result<Self, StoreError> {
         let pool = match place {
             Place::File(path) => Pool::Sqlite(sqlite::open(path).await?),
             Place::Server(server) => {
@@ -112,9 +120,7 @@ impl Store {
             Pool::Postgres(pool) => migrator(postgres::MIGRATIONS).run(pool).await,
         };
         migrated.map_err(|cause| StoreError::migration(place, cause))?;
-        let store = Self { pool, mesh, writer: Arc::default(), patience: QUEUED };
-        store.chain_old_events().await?;
-        Ok(store)
+        Ok(Self { pool, mesh, writer: Arc::default(), patience: QUEUED })
     }
 
     /// A consistent view of everything.
@@ -138,7 +144,7 @@ impl Store {
                 begun => break begun.map_err(sql("begin a transaction"))?,
             }
         };
-        Ok(Transaction { sql: Box::new(sql), mesh: self.mesh.clone(), changed: false, _turn: turn })
+        Ok(Transaction { sql, mesh: self.mesh.clone(), changed: false, _turn: turn })
     }
 
     async fn connection(&self, writes: bool) -> Result<Connection, sqlx::Error> {
@@ -180,8 +186,7 @@ fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
 /// One transaction; each noun's file adds its statements.
 #[derive(Debug)]
 pub struct Transaction {
-    /// On the heap: it goes through many futures.
-    sql: Box<Connection>,
+    sql: Connection,
     mesh: MeshId,
     /// Whether the audit log got a line: then others are to look.
     changed: bool,

@@ -26,7 +26,7 @@ impl Transaction {
     pub async fn nodes(&mut self) -> Result<BTreeMap<NodeId, Node>, StoreError> {
         let rows = query("SELECT * FROM nodes WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the hosts"))?;
         rows.iter().map(|row| node(row).map(|node| (node.id.clone(), node))).collect()
@@ -37,7 +37,7 @@ impl Transaction {
         let row = query("SELECT * FROM nodes WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a host"))?;
         row.as_ref().map(node).transpose()
@@ -51,7 +51,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(id_or_name)
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("read a host"))?;
         row.as_ref().map(node).transpose()
@@ -69,7 +69,7 @@ impl Transaction {
         )
         .bind(wireguard.to_string())
         .bind(tls_key_sha256)
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("look keys up"))?;
         rows.iter().map(|row| Ok(Enrolled { node: node(row)?, token: text(row, "token")? })).collect()
@@ -79,7 +79,7 @@ impl Transaction {
     pub async fn overlay_addresses_taken(&mut self) -> Result<BTreeSet<Ipv4Addr>, StoreError> {
         let rows = query("SELECT overlay_v4 FROM nodes WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read overlay addresses"))?;
         rows.iter().map(|row| text(row, "overlay_v4")).collect()
@@ -107,7 +107,7 @@ impl Transaction {
         .bind(node.identity_key.map(|key| key.to_string()))
         .bind(i64::from(node.issued))
         .bind(node.pool.as_ref().map(PoolName::as_str))
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("enter a host"))?;
         Ok(())
@@ -120,7 +120,7 @@ impl Transaction {
             .bind(node.endpoint.map(|endpoint| endpoint.to_string()))
             .bind(self.mesh.as_str())
             .bind(node.id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("change a host"))?;
         Ok(())
@@ -132,7 +132,7 @@ impl Transaction {
             .bind(at.as_millis())
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("revoke a host"))?;
         Ok(done.rows_affected() == 1)
@@ -147,7 +147,7 @@ impl Transaction {
         .bind(since.map(Timestamp::as_millis))
         .bind(self.mesh.as_str())
         .bind(id.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("quarantine a host"))?;
         Ok(done.rows_affected() == 1)

@@ -17,7 +17,7 @@ impl Transaction {
     pub async fn sources(&mut self) -> Result<Vec<SourceRow>, StoreError> {
         let rows = query("SELECT * FROM sources WHERE mesh = $1 ORDER BY id")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the sources"))?;
         rows.iter()
@@ -53,7 +53,7 @@ impl Transaction {
         .bind(integer(source.entries))
         .bind(integer(source.refused))
         .bind(source.error.as_deref())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep how a source stands"))?;
         Ok(())
@@ -69,7 +69,7 @@ impl Transaction {
         .bind(id.as_str())
         .bind(url)
         .bind(error)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep how a source stands"))?;
         Ok(())

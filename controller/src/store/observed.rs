@@ -63,7 +63,7 @@ impl Transaction {
         let open = query("SELECT DISTINCT source FROM observations WHERE mesh = $1 AND kind = $2 AND ended_at IS NULL")
             .bind(self.mesh.as_str())
             .bind(Kind::Refused.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read what sources said"))?;
         let open = open.iter().map(|row| Ok((text::<SourceId>(row, "source")?, BTreeMap::new())));
@@ -112,7 +112,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(kind.as_str())
         .bind(at.as_millis())
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read what sources said"))
     }
@@ -133,7 +133,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(source.as_str())
         .bind(kind.as_str())
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read what sources said"))?;
         let before = rows
@@ -158,7 +158,7 @@ impl Transaction {
             .bind(what)
             .bind(at.as_millis())
             .bind(height.map(integer))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("keep what a source said"))?;
         }
@@ -180,7 +180,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(Kind::Listed.as_str())
         .bind(to_json(&sources, "sources")?)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("end what former sources said"))?;
         Ok(())
@@ -196,7 +196,7 @@ impl Transaction {
         .bind(source.as_str())
         .bind(kind.as_str())
         .bind(entry)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep what a source said"))?;
         Ok(())
@@ -213,7 +213,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(source.as_str())
             .bind(day)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("count what a source said"))?;
         let (before, lost): (u64, u64) = match row {
@@ -231,7 +231,7 @@ impl Transaction {
         .bind(day)
         .bind(integer(before + kept))
         .bind(integer(lost.saturating_add(wanted - kept)))
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("count what a source said"))?;
         if lost == 0 && kept < wanted {
@@ -249,13 +249,13 @@ impl Transaction {
         query("DELETE FROM observations WHERE mesh = $1 AND ended_at < $2")
             .bind(self.mesh.as_str())
             .bind(before.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old observations"))?;
         query("DELETE FROM observation_days WHERE mesh = $1 AND day < $2")
             .bind(self.mesh.as_str())
             .bind(before.as_millis().div_euclid(DAY_MILLIS))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old observations"))?;
         Ok(())

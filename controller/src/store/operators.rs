@@ -43,7 +43,7 @@ impl Transaction {
         let row = query("SELECT * FROM operators WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read an operator"))?;
         row.as_ref().map(operator).transpose()
@@ -63,7 +63,7 @@ impl Transaction {
         .bind(after.map(|(at, _)| *at))
         .bind(after.map(|(_, id)| id.as_str()))
         .bind(integer(most))
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read the operators"))?;
         rows.iter().map(operator).collect()
@@ -83,7 +83,7 @@ impl Transaction {
         .bind(operator.expires_at.map(Timestamp::as_millis))
         .bind(operator.made_by.as_ref().map(TokenId::as_str))
         .bind(operator.comment.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("enter an operator"))?;
         Ok(())
@@ -95,7 +95,7 @@ impl Transaction {
             .bind(at.as_millis())
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("revoke an operator"))?;
         Ok(done.rows_affected() == 1)

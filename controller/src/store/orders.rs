@@ -13,7 +13,7 @@ impl Transaction {
     pub async fn orders(&mut self) -> Result<Orders, StoreError> {
         let row = query("SELECT orders FROM orders WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the orders"))?;
         row.map(|row| json(&row, "orders")).transpose().map(Option::unwrap_or_default)
@@ -27,7 +27,7 @@ impl Transaction {
         )
         .bind(self.mesh.as_str())
         .bind(to_json(orders, "orders")?)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep the orders"))?;
         Ok(())

@@ -40,7 +40,7 @@ impl Transaction {
     pub async fn target_generation(&mut self) -> Result<Generation, StoreError> {
         let row = query("SELECT generation FROM target WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_one(&mut *self.sql)
+            .fetch_one(&mut self.sql)
             .await
             .map_err(sql("read the target"))?;
         generation(&row, "generation")
@@ -70,7 +70,7 @@ impl Transaction {
         let row = query("SELECT * FROM plans WHERE mesh = $1 AND generation = $2")
             .bind(self.mesh.as_str())
             .bind(integer(number.0))
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a plan"))?;
         let Some(row) = row else { return Ok(None) };
@@ -97,7 +97,7 @@ impl Transaction {
         let row = query("SELECT basis, planned_at FROM plans WHERE mesh = $1 AND generation = $2")
             .bind(self.mesh.as_str())
             .bind(integer(number.0))
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a plan"))?;
         row.map(|row| Ok((json(&row, "basis")?, time(&row, "planned_at")?))).transpose()
@@ -110,7 +110,7 @@ impl Transaction {
              FROM plans WHERE mesh = $1",
         )
         .bind(self.mesh.as_str())
-        .fetch_one(&mut *self.sql)
+        .fetch_one(&mut self.sql)
         .await
         .map_err(sql("read which plans are kept"))?;
         let newest = generation(&row, "newest")?;
@@ -123,7 +123,7 @@ impl Transaction {
             .bind(integer(plan.generation.0))
             .bind(self.mesh.as_str())
             .bind(integer(plan.parent.0))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("change the target"))?;
         if swapped.rows_affected() != 1 {
@@ -140,14 +140,30 @@ impl Transaction {
         .bind(to_json(&plan.basis, "basis")?)
         .bind(to_json(&revisions, "revisions")?)
         .bind(now.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("enter a plan"))?;
         let changed: Vec<&NodeConfig> =
             plan.nodes.values().filter(|config| config.revision == plan.generation).collect();
         self.put_contents(&changed).await?;
-        self.forget_plans(Generation(plan.generation.0.saturating_sub(KEPT - 1))).await?;
+        self.forget_plans().await?;
         Ok(true)
+    }
+
+    /// Has the target go on at a greater number, with every host's content as it is under that number: hosts that hold newer
+    /// ones than this database knows take it. `None` before the first plan.
+    pub async fn advance(&mut self, to: Generation, now: Timestamp) -> Result<Option<Target>, StoreError> {
+        let Some(target) = self.target().await? else { return Ok(None) };
+        let mut plan = Plan { generation: to, parent: target.plan.generation, ..target.plan };
+        if to <= plan.parent {
+            let problem = format!("it is {} already", plan.parent);
+            return Err(StoreError::row(format!("generation to advance to {to}"), problem));
+        }
+        for config in plan.nodes.values_mut() {
+            (config.generation, config.revision) = (to, to);
+        }
+        self.commit_plan(&plan, now).await?;
+        Ok(Some(Target { plan, planned_at: now }))
     }
 
     /// Keeps which plan cut a host.
@@ -160,7 +176,7 @@ impl Transaction {
         .bind(node.as_str())
         .bind(integer(cut.generation.0))
         .bind(to_json(&cut.hosts, "hosts")?)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep a cut"))?;
         Ok(())
@@ -171,18 +187,27 @@ impl Transaction {
         let row = query("SELECT generation, hosts FROM cuts WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a cut"))?;
         row.map(|row| Ok(Cut { generation: generation(&row, "generation")?, hosts: json(&row, "hosts")? })).transpose()
     }
 
-    /// Drops plans before `oldest`, and contents that no plan from there on names.
-    async fn forget_plans(&mut self, oldest: Generation) -> Result<(), StoreError> {
+    /// Drops plans before the newest thousand, and contents that none of those names.
+    async fn forget_plans(&mut self) -> Result<(), StoreError> {
+        // Numbers have gaps where the generation was advanced.
+        let row = query("SELECT generation FROM plans WHERE mesh = $1 ORDER BY generation DESC LIMIT 1 OFFSET $2")
+            .bind(self.mesh.as_str())
+            .bind(integer(KEPT - 1))
+            .fetch_optional(&mut self.sql)
+            .await
+            .map_err(sql("find old plans"))?;
+        let Some(row) = row else { return Ok(()) };
+        let oldest = generation(&row, "generation")?;
         query("DELETE FROM plans WHERE mesh = $1 AND generation < $2")
             .bind(self.mesh.as_str())
             .bind(integer(oldest.0))
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("drop old plans"))?;
         self.forget_contents(oldest).await
@@ -193,7 +218,7 @@ impl Transaction {
     pub(crate) async fn rows_kept(&mut self) -> (i64, i64, i64) {
         let count = "SELECT (SELECT COUNT(*) FROM plans) AS plans, (SELECT COUNT(*) FROM configs) AS configs,
                      (SELECT COUNT(*) FROM parts) AS parts";
-        let row = query(count).fetch_one(&mut *self.sql).await.unwrap();
+        let row = query(count).fetch_one(&mut self.sql).await.unwrap();
         let [plans, configs, parts] =
             ["plans", "configs", "parts"].map(|column| super::row::number(&row, column).unwrap());
         (plans, configs, parts)

@@ -13,7 +13,7 @@ impl Transaction {
     pub async fn policy(&mut self) -> Result<Option<(u64, Policy)>, StoreError> {
         let row = query("SELECT version, policy FROM policies WHERE mesh = $1 ORDER BY version DESC LIMIT 1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the policy"))?;
         row.map(|row| Ok((number(&row, "version")?, json(&row, "policy")?))).transpose()
@@ -24,7 +24,7 @@ impl Transaction {
         let row = query("SELECT policy FROM policies WHERE mesh = $1 AND version = $2")
             .bind(self.mesh.as_str())
             .bind(integer(version))
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the policy"))?;
         row.map(|row| json(&row, "policy")).transpose()
@@ -37,7 +37,7 @@ impl Transaction {
             .bind(integer(version))
             .bind(to_json(policy, "policy")?)
             .bind(now.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter a policy"))?;
         Ok(())

@@ -14,7 +14,7 @@ impl Transaction {
     pub async fn next_keys(&mut self) -> Result<BTreeMap<NodeId, WireGuardPublicKey>, StoreError> {
         let rows = query("SELECT node, key FROM next_keys WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the next keys"))?;
         rows.iter().map(|row| Ok((text(row, "node")?, text(row, "key")?))).collect()
@@ -30,7 +30,7 @@ impl Transaction {
         query("DELETE FROM next_keys WHERE mesh = $1 AND node = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("forget a next key"))?;
         let Some(key) = key else { return Ok(()) };
@@ -39,7 +39,7 @@ impl Transaction {
             .bind(node.as_str())
             .bind(key.to_string())
             .bind(at.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("enter a next key"))?;
         Ok(())
@@ -54,7 +54,7 @@ impl Transaction {
         .bind(key.to_string())
         .bind(self.mesh.as_str())
         .bind(node.as_str())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("ask a host for another key"))?;
         Ok(done.rows_affected() == 1)
@@ -65,7 +65,7 @@ impl Transaction {
         let row = query("SELECT key_to_replace FROM nodes WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read which key a host is to replace"))?;
         row.as_ref().map_or(Ok(None), |row| text_or_none(row, "key_to_replace"))
@@ -76,7 +76,7 @@ impl Transaction {
         let found =
             query("SELECT 1 FROM former_keys WHERE key = $1 UNION SELECT 1 FROM nodes WHERE wireguard_key = $1")
                 .bind(key.to_string())
-                .fetch_optional(&mut *self.sql)
+                .fetch_optional(&mut self.sql)
                 .await
                 .map_err(sql("look a key up"))?;
         Ok(found.is_some())
@@ -94,14 +94,14 @@ impl Transaction {
             .bind(before.to_string())
             .bind(node.as_str())
             .bind(at.as_millis())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("keep a former key"))?;
         query("UPDATE nodes SET wireguard_key = $1 WHERE mesh = $2 AND id = $3")
             .bind(after.to_string())
             .bind(self.mesh.as_str())
             .bind(node.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("change a host's key"))?;
         self.put_next_key(node, None, at).await

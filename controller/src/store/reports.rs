@@ -23,7 +23,7 @@ impl Transaction {
     pub async fn reports(&mut self) -> Result<BTreeMap<NodeId, StoredReport>, StoreError> {
         let rows = query("SELECT * FROM reports WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the reports"))?;
         rows.iter()
@@ -44,7 +44,7 @@ impl Transaction {
         .bind(node.as_str())
         .bind(to_json(&report.report, "report")?)
         .bind(report.received_at.as_millis())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep a report"))?;
         Ok(())

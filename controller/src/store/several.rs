@@ -5,7 +5,7 @@ use super::{
     Pool, Store, StoreError, StoredReport, Target, Transaction,
     error::sql,
     row::{generation, json, number, text, time},
-    statement::{Connection, query},
+    statement::{Connection, Row, query},
 };
 use picket_model::{Generation, NodeId, NodeRole, Timestamp};
 use sqlx::postgres::PgListener;
@@ -13,6 +13,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// By which PostgreSQL tells all who listen that something changed. A wake-up and nothing else.
 const CHANNEL: &str = "picket";
+
+/// How the row begins by which a controller says that it is here.
+const HERE: &str = "here ";
 
 /// How far the database is: whoever has seen this far has seen everything that is to be acted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +77,25 @@ impl Store {
         Ok(taken.rows_affected() == 1)
     }
 
+    /// Says for so long that a controller is here.
+    pub async fn be_here(&self, holder: &str, length: Duration) -> Result<(), StoreError> {
+        let Pool::Postgres(pool) = &self.pool else { return Ok(()) };
+        self.take_duty(&format!("{HERE}{holder}"), holder, length).await?;
+        let gone = "DELETE FROM duties WHERE mesh = $1 AND substr(duty, 1, length($2)) = $2
+            AND until < (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+        let gone = sqlx::query(gone).bind(self.mesh.as_str()).bind(HERE).execute(pool).await;
+        gone.map(|_| ()).map_err(sql("forget controllers that are gone"))
+    }
+
+    /// How many controllers are here, by what they said of late; none where only one could be.
+    pub async fn controllers(&self) -> Result<usize, StoreError> {
+        let Pool::Postgres(pool) = &self.pool else { return Ok(0) };
+        let counted = "SELECT COUNT(*) FROM duties WHERE mesh = $1 AND substr(duty, 1, length($2)) = $2
+            AND until >= (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+        let row = sqlx::query(counted).bind(self.mesh.as_str()).bind(HERE).fetch_one(pool).await;
+        number(&Row::Postgres(row.map_err(sql("see who is here"))?), "count")
+    }
+
     /// Gives all duties up, so that the next controller need not wait for their end.
     pub async fn leave_duties(&self, holder: &str) -> Result<(), StoreError> {
         let Pool::Postgres(pool) = &self.pool else { return Ok(()) };
@@ -92,7 +114,7 @@ impl Transaction {
              FROM target WHERE mesh = $1",
         )
         .bind(self.mesh.as_str())
-        .fetch_one(&mut *self.sql)
+        .fetch_one(&mut self.sql)
         .await
         .map_err(sql("see what was changed"))?;
         Ok(Mark { generation: generation(&row, "generation")?, line: number(&row, "line")? })
@@ -103,7 +125,7 @@ impl Transaction {
         let rows = query("SELECT DISTINCT action FROM events WHERE mesh = $1 AND id > $2")
             .bind(self.mesh.as_str())
             .bind(line)
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("see what was changed"))?;
         rows.iter().map(|row| super::row::plain(row, "action")).collect()
@@ -115,7 +137,7 @@ impl Transaction {
             .bind(self.mesh.as_str())
             .bind(line)
             .bind(action)
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("see what was changed"))?;
         rows.iter().map(|row| super::row::plain(row, "subject")).collect()
@@ -126,7 +148,7 @@ impl Transaction {
         let rows = query("SELECT id FROM nodes WHERE mesh = $1 AND revoked_at >= $2")
             .bind(self.mesh.as_str())
             .bind(since.as_millis())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read who is revoked"))?;
         rows.iter().map(|row| text(row, "id")).collect()
@@ -141,7 +163,7 @@ impl Transaction {
         let rows = query("SELECT node, report, received_at FROM reports WHERE mesh = $1 AND received_at >= $2")
             .bind(self.mesh.as_str())
             .bind(since.as_millis())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("read the newest reports"))?;
         let mut reports = Vec::new();
@@ -168,7 +190,7 @@ impl Transaction {
     pub async fn judged_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
         let row = query("SELECT merged_at FROM validator_sets WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("see when the list was judged"))?;
         row.as_ref().map(|row| time(row, "merged_at")).transpose()
@@ -179,7 +201,7 @@ impl Transaction {
         let row =
             query("SELECT COUNT(*) AS lists FROM validator_sets WHERE mesh = $1 AND validators NOT IN ('{}', '[]')")
                 .bind(self.mesh.as_str())
-                .fetch_one(&mut *self.sql)
+                .fetch_one(&mut self.sql)
                 .await
                 .map_err(sql("read the validator set"))?;
         Ok(number::<u64>(&row, "lists")? > 0)
@@ -194,7 +216,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(now.as_millis())
         .bind(role.map(|role| role.to_string()))
-        .fetch_optional(&mut *self.sql)
+        .fetch_optional(&mut self.sql)
         .await
         .map_err(sql("read the leases"))?;
         Ok(found.is_some())
@@ -202,10 +224,10 @@ impl Transaction {
 
     /// Wakes other controllers once this change is committed.
     pub(super) async fn tell_others(&mut self) -> Result<(), StoreError> {
-        if !self.changed || !matches!(*self.sql, Connection::Postgres(_)) {
+        if !self.changed || !matches!(self.sql, Connection::Postgres(_)) {
             return Ok(());
         }
-        let told = query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut *self.sql).await;
+        let told = query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(&mut self.sql).await;
         told.map(|_| ()).map_err(sql("tell of a change"))
     }
 
@@ -225,7 +247,7 @@ impl Transaction {
         .bind(self.mesh.as_str())
         .bind(before.as_millis())
         .bind(super::row::to_json(open, "open")?)
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("renew leases"))?;
         Ok(done.rows_affected())

@@ -1,7 +1,10 @@
 //! One statement for both databases: `$1` is a place for a value in either. Runs what it is given; no SQL of its own.
 
 use super::postgres;
-use sqlx::{PgTransaction, SqliteTransaction, postgres::PgRow, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Column as _, PgTransaction, SqlSafeStr as _, SqlStr, SqliteTransaction, TypeInfo as _,
+    postgres::PgRow, sqlite::SqliteRow,
+};
 use std::borrow::Cow;
 use tokio::time::timeout;
 
@@ -22,7 +25,7 @@ impl Connection {
 }
 
 /// What a place of a statement is filled with. PostgreSQL wants to know the type of a NULL too.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     Text(Option<String>),
     Number(Option<i64>),
@@ -32,6 +35,33 @@ pub(super) enum Value {
 pub(super) enum Row {
     Sqlite(SqliteRow),
     Postgres(PgRow),
+}
+
+impl Row {
+    /// Every column, by name, as it is.
+    pub(super) fn columns(&self) -> Result<Vec<(String, Value)>, sqlx::Error> {
+        match self {
+            Self::Sqlite(row) => columns(row),
+            Self::Postgres(row) => columns(row),
+        }
+    }
+}
+
+fn columns<'r, R>(row: &'r R) -> Result<Vec<(String, Value)>, sqlx::Error>
+where
+    R: sqlx::Row,
+    usize: sqlx::ColumnIndex<R>,
+    Option<i64>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+    Option<String>: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    let column = |column: &<R::Database as sqlx::Database>::Column| {
+        let value = match column.type_info().name() {
+            "INTEGER" | "INT8" => Value::Number(row.try_get(column.ordinal())?),
+            _ => Value::Text(row.try_get(column.ordinal())?),
+        };
+        Ok((column.name().to_owned(), value))
+    };
+    row.columns().iter().map(column).collect()
 }
 
 /// What a statement changed.
@@ -46,13 +76,18 @@ impl Done {
 /// A statement and what its places are filled with.
 #[must_use]
 pub(super) struct Query {
-    text: &'static str,
+    text: SqlStr,
     values: Vec<Value>,
 }
 
 /// A statement that either database understands.
-pub(super) const fn query(text: &'static str) -> Query {
-    Query { text, values: Vec::new() }
+pub(super) fn query(text: &'static str) -> Query {
+    Query { text: text.into_sql_str(), values: Vec::new() }
+}
+
+/// The same, of a text that was put together: of names that this program knows, and of nobody's words.
+pub(super) fn query_made(text: String) -> Query {
+    Query { text: AssertSqlSafe(text).into_sql_str(), values: Vec::new() }
 }
 
 /// The statement as the driver of the connection's database has it, run by one of the driver's methods.

@@ -161,7 +161,7 @@ async fn a_damaged_row_is_an_error_that_names_it() {
         assert!(commit(&store, &next_plan(&store).await).await);
         let damage = async |statement: &'static str| {
             let mut tx = store.write().await.unwrap();
-            query(statement).execute(&mut *tx.sql).await.unwrap();
+            query(statement).execute(&mut tx.sql).await.unwrap();
             tx.commit().await.unwrap();
         };
         damage("UPDATE nodes SET wireguard_key = 'short'").await;
@@ -183,7 +183,7 @@ async fn a_database_of_a_newer_program_is_refused() {
     let mut tx = store.write().await.unwrap();
     let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
                 VALUES (99, 'later', 1, x'00', 0)";
-    query(step).execute(&mut *tx.sql).await.unwrap();
+    query(step).execute(&mut tx.sql).await.unwrap();
     tx.commit().await.unwrap();
     store.close().await;
     let error = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap_err();
@@ -215,7 +215,7 @@ async fn hosts_and_tokens_from_before_pools_are_in_none() {
         "ALTER TABLE nodes DROP COLUMN pool",
         "DELETE FROM _sqlx_migrations WHERE version = 10",
     ] {
-        query(statement).execute(&mut *tx.sql).await.unwrap();
+        query(statement).execute(&mut tx.sql).await.unwrap();
     }
     tx.commit().await.unwrap();
     store.close().await;
@@ -229,7 +229,7 @@ async fn hosts_and_tokens_from_before_pools_are_in_none() {
     assert_eq!(tx.token(&"t-1".parse().unwrap()).await.unwrap(), Some(given("t-1", None)));
     assert_eq!(tx.token(&token.id).await.unwrap(), Some(token));
     assert_eq!(tx.nodes().await.unwrap().into_values().collect::<Vec<_>>(), [old, new]);
-    query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut *tx.sql).await.unwrap();
+    query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut tx.sql).await.unwrap();
     let error = tx.nodes().await.unwrap_err().to_string();
     assert!(error.contains("host sentry-2, column pool"), "{error}");
 }

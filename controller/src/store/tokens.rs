@@ -58,7 +58,7 @@ impl Transaction {
         let row = query("SELECT * FROM tokens WHERE mesh = $1 AND id = $2")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read a join token"))?;
         row.as_ref().map(token).transpose()
@@ -81,7 +81,7 @@ impl Transaction {
         .bind(after.map(|(at, _)| *at))
         .bind(after.map(|(_, id)| id.as_str()))
         .bind(integer(most))
-        .fetch_all(&mut *self.sql)
+        .fetch_all(&mut self.sql)
         .await
         .map_err(sql("read the join tokens"))?;
         rows.iter().map(token).collect()
@@ -93,7 +93,7 @@ impl Transaction {
             .bind(at.as_millis())
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("revoke a join token"))?;
         Ok(done.rows_affected() == 1)
@@ -121,7 +121,7 @@ impl Transaction {
         .bind(terms.comment.as_str())
         .bind(token.made_by.as_ref().map(TokenId::as_str))
         .bind(terms.pool.as_ref().map(PoolName::as_str))
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("enter a join token"))?;
         Ok(())
@@ -132,7 +132,7 @@ impl Transaction {
         let done = query("UPDATE tokens SET used = used + 1 WHERE mesh = $1 AND id = $2 AND used < uses")
             .bind(self.mesh.as_str())
             .bind(id.as_str())
-            .execute(&mut *self.sql)
+            .execute(&mut self.sql)
             .await
             .map_err(sql("use a join token"))?;
         Ok(done.rows_affected() == 1)
@@ -143,7 +143,7 @@ impl Transaction {
         let rows = query("DELETE FROM tokens WHERE mesh = $1 AND expires_at < $2 RETURNING id")
             .bind(self.mesh.as_str())
             .bind(before.as_millis())
-            .fetch_all(&mut *self.sql)
+            .fetch_all(&mut self.sql)
             .await
             .map_err(sql("delete old join tokens"))?;
         rows.iter().map(|row| text(row, "id")).collect()

@@ -36,7 +36,7 @@ impl Transaction {
     pub async fn merged(&mut self) -> Result<Option<MergeRow>, StoreError> {
         let row = query("SELECT * FROM validator_sets WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the validator set"))?;
         row.map(|row| {
@@ -59,7 +59,7 @@ impl Transaction {
     pub async fn put_merged(&mut self, merged: &MergeRow) -> Result<(), StoreError> {
         let former = query("SELECT validators FROM validator_sets WHERE mesh = $1")
             .bind(self.mesh.as_str())
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read the validator set"))?;
         let former = former.map(|row| json(&row, "validators")).transpose()?.unwrap_or_default();
@@ -83,7 +83,7 @@ impl Transaction {
         .bind(merged.merged_at.as_millis())
         .bind(to_json(&merged.memory, "memory")?)
         .bind(integer(merged.version))
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("keep the validator set"))?;
         self.prune_history(merged.merged_at).await

@@ -29,7 +29,7 @@ impl Transaction {
         let row = query("SELECT * FROM webhooks WHERE mesh = $1 AND name = $2")
             .bind(self.mesh.as_str())
             .bind(name)
-            .fetch_optional(&mut *self.sql)
+            .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("read how a webhook stands"))?;
         let row = row.as_ref().map(|row| {
@@ -67,7 +67,7 @@ impl Transaction {
         .bind(row.failing_since.map(Timestamp::as_millis))
         .bind(row.next_at.as_millis())
         .bind(row.error.as_deref())
-        .execute(&mut *self.sql)
+        .execute(&mut self.sql)
         .await
         .map_err(sql("write down how a webhook stands"))?;
         Ok(())

@@ -71,6 +71,11 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 pub(crate) async fn keep_duty(controller: Arc<Controller>) {
     while controller.store.is_shared() {
         let at = Instant::now();
+        match timeout(LENGTH, controller.store.be_here(&controller.duties.holder, LENGTH)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => report("duties", &error),
+            Err(_) => tracing::error!("the database was not told in time that this controller is here"),
+        }
         match timeout(LENGTH, controller.store.take_duty(DUTY, &controller.duties.holder, LENGTH)).await {
             Ok(Ok(is_taken)) => {
                 if is_taken && !controller.duties.is_mine() {

@@ -52,11 +52,13 @@ impl Mesh {
     /// With further lines in the configuration file. The database is a file; where the environment says
     /// `PICKET_TEST_DATABASE=postgresql`, one of the tests' server.
     pub(crate) async fn start_with(lines: &str) -> Self {
-        let database = match std::env::var("PICKET_TEST_DATABASE").as_deref() {
-            Ok("postgresql") => Postgres::shared().database().unwrap(),
-            Ok(other) => panic!("PICKET_TEST_DATABASE is {other}: write postgresql, or leave it out"),
-            Err(_) => String::new(),
-        };
+        let database = std::env::var("PICKET_TEST_DATABASE").map_or_else(
+            |_| String::new(),
+            |kind| {
+                assert_eq!(kind, "postgresql", "write this into PICKET_TEST_DATABASE, or leave it out");
+                Postgres::shared().database().unwrap()
+            },
+        );
         Self::start_on(&database, lines).await
     }
 
@@ -104,6 +106,13 @@ impl Mesh {
         self.dir.path().join("state")
     }
 
+    /// The configuration as a file, for the program.
+    pub(crate) fn config_file(&self) -> PathBuf {
+        let file = self.dir.path().join("controller.toml");
+        std::fs::write(&file, &self.config).unwrap();
+        file
+    }
+
     pub(crate) fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
@@ -143,8 +152,7 @@ impl Mesh {
     /// Another operator's token, made by the program beside the running controller.
     pub(crate) async fn add_operator(&self, role: &str) -> String {
         let state = self.state_dir();
-        let config = self.dir.path().join("controller.toml");
-        std::fs::write(&config, &self.config).unwrap();
+        let config = self.config_file();
         let (state, config) = (state.to_str().unwrap(), config.to_str().unwrap());
         let output = program(&["add-operator", "--role", role, "--state-dir", state, "--config", config]).await;
         assert!(output.status.success(), "{output:?}");

@@ -37,3 +37,4 @@ mod shield;
 mod sources;
 mod start;
 mod tokens;
+mod upkeep;

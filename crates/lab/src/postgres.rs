@@ -1,6 +1,7 @@
 //! A PostgreSQL server of a test's own: in a temporary folder, on a socket alone, without fsync. It ends with whoever started it,
 //! however that ends. Needs Debian's package `postgresql`; the system's own server, if there is one, is not touched.
 
+use crate::wait::wait_until;
 use anyhow::{Context as _, bail, ensure};
 use std::{
     fs,
@@ -12,8 +13,7 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Who owns the databases.
@@ -107,24 +107,28 @@ impl Postgres {
     /// # Errors
     /// It does not start; then its log is told.
     pub fn resume(&self) -> anyhow::Result<()> {
-        let started = Instant::now();
         let mut keeper = self.keep()?;
-        while !self.is_ready()? {
-            ensure!(started.elapsed() < PATIENCE, "the server does not start: {}", self.log());
+        let started = wait_until("the server to answer", PATIENCE, || -> anyhow::Result<()> {
             if self.log().contains(STILL_ENDING) {
                 fs::remove_file(self.folder.join("log")).context("remove the server's log")?;
                 end(&mut keeper, "KILL")?;
                 keeper = self.keep()?;
             }
-            sleep(Duration::from_millis(20));
-        }
+            ensure!(self.is_ready()?, "its log has: {}", self.log());
+            Ok(())
+        });
         *self.keeper() = Some(keeper);
-        Ok(())
+        started.map(|_| ()).context("start a PostgreSQL server")
     }
 
     fn keep(&self) -> anyhow::Result<Child> {
         let mut keeper = as_user("/bin/sh")?;
-        keeper.args(["-c", KEEPER, "sh"]).arg(&self.programs).arg(&self.folder).stdin(Stdio::piped());
+        keeper
+            .args(["-c", KEEPER, "sh"])
+            .arg(&self.programs)
+            .arg(&self.folder)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null());
         keeper.spawn().context("start the server's keeper")
     }
 

@@ -59,7 +59,7 @@ async fn bytes(store: &Store) -> i64 {
                     + (SELECT SUM(LENGTH(mesh) + LENGTH(node) + 48) FROM configs)
                     + (SELECT SUM(LENGTH(mesh) + LENGTH(basis) + LENGTH(revisions) + 32) FROM plans) AS bytes";
     let mut tx = store.read().await.unwrap();
-    row::number(&query(sum).fetch_one(&mut *tx.sql).await.unwrap(), "bytes").unwrap()
+    row::number(&query(sum).fetch_one(&mut tx.sql).await.unwrap(), "bytes").unwrap()
 }
 
 /// Fifty hosts and mainnet's list, of which one P-Rep leaves: every host's state changes.
@@ -161,21 +161,21 @@ async fn contents_that_were_kept_whole_are_taken_apart_and_read_as_they_were() {
         "CREATE TABLE configs (mesh TEXT NOT NULL, node TEXT NOT NULL REFERENCES nodes (id), revision INTEGER NOT NULL,
              config TEXT NOT NULL, PRIMARY KEY (mesh, node, revision)) STRICT",
     ] {
-        query(statement).execute(&mut *tx.sql).await.unwrap();
+        query(statement).execute(&mut tx.sql).await.unwrap();
     }
     for config in before.nodes.values() {
         query("INSERT INTO configs VALUES ('m-1', $1, $2, $3)")
             .bind(config.node.as_str())
             .bind(i64::try_from(config.revision.0).unwrap())
             .bind(serde_json::to_string(config).unwrap())
-            .execute(&mut *tx.sql)
+            .execute(&mut tx.sql)
             .await
             .unwrap();
     }
     let set = serde_json::to_string(&mainnet()).unwrap();
     query("INSERT INTO validator_sets VALUES ('m-1', $1, '[]', 'null', '[]', 7, 500, '{}')")
         .bind(set)
-        .execute(&mut *tx.sql)
+        .execute(&mut tx.sql)
         .await
         .unwrap();
     tx.commit().await.unwrap();

@@ -162,7 +162,7 @@ async fn what_is_too_old_goes_and_the_oldest_kept_set_stays_whole() {
         let mut tx = store.read().await.unwrap();
         assert_eq!(tx.set_of(4).await.unwrap(), Some(last));
         let rows: i64 = row::number(
-            &query("SELECT COUNT(*) AS found FROM validator_changes").fetch_one(&mut *tx.sql).await.unwrap(),
+            &query("SELECT COUNT(*) AS found FROM validator_changes").fetch_one(&mut tx.sql).await.unwrap(),
             "found",
         )
         .unwrap();

@@ -13,7 +13,7 @@ async fn write(store: &Store, lines: usize) {
 
 async fn run(store: &Store, statement: &'static str) -> Result<(), sqlx::Error> {
     let mut tx = store.write().await.unwrap();
-    query(statement).execute(&mut *tx.sql).await?;
+    query(statement).execute(&mut tx.sql).await?;
     tx.commit().await.unwrap();
     Ok(())
 }

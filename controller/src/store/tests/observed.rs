@@ -41,7 +41,7 @@ async fn put(store: &Store, observation: &Observation) {
 
 async fn rows(store: &Store) -> i64 {
     let mut tx = store.read().await.unwrap();
-    row::number(&query("SELECT COUNT(*) AS found FROM observations").fetch_one(&mut *tx.sql).await.unwrap(), "found")
+    row::number(&query("SELECT COUNT(*) AS found FROM observations").fetch_one(&mut tx.sql).await.unwrap(), "found")
         .unwrap()
 }
 
@@ -125,7 +125,7 @@ async fn a_source_that_says_something_else_all_day_does_not_fill_the_disk() {
         let lost: i64 = {
             let mut tx = store.read().await.unwrap();
             row::number(
-                &query("SELECT lost AS found FROM observation_days").fetch_one(&mut *tx.sql).await.unwrap(),
+                &query("SELECT lost AS found FROM observation_days").fetch_one(&mut tx.sql).await.unwrap(),
                 "found",
             )
             .unwrap()
