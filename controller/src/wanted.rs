@@ -91,9 +91,15 @@ impl Wanted {
 
     /// Tells a host that it is no member any more; false where it was told before.
     pub(crate) fn revoke(&self, node: &NodeId) -> bool {
-        let before = self.lock().host(node).send_replace(HostWanted::Revoked);
-        self.changes.send_replace(());
-        before != HostWanted::Revoked
+        let is_news = self.lock().host(node).send_if_modified(|wanted| {
+            let is_news = *wanted != HostWanted::Revoked;
+            *wanted = HostWanted::Revoked;
+            is_news
+        });
+        if is_news {
+            self.changes.send_replace(());
+        }
+        is_news
     }
 
     /// Wakes a host's poll though there is nothing new of what it shall be: it is answered so, and the host looks at all else.

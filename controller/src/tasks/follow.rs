@@ -118,10 +118,12 @@ async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreE
         seen.at = at;
         return Ok(());
     }
-    let actions = tx.actions_since(seen.mark.line).await?;
+    // At the start everything sleeps until what it finds in the database itself.
+    let line = if seen.mark == Mark::default() { mark.line } else { seen.mark.line };
+    let actions = tx.actions_since(line).await?;
     let revoked = tx.revoked_since(before(seen.at)).await?;
     let mut asked = Vec::new();
-    for name in tx.subjects_since(seen.mark.line, "node.rekey.asked").await? {
+    for name in tx.subjects_since(line, "node.rekey.asked").await? {
         asked.extend(tx.node_called(&name).await?);
     }
     let known = controller.wanted.target();

@@ -37,6 +37,13 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         let (nodes, next_keys) = (tx.nodes().await?, tx.next_keys().await?);
         let (shield, drains) = (tx.shield_orders().await?, tx.drains().await?);
         drop(tx);
+        // What another controller planned is what hosts have to confirm from now on.
+        let is_known = |parent: &Target| {
+            controller.wanted.target().is_some_and(|known| known.plan.generation >= parent.plan.generation)
+        };
+        if let Some(parent) = parent.as_deref().filter(|parent| !is_known(parent)) {
+            publish(controller, parent.clone());
+        }
         let at = now();
         let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
         let input = PlanInput {
@@ -82,11 +89,12 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
     }
 }
 
-/// The target by the store; read from there only where memory has another one.
+/// The target by the store; read from there only where memory has another one, and only what that changed where it is newer.
 async fn parent(controller: &Controller, tx: &mut Transaction) -> Result<Option<Arc<Target>>, StoreError> {
     let stored = tx.target_generation().await?;
     match controller.wanted.target() {
         Some(target) if target.plan.generation == stored => Ok(Some(target)),
+        Some(target) if target.plan.generation < stored => Ok(tx.target_after(&target).await?.map(Arc::new)),
         _ => Ok(tx.target().await?.map(Arc::new)),
     }
 }

@@ -45,19 +45,18 @@ async fn run_once(controller: &Controller, known: &mut Option<AlarmLog>, now: Ti
     let mut tx = controller.store.read().await?;
     let sources = configured(controller, &tx.sources().await?);
     let (merged, nodes, clones) = (tx.merged().await?, tx.nodes().await?, tx.clones().await?);
-    let mut log = match known.take() {
-        Some(log) => log,
-        None => AlarmLog::restored(&tx.events(REMEMBERED).await?),
+    let log = match known.take() {
+        // One of several controllers writes alarms down; whoever takes that over reads what the one before wrote.
+        _ if !controller.duties.is_mine() => None,
+        Some(log) => Some(log),
+        None => Some(AlarmLog::restored(&tx.events(REMEMBERED).await?)),
     };
     drop(tx);
     let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     controller.counts.alarms(&findings);
     count(controller, &sources, merged.as_ref());
 
-    if !controller.duties.is_mine() {
-        // The one who has the duty writes them down; whoever gets it reads what that one wrote.
-        return Ok(());
-    }
+    let Some(mut log) = log else { return Ok(()) };
     let lines = log.look(&findings, now);
     if !lines.is_empty() {
         // Where this fails, the log is read again and the same lines are due.
