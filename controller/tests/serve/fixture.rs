@@ -7,7 +7,7 @@ use picket_api::{
     operator::{CreateToken, StatusView},
 };
 use picket_attest::{audience, keys_digest};
-use picket_controller::{App, Config, Running, store::Store};
+use picket_controller::{App, Config, Running, state_dir::StateDir, store::Store};
 use picket_lab::icon::{ChainState, FakeIcon};
 use picket_model::{
     Generation, IdentityKey, KernelView, NodeId, NodeReport, NodeRole, PrepId, WireGuardPublicKey, fixture::in_force,
@@ -62,6 +62,8 @@ impl Mesh {
 
     pub(crate) async fn stop(&mut self) {
         self.running.take().unwrap().stop().await;
+        // A program that another test is just starting holds all that is open here, until it has begun.
+        eventually("the state folder to be free", async || StateDir::open(&self.state_dir()).is_ok()).await;
     }
 
     pub(crate) async fn resume(&mut self) {
