@@ -28,7 +28,15 @@ const LOCK: &str = "lock";
 pub struct StateDir {
     path: PathBuf,
     /// `None` where somebody else keeps the folder open.
-    _lock: Option<File>,
+    lock: Option<File>,
+}
+
+impl Drop for StateDir {
+    /// Said, since closing the file is not enough: a program that is just being started has it open too, until it has begun.
+    fn drop(&mut self) {
+        // It ends with this process in any case.
+        self.lock.as_ref().map(File::unlock).transpose().ok();
+    }
 }
 
 /// The part of the operator's file that is read back.
@@ -65,12 +73,12 @@ impl StateDir {
         for name in UNFINISHED {
             remove(&path.join(name))?;
         }
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), lock: Some(lock) })
     }
 
     /// The same folder for whatever lives as long as a connection may: the lock stays with who opened the folder.
     pub(crate) fn borrowed(&self) -> Self {
-        Self { path: self.path.clone(), _lock: None }
+        Self { path: self.path.clone(), lock: None }
     }
 
     /// The CA's certificate in a state folder that may be in use.

@@ -64,8 +64,13 @@ fn a_host_that_is_attacked_tightens_its_limits_and_says_so_until_somebody_orders
     says(prep, &["status"], "limits      tight since");
     says(prep, &["status"], "SYN cookies OFF");
     assert!(order(&mesh, &[]).contains("tight for"));
-    let metrics = mesh.controller.metrics().unwrap();
-    assert!(metrics.lines().any(|l| l.starts_with("picket_host_limits_tight{") && l.ends_with(" 1")), "{metrics}");
+    // Metrics follow what hosts report with the controller's next look.
+    wait_until("the metric", SOON, || {
+        let metrics = mesh.controller.metrics().map_err(|error| error.to_string())?;
+        let is_tight = |line: &str| line.starts_with("picket_host_limits_tight{") && line.ends_with(" 1");
+        if metrics.lines().any(is_tight) { Ok(()) } else { Err(metrics) }
+    })
+    .unwrap();
 
     // An agent that starts anew is as tight from its first rules on: an attacker would only have to wait for that.
     let before = table(prep);

@@ -314,6 +314,11 @@ impl HostFilter {
         commit.is_reason_to_look(self.firewall.compared())
     }
 
+    /// Whether nothing was committed in nf_tables since our table was last read.
+    pub fn is_current(&mut self) -> bool {
+        self.firewall.is_current()
+    }
+
     /// Whether a commit can be one of ours.
     pub fn is_own(&self, commit: &Commit) -> bool {
         self.firewall.is_own(commit.generation)

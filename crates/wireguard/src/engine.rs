@@ -174,12 +174,8 @@ fn kernel(name: &str) -> Result<AnyDevice, Error> {
     Ok(AnyDevice::Kernel(KernelDevice::open(name)?))
 }
 
-/// What of the kernel's help tunnels use. Not `UDP_SEGMENT`: over a link narrower than the hosts know of, one packet of a stream
-/// was lost each time it was sent, in more than half of the tries of `netns::narrow`, and never without it. Why is not known.
-const OFFLOADS: Offloads = Offloads { tun: true, tun_udp: true, udp_send: false, udp_receive: true };
-
 async fn userspace(links: &Links, name: &str) -> Result<AnyDevice, Error> {
-    let device = UserspaceDevice::open(name, OFFLOADS)?;
+    let device = UserspaceDevice::open(name, Offloads::default())?;
     if let Some(link) = links.find(name).await? {
         links.mark(link.index).await?;
         links.without_link_local(link.index).await?;

@@ -131,7 +131,8 @@ impl Mtu {
         let Some(round) = &mut self.round else { return Vec::new() };
         (round.number, round.sent, round.tries) = (self.next, now, round.tries + 1);
         self.next += 2;
-        vec![(round.number, round.size), (round.number + 1, SMALLEST)]
+        // The small one first: behind the large one it could leave the host in one piece with it, which says nothing of sizes.
+        vec![(round.number + 1, SMALLEST), (round.number, round.size)]
     }
 
     /// The answer to a probe came.
@@ -253,6 +254,13 @@ mod tests {
         assert!((1292..=1300).contains(&mtu.in_force()), "{}", mtu.in_force());
         play(&mut mtu, &mut now, 700, |_| true);
         assert_eq!(mtu.in_force(), WANTED);
+    }
+
+    #[test]
+    fn a_large_probe_is_the_last_of_its_pair() {
+        let now = Instant::now();
+        let sizes: Vec<u16> = Mtu::new(WANTED, now).due(now).into_iter().map(|(_, size)| size).collect();
+        assert_eq!(sizes, [SMALLEST, WANTED]);
     }
 
     #[test]

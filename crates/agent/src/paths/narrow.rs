@@ -4,7 +4,7 @@
 use super::{inside::Inside, mtu, mtu::Mtu};
 use nix::{
     libc,
-    sys::socket::{setsockopt, sockopt::SetStruct},
+    sys::socket::{setsockopt, sockopt, sockopt::SetStruct},
 };
 use picket_firewall::InterfaceName;
 use picket_model::{NodeConfig, NodeName};
@@ -32,10 +32,16 @@ const LARGEST: usize = 9216;
 struct PathMtuDiscovery;
 nix::setsockopt_impl!(PathMtuDiscovery, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::c_int, SetStruct<libc::c_int>);
 
-/// A socket whose packets go whole or not at all, as large as the link lets them be: `ip(7)`, `IP_PMTUDISC_PROBE`.
+/// ECT(1), RFC 3168 section 5.
+const MARK: libc::c_int = 1;
+
+/// A socket whose packets go whole or not at all, as large as the link lets them be: `ip(7)`, `IP_PMTUDISC_PROBE`. And each by
+/// itself: what many packets leave a host in, bridges let pass whatever the packets' size, and the tunnels' engine joins only
+/// those of one mark, which nothing else bears.
 async fn open(interface: &InterfaceName, address: SocketAddr) -> io::Result<Inside> {
     let inside = Inside::open(interface, address).await?;
     setsockopt(&inside.socket, PathMtuDiscovery, &libc::IP_PMTUDISC_PROBE)?;
+    setsockopt(&inside.socket, sockopt::Ipv4Tos, &MARK)?;
     Ok(inside)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     posture::Posture,
     reconcile::{HostFilter, filter_alone},
 };
-use picket_firewall::netlink::{Monitor, events::Commit, monitor::Heard};
+use picket_firewall::netlink::{Monitor, NetlinkError, events::Commit, monitor::Heard};
 use picket_model::FirewallRepairs;
 use std::{future::pending, time::Duration};
 use tokio::time::{Instant, sleep_until};
@@ -67,6 +67,24 @@ impl Company {
                     warn!(error = chain(error), "changes by other programs are found on the timer only");
                 }
             }
+        }
+    }
+
+    /// Hears nothing while we write much ourselves.
+    fn pause(&mut self) {
+        self.with_monitor(Monitor::pause);
+    }
+
+    /// Hears again. Whether others wrote meanwhile, after our last look.
+    fn resume(&mut self, filter: &mut HostFilter) -> bool {
+        self.with_monitor(Monitor::resume);
+        !filter.is_current()
+    }
+
+    fn with_monitor(&mut self, step: impl FnOnce(&Monitor) -> Result<(), NetlinkError>) {
+        if let Some(Err(error)) = self.monitor.as_ref().map(step) {
+            warn!(error = chain(error), "changes by other programs are not heard any more");
+            self.monitor = None;
         }
     }
 
@@ -131,7 +149,9 @@ impl Agent {
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
         let was_in_force = found.firewall.is_in_force();
         let before = (found.firewall.clone(), found.kernel.elements);
+        self.company.pause();
         filter_alone(&mut self.filter, wanted.as_ref(), found).await;
+        let is_disturbed = self.company.resume(&mut self.filter);
         if wanted.is_some() && !found.firewall.is_in_force() {
             error!(firewall = %found.firewall, "not in force");
         }
@@ -140,6 +160,9 @@ impl Agent {
         let is_news = self.filter.has_written() || before != (found.firewall.clone(), found.kernel.elements);
         let is_back = !was_in_force && found.firewall.is_in_force();
         self.compared(true);
+        if is_disturbed {
+            self.company.pace.wake(Instant::now());
+        }
         if is_back {
             // Peers wait for their filter.
             self.bring_into_force().await;

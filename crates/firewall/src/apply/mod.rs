@@ -244,6 +244,11 @@ impl Firewall {
         self.seen.as_ref()?.generation
     }
 
+    /// Whether nothing was committed since the table was last read, by anybody.
+    pub fn is_current(&mut self) -> bool {
+        self.compared().is_some_and(|compared| self.generation() == Some(compared))
+    }
+
     /// Whether a commit can be one of ours.
     pub fn is_own(&self, generation: u32) -> bool {
         self.own.contains(&generation)

@@ -11,8 +11,8 @@ use nix::{
 };
 use std::{collections::VecDeque, fmt, future::poll_fn, io};
 
-/// The group `NFNLGRP_NFTABLES` (7, linux/netfilter/nfnetlink.h) as a bit.
-const GROUP: u32 = 1 << (7 - 1);
+/// The group `NFNLGRP_NFTABLES`, linux/netfilter/nfnetlink.h.
+const GROUP: u32 = 7;
 /// Room for what is received at once.
 const RECEIVED: usize = 64 << 10;
 /// Room for messages that wait, in bytes: a table of 30,000 elements that somebody writes is told in one go. Past it we
@@ -46,7 +46,7 @@ impl Monitor {
     /// Begins to listen. Must be called within a runtime.
     pub fn open() -> Result<Self, NetlinkError> {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER).map_err(NetlinkError::Open)?;
-        attach(socket.socket_mut(), GROUP).map_err(NetlinkError::Open)?;
+        attach(socket.socket_mut(), 1 << (GROUP - 1)).map_err(NetlinkError::Open)?;
         let room = setsockopt(socket.socket_ref(), sockopt::RcvBufForce, &WAITING);
         room.map_err(|errno| NetlinkError::Open(errno.into()))?;
         Ok(Self { socket, commits: Commits::default(), heard: VecDeque::new(), buffer: Vec::with_capacity(RECEIVED) })
@@ -72,6 +72,17 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// Hears nothing until [`Self::resume`]: the kernel writes a message for each element of a commit if there is anybody to hear
+    /// it, which costs whoever commits much more than the commit.
+    pub fn pause(&self) -> Result<(), NetlinkError> {
+        self.socket.socket_ref().drop_membership(GROUP).map_err(NetlinkError::Open)
+    }
+
+    /// Hears again. What happened meanwhile is never told; the generation says whether anything did.
+    pub fn resume(&self) -> Result<(), NetlinkError> {
+        self.socket.socket_ref().add_membership(GROUP).map_err(NetlinkError::Open)
     }
 
     fn lost(&mut self) {

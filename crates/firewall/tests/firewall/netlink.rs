@@ -187,6 +187,24 @@ fn who_touched_our_table_is_heard_and_our_own_commits_are_known() {
 }
 
 #[test]
+fn what_is_written_in_a_pause_is_not_heard_and_what_others_do_in_it_is_known_by_its_generation() {
+    let namespace = Namespace::new();
+    namespace.enter(async || {
+        let mut monitor = Monitor::open().unwrap();
+        let mut firewall = Firewall::new(Nft::locate().unwrap());
+        monitor.pause().unwrap();
+        firewall.reconcile(&lowered(&with_p2p(["203.0.113.11"]))).await.unwrap();
+        assert!(firewall.is_current());
+        namespace.load("add table inet theirs");
+        monitor.resume().unwrap();
+        assert!(!firewall.is_current());
+        namespace.load("add element inet picket p2p_hosts4 { 203.0.113.99 }");
+        let Heard::Commit(commit) = monitor.next().await.unwrap() else { panic!("nothing was to be lost") };
+        assert_eq!(commit.touched.unwrap().to_string(), "element added to p2p_hosts4");
+    });
+}
+
+#[test]
 fn who_writes_right_after_us_is_not_taken_for_us() {
     let (namespace, folder) = (Namespace::new(), tempfile::tempdir().unwrap());
     let program = folder.path().join("nft");

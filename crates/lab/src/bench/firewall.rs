@@ -190,7 +190,11 @@ async fn back(size: u32) -> anyhow::Result<(f64, f64)> {
     };
     let heard = tokio::time::timeout(LISTEN, heard).await.context("nothing was heard of the flush")??;
     let cpu = cpu_time()?;
+    // As the agent does.
+    monitor.pause()?;
     firewall.reconcile(&wanted).await?;
+    monitor.resume()?;
+    ensure!(firewall.is_current(), "somebody wrote between");
     Ok((millis(heard.elapsed()), cpu_time()? - cpu))
 }
 

@@ -375,6 +375,15 @@ fn a_device_somebody_deleted_is_made_anew() {
         let gone = async || matches!(tunnel.lock().await.observe().await, Err(Error::Gone { .. }));
         until("the engine has noticed", gone).await;
     });
+    let (tunnel, wanted) = (one.tunnel.clone(), device(1, Some(OUTER_V4)));
+    one.host.run(move || async move {
+        // A program that another test is just starting holds all that was open here, until it has begun.
+        let made = async || match tunnel.lock().await.prepare(&wanted).await {
+            Err(Error::PortTaken { .. }) => false,
+            result => result.is_ok(),
+        };
+        until("its successor", made).await;
+    });
     one.apply(&device(1, Some(OUTER_V4)));
     one.ping("198.51.100.2");
 }
