@@ -53,11 +53,12 @@ impl Called {
             Connect::Open => {}
             other => return Err(format!("{} to {}: {other:?}", host.name(), self.address)),
         }
+        // Lost after all, where its way moved between the answer to the call and the word that it was heard.
         let taken = wait_until("the call to be taken", SOON, || match self.listener.accept() {
             Ok((_, from)) => Ok(from.ip()),
             Err(error) => Err(error.to_string()),
         });
-        Ok(taken.unwrap().value)
+        taken.map(|taken| taken.value).map_err(|error| error.to_string())
     }
 
     fn nobody_called(&self) {
