@@ -108,7 +108,8 @@ fn read_peers(answer: &Value, advertised: &mut Advertised) -> Result<(), AnswerE
     let claims: Vec<Claim<'_>> = friends.chain(claims(roots)).chain(seeds.into_iter().flat_map(claims)).collect();
     for (place, claim) in (1..).zip(claims.iter().take(MOST_ENTRIES)) {
         if let Err(reason) = take(claim, &mut advertised.endpoints) {
-            let entry = claim.address.map_or_else(|| format!("entry {place}"), shortened);
+            let address = claim.address.filter(|address| !address.is_empty());
+            let entry = address.map_or_else(|| format!("entry {place}"), shortened);
             advertised.refused.push(Refused { entry, reason: reason.to_string() });
         }
     }

@@ -180,3 +180,13 @@ proptest! {
         }
     }
 }
+
+/// Found by fuzzing: the entry of an empty address had no name.
+#[test]
+fn an_entry_without_an_address_is_named_by_its_place() {
+    let mut answer = with_roots(&json!({"": hx(1), "192.0.2.1:7100": NODE}));
+    answer["module"]["network"]["p2p"]["friends"] = json!([{"id": hx(2)}]);
+    let refused = read(&answer).unwrap().advertised.unwrap().refused;
+    let named: Vec<&str> = refused.iter().map(|refused| refused.entry.as_str()).collect();
+    assert_eq!(named, ["entry 1", "entry 2"]);
+}
