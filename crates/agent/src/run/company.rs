@@ -151,7 +151,8 @@ impl Agent {
         let before = (found.firewall.clone(), found.kernel.elements);
         self.company.pause();
         filter_alone(&mut self.filter, wanted.as_ref(), found).await;
-        let is_disturbed = self.company.resume(&mut self.filter);
+        // Where there is to be no table, nothing that others write is ours to look at.
+        let is_disturbed = self.company.resume(&mut self.filter) && wanted.is_some();
         if wanted.is_some() && !found.firewall.is_in_force() {
             error!(firewall = %found.firewall, "not in force");
         }
