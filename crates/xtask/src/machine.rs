@@ -55,13 +55,7 @@ pub(crate) fn python_environments() -> Result<()> {
     if found.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
-    ensure!(
-        exists("apt-get"),
-        "python3 with its module venv is missing, and this machine has no apt-get: install it with its own package manager"
-    );
-    eprintln!("xtask: installing system packages: python3-venv");
-    apt(&["update", "-qq"])?;
-    apt(&["install", "-y", "-qq", "--no-install-recommends", "python3-venv"])
+    install(&["python3-venv"])
 }
 
 /// Who judges hosts in force from outside.
@@ -76,8 +70,9 @@ pub(crate) fn name_server() -> Result<()> {
 
 /// The database server that the tests run for themselves.
 pub(crate) fn database_server() -> Result<()> {
-    let installed = std::fs::read_dir("/usr/lib/postgresql").is_ok_and(|mut versions| versions.next().is_some());
-    if installed {
+    // As the lab looks for it: a client alone has a folder there too, and Debian keeps servers' programs out of the usual ones.
+    let mut versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    if versions.any(|version| version.path().join("bin/initdb").exists()) {
         return Ok(());
     }
     // Debian's own would make a cluster and start it: nobody here asked for that.
@@ -87,7 +82,7 @@ pub(crate) fn database_server() -> Result<()> {
         std::fs::write(settings, "create_main_cluster = false\n")
             .context("keep Debian from starting a database server")?;
     }
-    install_missing(&[Program { name: "initdb", package: "postgresql" }])
+    install(&["postgresql"])
 }
 
 /// What the firewall's bench is compared with.
@@ -129,17 +124,18 @@ pub(crate) fn toolchain_components() -> Result<()> {
 
 fn install_missing(programs: &[Program]) -> Result<()> {
     let missing: Vec<&str> = programs.iter().filter(|program| !exists(program.name)).map(|p| p.package).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     ensure!(
         exists("apt-get"),
         "{} missing, and this machine has no apt-get: install them with its own package manager",
-        missing.join(" and ")
+        packages.join(" and ")
     );
-    eprintln!("xtask: installing system packages: {}", missing.join(" "));
+    eprintln!("xtask: installing system packages: {}", packages.join(" "));
     apt(&["update", "-qq"])?;
-    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], missing.as_slice()].concat())
+    apt(&[&["install", "-y", "-qq", "--no-install-recommends"], packages].concat())
 }
 
 fn apt(arguments: &[&str]) -> Result<()> {
