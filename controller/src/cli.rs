@@ -145,6 +145,12 @@ struct Database {
     config: Option<PathBuf>,
 }
 
+impl Database {
+    fn load(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(self.config.as_deref())?)
+    }
+}
+
 /// Does what the arguments say; an error is one sentence for the operator.
 pub fn run() -> anyhow::Result<()> {
     match Arguments::parse().command {
@@ -154,27 +160,23 @@ pub fn run() -> anyhow::Result<()> {
             runtime()?.block_on(serve(config, state.dir))
         }
         Command::AddOperator { role, database, state } => {
-            let config = Config::load(database.config.as_deref())?;
+            let config = database.load()?;
             let context = runtime()?.block_on(operators::add(&state.dir, &config, role, now()))?;
             print!("{}", context.expose_secret());
             Ok(())
         }
         Command::VerifyLog { database, state } => {
-            let config = Config::load(database.config.as_deref())?;
+            let config = database.load()?;
             println!("{}", runtime()?.block_on(operators::verify_log(&state.dir, &config))?);
             Ok(())
         }
-        Command::Backup { file, database, state } => {
-            say(upkeep::back_up(&state.dir, &Config::load(database.config.as_deref())?, &file))
-        }
+        Command::Backup { file, database, state } => say(upkeep::back_up(&state.dir, &database.load()?, &file)),
         Command::Restore { file, advance, database, state } => {
-            say(upkeep::restore(&state.dir, &Config::load(database.config.as_deref())?, &file, advance, now()))
+            say(upkeep::restore(&state.dir, &database.load()?, &file, advance, now()))
         }
-        Command::Advance { database, state } => {
-            say(upkeep::advance(&state.dir, &Config::load(database.config.as_deref())?, now()))
-        }
+        Command::Advance { database, state } => say(upkeep::advance(&state.dir, &database.load()?, now())),
         Command::Migrate { way, database, state } => {
-            let config = Config::load(database.config.as_deref())?;
+            let config = database.load()?;
             match way {
                 Way::SqliteToPostgres => say(upkeep::to_postgres(&state.dir, &config)),
                 Way::PostgresToSqlite => say(upkeep::to_sqlite(&state.dir, &config)),
