@@ -321,10 +321,14 @@ fn a_sentry_that_has_too_much_to_do_gives_its_share_away() {
     let mesh = hidden_mesh("hidden-load", 2, "");
     // More than twice what any number of processors here can do.
     mesh.sentries[0].host.set_load(60_000.0).unwrap();
+    let nodes = mesh.controller.nodes().unwrap();
+    let burdened = nodes.iter().find(|view| view.node.name.as_str() == mesh.sentries[0].name()).unwrap();
+    let of = burdened.node.id.as_str();
     let prep = mesh.preps[0].process().unwrap();
     wait_until("a destination to leave it", SOON, || {
         let log = prep.log();
-        if log.contains("its sentry is burdened") { Ok(()) } else { Err(log) }
+        let is_it = |line: &str| line.contains("its sentry is burdened") && line.contains(of);
+        if log.lines().any(is_it) { Ok(()) } else { Err(log) }
     })
     .unwrap();
 }
