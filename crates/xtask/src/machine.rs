@@ -19,11 +19,13 @@ const PROGRAMS: [Program; 5] = [
     Program { name: "systemd-nspawn", package: "systemd-container" },
 ];
 
-/// Judges of what is open, and makers of odd packets, that nobody here wrote; and what looks at our userspace WireGuard as at any.
-const JUDGES: [Program; 3] = [
+/// Judges of what is open, and makers of odd packets, that nobody here wrote; what looks at our userspace WireGuard as at any, and
+/// what lets hours pass for it.
+const JUDGES: [Program; 4] = [
     Program { name: "nmap", package: "nmap" },
     Program { name: "scapy", package: "python3-scapy" },
     Program { name: "wg", package: "wireguard-tools" },
+    Program { name: "faketime", package: "faketime" },
 ];
 
 /// A name server that nobody here wrote, which takes signed updates.

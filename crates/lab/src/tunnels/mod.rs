@@ -2,8 +2,10 @@
 //! judge ours by those that nobody here wrote, and to measure it beside them. What is asked is in `wish`.
 
 pub mod carry;
+mod clock;
 mod wish;
 
+pub use clock::Clock;
 pub use wish::{KeyBytes, PeerSeen, PeerWish, Wish, private_key, public_key};
 
 use crate::{Host, LabError, Process, command, programs, wait_until};
@@ -101,6 +103,20 @@ impl End {
     /// # Errors
     /// As [`Carrier::program`]; [`LabError::Process`] or [`LabError::TimedOut`] if it does not come up.
     pub fn start(host: &Host, carrier: Carrier, addresses: &[&str], mtu: u16) -> Result<Self, LabError> {
+        Self::start_by(None, host, carrier, addresses, mtu)
+    }
+
+    /// The same, by a clock of the caller's.
+    ///
+    /// # Errors
+    /// As [`End::start`].
+    pub fn start_by(
+        clock: Option<&Clock>,
+        host: &Host,
+        carrier: Carrier,
+        addresses: &[&str],
+        mtu: u16,
+    ) -> Result<Self, LabError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
 
         // Sockets of others lie in one folder for all namespaces, so names are of this process.
@@ -109,12 +125,15 @@ impl End {
         let name = interface.as_str();
         let socket = Path::new(SOCKETS).join(format!("{name}.sock"));
         let boringtun = ["--foreground", "--disable-drop-privileges", "--threads"];
-        let process = match carrier {
-            Carrier::Picket => host.start(name, &program, &["carry", name], &[])?,
-            Carrier::WireguardGo => host.start(name, &program, &["--foreground", name], &[])?,
-            Carrier::Boringtun => host.start(name, &program, &[&boringtun[..], &["4", name]].concat(), &[])?,
-            Carrier::BoringtunOneThread => host.start(name, &program, &[&boringtun[..], &["1", name]].concat(), &[])?,
+        let arguments = match carrier {
+            Carrier::Picket => vec!["carry", name],
+            Carrier::WireguardGo => vec!["--foreground", name],
+            Carrier::Boringtun => [&boringtun[..], &["4", name]].concat(),
+            Carrier::BoringtunOneThread => [&boringtun[..], &["1", name]].concat(),
         };
+        let environment: Vec<_> = clock.iter().flat_map(|clock| clock.environment()).collect();
+        let environment: Vec<_> = environment.iter().map(|(variable, value)| (*variable, value.as_str())).collect();
+        let process = host.start(name, &program, &arguments, &environment)?;
         let end = Self { host: host.clone(), interface, process, socket };
         wait_until("the engine to listen", PATIENCE, || {
             end.process.must_run().map_err(|error| error.to_string())?;
@@ -195,6 +214,7 @@ impl Drop for End {
         self.process.kill();
         // An engine that is killed leaves it.
         let _ = fs::remove_file(&self.socket);
+        clock::forget(self.process.id());
     }
 }
 

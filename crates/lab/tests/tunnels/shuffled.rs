@@ -1,6 +1,6 @@
 //! A way between the ends that loses, doubles and reorders datagrams, and strangers that send junk to the engine's port.
 
-use crate::support::{Noise, Outside, PORT, Pair, SOME, SOON, inner, transfer};
+use crate::support::{Outside, PORT, Pair, SOME, SOON, inner, junk, transfer};
 use picket_lab::{Host, Lab, tunnels::Carrier, wait_until};
 use std::{
     collections::BTreeMap,
@@ -23,8 +23,6 @@ const DOUBLED: u64 = 13;
 const FLUSH: Duration = Duration::from_millis(2);
 /// Datagrams whose fate inside the tunnel is counted.
 const COUNTED: u32 = 500;
-/// Junk: as many as a stranger's home line carries in a second or so.
-const JUNK: u64 = 20_000;
 
 /// Sends on what comes, in another order; the same for the same datagrams.
 struct Shuffler {
@@ -133,18 +131,7 @@ fn junk_at_the_port_disturbs_no_transfer() {
     let before = pair.ends[1].process.resident_memory_bytes().unwrap();
     let transfer = crate::support::Transfer::start(pair.host(0), pair.host(1), inner(1, Outside::V4));
     transfer.wait_more(SOME);
-    let socket = pair.host(0).inside(|| UdpSocket::bind((Outside::V4.address(0), 0))).unwrap().unwrap();
-    socket.connect((Outside::V4.address(1), PORT)).unwrap();
-    let (mut noise, mut datagram) = (Noise(7), [0; 1472]);
-    // Lengths of the protocol's own messages with their first bytes, lengths of none, nothing at all.
-    let shapes = [(1_u8, 148), (2, 92), (3, 64), (4, 32), (4, 1472), (4, 31), (1, 147), (9, 200), (0, 0), (4, 1)];
-    for number in 0..JUNK {
-        noise.fill(&mut datagram);
-        let (kind, length) = shapes[usize::try_from(number).unwrap() % shapes.len()];
-        datagram[..4].copy_from_slice(&[kind, 0, 0, 0]);
-        // Full buffers are the flood's own loss.
-        let _ = socket.send(&datagram[..length]);
-    }
+    junk(&pair);
     transfer.wait_more(SOME);
     transfer.finish();
     let after = pair.ends[1].process.resident_memory_bytes().unwrap();

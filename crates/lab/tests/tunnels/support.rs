@@ -2,7 +2,7 @@
 
 use picket_lab::{
     Host, Lab,
-    tunnels::{Carrier, End, PeerWish, Wish, private_key, public_key},
+    tunnels::{Carrier, Clock, End, PeerWish, Wish, private_key, public_key},
     wait_until,
 };
 use ring::digest::{Context, SHA256};
@@ -25,6 +25,8 @@ pub(crate) const PORT: u16 = 51820;
 /// As much as flows before and after something that happens meanwhile.
 pub(crate) const SOME: u64 = 256 << 10;
 const CHUNK: usize = 32 << 10;
+/// Datagrams of junk: as many as a stranger's home line carries in a second or so.
+const JUNK: u64 = 20_000;
 /// Addresses of the two hosts, and below them those inside the tunnel.
 const OUTER_V4: [&str; 2] = ["203.0.113.1", "203.0.113.2"];
 const OUTER_V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
@@ -57,11 +59,23 @@ pub(crate) struct Pair {
 impl Pair {
     /// Engines of these kinds that know each other. `calls` is where the first calls the second, if not at its address.
     pub(crate) fn new(lab: &Arc<Lab>, carriers: [Carrier; 2], outside: Outside, calls: Option<SocketAddr>) -> Self {
+        Self::by([None, None], lab, carriers, outside, calls)
+    }
+
+    /// As [`Pair::new`], by these clocks.
+    fn by(
+        clocks: [Option<&Clock>; 2],
+        lab: &Arc<Lab>,
+        carriers: [Carrier; 2],
+        outside: Outside,
+        calls: Option<SocketAddr>,
+    ) -> Self {
         let end = |own: usize| {
             let host = lab.host(["caller", "called"][own]);
             let host = host.address(&format!("{}/24", OUTER_V4[own])).address(&format!("{}/64", OUTER_V6[own]));
             let inside = [format!("{}/24", INNER_V4[own]), format!("{}/64", INNER_V6[own])];
-            End::start(&host.create().unwrap(), carriers[own], &[&inside[0], &inside[1]], 1420).unwrap()
+            let inside = [inside[0].as_str(), inside[1].as_str()];
+            End::start_by(clocks[own], &host.create().unwrap(), carriers[own], &inside, 1420).unwrap()
         };
         let pair = Self { ends: [end(0), end(1)], _lab: lab.clone() };
         let called = calls.unwrap_or_else(|| SocketAddr::new(outside.address(1), PORT));
@@ -76,6 +90,15 @@ impl Pair {
         println!("{carriers:?} over {outside:?}");
         let lab = Arc::new(Lab::new("tunnels").unwrap());
         let pair = Self::new(&lab, carriers, outside, None);
+        pair.wait_passing();
+        pair
+    }
+
+    /// As [`Pair::joined`], by these clocks.
+    pub(crate) fn joined_by(clocks: [Option<&Clock>; 2], carriers: [Carrier; 2]) -> Self {
+        println!("{carriers:?} by clocks of the test");
+        let lab = Arc::new(Lab::new("tunnels").unwrap());
+        let pair = Self::by(clocks, &lab, carriers, Outside::V4, None);
         pair.wait_passing();
         pair
     }
@@ -256,5 +279,21 @@ pub(crate) fn datagrams(pair: &Pair, from: usize, family: Outside, sizes: &[usiz
         })
         .unwrap();
         assert!(came[..*size] == sent[..], "a datagram of {size} bytes came back changed");
+    }
+}
+
+/// Sends the second end datagrams that are no peer's.
+pub(crate) fn junk(pair: &Pair) {
+    let socket = pair.host(0).inside(|| UdpSocket::bind((Outside::V4.address(0), 0))).unwrap().unwrap();
+    socket.connect((Outside::V4.address(1), PORT)).unwrap();
+    let (mut noise, mut datagram) = (Noise(7), [0; 1472]);
+    // Lengths of the protocol's own messages with their first bytes, lengths of none, nothing at all.
+    let shapes = [(1_u8, 148), (2, 92), (3, 64), (4, 32), (4, 1472), (4, 31), (1, 147), (9, 200), (0, 0), (4, 1)];
+    for number in 0..JUNK {
+        noise.fill(&mut datagram);
+        let (kind, length) = shapes[usize::try_from(number).unwrap() % shapes.len()];
+        datagram[..4].copy_from_slice(&[kind, 0, 0, 0]);
+        // Full buffers are the flood's own loss.
+        let _ = socket.send(&datagram[..length]);
     }
 }
