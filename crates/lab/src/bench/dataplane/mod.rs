@@ -1,6 +1,7 @@
 //! Tunnels of our engine beside those of others and beside no tunnel, in one run: how fast, at what price, how late, with how
 //! many peers. What is measured is in the files beside this one; here are the order, and what is told.
 
+mod junk;
 mod latency;
 mod limit;
 mod peers;
@@ -37,6 +38,8 @@ enum Part {
     Packets,
     /// Echoes through the idle tunnel, and beside one TCP stream.
     Latency,
+    /// What a flood of junk at the port leaves of a TCP stream.
+    Junk,
     /// Memory, changes and idle processor time with many peers.
     Peers,
     /// Handshakes of many callers.
@@ -55,7 +58,7 @@ pub(super) fn run(report: &Report, runs: u8, options: &Options) -> anyhow::Resul
     for cable in
         [Cable::Offload, Cable::Card].into_iter().filter(|cable| options.cable.is_none_or(|only| only == *cable))
     {
-        if !(wants(Part::Tcp) || wants(Part::Packets) || wants(Part::Latency)) {
+        if ![Part::Tcp, Part::Packets, Part::Latency, Part::Junk].into_iter().any(wants) {
             break;
         }
         let place = Place::new(cable, &carriers)?;
@@ -72,6 +75,9 @@ pub(super) fn run(report: &Report, runs: u8, options: &Options) -> anyhow::Resul
                 }
                 if wants(Part::Latency) {
                     latency::measure(pair, length, &mut table)?;
+                }
+                if wants(Part::Junk) {
+                    junk::measure(pair, length, &mut table)?;
                 }
             }
         }

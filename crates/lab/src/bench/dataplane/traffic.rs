@@ -40,6 +40,11 @@ pub(super) fn packets(pair: &Pair, length: Duration, table: &mut Table) -> anyho
     Ok(())
 }
 
+/// One TCP stream from the first host to the second, bits a second.
+pub(super) fn stream(pair: &Pair, length: Duration) -> anyhow::Result<f64> {
+    number(&flow(pair, length, &[])?.0, "bits_per_second")
+}
+
 /// One flow: iperf3's sum of it at the receiver, and the engines' processor time.
 fn flow(pair: &Pair, length: Duration, arguments: &[&str]) -> anyhow::Result<(Value, Duration)> {
     let (to, seconds) = (pair.to.to_string(), length.as_secs().to_string());
