@@ -50,6 +50,7 @@ mod postgres;
 mod probe;
 mod process;
 mod programs;
+pub mod soak;
 mod stream;
 pub mod tunnels;
 mod wait;

@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{bench, demo, icon, tunnels::carry};
+use picket_lab::{bench, demo, icon, soak, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -18,6 +18,8 @@ enum Command {
     Demo(demo::Args),
     /// Measure the real programs, beside plain WireGuard
     Bench(bench::Args),
+    /// Let a mesh run for long with random faults, and look whether anything breaks or grows
+    Soak(soak::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -31,6 +33,9 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(args) => {
             return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Soak(args) => {
+            return Ok(if soak::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

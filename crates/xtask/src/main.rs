@@ -55,6 +55,22 @@ enum Command {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// Let a mesh of real programs run in network namespaces with something going wrong again and again; print figures, and
+    /// fail where a stranger got in, a connection was cut, something did not come back, or something grew.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// Which faults come in which order; the same number, the same order.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print one JSON object per fault and per figure.
+        #[arg(long)]
+        json: bool,
+        /// Build optimised first.
+        #[arg(long)]
+        release: bool,
+    },
     /// Run everything: format, house rules, lints, units, properties, HTTP and database, network namespaces, fuzz targets.
     Test {
         /// Run what is under terraform/ and nothing else: validation, tests, moto in AWS's place, checkov.
@@ -96,6 +112,12 @@ fn run(command: &Command) -> Result<ExitCode> {
                 judges::for_bench(&root)?;
             }
             bench::run(&root, which, build, *json, *runs, more)
+        }
+        Command::Soak { minutes, seed, json, release } => {
+            let mut soak = demo::lab(&root, if *release { demo::Build::Release } else { demo::Build::Dev })?;
+            soak.args(["soak", "--minutes", &minutes.to_string(), "--seed", &seed.to_string()]);
+            soak.args(json.then_some("--json"));
+            demo::finish(soak)
         }
         Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),

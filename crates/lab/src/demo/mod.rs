@@ -68,7 +68,7 @@ fn stopped(stop: &mpsc::Receiver<()>) -> Result<(), LabError> {
 }
 
 /// Ctrl-C and SIGTERM as messages, so that everything is cleaned up.
-fn stop_signals() -> anyhow::Result<mpsc::Receiver<()>> {
+pub(crate) fn stop_signals() -> anyhow::Result<mpsc::Receiver<()>> {
     let (sender, receiver) = mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut terminate = {
