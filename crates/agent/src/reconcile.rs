@@ -145,9 +145,13 @@ impl HostTunnels {
     }
 
     /// Looks for peers that have no place of their own where they were, once.
-    #[must_use]
-    pub fn looking_at(self, were: Endpoints) -> Self {
-        Self { were, ..self }
+    pub fn look_at(&mut self, were: Endpoints) {
+        self.were = were;
+    }
+
+    /// Name of the interface.
+    pub fn interface(&self) -> &str {
+        &self.name
     }
 
     /// Which WireGuard carries the tunnels: `kernel`, `userspace`, or `none` before there are any.

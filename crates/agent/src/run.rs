@@ -157,8 +157,8 @@ pub async fn run(
     let (goloop, beside) = if role == NodeRole::Prep { (goloop, None) } else { (None, goloop) };
     let ways = Ways::new(place.interface.clone(), &identity, &state, beside);
     let endpoints = endpoints::Keeper::open(state.clone());
-    let tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
-    let tunnels = tunnels.looking_at(endpoints.kept().clone());
+    let mut tunnels = HostTunnels::new(&place.interface, preference, keys.wireguard, pairs);
+    tunnels.look_at(endpoints.kept().clone());
     if ledger.standing == Standing::Revoked {
         return cut_off(&state, ledger, &guard, tunnels, filter).await;
     }
@@ -240,12 +240,12 @@ impl Agent {
             digest: held.ledger.config.as_ref().map(NodeConfig::digest),
             refused: refused.map(|violation| violation.to_string()),
             held,
+            company: Company::new(tunnels.interface()),
             tunnels,
             endpoints,
             ways,
             told_narrow: Narrow::new(),
             filter,
-            company: Company::new(),
             gateway: Gateway::default(),
             controllers,
             renewals,

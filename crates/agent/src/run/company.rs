@@ -1,5 +1,6 @@
-//! Other programs that write nf_tables on this host: heard, and put right at once where they touched our table; where
-//! they go on, each second, so that two writers in a loop do not fight at full speed. Who it was is told.
+//! Other programs that write nf_tables on this host, or take something from our interface: heard, and put right at once where
+//! they touched what is ours; where they go on, each second, so that two writers in a loop do not fight at full speed. Who wrote
+//! our table is told.
 
 use super::Agent;
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
 };
 use picket_firewall::netlink::{Monitor, NetlinkError, events::Commit, monitor::Heard};
 use picket_model::FirewallRepairs;
+use picket_wireguard::link::watch::{Missing, Watch};
 use std::{future::pending, time::Duration};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -22,6 +24,10 @@ const BURST: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Company {
     monitor: Option<Monitor>,
+    interface: String,
+    watch: Option<Watch>,
+    /// What was heard to be missing around the interface since it was last looked at.
+    missing: Option<Missing>,
     pace: Pace,
     /// By whom and with what the next repair was made necessary, as far as it was heard.
     suspect: Option<(String, String)>,
@@ -32,14 +38,22 @@ pub(super) struct Company {
 
 impl Company {
     /// Begins to listen.
-    pub(super) fn new() -> Self {
-        let mut company =
-            Self { monitor: None, pace: Pace::new(Instant::now()), suspect: None, last: None, repairs: None };
+    pub(super) fn new(interface: &str) -> Self {
+        let mut company = Self {
+            monitor: None,
+            interface: interface.to_owned(),
+            watch: None,
+            missing: None,
+            pace: Pace::new(Instant::now()),
+            suspect: None,
+            last: None,
+            repairs: None,
+        };
         company.listen();
         company
     }
 
-    /// Waits until our table has to be looked at. May be dropped at any time.
+    /// Waits until our table, or our interface, has to be looked at. May be dropped at any time.
     pub(super) async fn disturbed(&mut self, filter: &HostFilter) {
         loop {
             let due = self.pace.due;
@@ -48,6 +62,10 @@ impl Company {
             }
             tokio::select! {
                 heard = hear(&mut self.monitor) => self.note(heard, filter),
+                missing = missing(&mut self.watch) => {
+                    self.missing = Some(missing);
+                    self.pace.wake(Instant::now());
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => return,
             }
         }
@@ -66,6 +84,12 @@ impl Company {
                 Err(error) => {
                     warn!(error = chain(error), "changes by other programs are found on the timer only");
                 }
+            }
+        }
+        if self.watch.is_none() {
+            match Watch::open(&self.interface) {
+                Ok(watch) => self.watch = Some(watch),
+                Err(error) => warn!(error = chain(error), "what the interface lost is found on the timer only"),
             }
         }
     }
@@ -137,14 +161,21 @@ impl Agent {
     pub(super) async fn compare(&mut self) {
         self.company.listen();
         self.filter.look_afresh();
+        // A device that has to be made anew knows no more where peers are than after a start.
+        self.tunnels.look_at(self.endpoints.kept().clone());
         let was_in_force = self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
         self.bring_into_force().await;
         // What could not be brought into force before is no repair.
         self.compared(was_in_force);
     }
 
-    /// Looks at our table, because somebody touched it, and makes it the wanted one again.
+    /// Looks at our table, because somebody touched it, and makes it the wanted one again; and at everything where the interface
+    /// lost something.
     pub(super) async fn repair(&mut self) {
+        if let Some(missing) = self.company.missing.take() {
+            info!(interface = self.company.interface, %missing, "looked at again");
+            return self.compare().await;
+        }
         let wanted = self.shielded(self.held.ledger.firewall(&self.held.guard, self.posture()));
         let Some(found) = &mut self.found else { return self.company.pace.looked(Instant::now()) };
         let was_in_force = found.firewall.is_in_force();
@@ -178,6 +209,17 @@ impl Agent {
             || self.found.as_ref().is_some_and(|found| found.firewall.is_in_force());
         self.company.looked(is_repair && self.filter.has_written(), is_settled);
     }
+}
+
+/// The next thing that the interface lost.
+async fn missing(watch: &mut Option<Watch>) -> Missing {
+    let Some(listening) = watch else { return pending().await };
+    if let Some(missing) = listening.missing().await {
+        return missing;
+    }
+    // Listens again with the next look at everything.
+    *watch = None;
+    Missing::Unheard
 }
 
 /// The next thing that is heard; `None` when there is nothing more to hear, and then never again.

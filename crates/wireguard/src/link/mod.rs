@@ -4,6 +4,7 @@
 pub(crate) mod netlink;
 pub(crate) mod steering;
 mod steering_netlink;
+pub mod watch;
 
 use crate::device::DeviceConfig;
 use ipnet::IpNet;
