@@ -5,12 +5,15 @@ mod attack;
 mod hidden;
 mod report;
 mod scale;
+mod several;
 mod story;
 mod trust;
+mod witness;
+mod writes;
 
 use crate::{
-    LabError, clean_left_overs,
-    mesh::{Mesh, MeshSize},
+    LabError, Machine, clean_left_overs,
+    mesh::{Controller, Mesh, MeshSize, Several},
 };
 use report::Report;
 use std::sync::mpsc;
@@ -24,10 +27,38 @@ pub struct Args {
     /// Print one JSON object per check, and nothing else, on standard output.
     #[arg(long)]
     json: bool,
+    /// Show several controllers on one database, of which two are killed, and the database with them.
+    #[arg(long)]
+    ha: bool,
 }
 
 /// Two validators, three sentries: enough to lose one of each.
 const SIZE: MeshSize = MeshSize { preps: 2, sentries: 3 };
+
+/// What there is to look at.
+const VERBS: [&str; 5] = ["status", "nodes", "validators", "explain 198.51.100.13:7100", "events"];
+
+/// What goes on running once the story is told.
+enum Stage {
+    One { _machine: Box<Machine>, mesh: Box<Mesh> },
+    Several(Box<Several>),
+}
+
+impl Stage {
+    fn mesh(&self) -> &Mesh {
+        match self {
+            Self::One { mesh, .. } => mesh,
+            Self::Several(several) => &several.mesh,
+        }
+    }
+
+    fn controllers(&self) -> Vec<&Controller> {
+        match self {
+            Self::One { mesh, .. } => vec![&mesh.controller],
+            Self::Several(several) => several.controllers().collect(),
+        }
+    }
+}
 
 /// Runs the demo; whether every check held.
 ///
@@ -38,8 +69,8 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
     let mut report = Report::new(args.json);
     report.say("makes hosts in network namespaces; nothing of this machine's own network is touched");
     clean_left_overs()?;
-    let mut mesh = Mesh::new("demo", SIZE)?;
-    let told = story::tell(&mut mesh, &mut report, &|| stopped(&stop));
+    let go_on = || stopped(&stop);
+    let told = if args.ha { several::tell(&mut report, &go_on) } else { one(&mut report, &go_on) };
     match told {
         Err(LabError::Gone) => {
             // What was not shown did not hold.
@@ -47,10 +78,10 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
             return Ok(false);
         }
         Err(error) => return Err(error.into()),
-        Ok(_machine) => {
+        Ok(stage) => {
             report.table();
             if !args.once {
-                look_around(&mesh, &report);
+                look_around(&stage, &report);
                 // Any signal, or the end of the thread that waits for one, ends the demo.
                 let _ = stop.recv();
                 report.say("cleaning up");
@@ -58,6 +89,13 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
         }
     }
     Ok(report.all_held())
+}
+
+/// The main job, with one controller.
+fn one(report: &mut Report, go_on: &dyn Fn() -> Result<(), LabError>) -> Result<Stage, LabError> {
+    let mut mesh = Mesh::new("demo", SIZE)?;
+    let machine = story::tell(&mut mesh, report, go_on)?;
+    Ok(Stage::One { _machine: Box::new(machine), mesh: Box::new(mesh) })
 }
 
 fn stopped(stop: &mpsc::Receiver<()>) -> Result<(), LabError> {
@@ -91,15 +129,19 @@ fn stop_signals() -> anyhow::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-fn look_around(mesh: &Mesh, report: &Report) {
+fn look_around(stage: &Stage, report: &Report) {
     let cli = crate::Program::Cli.path().map_or_else(|_| "picket".to_owned(), |path| path.display().to_string());
-    let picket =
-        format!("ip netns exec {} {cli} --context {}", mesh.controller.host.namespace(), mesh.controller.context());
     report.say("it stays up; look around from another terminal (as root), end it with Ctrl-C:");
-    for verb in ["status", "nodes", "validators", "explain 198.51.100.13:7100", "events"] {
-        report.line(&format!("  {picket} {verb}"));
+    let picket = |controller: &Controller| {
+        format!("ip netns exec {} {cli} --context {}", controller.host.namespace(), controller.context())
+    };
+    for (number, controller) in stage.controllers().into_iter().enumerate() {
+        let verbs: &[&str] = if number == 0 { &VERBS } else { &["nodes"] };
+        for verb in verbs {
+            report.line(&format!("  {} {verb}", picket(controller)));
+        }
     }
-    if let Some(prep) = mesh.preps.first() {
+    if let Some(prep) = stage.mesh().preps.first() {
         report.line(&format!("  ip netns exec {} nft list table inet picket", prep.host.namespace()));
         report.line(&format!("  tail -f {}", prep.host.path("agent.log")));
     }
