@@ -50,6 +50,7 @@ mod postgres;
 mod probe;
 mod process;
 mod programs;
+mod stop;
 mod stream;
 pub mod tunnels;
 mod wait;

@@ -95,7 +95,12 @@ impl Postgres {
 
     fn make(place: Option<(Host, IpAddr)>) -> anyhow::Result<Self> {
         let programs = programs()?;
-        let folder = tempfile::Builder::new().prefix("picket-postgres-").tempdir().context("make a folder")?.keep();
+        // One in a lab is killed with it, whatever ends that: its folder is a left-over of the lab then.
+        let prefix = match &place {
+            Some((host, _)) => format!("{}-postgres-", host.shared.id.name()),
+            None => "picket-postgres-".to_owned(),
+        };
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir().context("make a folder")?.keep();
         let server = Self { programs, folder, place, keeper: Mutex::default(), databases: AtomicU32::new(0) };
         server.hand_over(&server.folder)?;
         Ok(server)

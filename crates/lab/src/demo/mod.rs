@@ -14,9 +14,10 @@ mod writes;
 use crate::{
     LabError, Machine, clean_left_overs,
     mesh::{Controller, Mesh, MeshSize, Several},
+    stop,
 };
 use report::Report;
-use std::sync::mpsc;
+use std::{sync::mpsc, time::Duration};
 
 /// How the demo runs.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -35,6 +36,8 @@ pub struct Args {
 /// Two validators, three sentries: enough to lose one of each.
 const SIZE: MeshSize = MeshSize { preps: 2, sentries: 3 };
 
+/// How long a story that is told to stop may take to the end of its chapter; who runs it has ten seconds, as a rule.
+const IN_ORDER: Duration = Duration::from_secs(5);
 /// What there is to look at.
 const VERBS: [&str; 5] = ["status", "nodes", "validators", "explain 198.51.100.13:7100", "events"];
 
@@ -65,7 +68,7 @@ impl Stage {
 /// # Errors
 /// What keeps it from going on at all. All namespaces and files are gone then, too.
 pub fn run(args: Args) -> anyhow::Result<bool> {
-    let stop = stop_signals()?;
+    let stop = stop::on_signal(IN_ORDER)?;
     let mut report = Report::new(args.json);
     report.say("makes hosts in network namespaces; nothing of this machine's own network is touched");
     clean_left_overs()?;
@@ -103,30 +106,6 @@ fn stopped(stop: &mpsc::Receiver<()>) -> Result<(), LabError> {
         Ok(()) => Err(LabError::Gone),
         Err(_) => Ok(()),
     }
-}
-
-/// Ctrl-C and SIGTERM as messages, so that everything is cleaned up.
-fn stop_signals() -> anyhow::Result<mpsc::Receiver<()>> {
-    let (sender, receiver) = mpsc::channel();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut terminate = {
-        let _inside = runtime.enter();
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = tokio::signal::ctrl_c() => {}
-                    _ = terminate.recv() => {}
-                }
-                if sender.send(()).is_err() {
-                    return;
-                }
-            }
-        });
-    });
-    Ok(receiver)
 }
 
 fn look_around(stage: &Stage, report: &Report) {
