@@ -39,7 +39,8 @@ Exit status:
      an order of `shield` is not yet in force on every host it is for, a host still sends something through a sentry that
      `drain` has it leave,
      `audit` found a port that is not as promised, or nothing that answers,
-     `advertise` found something wrong, `dns` has a name that is not as it shall be
+     `advertise` found something wrong, `dns` has a name that is not as it shall be,
+     the controller's database does not answer, and what is shown is what the controller said before (its age is on stderr)
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
 first start. --url and --ca go before what the file says, as does the token in PICKET_TOKEN.";

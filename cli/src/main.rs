@@ -51,7 +51,8 @@ async fn main() -> ExitCode {
 async fn ask(arguments: &Arguments) -> anyhow::Result<Outcome> {
     let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
     let client = client.because(arguments.reason.clone());
-    run::run(&client, &arguments.verb, arguments.json, SystemTime::now().into()).await
+    let done = run::run(&client, &arguments.verb, arguments.json, SystemTime::now().into()).await;
+    done.map(|outcome| outcome.of_before(client.age()))
 }
 
 /// A reader that has gone away (`picket events | head`) is no fault of ours.

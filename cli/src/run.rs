@@ -43,6 +43,20 @@ pub(crate) struct Outcome {
     pub(crate) code: u8,
 }
 
+impl Outcome {
+    /// The same, with a word to whoever reads it of how old it is, where the controller could only say what it said before.
+    #[must_use]
+    pub(crate) fn of_before(mut self, age: Option<u64>) -> Self {
+        if let Some(seconds) = age {
+            let word =
+                format!("picket: the controller's database does not answer: this is what it said {seconds} s ago\n");
+            self.stderr.insert_str(0, &word);
+            self.code = self.code.max(ATTENTION);
+        }
+        self
+    }
+}
+
 /// Carries out a verb. `now` is this host's clock, for ages.
 pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
     match verb {

@@ -34,6 +34,7 @@ mod revocation;
 mod roaming;
 mod rotation;
 mod scaling;
+mod several;
 mod shield;
 mod sources;
 mod support;

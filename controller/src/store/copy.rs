@@ -10,7 +10,8 @@ use super::{
 use picket_model::MeshId;
 use std::path::Path;
 
-/// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now.
+/// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now,
+/// and how far the schema is, each database knows itself.
 const TABLES: [&str; 31] = [
     "meshes",
     "policies",
@@ -53,6 +54,10 @@ impl Store {
     /// # Errors
     /// Either database fails, the other one is not empty, or its audit log does not hold; then nothing is in it.
     pub async fn copy_to(&self, other: &Self) -> Result<u64, StoreError> {
+        // It may have tables that are not in the list above.
+        if let Some(step) = self.beyond.or(other.beyond) {
+            return Err(StoreError::Newer { place: "to copy".to_owned(), step });
+        }
         let (mut from, mut to) = (self.read().await?, other.write().await?);
         if to.any_mesh().await?.is_some() {
             return Err(StoreError::row("database to copy to", "it is not empty"));

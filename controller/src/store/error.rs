@@ -1,6 +1,6 @@
 //! What can go wrong with the database, said so that an operator knows what to do.
 
-use super::{Place, postgres};
+use super::postgres;
 use sqlx::migrate::MigrateError;
 use std::fmt::Display;
 use thiserror::Error;
@@ -17,9 +17,10 @@ pub enum StoreError {
         #[source]
         cause: sqlx::Error,
     },
-    /// Its schema has steps this program does not know.
+    /// Its schema has steps this program does not know, and which are not for it, or that it cannot copy.
     #[error(
-        "database {place} was written by a newer picket-controller (schema step {step}): install that version or newer"
+        "database {place} was changed by a newer picket-controller (schema step {step}) so that this one cannot work on it: install \
+         that version or newer"
     )]
     Newer {
         /// Where it is.
@@ -80,14 +81,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn migration(place: &Place, cause: MigrateError) -> Self {
-        let place = place.to_string();
-        match cause {
-            MigrateError::VersionMissing(step) => Self::Newer { place, step },
-            cause => Self::Migrate { place, cause },
-        }
-    }
-
     pub(super) fn row(what: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Row { what: what.into(), problem: problem.into() }
     }

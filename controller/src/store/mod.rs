@@ -28,6 +28,7 @@ mod postgres;
 mod rekeys;
 mod reports;
 mod row;
+mod schema;
 mod several;
 mod shield;
 mod sqlite;
@@ -60,10 +61,7 @@ pub use webhooks::WebhookRow;
 
 use error::sql;
 use picket_model::MeshId;
-use sqlx::{
-    PgPool, SqlSafeStr as _, SqlitePool,
-    migrate::{Migration, MigrationType, Migrator},
-};
+use sqlx::{PgPool, SqlitePool};
 use statement::Connection;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -81,6 +79,8 @@ const BEGUN_AGAIN: u8 = 2;
 pub struct Store {
     pool: Pool,
     mesh: MeshId,
+    /// The newest step of its schema that this program does not know, where a newer one has been at it.
+    beyond: Option<i64>,
     /// First come, first served. SQLite lets whoever happens to look at the right moment write next, so that many who wait
     /// starve each other; and who waits in the database has a connection, which readers want.
     writer: Arc<Mutex<()>>,
@@ -115,12 +115,8 @@ impl Store {
                 Pool::Postgres(postgres::open(server.url.as_str(), server.password_file.as_deref()).await?)
             }
         };
-        let migrated = match &pool {
-            Pool::Sqlite(pool) => migrator(sqlite::MIGRATIONS).run(pool).await,
-            Pool::Postgres(pool) => migrator(postgres::MIGRATIONS).run(pool).await,
-        };
-        migrated.map_err(|cause| StoreError::migration(place, cause))?;
-        Ok(Self { pool, mesh, writer: Arc::default(), patience: QUEUED })
+        let beyond = schema::bring_up_to_date(&pool, place).await?;
+        Ok(Self { pool, mesh, beyond, writer: Arc::default(), patience: QUEUED })
     }
 
     /// A consistent view of everything.
@@ -174,13 +170,6 @@ impl Store {
             Pool::Postgres(pool) => pool.close().await,
         }
     }
-}
-
-fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
-    let steps = steps.iter().map(|(version, name, text)| {
-        Migration::new(*version, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
-    });
-    Migrator::with_migrations(steps.collect())
 }
 
 /// One transaction; each noun's file adds its statements.

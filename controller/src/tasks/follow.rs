@@ -32,6 +32,8 @@ struct Seen {
     report: Timestamp,
     /// When it looked last.
     at: Timestamp,
+    /// Whether something has changed since it was made sure that all of it is planned.
+    changed: bool,
 }
 
 /// Looks for as long as the controller runs; at once done where the database is not shared.
@@ -39,7 +41,7 @@ pub(crate) async fn run(controller: Arc<Controller>) {
     if !controller.store.is_shared() {
         return;
     }
-    let mut seen = Seen { mark: Mark::default(), report: now(), at: now() };
+    let mut seen = Seen { mark: Mark::default(), report: now(), at: now(), changed: false };
     loop {
         let mut ears = match controller.store.listen().await {
             Ok(ears) => ears,
@@ -116,7 +118,7 @@ async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreE
         drop(tx);
         hear(controller, seen, reports);
         seen.at = at;
-        return Ok(());
+        return make_sure(controller, seen).await;
     }
     // At the start everything sleeps until what it finds in the database itself.
     let line = if seen.mark == Mark::default() { mark.line } else { seen.mark.line };
@@ -150,7 +152,17 @@ async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreE
     }
     controller.listed.store(has_list, Ordering::Relaxed);
     wake(controller, &actions);
-    (seen.mark, seen.at) = (mark, at);
+    (seen.mark, seen.at, seen.changed) = (mark, at, true);
+    Ok(())
+}
+
+/// Plans once more after changes, by one for all: whoever made the last one may have died before its plan, or be of a version that
+/// cannot make it.
+async fn make_sure(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
+    if seen.changed && controller.duties.is_mine() {
+        seen.changed = false;
+        plan::run_once(controller).await?;
+    }
     Ok(())
 }
 

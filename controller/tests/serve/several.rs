@@ -10,7 +10,7 @@ use picket_api::{
 };
 use picket_controller::store::Actor;
 use picket_lab::Postgres;
-use picket_model::{Generation, NodeRole, Policy, Timestamp};
+use picket_model::{Generation, Lease, NodeRole, Policy, Timestamp};
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant, SystemTime},
@@ -136,6 +136,59 @@ async fn a_controller_without_the_meshs_ca_makes_none_of_its_own() {
     let text = format!("{error:#}");
     assert!(text.contains("copy ca.pem and ca.key") && text.contains(mesh.status().await.mesh.as_str()), "{text}");
     assert!(!folder.path().join("ca.key").exists());
+}
+
+/// A change of which only the row is there, and no poll of the list that would make a plan by the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_controller_did_not_live_to_plan_is_planned_by_another() {
+    let mut mesh = Mesh::start_on(&Postgres::shared().database().unwrap(), "").await;
+    mesh.stop().await;
+    mesh.config = mesh.config.replace("poll_seconds = 1\n", "poll_seconds = 3600\n");
+    let seen = Timestamp::from(SystemTime::now());
+    mesh.resume().await;
+    eventually("the only poll", async || mesh.status().await.sources[0].seen_at > Some(seen)).await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let sentry = mesh.join(NodeRole::Sentry, "sentry-1").await;
+    let poll = prep.waiting(&mesh, &prep.wanted().await).await;
+    let (store, now) = (mesh.store().await, Timestamp::from(SystemTime::now()));
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.revoke_node(&sentry.node, now).await.unwrap());
+    tx.record(now, &Actor::Controller, "node.revoked", "sentry-1", "").await.unwrap();
+    tx.commit().await.unwrap();
+    let news = timeout(Duration::from_secs(10), poll).await.expect("a plan without it").unwrap().unwrap().unwrap();
+    assert!(news.full.wireguard.peers.is_empty(), "{news:?}");
+}
+
+/// Waits at the one that does not sweep, whose word in the database the other one goes by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_renewed_at_one_is_not_ended_by_the_other() {
+    const HOUR: Duration = Duration::from_hours(1);
+    /// Longer than from one round of a controller to the next.
+    const LEFT: Duration = Duration::from_secs(7);
+    let a = Mesh::start_on(&Postgres::shared().database().unwrap(), "[leases]\ngrace_seconds = 0\n").await;
+    let b = a.beside().await;
+    let prep = a.join(NodeRole::Prep, "prep-1").await;
+    let _prep = prep.waiting(&a, &prep.wanted().await).await;
+    let kept = a.join(NodeRole::Sentry, "kept").await.connected(&b);
+    let gone = a.join(NodeRole::Sentry, "gone").await;
+    let _kept = kept.waiting(&b, &kept.wanted().await).await;
+    let begun = Timestamp::from(SystemTime::now() - HOUR + LEFT);
+    let store = a.store().await;
+    let mut tx = store.write().await.unwrap();
+    for host in [&kept, &gone] {
+        tx.grant_lease(&host.node, &Lease::granted(Some(HOUR), begun), "127.0.0.1".parse().unwrap()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    eventually("the lease of the one that nobody hears to end", async || {
+        let events = a.operator().events().await.unwrap();
+        events.iter().any(|event| event.action == "node.lease-ended" && event.subject == "gone")
+    })
+    .await;
+    let nodes = a.operator().nodes().await.unwrap();
+    let view = nodes.iter().find(|view| view.node.id == kept.node).unwrap();
+    assert!(view.node.is_active() && !view.lease.is_over(SystemTime::now().into()), "{view:?}");
+    let events = a.operator().events().await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.action == "node.lease-ended").count(), 1);
 }
 
 /// An agent that asks each controller in turn, and is never told to take a step back.

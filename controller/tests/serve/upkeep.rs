@@ -60,6 +60,36 @@ async fn an_older_database_that_is_put_back_goes_on_beyond_what_hosts_hold() {
 }
 
 #[tokio::test]
+async fn a_backup_is_put_back_into_a_new_database_of_a_server_and_hosts_follow_it_again() {
+    let [lost, new] = [(); 2].map(|()| Postgres::shared().database().unwrap());
+    let mut mesh = Mesh::start_on(&lost, "").await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let file = mesh.state_dir().join("backup.db");
+    says(&mesh, &["backup", file.to_str().unwrap()]).await.unwrap();
+    mesh.join(NodeRole::Sentry, "sentry-1").await;
+    let held = prep.wanted().await;
+    prep.confirm(&held).await;
+    let restore = ["restore", file.to_str().unwrap()];
+    assert!(says(&mesh, &restore).await.unwrap_err().contains("another picket-controller runs"));
+    mesh.stop().await;
+
+    // The old server is lost, and what hosts hold nobody knows.
+    mesh.config = mesh.config.replace(&lost, &new);
+    let error = says(&mesh, &restore).await.unwrap_err();
+    assert!(error.contains("--advance") && error.contains("hosts may hold newer ones"), "{error}");
+    let said = says(&mesh, &["restore", file.to_str().unwrap(), "--advance"]).await.unwrap();
+    assert!(said.contains("goes on at generation"), "{said}");
+    mesh.resume().await;
+    let prep = prep.connected(&mesh);
+    let news = prep.client().config(held.revision).await.unwrap().unwrap();
+    assert!(news.revision > held.revision && news.full.wireguard.peers.is_empty(), "{news:?}");
+    // A second controller begins where the first one is.
+    let other = mesh.beside().await;
+    assert_eq!(other.status().await.generation, mesh.status().await.generation);
+    assert!(other.operator().verify_events().await.unwrap().broken.is_none());
+}
+
+#[tokio::test]
 async fn a_mesh_moves_to_a_server_and_back_and_loses_nothing() {
     let mut mesh = Mesh::start_on("", "").await;
     let (prep, _) = (mesh.join(NodeRole::Prep, "prep-1").await, mesh.join(NodeRole::Sentry, "sentry-1").await);

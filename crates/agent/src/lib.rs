@@ -35,6 +35,7 @@ pub mod report;
 pub mod run;
 pub mod sessions;
 pub mod shield;
+pub mod spread;
 pub mod state;
 pub mod status;
 pub mod subscribe;

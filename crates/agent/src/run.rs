@@ -5,6 +5,7 @@ mod certificate;
 mod company;
 mod confirming;
 mod cut_off;
+mod home;
 mod own_proof;
 mod rekey;
 mod serving;
@@ -38,6 +39,7 @@ use crate::{
     report::Reporter,
     sessions,
     shield::Shield,
+    spread,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
@@ -47,8 +49,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use company::Company;
 use confirming::{Before, Confirming};
 pub(crate) use cut_off::cut_off;
+use cut_off::is_revoked;
+use home::WayHome;
 use own_proof::OwnProof;
-use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
+use picket_api::{ApiError, ConfigAnswer, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_gateway::Gateway;
@@ -56,7 +60,7 @@ use picket_model::{Digest, Generation, NodeConfig, NodeRole};
 use picket_pki::{Fingerprint, validity_of};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
-use signals::Signals;
+use signals::{Signals, notify};
 use std::time::Duration;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
@@ -109,6 +113,7 @@ enum Event {
     Proved(Result<String>),
     Rekeyed(Result<KeyWord, ApiError>),
     Probed(bool),
+    Home(bool),
     Cas((Result<Option<MeshCas>, ApiError>, Option<Fingerprint>)),
     Stop(&'static str),
 }
@@ -139,6 +144,7 @@ pub async fn run(
         error!(error = format!("{error:#}"), "whether guarded ports are closed is not known");
     }
     let identity = identity?;
+    let identity = Identity { controllers: spread::order(&identity.controllers, &identity.name), ..identity };
     ensure!(
         identity.role == role,
         "this host is enrolled as a {0}, this is the agent of a {role}: run picket-{0}-agent",
@@ -194,6 +200,7 @@ struct Agent {
     company: Company,
     gateway: Gateway,
     controllers: Controllers,
+    way_home: WayHome,
     renewals: Renewals,
     cas: CaWatch,
     rekey: Rekey,
@@ -248,6 +255,7 @@ impl Agent {
             filter,
             gateway: Gateway::default(),
             controllers,
+            way_home: WayHome::default(),
             renewals,
             cas: CaWatch::default(),
             rekey: Rekey::default(),
@@ -295,6 +303,7 @@ impl Agent {
                 answer = self.rekey.answered() => Event::Rekeyed(answer),
                 () = self.company.disturbed(&self.filter) => Event::Disturbed,
                 reached = self.confirming.next() => Event::Probed(reached),
+                answers = self.way_home.looked() => Event::Home(answers),
                 _ = self.drift.tick() => Event::Drift,
                 _ = self.pairs.tick() => Event::Pairs,
                 _ = self.attacks.tick() => Event::Attacks,
@@ -341,6 +350,8 @@ impl Agent {
                 Event::Pairs => self.turn_keys().await,
                 Event::Attacks => self.watch_attacks().await,
                 Event::Probed(reached) => self.probed(reached).await,
+                Event::Home(true) => poll = self.go_home(),
+                Event::Home(false) => {}
                 Event::Rekeyed(answer) => self.rekeyed(answer).await,
                 Event::Look => self.look().await,
                 Event::Redial => self.redial().await,
@@ -358,7 +369,8 @@ impl Agent {
             }
             Err(error) => {
                 self.renewals.renewal.called(false);
-                let delay = self.controllers.failed(&error);
+                let alone = self.controllers.failed(&error);
+                let delay = spread::delay(alone, &error, self.held.identity.controllers.len());
                 self.controllers.turn();
                 // A poll may wait for long; the report that goes with it tells at once that the controller is back,
                 // and a controller that lost what it knew learns how this host stands.
@@ -372,6 +384,7 @@ impl Agent {
             self.look_for_next_key();
             // A controller that stops says "nothing newer" early; it is not to be asked at full speed until it is gone.
             let early = self.asked_at.elapsed() < SHORTEST_POLL;
+            self.look_home(early);
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
         };
         let (held, offered, digest) = (self.held.ledger.revision(), answer.revision, answer.digest.clone());
@@ -474,17 +487,6 @@ impl Agent {
     fn posture(&self) -> Posture {
         let Held { ledger, guard, state, .. } = &self.held;
         ledger.posture(guard, is_released(state), AgentIs::AtWork(self.controllers.answers()))
-    }
-}
-
-fn is_revoked(error: &ApiError) -> bool {
-    error.kind() == Some(ProblemKind::NodeRevoked)
-}
-
-/// Tells systemd, where it started us.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        warn!(%error, "systemd was not told how this service stands");
     }
 }
 

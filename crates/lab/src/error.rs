@@ -127,6 +127,11 @@ impl LabError {
     pub fn io(attempt: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Io { attempt: attempt.into(), source: source.into() }
     }
+
+    /// What a part says that has errors of its own.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        Self::Unexpected { found: format!("{error:#}") }
+    }
 }
 
 /// A test that returns an error prints it this way: as text for people, logs with their line breaks.

@@ -44,6 +44,12 @@ pub(crate) fn clean_before(new: LabId) -> Result<Vec<String>, LabError> {
     clean_if(|id| id == new || id.owner_is_dead())
 }
 
+/// Removes all that this process made, whoever uses it still.
+pub(crate) fn clean_own() -> Result<Vec<String>, LabError> {
+    let own = std::process::id();
+    clean_if(|id| id.pid == own)
+}
+
 fn clean_if(unwanted: impl Fn(LabId) -> bool) -> Result<Vec<String>, LabError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(LabError::NotRoot);

@@ -51,6 +51,7 @@ mod probe;
 mod process;
 mod programs;
 pub mod soak;
+mod stop;
 mod stream;
 pub mod tunnels;
 mod wait;

@@ -5,8 +5,13 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    process::{self, Command},
+    process::{self, Command, Stdio},
     time::Duration,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 
 use picket_lab::{Connect, Host, Lab, LabError, Process, clean_left_overs, wait_until};
@@ -33,6 +38,27 @@ fn machine() -> io::Result<Vec<String>> {
 
 fn is_alive(process: &Process) -> bool {
     Path::new(&format!("/proc/{}", process.id())).exists()
+}
+
+/// Namespaces and folders of the labs of a process.
+fn made_by(process: u32) -> Vec<String> {
+    let prefix = format!("picket-{process}-");
+    let folders = ["/run/netns".into(), "/etc/netns".into(), std::env::temp_dir()];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&prefix)).collect()
+}
+
+#[test]
+fn a_bench_that_is_told_to_stop_ends_with_all_that_it_made() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_picket-lab"));
+        let mut bench = bench.args(["bench", "revoke"]).process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        wait_until("its hosts", LONG, || made_by(bench.id()).len() > 5).unwrap();
+        kill(Pid::from_raw(i32::try_from(bench.id()).unwrap()), signal).unwrap();
+        wait_until("its end", LONG, || bench.try_wait().unwrap()).unwrap();
+        assert_eq!(made_by(bench.id()), Vec::<String>::new(), "{signal}");
+    }
 }
 
 #[test]

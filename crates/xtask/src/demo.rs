@@ -7,9 +7,12 @@ use std::{
     process::{Command, ExitCode},
 };
 
-pub(crate) fn run(root: &Path, once: bool, json: bool) -> Result<ExitCode> {
+pub(crate) fn run(root: &Path, once: bool, json: bool, ha: bool) -> Result<ExitCode> {
+    if ha {
+        machine::database_server()?;
+    }
     let mut demo = lab(root, Build::Dev)?;
-    demo.arg("demo").args(once.then_some("--once")).args(json.then_some("--json"));
+    demo.arg("demo").args(once.then_some("--once")).args(json.then_some("--json")).args(ha.then_some("--ha"));
     finish(demo)
 }
 

@@ -33,6 +33,9 @@ enum Command {
         /// Print one JSON object per check.
         #[arg(long)]
         json: bool,
+        /// Show several controllers on one PostgreSQL server, which is installed by apt where it is missing.
+        #[arg(long)]
+        ha: bool,
     },
     /// Measure the real programs in network namespaces, each figure beside what it is compared with.
     Bench {
@@ -105,7 +108,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> Result<ExitCode> {
     let root = root()?;
     match command {
-        Command::Demo { once, json } => demo::run(&root, *once, *json),
+        Command::Demo { once, json, ha } => demo::run(&root, *once, *json, *ha),
         Command::Bench { which, json, release, runs, install, more } => {
             let build = if *release { demo::Build::Release } else { demo::Build::Dev };
             if *install {

@@ -22,7 +22,11 @@ impl Own {
 
     /// The database as one more controller opens it.
     pub(super) async fn open(&self) -> Store {
-        Store::at(&self.place, "m-1".parse().unwrap()).await.unwrap()
+        self.try_open().await.unwrap()
+    }
+
+    pub(super) async fn try_open(&self) -> Result<Store, StoreError> {
+        Store::at(&self.place, "m-1".parse().unwrap()).await
     }
 }
 

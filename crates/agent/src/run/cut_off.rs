@@ -14,6 +14,7 @@ use crate::{
     status::LastWord,
 };
 use anyhow::{Context as _, Result, bail};
+use picket_api::{ApiError, ProblemKind};
 use picket_model::Generation;
 use tracing::warn;
 
@@ -42,4 +43,9 @@ pub(crate) async fn cut_off(
         bail!("this host was revoked, and could not be closed: tunnels {wireguard}, firewall {firewall}");
     }
     Ok(End::Revoked)
+}
+
+/// Whether a controller says that this host is not a member any more.
+pub(super) fn is_revoked(error: &ApiError) -> bool {
+    error.kind() == Some(ProblemKind::NodeRevoked)
 }

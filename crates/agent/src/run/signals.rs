@@ -1,7 +1,9 @@
-//! The signals that tell the agent to stop.
+//! The signals that tell the agent to stop, and what is told to systemd.
 
 use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::warn;
 
 /// The two that end it.
 pub(super) struct Signals {
@@ -21,5 +23,12 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Tells systemd, where it started us.
+pub(super) fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "systemd was not told how this service stands");
     }
 }

@@ -1,5 +1,6 @@
 //! Typed client of the wire: one for agents (client certificate), one for operators (bearer token).
 
+mod age;
 mod agent;
 mod lines;
 mod operator;
@@ -16,8 +17,13 @@ use thiserror::Error;
 
 /// How long a controller may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// HTTP/2 ping interval, so that a half-open link is noticed (design: ping every 10 s, dead after 10 s more).
+/// HTTP/2 ping interval, so that a controller is noticed that hangs while its host lives (design: every 10 s, dead after 10 s more).
 const PING: Duration = Duration::from_secs(10);
+/// A host that is gone is noticed by the kernel, which costs neither program anything: it asks after so long a silence, and as often,
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// and gives a connection up on which nothing was acknowledged for so long. With the wait before the next controller is asked, that
+/// is within 5 s.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(3);
 /// Largest answer taken: a node's whole wanted state with 100,000 addresses is below it.
 const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -94,6 +100,9 @@ fn build(url: &Url, tls: rustls::ClientConfig) -> Result<reqwest::Client, ApiErr
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .tcp_user_timeout(UNACKNOWLEDGED)
         .http2_keep_alive_interval(PING)
         .http2_keep_alive_timeout(PING)
         .http2_keep_alive_while_idle(true)

@@ -1,6 +1,6 @@
 //! An operator's calls, with a bearer token over TLS pinned to the mesh CA.
 
-use super::{ApiError, build, join, json, lines::Lines, unreachable};
+use super::{ApiError, age::Age, build, join, json, lines::Lines, unreachable};
 use crate::{
     ca::{CaView, RotateCa},
     dns::{AdvertiseQuery, AdvertiseView, DnsView},
@@ -22,7 +22,7 @@ use picket_model::{Explanation, Node, PoolName, TokenId};
 use picket_pki::random;
 use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// Longest a call may take; a revoke waits for its hosts.
 const CALL_TIMEOUT: Duration = Duration::from_secs(40);
@@ -36,6 +36,7 @@ pub struct OperatorClient {
     base: Url,
     token: String,
     reason: Option<String>,
+    age: Arc<Age>,
 }
 
 impl fmt::Debug for OperatorClient {
@@ -47,7 +48,7 @@ impl fmt::Debug for OperatorClient {
 impl OperatorClient {
     /// A client for `base` (`https://host:port`) with TLS pinned to the mesh CA.
     pub fn new(base: Url, token: String, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
-        Ok(Self { http: build(&base, tls)?, base, token, reason: None })
+        Ok(Self { http: build(&base, tls)?, base, token, reason: None, age: Arc::default() })
     }
 
     /// The one-screen truth.
@@ -239,7 +240,15 @@ impl OperatorClient {
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ApiError> {
         let (url, call) = self.call(Method::GET, path)?;
-        json(call.query(query).send().await.map_err(unreachable(&url))?).await
+        let response = call.query(query).send().await.map_err(unreachable(&url))?;
+        self.age.note(response.headers());
+        json(response).await
+    }
+
+    /// How many seconds old the oldest answer is that this client was given, where a controller said one again because its database
+    /// did not answer; `None` where all were of their moment.
+    pub fn age(&self) -> Option<u64> {
+        self.age.oldest()
     }
 
     /// How the mesh's CA stands.

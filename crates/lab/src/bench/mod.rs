@@ -13,7 +13,7 @@ mod peers;
 mod plain;
 mod revoke;
 
-use crate::{Host, LabError, clean_left_overs};
+use crate::{Host, LabError, clean_left_overs, stop};
 use anyhow::Context as _;
 use figures::Figures;
 use serde_json::{Map, Value, json};
@@ -58,6 +58,8 @@ enum Which {
 /// # Errors
 /// What keeps it from going on. All namespaces and files are gone then, too.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    // Nobody listens: a bench ends at once, with all that it made.
+    drop(stop::on_signal(Duration::ZERO)?);
     clean_left_overs()?;
     let report = Report { json: args.json, bench: args.which };
     let runs = args.runs.unwrap_or(if args.which == Which::Dataplane { 3 } else { 5 });

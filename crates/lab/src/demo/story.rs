@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Connect, EchoServer, Host, LabError, Machine, Stream,
-    mesh::{Agent, Cloud, Mesh, SOON, without_meters},
+    mesh::{Agent, Cloud, Controller, Mesh, SOON, without_meters},
     wait_until,
 };
 use picket_api::operator::RevokeReceipt;
@@ -39,7 +39,7 @@ pub(super) fn tell(
     report.say("chapter 2: hosts enrol, tunnels come up");
     hosts_enrol(mesh, report)?;
     go_on()?;
-    let nodes = echo_servers(mesh)?;
+    let nodes = echo_servers(mesh.agents())?;
     tunnels_carry(mesh, report);
     go_on()?;
     report.say("chapter 3: ports are closed to strangers");
@@ -111,7 +111,7 @@ fn hosts_enrol(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabError> {
     });
     mesh.wait_in_force()?;
     mesh.wait_for_tunnels()?;
-    report.check("a third sentry joins the running mesh", || first_packet(mesh, &mut late));
+    report.check("a third sentry joins the running mesh", || first_packet(&mesh.controller, &mesh.preps, &mut late));
     mesh.sentries.push(late);
     report.check("every host has read back what is wanted of it", || {
         let waited = mesh.wait_in_force()?;
@@ -122,15 +122,15 @@ fn hosts_enrol(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabError> {
 }
 
 /// The whole way of an autoscaled sentry, from its first command to a packet from every validator.
-fn first_packet(mesh: &Mesh, sentry: &mut Agent) -> Result<Seen, LabError> {
-    let token = mesh.controller.token(sentry.role)?;
+pub(super) fn first_packet(controller: &Controller, preps: &[Agent], sentry: &mut Agent) -> Result<Seen, LabError> {
+    let token = controller.token(sentry.role)?;
     let started = Instant::now();
-    sentry.try_enroll(mesh.controller.url(), &token)?.success()?;
+    sentry.try_enroll(controller.url(), &token)?.success()?;
     let enrolled = started.elapsed();
     sentry.start()?;
-    sentry.learn_overlay(&mesh.controller)?;
+    sentry.learn_overlay(controller)?;
     let overlay = sentry.overlay()?;
-    for prep in &mesh.preps {
+    for prep in preps {
         wait_until("the first ping from a validator to the new sentry", SOON, || {
             prep.host.ping(overlay.v4.into(), Duration::from_millis(100))
         })?;
@@ -143,9 +143,9 @@ fn first_packet(mesh: &Mesh, sentry: &mut Agent) -> Result<Seen, LabError> {
 }
 
 /// What stands for goloop on each host: something that answers on the guarded ports and on one that is not guarded.
-fn echo_servers(mesh: &Mesh) -> Result<Vec<EchoServer>, LabError> {
+pub(super) fn echo_servers<'a>(agents: impl Iterator<Item = &'a Agent>) -> Result<Vec<EchoServer>, LabError> {
     let mut servers = Vec::new();
-    for agent in mesh.agents() {
+    for agent in agents {
         for port in GUARDED.into_iter().chain([UNGUARDED]) {
             // Takes IPv4 as well.
             servers.push(agent.host.listen_echo(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?);
@@ -307,7 +307,7 @@ fn memory(mesh: &Mesh, report: &mut Report) {
 }
 
 /// Nobody new gets in and nobody loses what he has, agent or not.
-fn stays_in_force(mesh: &Mesh, validator: &Host) -> Result<(), LabError> {
+pub(super) fn stays_in_force(mesh: &Mesh, validator: &Host) -> Result<(), LabError> {
     for agent in mesh.agents() {
         let port = agent.host.v4(GUARDED[0])?;
         validator.can_connect(port, Duration::from_secs(2)).must_be(Connect::Open)?;

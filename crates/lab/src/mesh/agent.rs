@@ -19,6 +19,8 @@ pub struct Agent {
     pub goloop: Option<String>,
     /// Its guard's file, from its next start on.
     pub guard: Option<String>,
+    /// Further controllers that it is told of when it enrols.
+    pub further: Vec<String>,
     /// Whether it leaves the mesh when it is stopped, from its next start on.
     pub leaves_on_stop: bool,
     state: String,
@@ -29,7 +31,17 @@ pub struct Agent {
 impl Agent {
     pub(super) fn new(host: Host, role: NodeRole) -> Self {
         let state = host.path("state");
-        Self { host, role, goloop: None, guard: None, leaves_on_stop: false, state, process: None, overlay: None }
+        Self {
+            host,
+            role,
+            goloop: None,
+            guard: None,
+            further: Vec::new(),
+            leaves_on_stop: false,
+            state,
+            process: None,
+            overlay: None,
+        }
     }
 
     /// The name it enrols under: its host's.
@@ -68,6 +80,8 @@ impl Agent {
     /// [`LabError`] if it cannot be started.
     pub fn try_enroll(&self, url: &str, token: &str) -> Result<Output, LabError> {
         let mut args = vec!["enroll", "--controller", url, "--name", self.name(), "--state-dir", &self.state];
+        let further = self.further.iter().filter(|other| *other != url);
+        args.extend(further.flat_map(|other| ["--controller", other]));
         let endpoint = self.host.v4(51820)?.to_string();
         if self.role == NodeRole::Sentry {
             args.extend(["--endpoint", endpoint.as_str()]);

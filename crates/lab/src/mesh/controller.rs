@@ -9,6 +9,7 @@ use picket_api::{
 use picket_model::NodeRole;
 use serde::de::DeserializeOwned;
 use std::{
+    fs,
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, TcpStream},
     path::PathBuf,
@@ -34,6 +35,8 @@ admin = ["198.51.100.248/29", "2001:db8:ad::/48"]
 special_ranges = ["198.51.100.0/24", "192.0.2.0/24"]
 "#;
 
+/// Where agents call it.
+const AGENTS_PORT: u16 = 7443;
 /// Where it tells of its health.
 const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7445);
 
@@ -42,6 +45,7 @@ const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7445);
 pub struct Controller {
     /// Its host.
     pub host: Host,
+    url: String,
     config: String,
     state: String,
     process: Option<Process>,
@@ -51,13 +55,14 @@ impl Controller {
     pub(super) fn new(host: Host, sources: &[String]) -> Result<Self, LabError> {
         let config = host.write("controller.toml", &CONFIG.replace("SOURCES", &format!("{sources:?}")))?;
         let state = host.path("state");
-        Ok(Self { host, config, state, process: None })
+        let url = format!("https://{}", host.v4(AGENTS_PORT)?);
+        Ok(Self { host, url, config, state, process: None })
     }
 
     /// Where agents find it.
     #[must_use]
-    pub fn url(&self) -> &'static str {
-        "https://203.0.113.1:7443"
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// The file by which the command line finds and trusts it.
@@ -80,7 +85,7 @@ impl Controller {
     /// # Errors
     /// [`LabError::Io`] if it cannot be written.
     pub fn configure(&self, change: impl FnOnce(String) -> String) -> Result<(), LabError> {
-        let text = std::fs::read_to_string(&self.config);
+        let text = fs::read_to_string(&self.config);
         let text = text.map_err(|error| LabError::io(format!("read {}", self.config), error))?;
         self.host.write("controller.toml", &change(text)).map(drop)
     }
@@ -100,6 +105,20 @@ impl Controller {
         }
         self.process = Some(process);
         Ok(())
+    }
+
+    /// Gives it the CA of another controller, as a person copies it there before the first start.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if it cannot be read or written.
+    pub fn take_ca_of(&self, other: &Self) -> Result<(), LabError> {
+        let copied = fs::create_dir_all(&self.state).and_then(|()| {
+            let files = ["ca.pem", "ca.key"];
+            files.iter().try_for_each(|name| {
+                fs::copy(other.state_folder().join(name), self.state_folder().join(name)).map(drop)
+            })
+        });
+        copied.map_err(|error| LabError::io(format!("copy the CA to {}", self.host.name()), error))
     }
 
     /// Kills it without a chance to say good-bye.
@@ -123,6 +142,27 @@ impl Controller {
         wait_until("the controller to have the validator list", SOON, || {
             let status = self.status().map_err(|error| error.to_string())?;
             if status.validators > 0 { Ok(status.validators) } else { Err(format!("{:?}", status.sources)) }
+        })
+    }
+
+    /// Whether it runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.as_ref().is_some_and(Process::is_running)
+    }
+
+    /// Waits until every host that is a member reads back exactly what is wanted.
+    ///
+    /// # Errors
+    /// [`LabError::TimedOut`] naming a host that does not.
+    pub fn wait_in_force(&self) -> Result<Waited<()>, LabError> {
+        wait_until("the wanted state to be in force everywhere", SOON, || {
+            let nodes = self.nodes().map_err(|error| error.to_string())?;
+            let mut members = nodes.iter().filter(|view| view.wanted.is_some());
+            match members.find(|view| !view.in_force) {
+                Some(late) => Err(format!("{} wants {:?} and reports {:?}", late.node.name, late.wanted, late.report)),
+                None => Ok(()),
+            }
         })
     }
 
@@ -174,7 +214,12 @@ impl Controller {
     /// # Errors
     /// [`LabError::Io`] if they cannot be read.
     pub fn metrics(&self) -> Result<String, LabError> {
-        let asked = self.host.inside(|| -> io::Result<String> {
+        Self::metrics_on(&self.host)
+    }
+
+    /// What the metrics of the controller on this host say.
+    pub(crate) fn metrics_on(host: &Host) -> Result<String, LabError> {
+        let asked = host.inside(|| -> io::Result<String> {
             let mut stream = TcpStream::connect(HEALTH)?;
             stream.set_read_timeout(Some(SOON))?;
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: controller\r\nConnection: close\r\n\r\n")?;

@@ -6,12 +6,14 @@ mod cloud;
 mod controller;
 mod internet;
 mod listing;
+mod several;
 
 pub use agent::Agent;
 pub use cloud::{Cloud, CloudInstance};
 pub use controller::Controller;
 pub use internet::Internet;
 pub use listing::without_meters;
+pub use several::Several;
 
 use crate::{
     Host, Lab, LabError, Waited,
@@ -129,7 +131,7 @@ impl Mesh {
             blocks.await;
             Ok::<(), LabError>(())
         });
-        let controller = Controller::new(controller, &ICONS.map(|icon| format!("http://{icon}:{ICON_PORT}/api/v3")))?;
+        let controller = Controller::new(controller, &sources())?;
         Ok(Self { chain, icons, controller, preps, sentries, revoked: Vec::new(), validators, stranger, admin, lab })
     }
 
@@ -205,14 +207,7 @@ impl Mesh {
     /// # Errors
     /// [`LabError::TimedOut`] naming a host that does not.
     pub fn wait_in_force(&self) -> Result<Waited<()>, LabError> {
-        wait_until("the wanted state to be in force everywhere", SOON, || {
-            let nodes = self.controller.nodes().map_err(|error| error.to_string())?;
-            let mut members = nodes.iter().filter(|view| view.wanted.is_some());
-            match members.find(|view| !view.in_force) {
-                Some(late) => Err(format!("{} wants {:?} and reports {:?}", late.node.name, late.wanted, late.report)),
-                None => Ok(()),
-            }
-        })
+        self.controller.wait_in_force()
     }
 
     /// Waits until a ping goes through every tunnel, from each validator to each sentry that runs.
@@ -232,6 +227,11 @@ impl Mesh {
             Ok::<(), String>(())
         })
     }
+}
+
+/// The URLs of the chain endpoints.
+fn sources() -> [String; 3] {
+    ICONS.map(|icon| format!("http://{icon}:{ICON_PORT}/api/v3"))
 }
 
 fn host(lab: &Lab, name: &str, last: u8) -> Result<Host, LabError> {

@@ -6,8 +6,8 @@ mod sample;
 
 use crate::{
     EchoServer, Knocks, LabError, Stream, clean_left_overs,
-    demo::stop_signals,
     mesh::{Mesh, MeshSize, SOON},
+    stop,
 };
 use fault::{Fault, Random};
 use sample::{Growth, Sample};
@@ -33,6 +33,8 @@ pub struct Args {
     json: bool,
 }
 
+/// How long a fault may take that is under way when the soak is told to stop.
+const IN_ORDER: Duration = Duration::from_secs(30);
 const SIZE: MeshSize = MeshSize { preps: 2, sentries: 3 };
 /// The P2P port, which is guarded on every host.
 const GUARDED: u16 = 7100;
@@ -44,7 +46,7 @@ const BRAKES: &str = "\n[policy.brakes]\nmax_removed = 1000\nmax_removed_percent
 /// # Errors
 /// What keeps it from going on at all. All namespaces and files are gone then, too.
 pub fn run(args: Args) -> anyhow::Result<bool> {
-    let stop = stop_signals()?;
+    let stop = stop::on_signal(IN_ORDER)?;
     clean_left_overs()?;
     let mut soak = Soak::start(args)?;
     let mut random = Random::new(args.seed);

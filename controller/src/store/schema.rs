@@ -1,0 +1,78 @@
+//! The steps of the schema: which are taken at a start, and whether this program may work where a newer one has taken more.
+//!
+//! The rule: a step that only adds (tables, columns with a default, indexes) leaves `schema_reach.least` as it is, and programs
+//! from before it go on and may start. A step that changes or takes away what they use sets it to its own number, and they refuse.
+//! One release may only add; what it replaced is taken away by the next at the earliest, when nobody needs it any more.
+
+use super::{Place, Pool, StoreError, error::sql, postgres, sqlite};
+use sqlx::{
+    SqlSafeStr as _,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
+
+/// Takes the steps that are not taken yet. The newest step that this program does not know, where there is one and it may work all
+/// the same.
+pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Option<i64>, StoreError> {
+    match run(pool, false).await {
+        Ok(()) => return Ok(None),
+        Err(MigrateError::VersionMissing(step)) => {
+            let least = least(pool).await.map_err(sql("read which programs may work"))?;
+            if newest(pool) < least {
+                return Err(StoreError::Newer { place: place.to_string(), step });
+            }
+        }
+        Err(cause) => return Err(StoreError::Migrate { place: place.to_string(), cause }),
+    }
+    run(pool, true).await.map_err(|cause| StoreError::Migrate { place: place.to_string(), cause })?;
+    let step = furthest(pool).await.map_err(sql("read how far the schema is"))?;
+    tracing::warn!(
+        %place, step, known = newest(pool),
+        "a newer picket-controller has brought the database further; this one works on it, and makes no copies of it"
+    );
+    Ok(Some(step))
+}
+
+async fn run(pool: &Pool, passes_over_others: bool) -> Result<(), MigrateError> {
+    let mut migrator = migrator(steps(pool));
+    migrator.set_ignore_missing(passes_over_others);
+    match pool {
+        Pool::Sqlite(pool) => migrator.run(pool).await,
+        Pool::Postgres(pool) => migrator.run(pool).await,
+    }
+}
+
+fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+    let steps = steps.iter().map(|(version, name, text)| {
+        Migration::new(*version, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
+    });
+    Migrator::with_migrations(steps.collect())
+}
+
+const fn steps(pool: &Pool) -> &'static [(i64, &'static str, &'static str)] {
+    match pool {
+        Pool::Sqlite(_) => sqlite::MIGRATIONS,
+        Pool::Postgres(_) => postgres::MIGRATIONS,
+    }
+}
+
+/// The newest step that this program knows.
+fn newest(pool: &Pool) -> i64 {
+    steps(pool).last().map_or(0, |(step, ..)| *step)
+}
+
+/// The least step whose programs may work on the database.
+async fn least(pool: &Pool) -> Result<i64, sqlx::Error> {
+    one(pool, "SELECT MAX(least) FROM schema_reach").await
+}
+
+/// The newest step that was taken.
+async fn furthest(pool: &Pool) -> Result<i64, sqlx::Error> {
+    one(pool, "SELECT MAX(version) FROM _sqlx_migrations").await
+}
+
+async fn one(pool: &Pool, statement: &'static str) -> Result<i64, sqlx::Error> {
+    match pool {
+        Pool::Sqlite(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
+        Pool::Postgres(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
+    }
+}
