@@ -48,7 +48,11 @@ use company::Company;
 use confirming::{Before, Confirming};
 pub(crate) use cut_off::cut_off;
 use own_proof::OwnProof;
-use picket_api::{ApiError, ConfigAnswer, ProblemKind, ca::MeshCas, node::RenewResponse};
+use picket_api::{
+    ApiError, ConfigAnswer, ProblemKind,
+    ca::MeshCas,
+    node::{Held as HeldWhole, RenewResponse},
+};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_gateway::Gateway;
@@ -417,7 +421,8 @@ impl Agent {
     /// Asks, after a while, for something newer than what was judged last.
     fn ask(&mut self, delay: Duration) -> Poll {
         self.asked_at = Instant::now() + delay;
-        self.controllers.poll(self.after, delay)
+        let held = self.digest.clone().zip(self.held.ledger.config.clone());
+        self.controllers.poll(self.after, held.map(|(digest, config)| HeldWhole { digest, config }), delay)
     }
 
     /// Writes a wanted state down; only then is it held. Whether that went well.
