@@ -58,6 +58,8 @@ pub(super) struct Fleet {
     pub(super) operator: OperatorClient,
     ca: Fingerprint,
     agents: u32,
+    /// Those about whose shield there is an order.
+    pub(super) shielded: BTreeSet<u32>,
     said: mpsc::UnboundedReceiver<Said>,
     saying: mpsc::UnboundedSender<Said>,
     /// Attempts to connect that came to nothing.
@@ -74,7 +76,7 @@ impl Fleet {
             place.operator()?
         };
         let (saying, said) = mpsc::unbounded_channel();
-        Ok(Self { runtime, operator, ca, agents: 0, said, saying, failures: Arc::default() })
+        Ok(Self { runtime, operator, ca, agents: 0, shielded: BTreeSet::new(), said, saying, failures: Arc::default() })
     }
 
     /// Enrols so many more and has them ask; returns how long the enrolments took, once each has its first wanted state.

@@ -151,9 +151,10 @@ impl Bench<'_> {
         let (began, cpu, wire) = (Instant::now(), place.cpu_ms()?, place.wire_bytes()?);
         for change in 0..changes {
             let agent = change * 7 % fleet.len();
-            // Each turn about the same hosts is otherwise than the one before.
-            let is_on = change * 7 / fleet.len() % 2 == 0;
-            let shield = if is_on { ShieldWish::On } else { ShieldWish::Policy };
+            let shield = if fleet.shielded.insert(agent) { ShieldWish::On } else { ShieldWish::Policy };
+            if shield == ShieldWish::Policy {
+                fleet.shielded.remove(&agent);
+            }
             let order = OrderShield { shield, hosts: vec![name(agent)], seconds: None };
             let (operator, started) = (fleet.operator.clone(), Instant::now());
             let ordered = fleet.spawn(async move { Ok(operator.order_shield(&order).await?) });
