@@ -7,9 +7,11 @@ use crate::{
     dns::Names,
     duties::Duties,
     hooks::Hooks,
+    joins::Joins,
     knocks::Knocks,
     leases::Leases,
     metrics::Counts,
+    planning::Planning,
     reports::Reports,
     store::{Store, StoreError},
     tasks::{judge::Anew, names::Desk, poll::Rounds, push::Push},
@@ -83,8 +85,10 @@ pub(crate) struct Controller {
     pub(crate) knocks: Knocks,
     /// What is counted.
     pub(crate) counts: Counts,
-    /// One plan at a time: who comes second finds what it wanted already planned.
-    pub(crate) planning: tokio::sync::Mutex<()>,
+    /// Whose turn it is to join.
+    pub(crate) joins: Joins,
+    /// One plan at a time.
+    pub(crate) planning: Planning,
     /// True once the controller stops.
     pub(crate) stopping: watch::Sender<bool>,
     /// Whether there is a validator set.

@@ -3,7 +3,7 @@
 //! `proofs`.
 
 use crate::{
-    api::ApiProblem,
+    api::{ApiProblem, source},
     clones,
     controller::Controller,
     proofs::{Credential, Entry, Known, Worthless},
@@ -67,6 +67,10 @@ pub(crate) async fn enroll(
             controller.counts.enrolled(Some(problem.0.kind));
             return Err(problem);
         }
+        Err(Refused::Host(problem)) if problem.kind == ProblemKind::TooManyRequests => {
+            controller.counts.enrolled(Some(problem.kind));
+            return Err(problem.into());
+        }
         Err(Refused::Host(problem)) => {
             controller.counts.enrolled(Some(problem.kind));
             note(controller, Some(&credential), from, &problem, now).await?;
@@ -96,6 +100,9 @@ async fn admit(
     // Strangers must not queue for the one place of a writer: they end here.
     let known = credential.known(&mut controller.store.read().await?, request, from).await?;
     credential.fits(&known, controller, request, now)?;
+    let turn = controller.joins.turn(source(from)).await;
+    let _turn =
+        turn.ok_or_else(|| no(ProblemKind::TooManyRequests, "many hosts join right now: try again in a moment"))?;
     let mut tx = controller.store.write().await?;
     let known = credential.known(&mut tx, request, from).await?;
     let policy = tx.policy().await?.unwrap_or_default().1;

@@ -10,9 +10,14 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3 * 30);
 
 /// Why a member does not read back exactly what is wanted of it now; `None` where it does.
 pub(crate) fn lag(controller: &Controller, node: &NodeId, now: Timestamp) -> Option<String> {
-    let received = controller.reports.get(node).map(|received| received.stored);
-    let why = shortfall(&controller.wanted.of(node), received.as_ref().map(|stored| &stored.report));
-    let heard_at = received.filter(|_| !controller.wanted.is_followed(node)).map(|stored| stored.received_at);
+    let wanted = controller.wanted.of(node);
+    let said = controller
+        .reports
+        .of(node, |received| (shortfall(&wanted, Some(&received.stored.report)), received.stored.received_at));
+    let (why, heard_at) = match said {
+        Some((why, at)) => (why, Some(at).filter(|_| !controller.wanted.is_followed(node))),
+        None => (shortfall(&wanted, None), None),
+    };
     match (why, heard_at.and_then(|at| silence(at, now))) {
         (Some(why), Some(silence)) => Some(format!("{why}, and {silence}")),
         (why, silence) => why.or(silence),

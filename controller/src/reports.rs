@@ -110,6 +110,11 @@ impl Reports {
         self.lock().reports.get(node).cloned()
     }
 
+    /// Something of a host's last report.
+    pub(crate) fn of<T>(&self, node: &NodeId, read: impl FnOnce(&Received) -> T) -> Option<T> {
+        self.lock().reports.get(node).map(read)
+    }
+
     /// Changes with every report.
     pub(crate) fn arrivals(&self) -> watch::Receiver<()> {
         self.arrived.subscribe()

@@ -1,9 +1,11 @@
 //! What each host shall be, in memory. A waiting poll sleeps on its own host's entry: a change that touches two hosts
 //! wakes two polls, however many wait.
 
-use crate::store::Target;
-use picket_api::ConfigAnswer;
-use picket_model::{Digest, Generation, NodeId, SetDigests};
+use crate::{
+    encode::{Parts, Written},
+    store::Target,
+};
+use picket_model::{Digest, Generation, NodeConfig, NodeId, SetDigests};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,13 +29,17 @@ pub(crate) enum HostWanted {
     Revoked,
 }
 
+/// Earlier contents of a host that are remembered until it has the present one: as many as there are changes while it is busy
+/// with one. Beyond that it gets the whole.
+const EARLIER: usize = 3;
+
 /// What a host that asks is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
     /// Nothing yet.
     Nothing,
-    /// Its whole content.
-    Content(Box<ConfigAnswer>),
+    /// Its content, whole or as changes of what it holds.
+    Content(Parts),
     /// That it is no member any more.
     Revoked,
 }
@@ -42,6 +48,7 @@ pub(crate) enum News {
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     board: Mutex<Board>,
+    written: Written,
     changes: watch::Sender<()>,
 }
 
@@ -49,19 +56,25 @@ pub(crate) struct Wanted {
 struct Board {
     target: Option<Arc<Target>>,
     hosts: BTreeMap<NodeId, watch::Sender<HostWanted>>,
+    /// What hosts were to be before, and may still hold; the latest last.
+    earlier: BTreeMap<NodeId, Vec<(Digest, NodeConfig)>>,
 }
 
 impl Wanted {
     /// Puts a committed plan up and wakes the hosts it touches; nothing where a newer one is up by now.
     pub(crate) fn publish(&self, target: Target) {
-        let known = |id: &NodeId| match self.of(id) {
-            HostWanted::Content { revision, .. } => Some(revision),
-            HostWanted::Unplanned | HostWanted::Revoked => None,
+        let changed: Vec<&NodeConfig> = {
+            let board = self.lock();
+            let is_known = |config: &&NodeConfig| {
+                let known = board.hosts.get(&config.node).map(|host| host.borrow());
+                matches!(known.as_deref(), Some(HostWanted::Content { revision, .. }) if *revision == config.revision)
+            };
+            target.plan.nodes.values().filter(|config| !is_known(config)).collect()
         };
-        let changed = target.plan.nodes.values().filter(|config| known(&config.node) != Some(config.revision));
         // Digests take most of the time and are made without the lock, which every answer needs.
         let mut sets = SetDigests::default();
         let news: Vec<(NodeId, HostWanted)> = changed
+            .into_iter()
             .map(|config| {
                 let wanted = HostWanted::Content { revision: config.revision, digest: config.digest_among(&mut sets) };
                 (config.node.clone(), wanted)
@@ -75,8 +88,10 @@ impl Wanted {
         let planned = |id: &NodeId| target.plan.nodes.contains_key(id);
         let unplanned = board.hosts.keys().filter(|id| !planned(id)).map(|id| (id.clone(), HostWanted::Unplanned));
         let unplanned: Vec<(NodeId, HostWanted)> = unplanned.collect();
-        board.target = Some(Arc::new(target));
+        let before = board.target.replace(Arc::new(target));
+        self.written.tidy();
         for (id, news) in news.into_iter().chain(unplanned) {
+            board.remember(&id, before.as_deref());
             board.host(&id).send_if_modified(|wanted| {
                 let changes = *wanted != HostWanted::Revoked && *wanted != news;
                 if changes {
@@ -138,19 +153,29 @@ impl Wanted {
         board.hosts.iter().filter(|(_, host)| host.receiver_count() > 0).map(|(id, _)| id.clone()).collect()
     }
 
-    /// What there is to tell a host that holds the revision `after`. A member that is in no plan waits.
-    pub(crate) fn news(&self, node: &NodeId, after: Generation) -> News {
-        let (target, wanted) = {
-            let board = self.lock();
-            (board.target.clone(), board.hosts.get(node).map(|host| host.borrow().clone()).unwrap_or_default())
+    /// What there is to tell a host that holds the revision `after`: the whole, or, where it says what it holds and that is known
+    /// still, the changes of that. A member that is in no plan waits.
+    pub(crate) fn news(&self, node: &NodeId, after: Generation, holds: Option<&Digest>) -> serde_json::Result<News> {
+        let (target, wanted, before) = {
+            let mut board = self.lock();
+            let wanted = board.hosts.get(node).map(|host| host.borrow().clone()).unwrap_or_default();
+            if matches!(&wanted, HostWanted::Content { revision, .. } if *revision == after) {
+                board.earlier.remove(node);
+            }
+            let earlier = board.earlier.get(node).into_iter().flatten();
+            let mut held = earlier.filter(|(digest, config)| Some(digest) == holds && config.revision == after);
+            (board.target.clone(), wanted, held.next_back().map(|(_, config)| config.clone()))
         };
-        match (wanted, target.as_ref().and_then(|target| target.plan.nodes.get(node))) {
+        Ok(match (wanted, target.as_ref().and_then(|target| target.plan.nodes.get(node))) {
             (HostWanted::Revoked, _) => News::Revoked,
-            (HostWanted::Content { revision, digest }, Some(full)) if revision > after => {
-                News::Content(Box::new(ConfigAnswer { revision, digest, full: full.clone() }))
+            (HostWanted::Content { revision, digest }, Some(config)) if revision > after => {
+                News::Content(match before {
+                    Some(before) => self.written.changes(&digest, &before, config)?,
+                    None => self.written.whole(&digest, config)?,
+                })
             }
             (HostWanted::Content { .. } | HostWanted::Unplanned, _) => News::Nothing,
-        }
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Board> {
@@ -161,6 +186,20 @@ impl Wanted {
 impl Board {
     fn host(&mut self, node: &NodeId) -> &watch::Sender<HostWanted> {
         self.hosts.entry(node.clone()).or_default()
+    }
+
+    /// Keeps what a host was to be by the target before.
+    fn remember(&mut self, node: &NodeId, before: Option<&Target>) {
+        let digest = match self.hosts.get(node).map(|host| host.borrow().clone()) {
+            Some(HostWanted::Content { digest, .. }) => digest,
+            _ => return drop(self.earlier.remove(node)),
+        };
+        let Some(config) = before.and_then(|before| before.plan.nodes.get(node)) else { return };
+        let earlier = self.earlier.entry(node.clone()).or_default();
+        if earlier.len() >= EARLIER {
+            earlier.remove(0);
+        }
+        earlier.push((digest, config.clone()));
     }
 }
 
@@ -195,8 +234,8 @@ mod tests {
     #[test]
     fn a_member_in_no_plan_waits_and_only_a_revoked_host_hears_so() {
         let (wanted, node) = (Wanted::default(), "n-1".parse().unwrap());
-        let news = |after| match wanted.news(&node, Generation(after)) {
-            News::Content(answer) => answer.revision.to_string(),
+        let news = |after| match wanted.news(&node, Generation(after), None).unwrap() {
+            News::Content(parts) => parts.read().revision.to_string(),
             other => format!("{other:?}"),
         };
         assert_eq!(news(0), "Nothing");
@@ -209,5 +248,48 @@ mod tests {
         wanted.revoke(&node);
         wanted.publish(target(4, &["n-1"]));
         assert_eq!(news(0), "Revoked");
+    }
+    #[test]
+    fn who_says_what_it_holds_gets_the_changes_of_it_while_that_is_known() {
+        let (wanted, node): (_, NodeId) = (Wanted::default(), "n-1".parse().unwrap());
+        let shaped = |generation, mtu| {
+            let mut target = target(generation, &["n-1"]);
+            target.plan.nodes.values_mut().for_each(|config| config.wireguard.mtu = mtu);
+            target
+        };
+        let contents: Vec<NodeConfig> = (1..=6).map(|n| shaped(n, 1300).plan.nodes[&node].clone()).collect();
+        let contents: Vec<NodeConfig> = contents
+            .into_iter()
+            .zip(1301..)
+            .map(|(mut config, mtu)| {
+                config.wireguard.mtu = mtu;
+                config
+            })
+            .collect();
+        let news = |held: &NodeConfig, holds: Option<Digest>| match wanted.news(&node, held.revision, holds.as_ref()) {
+            Ok(News::Content(parts)) => parts.read(),
+            other => panic!("{other:?}"),
+        };
+        for (generation, mtu) in (1..=6).zip(1301..) {
+            wanted.publish(shaped(generation, mtu));
+        }
+        let last = &contents[5];
+        for (held, is_known) in contents[..5].iter().zip([false, false, true, true, true]) {
+            let told = news(held, Some(held.digest()));
+            assert_eq!((told.full.is_none(), told.changes.is_some()), (is_known, is_known), "{}", held.revision);
+            assert_eq!(told.of(Some(held)).unwrap().full, *last);
+            // Agents of before do not say what they hold, and some hold another content under that number.
+            for holds in [None, Some(last.digest())] {
+                assert_eq!(news(held, holds).full.as_ref(), Some(last));
+            }
+        }
+        // Who has it by now needs no earlier one.
+        assert_eq!(wanted.news(&node, last.revision, Some(&last.digest())).unwrap(), News::Nothing);
+        assert!(wanted.lock().earlier.is_empty());
+        wanted.publish(shaped(7, 1307));
+        assert!(news(last, Some(last.digest())).changes.is_some());
+        wanted.publish(target(8, &[]));
+        wanted.publish(shaped(9, 1309));
+        assert!(news(last, Some(last.digest())).full.is_some(), "it was in no plan in between");
     }
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     controller::Controller,
+    encode::Parts,
     enroll, leases, now, origin, proofs, rekey,
     renew::{self, Renewed},
     wanted::News,
@@ -18,7 +19,7 @@ use crate::{
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
@@ -97,9 +98,10 @@ async fn config(
     let mut waits = true;
     loop {
         wanted.mark_unchanged();
-        match controller.wanted.news(&node.id, query.after) {
+        let news = controller.wanted.news(&node.id, query.after, query.holds.as_ref());
+        match news.map_err(|error| ApiProblem::internal("write an answer", &error))? {
             News::Revoked => return Err(revoked(&node)),
-            News::Content(answer) => return Ok(Json(*answer).into_response()),
+            News::Content(parts) => return Ok(json(parts)),
             News::Nothing if !waits => return Ok(StatusCode::NO_CONTENT.into_response()),
             News::Nothing => {}
         }
@@ -109,6 +111,12 @@ async fn config(
             () = &mut end => waits = false,
         }
     }
+}
+
+fn json(parts: Parts) -> Response {
+    let headers =
+        [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, parts.len().to_string())];
+    (headers, parts.into_body()).into_response()
 }
 
 /// The host goes for good, by its own word.

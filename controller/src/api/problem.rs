@@ -22,6 +22,9 @@ const DATABASE_AWAY: &str = "the controller's database does not answer: hosts ke
 #[derive(Debug)]
 pub(crate) struct ApiProblem(pub(crate) Problem);
 
+/// Seconds after which who asked too often may ask again, where nobody knows better.
+const RETRY_AFTER: &str = "3";
+
 impl ApiProblem {
     /// A problem of a kind.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
@@ -39,6 +42,9 @@ impl IntoResponse for ApiProblem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(self.0)).into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+        }
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         response
     }

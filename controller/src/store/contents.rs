@@ -4,8 +4,8 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{integer, json, number, number_or_none, text},
-    statement::query,
+    row::{integer, json, number, number_or_none, plain, text},
+    statement::{query, query_made},
 };
 use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose};
 use serde::Serialize;
@@ -14,6 +14,9 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
 };
+
+/// Rows that one statement enters: a change to all hosts is many.
+const AT_ONCE: usize = 100;
 
 /// Sets that were read already: a plan's hosts share them in memory as they do in the database.
 pub(super) type Sets = BTreeMap<i64, AllowSet>;
@@ -57,44 +60,50 @@ impl Transaction {
             }
             rows.push((*config, body, names));
         }
-        let mut ids = BTreeMap::new();
-        for (digest, (text, named)) in &parts.0 {
-            ids.insert(digest.as_str(), self.put_part(digest, text, *named).await?);
+        let parts: Vec<_> =
+            parts.0.iter().map(|(digest, (text, named))| (digest.as_str(), text.as_str(), *named)).collect();
+        let mut ids: BTreeMap<String, i64> = BTreeMap::new();
+        for parts in parts.chunks(AT_ONCE) {
+            self.put_parts(parts, &mut ids).await?;
         }
-        for (config, body, names) in &rows {
-            let id = |purpose| names.get(&purpose).and_then(|digest| ids.get(digest.as_str()));
-            query(
-                "INSERT INTO configs (mesh, node, revision, body, p2p, rpc, admin, overlay)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-            )
-            .bind(self.mesh.as_str())
-            .bind(config.node.as_str())
-            .bind(integer(config.revision.0))
-            .bind(ids.get(body.as_str()))
-            .bind(id(Purpose::P2p))
-            .bind(id(Purpose::Rpc))
-            .bind(id(Purpose::Admin))
-            .bind(id(Purpose::Overlay))
-            .execute(&mut self.sql)
-            .await
-            .map_err(sql("enter a host's content"))?;
+        for rows in rows.chunks(AT_ONCE) {
+            let columns = "mesh, node, revision, body, p2p, rpc, admin, overlay";
+            let mut statement = query_made(format!("INSERT INTO configs ({columns}) VALUES {}", places(rows.len(), 8)));
+            for (config, body, names) in rows {
+                let id = |purpose| names.get(&purpose).and_then(|digest| ids.get(digest));
+                statement = statement
+                    .bind(self.mesh.as_str())
+                    .bind(config.node.as_str())
+                    .bind(integer(config.revision.0))
+                    .bind(ids.get(body))
+                    .bind(id(Purpose::P2p))
+                    .bind(id(Purpose::Rpc))
+                    .bind(id(Purpose::Admin))
+                    .bind(id(Purpose::Overlay));
+            }
+            statement.execute(&mut self.sql).await.map_err(sql("enter hosts' contents"))?;
         }
         Ok(())
     }
 
-    async fn put_part(&mut self, digest: &str, text: &str, named: u64) -> Result<i64, StoreError> {
-        let row = query(
-            "INSERT INTO parts (mesh, digest, named, content) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (mesh, digest) DO UPDATE SET named = parts.named + excluded.named RETURNING id",
-        )
-        .bind(self.mesh.as_str())
-        .bind(digest)
-        .bind(integer(named))
-        .bind(text)
-        .fetch_one(&mut self.sql)
-        .await
-        .map_err(sql("enter a part of hosts' contents"))?;
-        number(&row, "id")
+    async fn put_parts(
+        &mut self,
+        parts: &[(&str, &str, u64)],
+        ids: &mut BTreeMap<String, i64>,
+    ) -> Result<(), StoreError> {
+        let mut statement = query_made(format!(
+            "INSERT INTO parts (mesh, digest, named, content) VALUES {}
+             ON CONFLICT (mesh, digest) DO UPDATE SET named = parts.named + excluded.named RETURNING id, digest",
+            places(parts.len(), 4)
+        ));
+        for (digest, text, named) in parts {
+            statement = statement.bind(self.mesh.as_str()).bind(*digest).bind(integer(*named)).bind(*text);
+        }
+        let rows = statement.fetch_all(&mut self.sql).await.map_err(sql("enter parts of hosts' contents"))?;
+        for row in &rows {
+            ids.insert(plain(row, "digest")?, number(row, "id")?);
+        }
+        Ok(())
     }
 
     /// One host's content, stamped with its revision alone.
@@ -186,6 +195,15 @@ impl Transaction {
         }
         Ok(())
     }
+}
+
+/// Places for so many rows of so many values: `($1,$2),($3,$4)`.
+fn places(rows: usize, values: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=values).map(|place| format!("${}", row * values + place)).collect();
+        format!("({})", places.join(","))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(",")
 }
 
 /// Where a content names its set of this purpose.

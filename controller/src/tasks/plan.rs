@@ -7,7 +7,7 @@ use crate::{
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, plan};
+use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, replan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -27,7 +27,19 @@ pub(crate) enum Planned {
 /// Plans from the store as it is now. Whoever changes the store calls this; where several do at once, one plan serves
 /// them all.
 pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreError> {
-    let _turn = controller.planning.lock().await;
+    let ticket = controller.planning.ask();
+    let mut turn = controller.planning.turn().await;
+    // A plan that was begun after this call has what this one is about.
+    if let Some(planned) = turn.served(ticket) {
+        return Ok(planned);
+    }
+    let began = controller.planning.asked();
+    let planned = plan_once(controller).await?;
+    turn.done(began, &planned);
+    Ok(planned)
+}
+
+async fn plan_once(controller: &Controller) -> Result<Planned, StoreError> {
     loop {
         let mut tx = controller.store.read().await?;
         let parent = parent(controller, &mut tx).await?;
@@ -60,21 +72,17 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
             now: at,
             epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
         };
-        let next = plan(&input);
-        let findings = lint(&next, &input);
+        let replanned = replan(&input);
+        let Some(next) = replanned.as_ref().or(input.parent) else { continue };
+        let findings = lint(next, &input);
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::to_string);
         let errors: Vec<String> = errors.collect();
         *controller.findings() = findings;
         count(controller, &nodes, validators.len());
-        if let Some(parent) = parent.as_ref().filter(|parent| parent.plan.generation == next.generation) {
-            publish(controller, Target::clone(parent));
-            return Ok(Planned::Unchanged);
-        }
+        // By now the parent is up, whoever planned it.
+        let Some(next) = replanned else { return Ok(Planned::Unchanged) };
         if !errors.is_empty() {
             tracing::error!(generation = %next.generation, ?errors, "the plan was stopped");
-            if let Some(parent) = parent {
-                publish(controller, Target::clone(&parent));
-            }
             return Ok(Planned::Stopped(errors));
         }
         let at = now();

@@ -39,12 +39,18 @@ fn count(controller: &Controller) {
     let now = now();
     let in_force = target.plan.nodes.keys().filter(|id| lag(controller, id, now).is_none());
     controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
-    let packets = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.kernel.packets));
-    let defences = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.defences?));
-    let syncs = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.syncs));
+    let packets = |id: &NodeId| {
+        Some((id.clone(), controller.reports.of(id, |received| received.stored.report.kernel.packets.clone())?))
+    };
+    let defences = |id: &NodeId| {
+        Some((id.clone(), controller.reports.of(id, |received| received.stored.report.defences.clone())??))
+    };
+    let syncs =
+        |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.syncs.clone())?));
     controller.counts.syncs(target.plan.nodes.keys().filter_map(syncs));
     controller.counts.defences(target.plan.nodes.keys().filter_map(defences));
     controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
-    let ways = |id: &NodeId| Some((id.clone(), controller.reports.get(id)?.stored.report.paths?));
+    let ways =
+        |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.paths.clone())??));
     controller.counts.paths(target.plan.nodes.keys().filter_map(ways));
 }

@@ -9,6 +9,7 @@ mod away;
 mod ca;
 mod chain;
 mod crashes;
+mod crowd;
 mod document;
 mod documents;
 mod ends;

@@ -9,6 +9,7 @@ use crate::{
     proof::{ProofKind, kept::Kept},
     release,
     state::StateDir,
+    subscribe::{pause, retry_after},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use picket_api::{AgentClient, ApiError, EnrollRequest, ProblemKind, Proof};
@@ -20,11 +21,15 @@ use secrecy::ExposeSecret as _;
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
 };
 
 /// Where a sentry's tunnels are reached unless the operator says otherwise: at the address from which the controller
 /// sees it, on WireGuard's usual port.
 const SENTRY_ENDPOINT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 51820);
+
+/// How long a controller is asked again that says too many ask.
+const CROWDED: Duration = Duration::from_mins(2);
 
 /// What the host shows, and the CA it trusts.
 enum Credential {
@@ -117,7 +122,8 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
     ))
 }
 
-/// The first controller that answers decides.
+/// The first controller that answers decides; one that is asked by too many at once is asked again after a while, as each of them
+/// does.
 async fn first<T>(
     controllers: &[String],
     tls: &ClientConfig,
@@ -126,7 +132,16 @@ async fn first<T>(
     let mut silent = Vec::new();
     for url in controllers {
         let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
-        match call(AgentClient::new(base, tls.clone())?).await {
+        let client = AgentClient::new(base, tls.clone())?;
+        let mut answer = call(client.clone()).await;
+        let until = Instant::now() + CROWDED;
+        while matches!(&answer, Err(error) if error.kind() == Some(ProblemKind::TooManyRequests))
+            && Instant::now() < until
+        {
+            pause(retry_after()).await;
+            answer = call(client.clone()).await;
+        }
+        match answer {
             Ok(answer) => return Ok(answer),
             Err(ApiError::Problem(problem)) => {
                 bail!("the controller refused: {}{}", problem.detail, remedy(problem.kind))

@@ -430,7 +430,8 @@ impl Agent {
     /// Asks, after a while, for something newer than what was judged last.
     fn ask(&mut self, delay: Duration) -> Poll {
         self.asked_at = Instant::now() + delay;
-        self.controllers.poll(self.after, delay)
+        let held = self.digest.clone().zip(self.held.ledger.config.clone());
+        self.controllers.poll(self.after, held.map(|(digest, config)| picket_api::node::Held { digest, config }), delay)
     }
 
     /// Writes a wanted state down; only then is it held. Whether that went well.

@@ -6,7 +6,7 @@ use crate::{
     state::StateDir,
 };
 use anyhow::{Context as _, Result};
-use picket_api::{AgentClient, ApiError, ConfigAnswer};
+use picket_api::{AgentClient, ApiError, ConfigAnswer, node::Held};
 use picket_model::Generation;
 use picket_pki::{ClientCertificate, Fingerprint, client_config_of};
 use std::{future::Future, pin::Pin, time::Duration};
@@ -71,12 +71,13 @@ impl Controllers {
         self.answers
     }
 
-    /// Asks, after a while, for a wanted state newer than `after`.
-    pub fn poll(&self, after: Generation, delay: Duration) -> Poll {
+    /// Asks, after a while, for a wanted state newer than `after`, of which only the changes need to come where that is what is
+    /// held.
+    pub fn poll(&self, after: Generation, held: Option<Held>, delay: Duration) -> Poll {
         let client = self.client().clone();
         Box::pin(async move {
             pause(delay).await;
-            client.config(after).await
+            client.newer(after, held.as_ref()).await
         })
     }
 

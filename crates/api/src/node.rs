@@ -1,8 +1,8 @@
-//! What an enrolled host asks and tells: `GET /v1/node/config?after=R`, `PUT /v1/node/report`, `POST /v1/renew`.
+//! What an enrolled host asks and tells: `GET /v1/node/config?after=R&holds=D`, `PUT /v1/node/report`, `POST /v1/renew`.
 //! The body of the report is `picket_model::NodeReport`.
 
 use crate::Proof;
-use picket_model::{Digest, Generation, NodeConfig, NodeId, Timestamp, WireGuardPublicKey};
+use picket_model::{ConfigChanges, Digest, Generation, NodeConfig, NodeId, Timestamp, WireGuardPublicKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -11,13 +11,57 @@ use std::time::Duration;
 pub const LONGEST_POLL: Duration = Duration::from_secs(50);
 
 /// The query of a long poll.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigQuery {
     /// The revision the host holds; zero for none. Answered when there is a newer one.
     pub after: Generation,
+    /// Digest of what the host holds of that revision, where it can take changes of it. Without it the answer is the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<Digest>,
 }
 
-/// A newer wanted state. The host compares the digest with what it then holds.
+/// The answer to a poll: a newer wanted state, whole, or as changes of what the host says it holds where the controller still
+/// knows that. One of the two is there. The host compares the digest with what it then holds, and asks for the whole where it
+/// is another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigNews {
+    /// Revision of the content.
+    pub revision: Generation,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// The whole wanted state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<NodeConfig>,
+    /// What is otherwise than in what is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<ConfigChanges>,
+}
+
+impl ConfigNews {
+    /// The wanted state, where it is whole or can be made of what is held; `None` where the whole has to be asked for.
+    pub fn of(self, held: Option<&NodeConfig>) -> Option<ConfigAnswer> {
+        let Self { revision, digest, full, changes } = self;
+        let full = match (full, changes, held) {
+            (Some(full), _, _) => full,
+            (None, Some(changes), Some(held)) => {
+                Some(held.changed(changes, revision)).filter(|made| made.digest() == digest)?
+            }
+            (None, _, _) => return None,
+        };
+        Some(ConfigAnswer { revision, digest, full })
+    }
+}
+
+/// What a host holds and takes changes of.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its digest.
+    pub digest: Digest,
+    /// The content.
+    pub config: NodeConfig,
+}
+
+/// A newer wanted state, whole. The host compares the digest with what it then holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigAnswer {
     /// Revision of the content.

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Limits of one listener; the defaults suit the agents' one, which is public and knows its members by certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once, strangers apart; one more is closed after its handshake. Default 4096.
+    /// Connections at once, strangers apart; one more is closed after its handshake. Default 16,384.
     pub max_connections: usize,
     /// TLS handshakes under way: nobody is known yet, so these limits are everybody's. One more is closed as soon as it
     /// is accepted. Default 1024 in all, 64 for one source: hosts behind one address translation join together.
@@ -59,7 +59,7 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 16_384,
             handshakes: Share { all: 1024, source: 64 },
             strangers: Some(Strangers::default()),
             handshake_timeout: Duration::from_secs(5),

@@ -3,6 +3,7 @@
 
 pub mod advertised;
 pub mod advertising;
+pub mod changes;
 pub mod config;
 pub mod endpoint;
 pub mod explain;
@@ -33,6 +34,7 @@ pub mod validator;
 
 pub use advertised::Advertised;
 pub use advertising::{AdvertisedFact, Advertising, Verdict};
+pub use changes::{ConfigChanges, SetChanges};
 pub use config::{Digest, NodeConfig, SetDigests, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};
 pub use explain::{Explanation, Grant, HostVerdict, PortVerdict};

@@ -3,8 +3,11 @@
 
 use crate::Plan;
 use ipnet::IpNet;
-use picket_model::{Node, NodeConfig, NodeId, Purpose, Reason};
-use std::collections::{BTreeMap, BTreeSet};
+use picket_model::{Node, NodeConfig, NodeId, Purpose, Reason, SetChanges};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// One line per change, with the hosts it is on; hosts that come and go first.
 pub fn changes(from: Option<&Plan>, to: &Plan, nodes: &BTreeMap<NodeId, Node>) -> Vec<String> {
@@ -16,8 +19,10 @@ pub fn changes(from: Option<&Plan>, to: &Plan, nodes: &BTreeMap<NodeId, Node>) -
     lines.extend(went.map(|old| format!("- host {} ({})", name(&old.node), old.role)));
 
     let mut hosts_by_change: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut known = Known::new();
     for (id, after) in &to.nodes {
-        for change in before(id).map(|before| on_host(before, after)).unwrap_or_default() {
+        let before = before(id).filter(|before| !before.same_content(after));
+        for change in before.map(|before| on_host(before, after, &mut known)).unwrap_or_default() {
             hosts_by_change.entry(change).or_default().push(name(id));
         }
     }
@@ -30,7 +35,10 @@ fn on(hosts: &[String], kept: usize) -> String {
     if hosts.len() == kept && kept > 1 { format!("all {kept} hosts") } else { hosts.join(", ") }
 }
 
-fn on_host(before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
+/// Changes of sets that were looked at, by the sets before and after: hosts have theirs in common.
+type Known = BTreeMap<(usize, usize), SetChanges>;
+
+fn on_host(before: &NodeConfig, after: &NodeConfig, known: &mut Known) -> Vec<String> {
     let mut lines = Vec::new();
     let (old, new) = (&before.wireguard.peers, &after.wireguard.peers);
     for (key, peer) in new {
@@ -43,7 +51,7 @@ fn on_host(before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
     lines.extend(
         old.iter().filter(|(key, _)| !new.contains_key(key)).map(|(_, peer)| format!("- tunnel to {}", peer.name)),
     );
-    for ((network, sign, why), purposes) in grants(before, after) {
+    for ((network, sign, why), purposes) in grants(before, after, known) {
         lines.push(format!("{sign} {network} for {}: {why}", purposes.join(", ")));
     }
     let (old, new) = (&before.firewall.guarded, &after.firewall.guarded);
@@ -53,22 +61,25 @@ fn on_host(before: &NodeConfig, after: &NodeConfig) -> Vec<String> {
 }
 
 /// Networks that are let in no more, newly, or for another reason, with the purposes that share the change.
-fn grants(before: &NodeConfig, after: &NodeConfig) -> BTreeMap<(IpNet, char, String), Vec<String>> {
+fn grants(before: &NodeConfig, after: &NodeConfig, known: &mut Known) -> BTreeMap<(IpNet, char, String), Vec<String>> {
     let mut changed: BTreeMap<(IpNet, char, String), Vec<String>> = BTreeMap::new();
     for purpose in Purpose::ALL {
         let (old, new) = (before.firewall.allowed(purpose), after.firewall.allowed(purpose));
-        let mut note = |network: &IpNet, sign, reasons| {
-            changed.entry((*network, sign, joined(reasons))).or_default().push(purpose.to_string());
-        };
-        for (network, reasons) in new.0.iter() {
-            match old.0.get(network) {
-                None => note(network, '+', reasons),
-                Some(known) if known != reasons => note(network, '~', reasons),
-                Some(_) => {}
-            }
+        if old == new {
+            continue;
         }
-        let gone = old.0.iter().filter(|(network, _)| !new.0.contains_key(network));
-        gone.for_each(|(network, reasons)| note(network, '-', reasons));
+        // The plans hold their sets for as long as this takes, so that no other has their address.
+        let key = (Arc::as_ptr(&old.0).addr(), Arc::as_ptr(&new.0).addr());
+        let changes = known.entry(key).or_insert_with(|| old.changes_to(new));
+        for (network, reasons) in &changes.0 {
+            let (sign, reasons) = match (old.0.get(network), reasons) {
+                (Some(_), Some(reasons)) => ('~', reasons),
+                (None, Some(reasons)) => ('+', reasons),
+                (Some(gone), None) => ('-', gone),
+                (None, None) => continue,
+            };
+            changed.entry((*network, sign, joined(reasons))).or_default().push(purpose.to_string());
+        }
     }
     changed
 }

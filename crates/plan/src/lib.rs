@@ -23,7 +23,7 @@ pub use merge::{
     next_lookup,
 };
 pub use pairing::Epochs;
-pub use planner::{Basis, NextKeys, Plan, PlanInput, plan};
+pub use planner::{Basis, NextKeys, Plan, PlanInput, plan, replan};
 
 #[cfg(test)]
 mod fixture;

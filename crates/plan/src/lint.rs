@@ -7,10 +7,13 @@ mod sync;
 use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
 use picket_model::{
-    NodeConfig, NodeRole, Protocol, Purpose, Reason,
+    AllowSet, NodeConfig, NodeRole, Protocol, Purpose, Reason,
     limits::{LONGEST_GRANT, MOST_ALLOW_ENTRIES, MOST_PEERS, SHORTEST_GRANT, WIDEST_NETWORK, WIDEST_TOTAL},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Ports whose closing would lock the operator out: SSH.
 const NEVER_GUARDED: [u16; 1] = [22];
@@ -21,12 +24,13 @@ const OWN_CALLS: std::ops::RangeInclusive<u16> = 32768..=60999;
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut widths = Widths::new();
     for config in plan.nodes.values() {
         let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
         check_ports(name, config, input.parent, &mut findings);
         check_public(name, config, &mut findings);
         check_grants(name, config, &mut findings);
-        check_width(name, config, &mut findings);
+        check_width(name, config, &mut widths, &mut findings);
         check_peers(name, config, plan, &mut findings);
         check_emptied(name, config, input.parent, &mut findings);
     }
@@ -90,23 +94,27 @@ fn check_grants(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     }
 }
 
+/// How wide sets are that were looked at: hosts have theirs in common.
+type Widths = BTreeMap<usize, Width>;
+
+/// What is too wide in a set.
+#[derive(Clone, Debug, Default)]
+struct Width {
+    networks: Vec<IpNet>,
+    is_too_much: bool,
+}
+
 /// The limits that every host's guard has by default: what they refuse must not become the target.
-fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
+fn check_width(name: &str, config: &NodeConfig, widths: &mut Widths, findings: &mut Vec<Finding>) {
     for (purpose, set) in &config.firewall.allow {
-        for network in set.0.keys() {
-            let widest = if matches!(network, IpNet::V4(_)) { WIDEST_NETWORK.0 } else { WIDEST_NETWORK.1 };
-            if network.prefix_len() < widest {
-                let text = format!("{name} would let {network} in for {purpose}: wider than /{widest}");
-                findings.push(refused(name, text));
-            }
+        // The plan holds its sets for as long as this takes, so that no other has their address.
+        let width = widths.entry(Arc::as_ptr(&set.0).addr()).or_insert_with(|| width(set));
+        for network in &width.networks {
+            let widest = widest(network);
+            let text = format!("{name} would let {network} in for {purpose}: wider than /{widest}");
+            findings.push(refused(name, text));
         }
-        let (v4, v6) = set.0.keys().fold((0u128, 0u128), |(v4, v6), network| match network {
-            IpNet::V4(net) => (v4.saturating_add(1 << (32 - net.prefix_len())), v6),
-            IpNet::V6(net) => {
-                (v4, v6.saturating_add(1u128.checked_shl(128 - u32::from(net.prefix_len())).unwrap_or(u128::MAX)))
-            }
-        });
-        if v4 > 1 << (32 - WIDEST_TOTAL.0) || v6 > 1 << (128 - WIDEST_TOTAL.1) {
+        if width.is_too_much {
             findings.push(refused(name, format!("{name} would let too many addresses in for {purpose} altogether")));
         }
     }
@@ -120,6 +128,21 @@ fn check_width(name: &str, config: &NodeConfig, findings: &mut Vec<Finding>) {
     if peers > MOST_PEERS {
         findings.push(refused(name, format!("{name} would have {peers} tunnels, more than {MOST_PEERS}")));
     }
+}
+
+fn widest(network: &IpNet) -> u8 {
+    if matches!(network, IpNet::V4(_)) { WIDEST_NETWORK.0 } else { WIDEST_NETWORK.1 }
+}
+
+fn width(set: &AllowSet) -> Width {
+    let networks = set.0.keys().filter(|network| network.prefix_len() < widest(network)).copied().collect();
+    let (v4, v6) = set.0.keys().fold((0u128, 0u128), |(v4, v6), network| match network {
+        IpNet::V4(net) => (v4.saturating_add(1 << (32 - net.prefix_len())), v6),
+        IpNet::V6(net) => {
+            (v4, v6.saturating_add(1u128.checked_shl(128 - u32::from(net.prefix_len())).unwrap_or(u128::MAX)))
+        }
+    });
+    Width { networks, is_too_much: v4 > 1 << (32 - WIDEST_TOTAL.0) || v6 > 1 << (128 - WIDEST_TOTAL.1) }
 }
 
 /// Both ends of a tunnel must know each other, and nothing but a peer's own addresses may come out of it.

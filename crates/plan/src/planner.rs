@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    num::NonZeroU16,
 };
 
 /// Largest packet inside a tunnel: 1500 bytes of Ethernet less 80 for IPv6, UDP and WireGuard, as `wg-quick` has it.
@@ -82,45 +81,108 @@ pub type NextKeys = BTreeMap<NodeId, WireGuardPublicKey>;
 
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
+    let next = whole(input);
+    input.parent.filter(|parent| is_same(parent, &next)).cloned().unwrap_or(next)
+}
+
+/// Makes the plan; `None` where no host's content changes, so that the parent stands.
+pub fn replan(input: &PlanInput<'_>) -> Option<Plan> {
+    let next = whole(input);
+    (!input.parent.is_some_and(|parent| is_same(parent, &next))).then_some(next)
+}
+
+fn is_same(parent: &Plan, next: &Plan) -> bool {
+    let is_kept = |config: &NodeConfig| config.revision != next.generation && parent.nodes.contains_key(&config.node);
+    parent.nodes.len() == next.nodes.len() && next.nodes.values().all(is_kept)
+}
+
+fn whole(input: &PlanInput<'_>) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let generation = parent.next();
-    let shared = shared_firewall(input.policy, input.validators, input.now);
+    let mut shared = Shared::new(input);
     let calls = hidden::calls(input.policy, input.validators);
-    let active = || input.nodes.values().filter(|node| node.is_active());
+    let meshed = [NodeRole::Prep, NodeRole::Sentry].map(|role| {
+        let is_meant = |node: &&Node| node.role == role && node.is_meshed();
+        (role, input.nodes.values().filter(is_meant).collect::<Vec<_>>())
+    });
     let mut nodes = BTreeMap::new();
-    for node in active() {
+    for node in input.nodes.values().filter(|node| node.is_active()) {
         // A quarantined host has no tunnel to anybody, nor anybody to it.
-        let meshed = |other: &&Node| other.role != node.role && other.is_meshed() && node.is_meshed();
-        let others: Vec<&Node> = active().filter(meshed).collect();
+        let others = meshed.iter().find(|(role, _)| *role != node.role && node.is_meshed());
+        let others = others.map_or(&[][..], |(_, others)| others.as_slice());
         let config = NodeConfig {
             mesh: input.mesh.clone(),
             node: node.id.clone(),
             role: node.role,
             generation,
             revision: generation,
-            wireguard: wireguard(input, node, &others),
+            wireguard: wireguard(input, node, others),
             firewall: FirewallPolicy {
-                forwards: hidden::forwards(input, &calls, node, &others),
-                hidden: hidden::hidden(input, &calls, node, &others).map(Box::new),
-                syncs: sync::paths(input.policy, node, &others),
-                ..firewall(&shared, input.policy.public.of(node.role), shield(input, &node.id), &others)
+                forwards: hidden::forwards(input, &calls, node, others),
+                hidden: hidden::hidden(input, &calls, node, others).map(Box::new),
+                syncs: sync::paths(input.policy, node, others),
+                shield: shield(input, &node.id),
+                ..shared.of(node, others).clone()
             },
         };
         nodes.insert(node.id.clone(), keep_revision(config, input.parent));
     }
-    match input.parent {
-        Some(parent) if is_same(parent, &nodes) => parent.clone(),
-        _ => {
-            let PlanInput { policy_version, validators, validators_version, .. } = *input;
-            let basis = Basis { policy_version, validators: validators.len(), validators_version };
-            Plan { generation, parent, nodes, basis }
+    let PlanInput { policy_version, validators, validators_version, .. } = *input;
+    let basis = Basis { policy_version, validators: validators.len(), validators_version };
+    Plan { generation, parent, nodes, basis }
+}
+
+/// What firewalls have in common: made once for all hosts, and the sets that are as before are those of before, so that nobody
+/// compares a long list with itself for each host.
+struct Shared<'a> {
+    parent: Option<&'a Plan>,
+    policy: &'a Policy,
+    everywhere: FirewallPolicy,
+    by_place: BTreeMap<(NodeRole, bool), FirewallPolicy>,
+}
+
+impl<'a> Shared<'a> {
+    fn new(input: &PlanInput<'a>) -> Self {
+        let mut everywhere = shared_firewall(input.policy, input.validators, input.now);
+        let purposes: Vec<Purpose> = everywhere.allow.keys().copied().collect();
+        for purpose in purposes {
+            let twin =
+                everywhere.allow.iter().find(|(other, set)| **other < purpose && *set == everywhere.allowed(purpose));
+            let twin = twin.map(|(_, set)| set.clone());
+            let before = input.parent.and_then(|parent| parent.nodes.values().next());
+            if let Some(set) = everywhere.allow.get_mut(&purpose) {
+                keep(set, twin.as_ref());
+                keep(set, before.and_then(|before| before.firewall.allow.get(&purpose)));
+            }
         }
+        Self { parent: input.parent, policy: input.policy, everywhere, by_place: BTreeMap::new() }
+    }
+
+    /// Of a host that has tunnels to these, as all others of its role have.
+    fn of(&mut self, node: &Node, others: &[&Node]) -> &FirewallPolicy {
+        let Self { parent, policy, everywhere, by_place } = self;
+        by_place.entry((node.role, node.is_meshed())).or_insert_with(|| {
+            let mut firewall = FirewallPolicy { public: policy.public.of(node.role).clone(), ..everywhere.clone() };
+            for other in others {
+                for network in other.overlay.networks() {
+                    let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };
+                    firewall.allow.entry(Purpose::Overlay).or_default().insert(network, reason);
+                }
+            }
+            let before = parent.and_then(|parent| parent.nodes.get(&node.id)).map(|config| &config.firewall.allow);
+            if let Some(set) = firewall.allow.get_mut(&Purpose::Overlay) {
+                keep(set, before.and_then(|before| before.get(&Purpose::Overlay)));
+            }
+            firewall
+        })
     }
 }
 
-fn is_same(parent: &Plan, nodes: &BTreeMap<NodeId, NodeConfig>) -> bool {
-    parent.nodes.len() == nodes.len()
-        && parent.nodes.values().zip(nodes.values()).all(|(before, after)| before.same_content(after))
+/// Puts the set of before in the place of one that is equal.
+fn keep(set: &mut AllowSet, before: Option<&AllowSet>) {
+    if let Some(before) = before.filter(|before| *before == set) {
+        *set = before.clone();
+    }
 }
 
 fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
@@ -207,22 +269,6 @@ fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
 /// The policy's, unless somebody ordered otherwise.
 fn shield(input: &PlanInput<'_>, node: &NodeId) -> Shield {
     input.shield.of(node, input.now).map_or(input.policy.shield, |order| order.shield)
-}
-
-fn firewall(
-    shared: &FirewallPolicy,
-    public: &BTreeSet<NonZeroU16>,
-    shield: Shield,
-    others: &[&Node],
-) -> FirewallPolicy {
-    let mut firewall = FirewallPolicy { public: public.clone(), shield, ..shared.clone() };
-    for other in others {
-        for network in other.overlay.networks() {
-            let reason = Reason::Node { node: other.id.clone(), name: other.name.clone() };
-            firewall.allow.entry(Purpose::Overlay).or_default().insert(network, reason);
-        }
-    }
-    firewall
 }
 
 #[cfg(test)]

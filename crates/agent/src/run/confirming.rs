@@ -91,7 +91,7 @@ impl Agent {
         self.withdraw(offered).await;
         // How long that took is no fault of the controller's.
         let search = timeout(BEFORE.saturating_sub(AT_ONCE), search);
-        let newer = self.controllers.poll(offered.revision, Duration::ZERO);
+        let newer = self.controllers.poll(offered.revision, None, Duration::ZERO);
         let newer = async {
             let answer = newer.await;
             if is_newer(&answer, offered.revision) { answer } else { std::future::pending().await }

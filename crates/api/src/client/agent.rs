@@ -4,10 +4,14 @@ use super::{ApiError, body, build, join, json, unreachable};
 use crate::{
     ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse,
     ca::{CaQuery, MeshCas},
-    node::{ConfigQuery, LONGEST_POLL, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
+    node::{
+        ConfigNews, ConfigQuery, Held, LONGEST_POLL, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest,
+        RenewResponse,
+    },
 };
 use picket_model::{Generation, NodeId, NodeReport};
 use reqwest::{StatusCode, Url};
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 
 /// Time for a call that is answered at once.
@@ -70,8 +74,25 @@ impl AgentClient {
 
     /// Waits for a wanted state newer than `after`; `None` where there was none for the longest poll.
     pub async fn config(&self, after: Generation) -> Result<Option<ConfigAnswer>, ApiError> {
+        self.wanted(&ConfigQuery { after, holds: None }).await
+    }
+
+    /// The same for a host that holds something: where that is of the revision `after`, changes of it are asked for, and the whole
+    /// where they do not make what the controller says.
+    pub async fn newer(&self, after: Generation, held: Option<&Held>) -> Result<Option<ConfigAnswer>, ApiError> {
+        let Some(held) = held.filter(|held| held.config.revision == after) else { return self.config(after).await };
+        let Some(news) = self.wanted(&ConfigQuery { after, holds: Some(held.digest.clone()) }).await? else {
+            return Ok(None);
+        };
+        match ConfigNews::of(news, Some(&held.config)) {
+            Some(answer) => Ok(Some(answer)),
+            None => self.config(after).await,
+        }
+    }
+
+    async fn wanted<T: DeserializeOwned>(&self, query: &ConfigQuery) -> Result<Option<T>, ApiError> {
         let url = join(&self.base, "/v1/node/config")?;
-        let request = self.http.get(url.clone()).query(&ConfigQuery { after }).timeout(LONGEST_POLL + CALL_TIMEOUT);
+        let request = self.http.get(url.clone()).query(query).timeout(LONGEST_POLL + CALL_TIMEOUT);
         let response = request.send().await.map_err(unreachable(&url))?;
         if response.status() == StatusCode::NO_CONTENT {
             return Ok(None);

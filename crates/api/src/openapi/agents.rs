@@ -2,9 +2,9 @@
 
 use super::{Good, Method, Operation, Who, of};
 use crate::{
-    ConfigAnswer, EnrollInfo, EnrollRequest, EnrollResponse, ProblemKind as P,
+    EnrollInfo, EnrollRequest, EnrollResponse, ProblemKind as P,
     ca::{CaQuery, MeshCas},
-    node::{ConfigQuery, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
+    node::{ConfigNews, ConfigQuery, NewerProof, PeerProof, RekeyAnswer, RekeyRequest, RenewRequest, RenewResponse},
 };
 use picket_model::NodeReport;
 
@@ -63,7 +63,7 @@ pub static CONFIG: Operation = Operation::get(
     "Wait for a wanted state newer than the one held; 204 where there was none for 50 seconds",
 )
 .query(of::<ConfigQuery>)
-.good(Good::JsonOrNothing(of::<ConfigAnswer>));
+.good(Good::JsonOrNothing(of::<ConfigNews>));
 
 /// What is in force.
 pub static REPORT: Operation = Operation::new(

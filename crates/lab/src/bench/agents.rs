@@ -5,10 +5,10 @@ use crate::{LabError, mesh::Controller};
 use anyhow::{Context as _, anyhow};
 use futures_util::{StreamExt as _, stream};
 use picket_api::{
-    AgentClient, ConfigAnswer, EnrollRequest, OperatorClient, Proof,
+    AgentClient, EnrollRequest, OperatorClient, Proof,
     operator::{CreateToken, CutStep, RevokeQuery},
 };
-use picket_model::{Generation, KernelView, NodeReport, NodeRole, ReconcilerStatus, WireGuardPublicKey};
+use picket_model::{Digest, Generation, KernelView, NodeReport, NodeRole, ReconcilerStatus, WireGuardPublicKey};
 use picket_pki::{ClientCertificate, Fingerprint, TlsKey, client_config, random};
 use serde::Deserialize;
 use std::{
@@ -162,20 +162,21 @@ async fn play(agent: AgentClient) {
     while let Ok(answer) = agent.config(after).await {
         let Some(answer) = answer else { continue };
         after = answer.revision;
-        if agent.report(&in_force(&answer)).await.is_err() {
+        if agent.report(&in_force(answer.revision, &answer.digest, answer.full.wireguard.peers.len())).await.is_err() {
             return;
         }
     }
 }
 
-fn in_force(answer: &ConfigAnswer) -> NodeReport {
+/// What a host says that has everything of a wanted state in force, and so many peers.
+pub(super) fn in_force(revision: Generation, digest: &Digest, peers: usize) -> NodeReport {
     NodeReport {
-        applied: answer.revision,
-        digest: Some(answer.digest.clone()),
+        applied: revision,
+        digest: Some(digest.clone()),
         refused: None,
         wireguard: ReconcilerStatus::InForce,
         firewall: ReconcilerStatus::InForce,
-        kernel: KernelView { peers: answer.full.wireguard.peers.len(), elements: 0, ..KernelView::default() },
+        kernel: KernelView { peers, elements: 0, ..KernelView::default() },
         peers: BTreeMap::new(),
         engine: "played".to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),

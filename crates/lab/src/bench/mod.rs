@@ -3,6 +3,7 @@
 
 mod agents;
 mod bare;
+mod controller;
 mod dataplane;
 mod failover;
 mod figures;
@@ -30,8 +31,13 @@ pub struct Args {
     /// How often each thing is measured: 5 times, and 3 where it takes seconds.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=20))]
     runs: Option<u8>,
+    /// Of a bench that has parts, these alone.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     #[command(flatten)]
     dataplane: dataplane::Options,
+    #[command(flatten)]
+    controller: controller::Options,
 }
 
 /// A bench.
@@ -51,6 +57,8 @@ enum Which {
     Failover,
     /// Tunnels of our engine beside other engines' and none: TCP, small packets, latency, many peers, handshakes.
     Dataplane,
+    /// The controller with many agents: connections, memory, changes to one and to all, enrolments, planning.
+    Controller,
 }
 
 /// Runs one bench.
@@ -70,8 +78,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Which::Firewall => firewall::run(&report, runs),
         Which::Flood => flood::run(&report, runs),
         Which::Failover => failover::run(&report, runs),
-        Which::Dataplane => dataplane::run(&report, runs, &args.dataplane),
+        Which::Dataplane => dataplane::run(&report, runs, &parts(&args.only)?, &args.dataplane),
+        Which::Controller => controller::run(&report, runs, &parts(&args.only)?, &args.controller),
     }
+}
+
+/// The parts of a bench that are asked for; all of them where none is.
+fn parts<P: clap::ValueEnum>(only: &[String]) -> anyhow::Result<Vec<P>> {
+    let part = |word: &String| {
+        let names =
+            || P::value_variants().iter().filter_map(|part| Some(part.to_possible_value()?.get_name().to_owned()));
+        P::from_str(word, true).map_err(|_| {
+            anyhow::anyhow!("{word:?} is no part of this bench: name of {}", names().collect::<Vec<_>>().join(", "))
+        })
+    };
+    if only.is_empty() { Ok(P::value_variants().to_vec()) } else { only.iter().map(part).collect() }
 }
 
 /// Where the rows go.

@@ -52,7 +52,7 @@ pub struct Controller {
 }
 
 impl Controller {
-    pub(super) fn new(host: Host, sources: &[String]) -> Result<Self, LabError> {
+    pub(crate) fn new(host: Host, sources: &[String]) -> Result<Self, LabError> {
         let config = host.write("controller.toml", &CONFIG.replace("SOURCES", &format!("{sources:?}")))?;
         let state = host.path("state");
         let url = format!("https://{}", host.v4(AGENTS_PORT)?);

@@ -79,6 +79,27 @@ fn the_same_input_makes_no_new_generation() {
 }
 
 #[test]
+fn hosts_have_their_sets_in_common_and_those_that_stay_are_the_parents() {
+    let one = |set: &AllowSet| std::sync::Arc::as_ptr(&set.0);
+    let all = star();
+    let first = planned(&all, &validators(3), None);
+    let second = planned(&all[..2], &validators(3), Some(&first));
+    let third = planned(&all[..2], &validators(4), Some(&second));
+    let allowed = |plan, name, purpose| of(plan, name).firewall.allowed(purpose).clone();
+    let p2p = allowed(&first, "prep-1", Purpose::P2p);
+    for (plan, name) in [(&first, "sentry-1"), (&first, "sentry-2"), (&second, "prep-1"), (&second, "sentry-1")] {
+        assert_eq!(one(&allowed(plan, name, Purpose::P2p)), one(&p2p), "{name}");
+        assert_eq!(one(&allowed(plan, name, Purpose::Rpc)), one(&p2p), "{name}");
+    }
+    assert_ne!(one(&allowed(&third, "prep-1", Purpose::P2p)), one(&p2p));
+    let overlay = |plan, name| one(&allowed(plan, name, Purpose::Overlay));
+    assert_eq!(overlay(&first, "sentry-1"), overlay(&first, "sentry-2"));
+    assert_eq!(overlay(&second, "sentry-1"), overlay(&first, "sentry-1"));
+    assert_ne!(overlay(&second, "prep-1"), overlay(&first, "prep-1"));
+    assert_eq!(overlay(&third, "prep-1"), overlay(&second, "prep-1"));
+}
+
+#[test]
 fn a_new_sentry_touches_the_validator_and_no_other_sentry() {
     let all = star();
     let first = planned(&all[..2], &validators(3), None);

@@ -18,9 +18,6 @@ use std::{collections::BTreeMap, time::Duration};
 /// What this bench is told beyond what all are.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Options {
-    /// Of the dataplane bench, these parts alone.
-    #[arg(long, value_delimiter = ',')]
-    only: Vec<Part>,
     /// Of the dataplane bench, this cable alone.
     #[arg(long)]
     cable: Option<Cable>,
@@ -31,7 +28,7 @@ pub(super) struct Options {
 
 /// A part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+pub(super) enum Part {
     /// TCP with one stream and with four, both ways.
     Tcp,
     /// Packets of 64 bytes, offered without limit.
@@ -49,10 +46,10 @@ enum Part {
 /// Whom ours is measured beside.
 const OTHERS: [Carrier; 3] = [Carrier::WireguardGo, Carrier::Boringtun, Carrier::BoringtunOneThread];
 
-pub(super) fn run(report: &Report, runs: u8, options: &Options) -> anyhow::Result<()> {
+pub(super) fn run(report: &Report, runs: u8, parts: &[Part], options: &Options) -> anyhow::Result<()> {
     place::check_tools()?;
     let carriers = carriers(report)?;
-    let wants = |part| options.only.is_empty() || options.only.contains(&part);
+    let wants = |part| parts.contains(&part);
     let length = Duration::from_secs(options.seconds.into());
     let limit = limit::measure(report)?;
     for cable in
