@@ -1,6 +1,7 @@
 //! The two threads that carry packets: one from the host to the network, one the other way, which also looks after the
 //! time. Each takes what there is, hands it on in one go, and sleeps until there is more. They hold the lock on the
-//! tunnels while they seal and open, never during a call to the kernel that could be long.
+//! tunnels while they seal and open, never during a call to the kernel that could be long. While little happens the second
+//! also takes the host's answer to what it brought, which is there before the first has woken.
 
 use super::{
     ecn, now,
@@ -23,7 +24,7 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often the time is looked at; boringtun rounds its own timers to such steps.
@@ -32,16 +33,30 @@ const TICK_MILLIS: u16 = 250;
 /// Most reads before everything else has its turn, however much there is to read: the network, or a program on this host, may
 /// well bring more than can be taken.
 const ROUND: usize = 64;
+/// Most datagrams of a round after which the host may have a single answer.
+const FEW: usize = 2;
+/// How long after a flow of its own the host has no single answers.
+const QUIET: Duration = Duration::from_millis(2);
 
 /// What the threads and the device's owner share.
 pub(super) struct Shared {
     pub(super) tun: Tun,
+    /// Held by who reads from the host, until what was read is on its way, so that nothing overtakes.
+    turn: Mutex<Turn>,
     tunnels: Mutex<Tunnels>,
+}
+
+/// What is known of the host's queue.
+#[derive(Debug, Default)]
+struct Turn {
+    standing: Standing,
+    /// When more than a single packet was read at one time.
+    flowed: Option<Instant>,
 }
 
 impl Shared {
     pub(super) fn new(tun: Tun, tunnels: Tunnels) -> Self {
-        Self { tun, tunnels: Mutex::new(tunnels) }
+        Self { tun, turn: Mutex::default(), tunnels: Mutex::new(tunnels) }
     }
 
     /// The state. A panic in another thread would have left it whole: it is changed in steps that do not panic.
@@ -117,43 +132,67 @@ impl Drop for Carrier {
 fn from_host(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
     let mut buffer = vec![0; READ];
     let mut wires = Wires::new(&shared.tun, sockets);
-    let mut standing = Standing::default();
     while wait(&[shared.tun.as_fd()], stop, PollTimeout::NONE) {
-        let now = now();
-        for _ in 0..ROUND {
-            match shared.tun.read(&mut buffer) {
-                Ok(Some(mut segments)) => {
-                    let mut tells = standing.tells(now.steady);
-                    let mut tunnels = shared.tunnels();
-                    while let Some(packet) = segments.next() {
-                        if !std::mem::take(&mut tells) || ecn::combine(ecn::EXPERIENCED, packet) {
-                            tunnels.packet(now, packet, &mut wires);
-                        }
-                    }
-                }
-                Ok(None) => tracing::trace!("packet without sense lost"),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    standing.emptied();
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if is_gone(&error) => return tracing::warn!(%error, "tun interface is gone"),
-                Err(error) => {
-                    tracing::trace!(%error, "packet cannot be read");
-                    break;
-                }
-            }
-            if wires.is_full() {
-                break;
-            }
+        let mut turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = seal(shared, &mut turn, now(), &mut buffer, &mut wires) {
+            return tracing::warn!(%error, "tun interface is gone");
         }
         wires.flush_patiently();
     }
 }
 
+/// Takes from the host what there is, up to a round of it. An error is for good.
+fn seal(shared: &Shared, turn: &mut Turn, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> io::Result<()> {
+    let mut packets = 0;
+    for _ in 0..ROUND {
+        match shared.tun.read(buffer) {
+            Ok(Some(mut segments)) => {
+                let mut tells = turn.standing.tells(now.steady);
+                let mut tunnels = shared.tunnels();
+                while let Some(packet) = segments.next() {
+                    packets += 1;
+                    if !std::mem::take(&mut tells) || ecn::combine(ecn::EXPERIENCED, packet) {
+                        tunnels.packet(now, packet, wires);
+                    }
+                }
+            }
+            Ok(None) => tracing::trace!("packet without sense lost"),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                turn.standing.emptied();
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_gone(&error) => return Err(error),
+            Err(error) => {
+                tracing::trace!(%error, "packet cannot be read");
+                break;
+            }
+        }
+        if wires.is_full() {
+            break;
+        }
+    }
+    if packets > 1 {
+        turn.flowed = Some(now.steady);
+    }
+    Ok(())
+}
+
+/// Takes the host's answer to the few packets that it was just given, if its own thread does not, and it has no flow under way.
+fn answer(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) {
+    let Ok(mut turn) = shared.turn.try_lock() else { return };
+    if turn.flowed.is_some_and(|at| now.steady.saturating_duration_since(at) < QUIET) {
+        return;
+    }
+    // That it is gone is told by the other thread.
+    if seal(shared, &mut turn, now, buffer, wires).is_ok() {
+        wires.flush();
+    }
+}
+
 /// Opens what the network brings, and does what is due by time.
 fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
-    let mut buffer = vec![0; LARGEST];
+    let (mut buffer, mut answers) = (vec![0; LARGEST], vec![0; READ]);
     let mut wires = Wires::new(&shared.tun, sockets);
     let both: Vec<_> = [Some(&sockets.v4), sockets.v6.as_ref()].into_iter().flatten().collect();
     let readable: Vec<_> = both.iter().map(|socket| socket.as_fd()).collect();
@@ -165,11 +204,13 @@ fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
         let now = now();
         for (socket, standing) in both.iter().zip(&mut queues) {
             let is_v4 = std::ptr::eq(*socket, &raw const sockets.v4);
+            let mut datagrams = 0;
             for _ in 0..ROUND {
                 let Some(received) = receive(socket, &mut buffer, is_v4) else {
                     standing.emptied();
                     break;
                 };
+                datagrams += received.length.div_ceil(received.size);
                 if open(shared, now, received, standing.is_due(now.steady), &buffer, &mut wires) {
                     standing.told(now.steady);
                 }
@@ -178,6 +219,9 @@ fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
                 }
             }
             wires.flush();
+            if (1..=FEW).contains(&datagrams) {
+                answer(shared, now, &mut answers, &mut wires);
+            }
         }
         if more || now.since(looked) >= TICK {
             looked = now;
