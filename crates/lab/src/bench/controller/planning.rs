@@ -26,7 +26,7 @@ const VALIDATORS: u32 = 100;
 pub(super) fn measure(report: &Report, runs: u8) -> anyhow::Result<()> {
     for hosts in HOSTS {
         report.say(&format!("plans {hosts} hosts"));
-        let nodes: BTreeMap<_, _> = (0..hosts).map(|number| node(number)).collect::<anyhow::Result<_>>()?;
+        let nodes: BTreeMap<_, _> = (0..hosts).map(node).collect::<anyhow::Result<_>>()?;
         let validators = validators()?;
         let mesh = "m-1".parse()?;
         let policy = Policy::default();
