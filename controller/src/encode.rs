@@ -91,7 +91,7 @@ impl Written {
         };
         let text = serde_json::to_string(&news)?;
         let sets = config.firewall.allow.iter().map(|(purpose, set)| Ok((*purpose, self.set(set)?)));
-        around(&text, text.find(PLACE), sets.collect::<serde_json::Result<_>>()?)
+        around(&text, text.find(PLACE), &sets.collect::<serde_json::Result<_>>()?)
     }
 
     /// An answer with what makes `before` that content.
@@ -112,7 +112,7 @@ impl Written {
             Ok((purpose, part))
         });
         // What is otherwise beside the sets has an empty place of its own, before.
-        around(&text, text.rfind(PLACE), sets.collect::<serde_json::Result<_>>()?)
+        around(&text, text.rfind(PLACE), &sets.collect::<serde_json::Result<_>>()?)
     }
 
     fn set(&self, set: &AllowSet) -> serde_json::Result<Bytes> {
@@ -156,7 +156,7 @@ fn with_peers(rest: NodeConfig, config: &NodeConfig) -> NodeConfig {
 const PLACE: &str = "\"allow\":{}";
 
 /// Puts sets where the text has none.
-fn around(text: &str, place: Option<usize>, sets: BTreeMap<Purpose, Bytes>) -> serde_json::Result<Parts> {
+fn around(text: &str, place: Option<usize>, sets: &BTreeMap<Purpose, Bytes>) -> serde_json::Result<Parts> {
     let Some(place) = place else {
         return Err(serde::ser::Error::custom("a content without its place for allow sets"));
     };
