@@ -210,7 +210,7 @@ mod tests {
         for sets in [
             vec![],
             vec![(Purpose::Admin, few.clone())],
-            vec![(Purpose::P2p, many.clone()), (Purpose::Admin, few.clone()), (Purpose::Overlay, AllowSet::default())],
+            vec![(Purpose::P2p, many), (Purpose::Admin, few), (Purpose::Overlay, AllowSet::default())],
         ] {
             let config = config(7, &sets);
             let digest = config.digest();

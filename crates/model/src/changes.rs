@@ -157,7 +157,7 @@ mod tests {
         WireGuardPeer {
             node: format!("n-{number}").parse().unwrap(),
             name: format!("host-{number}").parse().unwrap(),
-            endpoint: (number % 2 == 0).then(|| format!("192.0.2.{number}:51820").parse().unwrap()),
+            endpoint: number.is_multiple_of(2).then(|| format!("192.0.2.{number}:51820").parse().unwrap()),
             allowed_ips: BTreeSet::new(),
             keepalive_seconds: None,
             pairing: None,
