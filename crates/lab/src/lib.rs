@@ -51,7 +51,7 @@ mod probe;
 mod process;
 mod programs;
 pub mod soak;
-mod stop;
+pub mod stop;
 mod stream;
 pub mod tunnels;
 mod wait;

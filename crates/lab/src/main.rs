@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{bench, demo, icon, soak, tunnels::carry};
+use picket_lab::{bench, demo, icon, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -26,7 +26,11 @@ enum Command {
     #[command(hide = true)]
     Carry(carry::Args),
     /// Remove the namespaces, processes and files of labs that died without cleaning up
-    Clean,
+    Clean {
+        /// What this very process made, before it became this command.
+        #[arg(long, hide = true)]
+        own: bool,
+    },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -40,7 +44,8 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,
         Command::Carry(args) => Runtime::new()?.block_on(carry::run(args))?,
-        Command::Clean => {
+        Command::Clean { own: true } => return Ok(ExitCode::from(stop::clean_own()?)),
+        Command::Clean { .. } => {
             let removed = picket_lab::clean_left_overs()?;
             removed.iter().for_each(|name| println!("removed {name}"));
             if removed.is_empty() {

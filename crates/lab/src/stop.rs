@@ -1,8 +1,17 @@
 //! Ctrl-C and SIGTERM for programs that have labs: whoever is told may end in order; after a while, or where nobody is told, all
 //! that this process made is removed, and it ends.
 
-use crate::left_overs;
-use std::{process, sync::mpsc, time::Duration};
+use crate::{LabError, left_overs, wait_until};
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+};
+use std::{
+    os::unix::process::CommandExt as _,
+    process::{self, Command},
+    sync::mpsc,
+    time::Duration,
+};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -10,9 +19,9 @@ use tokio::{
 };
 
 /// What a shell says of a program that SIGINT ended.
-const STOPPED: i32 = 130;
-/// Looks at what is left. Who works on meanwhile may make something once more.
-const LOOKS: u8 = 3;
+const STOPPED: u8 = 130;
+/// How long programs may take that were under way, each of which makes one thing.
+const UNDER_WAY: Duration = Duration::from_secs(10);
 
 struct Signals {
     interrupt: Signal,
@@ -47,12 +56,35 @@ pub(crate) fn on_signal(patience: Duration) -> anyhow::Result<mpsc::Receiver<()>
             let _ = sender.send(());
             let _ = timeout(patience, signals.next()).await;
         });
-        for _ in 0..LOOKS {
-            if let Err(error) = left_overs::clean_own() {
-                eprintln!("picket-lab: something is left behind: {error}");
-            }
-        }
-        process::exit(STOPPED);
+        // Other threads work on, and would make things behind a cleaner's back: this program becomes one that only cleans.
+        let error = Command::new("/proc/self/exe").args(["clean", "--own"]).exec();
+        eprintln!("picket-lab: something may be left behind, `picket-lab clean` removes it: {error}");
+        process::exit(STOPPED.into());
     });
     Ok(receiver)
+}
+
+/// Removes what this process made before it became the cleaner, and ends with what a shell says of a program that was stopped.
+///
+/// # Errors
+/// What could not be removed.
+pub fn clean_own() -> Result<u8, LabError> {
+    wait_until("all to be removed", UNDER_WAY, || {
+        left_overs::clean_own().map_err(|error| error.to_string())?;
+        if has_children() { Err("a program is under way".to_owned()) } else { Ok(()) }
+    })?;
+    // What the last of them made.
+    left_overs::clean_own()?;
+    Ok(STOPPED)
+}
+
+/// Whether programs that this process started run still.
+fn has_children() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return true,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return false,
+        }
+    }
 }
