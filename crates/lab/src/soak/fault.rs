@@ -10,13 +10,14 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use picket_model::PrepId;
 use std::{fmt, fs, io, time::Duration};
 
 /// Questions that chain endpoints answer wrongly before they come to their senses. Who gets no answer asks less and less often.
 const QUESTIONS: u64 = 2;
 const ASKED_WITHIN: Duration = Duration::from_secs(90);
-/// Where a validator moves to, and comes back from.
-const ELSEWHERE: &str = "198.51.100.77:7100";
+/// Entries of the list that are hosts of the lab; the others may move.
+const OWN: usize = 3;
 /// An answer inside the mesh takes well under a millisecond.
 const ANSWER: Duration = Duration::from_millis(300);
 
@@ -35,7 +36,8 @@ pub(super) enum Fault {
     ChainSilent,
     ChainEmpty,
     SourceLies(usize),
-    ValidatorMoves,
+    /// The entry with this number of the list, and the last part of its new address.
+    ValidatorMoves(usize, usize),
 }
 
 impl Fault {
@@ -52,7 +54,9 @@ impl Fault {
             7 => Self::ChainSilent,
             8 => Self::ChainEmpty,
             9 => Self::SourceLies(random.below(mesh.icons.len())),
-            _ => Self::ValidatorMoves,
+            _ => {
+                Self::ValidatorMoves(OWN + random.below(mesh.chain.state().preps.len() - OWN), 100 + random.below(100))
+            }
         }
     }
 
@@ -69,7 +73,7 @@ impl Fault {
             Self::ChainSilent => "chain endpoints silent",
             Self::ChainEmpty => "chain endpoints say that there are no validators",
             Self::SourceLies(_) => "chain endpoint leaves out half",
-            Self::ValidatorMoves => "validator moves and comes back",
+            Self::ValidatorMoves(..) => "validator moves",
         }
     }
 
@@ -111,7 +115,7 @@ impl Fault {
                 mesh.icons[number].set_behaviour(Behaviour::Normal);
                 asked
             }
-            Self::ValidatorMoves => move_there_and_back(mesh),
+            Self::ValidatorMoves(entry, last) => move_entry(mesh, entry, last),
         }
     }
 }
@@ -127,7 +131,8 @@ impl fmt::Display for Fault {
             | Self::InterfaceRemoved(number) => write!(f, " (host {number})"),
             Self::SentryReplaced(number) => write!(f, " (sentry {number})"),
             Self::SourceLies(number) => write!(f, " (source {number})"),
-            Self::ControllerKilled | Self::ChainSilent | Self::ChainEmpty | Self::ValidatorMoves => Ok(()),
+            Self::ValidatorMoves(entry, _) => write!(f, " (entry {entry})"),
+            Self::ControllerKilled | Self::ChainSilent | Self::ChainEmpty => Ok(()),
         }
     }
 }
@@ -187,19 +192,20 @@ fn replace(mesh: &mut Mesh, number: usize) -> Result<(), LabError> {
     sentry.start()
 }
 
-fn move_there_and_back(mesh: &Mesh) -> Result<(), LabError> {
-    let validator = &mesh.validators[1];
-    let home = validator.host.v4(7100)?.to_string();
-    for endpoint in [ELSEWHERE, &home] {
-        mesh.chain.set_endpoint(validator.prep, endpoint);
-        wait_until("the move to be planned", SOON, || {
-            let known = mesh.controller.validators().map_err(|error| error.to_string())?;
-            let entry = known.validators.iter().find(|entry| entry.prep == validator.prep).ok_or("not listed")?;
-            let found = entry.endpoint.to_string();
-            if found == endpoint { Ok(()) } else { Err(found) }
-        })?;
-    }
-    Ok(())
+/// Until the move is planned, or is told to be one too many.
+fn move_entry(mesh: &Mesh, entry: usize, last: usize) -> Result<(), LabError> {
+    let address = |entry: &crate::icon::Prep| entry.get("address")?.as_str()?.parse::<PrepId>().ok();
+    let prep = mesh.chain.state().preps.get(entry).and_then(address).ok_or(LabError::Gone)?;
+    let endpoint = format!("198.51.100.{last}:7100");
+    mesh.chain.set_endpoint(prep, &endpoint);
+    wait_until("the move to be planned", ASKED_WITHIN, || {
+        let known = mesh.controller.validators().map_err(|error| error.to_string())?;
+        let found = known.validators.iter().find(|known| known.prep == prep).ok_or("not listed")?.endpoint.to_string();
+        let complaints = mesh.controller.complaints().map_err(|error| error.to_string())?;
+        let is_held = |line: &String| line.contains(&prep.to_string()) && line.contains("moves too often");
+        if found == endpoint || complaints.iter().any(is_held) { Ok(()) } else { Err(found) }
+    })
+    .map(drop)
 }
 
 /// Numbers that follow from a seed: SplitMix64 (Steele, Lea, Flood 2014).
