@@ -7,8 +7,9 @@ use sqlx::{Connection as _, Row as _, SqliteConnection, sqlite::SqliteConnectOpt
 use std::{collections::BTreeMap, fmt, fs};
 
 /// Tables that tell of the past, which is kept: each fault adds to them.
-const HISTORY: [&str; 15] = [
+const HISTORY: [&str; 16] = [
     "answers",
+    "ca_trust",
     "certificates",
     "configs",
     "cuts",
