@@ -249,6 +249,7 @@ mod tests {
         wanted.publish(target(4, &["n-1"]));
         assert_eq!(news(0), "Revoked");
     }
+
     #[test]
     fn who_says_what_it_holds_gets_the_changes_of_it_while_that_is_known() {
         let (wanted, node): (_, NodeId) = (Wanted::default(), "n-1".parse().unwrap());
@@ -257,15 +258,8 @@ mod tests {
             target.plan.nodes.values_mut().for_each(|config| config.wireguard.mtu = mtu);
             target
         };
-        let contents: Vec<NodeConfig> = (1..=6).map(|n| shaped(n, 1300).plan.nodes[&node].clone()).collect();
-        let contents: Vec<NodeConfig> = contents
-            .into_iter()
-            .zip(1301..)
-            .map(|(mut config, mtu)| {
-                config.wireguard.mtu = mtu;
-                config
-            })
-            .collect();
+        let content = |(generation, mtu)| shaped(generation, mtu).plan.nodes[&node].clone();
+        let contents: Vec<NodeConfig> = (1..=6).zip(1301..).map(content).collect();
         let news = |held: &NodeConfig, holds: Option<Digest>| match wanted.news(&node, held.revision, holds.as_ref()) {
             Ok(News::Content(parts)) => parts.read(),
             other => panic!("{other:?}"),

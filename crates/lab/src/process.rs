@@ -217,6 +217,21 @@ impl Process {
         self.0.kill();
     }
 
+    /// Processor time it had so far, all threads that live, to the nanosecond: ticks of `/proc/PID/stat` are 10 ms.
+    ///
+    /// # Errors
+    /// [`LabError::Process`] with its status and log if it has ended.
+    pub fn cpu(&self) -> Result<Duration, LabError> {
+        self.must_run()?;
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id)).into_iter().flatten().flatten();
+        // <nanoseconds on a core> <waiting> <slices>
+        let nanos = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Ok(Duration::from_nanos(nanos.sum()))
+    }
+
     /// Memory it holds in RAM (`VmRSS`), in bytes.
     ///
     /// # Errors

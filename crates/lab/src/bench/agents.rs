@@ -49,18 +49,15 @@ pub(super) struct Cut {
 impl Crowd {
     /// Enrols so many validators; returns when each is in force.
     pub(super) fn join(controller: &Controller, hosts: u16) -> anyhow::Result<Self> {
-        let context: Context = toml::from_str(&std::fs::read_to_string(controller.context())?)?;
         // Threads that are started inside stay inside, and so do their sockets.
         let runtime =
             controller.host.inside(|| Builder::new_multi_thread().worker_threads(1).enable_all().build())??;
-        let operator = {
+        let (ca, operator) = {
             let _inside = runtime.enter();
-            let tls = client_config(context.ca_fingerprint, None)?;
-            OperatorClient::new(context.url.parse()?, context.token, tls)?
+            operator_of(controller)?
         };
-        let crowd = Self { runtime, operator, ca: context.ca_fingerprint };
+        let crowd = Self { runtime, operator, ca };
         let token = crowd.token(NodeRole::Prep, hosts.into())?;
-        let ca = crowd.ca;
         crowd.run(async move {
             let joining = (1..=hosts).map(|number| {
                 let token = token.clone();
@@ -138,9 +135,16 @@ impl Crowd {
     }
 }
 
-async fn enrol(ca: Fingerprint, token: &str, role: NodeRole, name: &str) -> anyhow::Result<AgentClient> {
-    let tls = TlsKey::generate()?;
-    let request = EnrollRequest {
+/// The fingerprint of a controller's CA, and its operator's client. To be called where its sockets belong.
+pub(super) fn operator_of(controller: &Controller) -> anyhow::Result<(Fingerprint, OperatorClient)> {
+    let context: Context = toml::from_str(&std::fs::read_to_string(controller.context())?)?;
+    let tls = client_config(context.ca_fingerprint, None)?;
+    Ok((context.ca_fingerprint, OperatorClient::new(context.url.parse()?, context.token, tls)?))
+}
+
+/// How a played host asks for a seat.
+pub(super) fn request(tls: &TlsKey, token: &str, role: NodeRole, name: &str) -> anyhow::Result<EnrollRequest> {
+    Ok(EnrollRequest {
         proof: Proof::JoinToken { token: token.to_owned() },
         role,
         name: name.parse()?,
@@ -149,7 +153,12 @@ async fn enrol(ca: Fingerprint, token: &str, role: NodeRole, name: &str) -> anyh
         csr_pem: tls.csr_pem()?,
         endpoint: (role == NodeRole::Sentry).then_some(SocketAddr::from(([203, 0, 113, 20], 51820))),
         machine_id: None,
-    };
+    })
+}
+
+async fn enrol(ca: Fingerprint, token: &str, role: NodeRole, name: &str) -> anyhow::Result<AgentClient> {
+    let tls = TlsKey::generate()?;
+    let request = request(&tls, token, role, name)?;
     let stranger = AgentClient::new(AGENTS.parse()?, client_config(ca, None)?)?;
     let certificate_pem = stranger.enroll(&request).await?.certificate_pem;
     let certificate = ClientCertificate { certificate_pem, key_pem: tls.key_pem() };

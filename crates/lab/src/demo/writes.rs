@@ -73,16 +73,14 @@ impl Writes {
             for (which, through) in controllers.iter().enumerate() {
                 let (asked, count) = (&asked, controllers.len());
                 scope.spawn(move || {
-                    for host in (which..newcomers.len()).step_by(count) {
+                    for (host, newcomer) in newcomers.iter().enumerate().skip(which).step_by(count) {
                         let wishes = if (host / count).is_multiple_of(2) {
                             &[Wish::Join, Wish::Revoke][..]
                         } else {
                             &[Wish::Join]
                         };
                         for wish in wishes {
-                            let said = newcomers
-                                .get(host)
-                                .map_or_else(String::new, |newcomer| carry_out(*wish, newcomer, through));
+                            let said = carry_out(*wish, newcomer, through);
                             lock(asked).push(Asked { wish: *wish, host, said });
                         }
                     }

@@ -174,14 +174,7 @@ impl End {
     /// # Errors
     /// [`LabError::Process`] if it has ended.
     pub fn cpu(&self) -> Result<Duration, LabError> {
-        self.process.must_run()?;
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).into_iter().flatten().flatten();
-        // <nanoseconds on a core> <waiting> <slices>
-        let nanos = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Ok(Duration::from_nanos(nanos.sum()))
+        self.process.cpu()
     }
 
     fn ask(&self, request: &str) -> Result<String, LabError> {

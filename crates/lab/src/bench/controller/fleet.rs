@@ -2,14 +2,14 @@
 //! holds, and reports at once that it is in force. Reconnects with the pause that agents take.
 
 use super::{
-    super::agents::in_force,
+    super::agents::{in_force, request},
     link::{Link, News},
     place::Place,
 };
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
-use picket_api::{EnrollRequest, EnrollResponse, OperatorClient, Proof, operator::CreateToken};
-use picket_model::{NodeRole, WireGuardPublicKey};
+use picket_api::{EnrollResponse, OperatorClient, operator::CreateToken};
+use picket_model::NodeRole;
 use picket_pki::{ClientCertificate, Fingerprint, TlsKey, client_config, random};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -189,16 +189,7 @@ fn source(agent: u32) -> Ipv4Addr {
 
 async fn enrol(ca: Fingerprint, token: &str, agent: u32) -> anyhow::Result<ClientConfig> {
     let tls = TlsKey::generate()?;
-    let request = EnrollRequest {
-        proof: Proof::JoinToken { token: token.to_owned() },
-        role: NodeRole::Prep,
-        name: name(agent).parse()?,
-        wireguard_key: WireGuardPublicKey::new(random()?)?,
-        identity_key: None,
-        csr_pem: tls.csr_pem()?,
-        endpoint: None,
-        machine_id: None,
-    };
+    let request = request(&tls, token, NodeRole::Prep, &name(agent))?;
     let stranger = Link::open(Arc::new(client_config(ca, None)?), source(agent)).await?;
     let answer = stranger.enroll(serde_json::to_string(&request)?).await?;
     let EnrollResponse { certificate_pem, .. } =

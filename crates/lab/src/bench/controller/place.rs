@@ -1,12 +1,12 @@
 //! The controller under measurement: the real program in a process of its own, so that its processor time and its memory are its
 //! own, with a validator list that is a file.
 
+use super::super::{agents, millis};
 use crate::{Host, Lab, LabError, Postgres, mesh::Controller, wait_until};
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use picket_api::OperatorClient;
-use picket_pki::{Fingerprint, client_config};
-use serde::Deserialize;
+use picket_pki::Fingerprint;
 use serde_json::json;
 use std::{
     fs,
@@ -38,14 +38,6 @@ pub(super) struct Place {
     validators: usize,
     _server: Option<Postgres>,
     _lab: Lab,
-}
-
-/// How the command line finds the controller.
-#[derive(Deserialize)]
-struct Context {
-    url: String,
-    ca_fingerprint: Fingerprint,
-    token: String,
 }
 
 impl Place {
@@ -94,9 +86,7 @@ impl Place {
 
     /// The fingerprint of its CA, and its operator's client. Call it where its sockets belong.
     pub(super) fn operator(&self) -> anyhow::Result<(Fingerprint, OperatorClient)> {
-        let context: Context = toml::from_str(&fs::read_to_string(self.controller.context())?)?;
-        let tls = client_config(context.ca_fingerprint, None)?;
-        Ok((context.ca_fingerprint, OperatorClient::new(context.url.parse()?, context.token, tls)?))
+        agents::operator_of(&self.controller)
     }
 
     /// Its host.
@@ -104,16 +94,9 @@ impl Place {
         &self.controller.host
     }
 
-    /// Processor time that it has had, in milliseconds: of all its threads that live, to the nanosecond, where ticks of
-    /// `/proc/PID/stat` are 10 ms.
+    /// Processor time that it has had, in milliseconds.
     pub(super) fn cpu_ms(&self) -> anyhow::Result<f64> {
-        let id = self.controller.process().context("the controller does not run")?.id();
-        let threads = fs::read_dir(format!("/proc/{id}/task")).context("read the controller's threads")?;
-        let nanoseconds = threads.flatten().filter_map(|thread| {
-            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<f64>().ok()
-        });
-        Ok(nanoseconds.sum::<f64>() / 1e6)
+        Ok(millis(self.controller.process().context("the controller does not run")?.cpu()?))
     }
 
     /// Memory that it holds in RAM, in MiB.
