@@ -6,7 +6,7 @@ use picket_api::dns::{AdvertiseView, DnsView};
 use picket_lab::{
     Host, Process,
     mesh::{Mesh, MeshSize, SOON},
-    wait_until,
+    undisturbed, wait_until,
 };
 use picket_model::Verdict;
 use std::{
@@ -55,7 +55,7 @@ fn asked(host: &Host) -> Option<BTreeSet<IpAddr>> {
         question.extend_from_slice(&[0, 0, 1, 0, 1]);
         socket.send_to(&question, (Ipv4Addr::LOCALHOST, 53)).ok()?;
         let mut answer = [0; 1024];
-        let length = socket.recv(&mut answer).ok()?;
+        let length = undisturbed(|| socket.recv(&mut answer)).ok()?;
         // Each record: the question's name, type and class, four bytes of time to live, four of address.
         let records = answer[..length]
             .windows(16)

@@ -101,8 +101,8 @@ fn exchange(to: SocketAddr) -> io::Result<()> {
         socket.send(DATAGRAM)?;
         match socket.recv(&mut [0; 64]) {
             Ok(_) => return Ok(()),
-            // What Linux says of a time limit that has passed, socket(7).
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // What Linux says of a time limit that has passed, socket(7), and where this process was stopped meanwhile, signal(7).
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
     }

@@ -72,4 +72,4 @@ pub use probe::Connect;
 pub use process::Process;
 pub use programs::Program;
 pub use stream::Stream;
-pub use wait::{Condition, Waited, wait_until};
+pub use wait::{Condition, Waited, undisturbed, wait_until};

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    io,
     thread,
     time::{Duration, Instant},
 };
@@ -75,6 +76,20 @@ pub fn wait_until<C: Condition>(
     }
 }
 
+/// Asks the kernel again where a question was only disturbed. A process that is stopped and goes on finds its socket calls with
+/// a time limit ended by `EINTR`, although it handles no signal: `signal(7)`.
+///
+/// # Errors
+/// What the call says otherwise.
+pub fn undisturbed<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,5 +119,13 @@ mod tests {
     #[test]
     fn a_condition_is_looked_at_once_even_without_time() {
         assert!(wait_until("now", Duration::ZERO, || true).is_ok());
+    }
+
+    #[test]
+    fn a_call_that_is_disturbed_is_made_again_and_a_failure_is_told() {
+        let mut answers = [Err(io::ErrorKind::Interrupted), Ok(7), Err(io::ErrorKind::TimedOut)].into_iter();
+        let mut call = || answers.next().unwrap().map_err(io::Error::from);
+        assert_eq!(undisturbed(&mut call).unwrap(), 7);
+        assert_eq!(undisturbed(call).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

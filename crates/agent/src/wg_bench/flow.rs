@@ -77,9 +77,12 @@ impl Flow {
         let take = thread::spawn(move || {
             let mut chunk = vec![0; CHUNK];
             loop {
-                match taken.read(&mut chunk)? {
-                    0 => return Ok(()),
-                    length => drop(counter.fetch_add(length as u64, Ordering::Relaxed)),
+                match taken.read(&mut chunk) {
+                    Ok(0) => return Ok(()),
+                    Ok(length) => drop(counter.fetch_add(length as u64, Ordering::Relaxed)),
+                    // The process was stopped and goes on, signal(7).
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
                 }
             }
         });
@@ -132,7 +135,7 @@ fn answer(socket: &UdpSocket, stop: &AtomicBool) -> io::Result<()> {
     while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut datagram) {
             Ok((length, from)) => drop(socket.send_to(&datagram[..length], from)?),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => return Err(error),
         }
     }
@@ -161,6 +164,7 @@ fn ask(socket: &UdpSocket, to: SocketAddr, length: Duration) -> Result<Echoes> {
                     lost += 1;
                     break;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("wait for an answer through the tunnel"),
             }
         }

@@ -227,7 +227,11 @@ impl Kernel {
         loop {
             self.buffer.clear();
             self.buffer.reserve(RECEIVED);
-            let received = self.socket.recv(&mut self.buffer, 0);
+            let received = match self.socket.recv(&mut self.buffer, 0) {
+                // So it ends, with its time limit, when the process was stopped and goes on, signal(7): the answer still comes.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                received => received,
+            };
             let length = received.map_err(|source| NetlinkError::Receive { what: what.to_owned(), source })?;
             if length != self.buffer.len() || length == 0 {
                 return Err(unreadable(what, "it was cut short"));

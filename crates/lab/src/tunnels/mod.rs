@@ -8,7 +8,7 @@ mod wish;
 pub use clock::Clock;
 pub use wish::{KeyBytes, PeerSeen, PeerWish, Wish, private_key, public_key};
 
-use crate::{Host, LabError, Process, command, programs, wait_until};
+use crate::{Host, LabError, Process, command, programs, undisturbed, wait_until};
 use std::{
     collections::BTreeMap,
     fmt, fs,
@@ -186,7 +186,7 @@ impl End {
         let mut part = [0; 65_536];
         // Some engines leave the connection open for the next request.
         while !answer.ends_with(b"\n\n") {
-            match stream.read(&mut part).map_err(what)? {
+            match undisturbed(|| stream.read(&mut part)).map_err(what)? {
                 0 => break,
                 length => answer.extend_from_slice(&part[..length]),
             }

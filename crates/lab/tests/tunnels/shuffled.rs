@@ -1,7 +1,7 @@
 //! A way between the ends that loses, doubles and reorders datagrams, and strangers that send junk to the engine's port.
 
 use crate::support::{Outside, PORT, Pair, SOME, SOON, inner, junk, transfer};
-use picket_lab::{Host, Lab, tunnels::Carrier, wait_until};
+use picket_lab::{Host, Lab, tunnels::Carrier, undisturbed, wait_until};
 use std::{
     collections::BTreeMap,
     io,
@@ -54,7 +54,7 @@ fn shuffle(socket: &UdpSocket, called: SocketAddr, stop: &AtomicBool) -> io::Res
     let (mut caller, mut seen, mut buffer) = (None, 0_u64, vec![0; 65_536]);
     let mut held: Vec<(SocketAddr, Vec<u8>)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
-        let came = match socket.recv_from(&mut buffer) {
+        let came = match undisturbed(|| socket.recv_from(&mut buffer)) {
             Ok((length, from)) => {
                 if from != called {
                     caller = Some(from);
@@ -95,7 +95,7 @@ fn counted(pair: &Pair, from: usize) -> BTreeMap<u32, u32> {
         sender.send(&number.to_be_bytes()).unwrap();
         // As many on the way as nobody has to drop.
         if number % 50 == 49 {
-            while taker.recv(&mut buffer).is_ok() {
+            while undisturbed(|| taker.recv(&mut buffer)).is_ok() {
                 *times.entry(u32::from_be_bytes(buffer)).or_default() += 1;
             }
         }

@@ -3,7 +3,7 @@
 use picket_lab::{
     Host, Lab,
     tunnels::{Carrier, Clock, End, PeerWish, Wish, private_key, public_key},
-    wait_until,
+    undisturbed, wait_until,
 };
 use ring::digest::{Context, SHA256};
 use std::{
@@ -243,7 +243,7 @@ fn send(mut stream: TcpStream, seed: u64, most: u64, stop: &AtomicBool) -> io::R
 fn take(mut stream: TcpStream, came: &AtomicU64) -> io::Result<Sum> {
     let (mut sum, mut chunk) = (Context::new(&SHA256), vec![0; CHUNK]);
     loop {
-        match stream.read(&mut chunk)? {
+        match undisturbed(|| stream.read(&mut chunk))? {
             0 => return Ok((came.load(Ordering::Relaxed), sum.finish().as_ref().to_vec())),
             length => {
                 sum.update(&chunk[..length]);
@@ -273,7 +273,7 @@ pub(crate) fn datagrams(pair: &Pair, from: usize, family: Outside, sizes: &[usiz
         // A datagram may be lost; a wrong one may not come.
         wait_until(&format!("a datagram of {size} bytes to come back over {family:?}"), SOON, || {
             socket.send(&sent).map_err(|error| error.to_string())?;
-            let length = socket.recv(&mut came).map_err(|error| error.to_string())?;
+            let length = undisturbed(|| socket.recv(&mut came)).map_err(|error| error.to_string())?;
             let late = length != *size;
             if late { Err(format!("one of {length} bytes came")) } else { Ok(()) }
         })

@@ -176,7 +176,11 @@ fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut piece = Zeroizing::new([0; PIECE]);
     loop {
         stream.set_read_timeout(Some(left_until(end)?))?;
-        let length = stream.read(piece.as_mut_slice())?;
+        let length = match stream.read(piece.as_mut_slice()) {
+            // With a time limit it ends so when the process was stopped and goes on, signal(7).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            length => length?,
+        };
         request.extend_from_slice(&piece[..length]);
         if request.ends_with(b"\n\n") {
             return Ok(Some(request));

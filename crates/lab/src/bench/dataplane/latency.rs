@@ -1,7 +1,7 @@
 //! How late small packets are: echoes that the other kernel answers, through the idle tunnel and beside one TCP stream.
 
 use super::{Table, place::Pair, traffic};
-use crate::{Host, bench::Figures, probe::ping_socket};
+use crate::{Host, bench::Figures, probe::ping_socket, undisturbed};
 use anyhow::{Context as _, ensure};
 use std::{
     io,
@@ -62,7 +62,7 @@ fn pings(host: &Host, to: IpAddr, length: Duration) -> anyhow::Result<Echoes> {
         socket.send(&request).context("send an echo")?;
         echoes.sent += 1;
         let came = loop {
-            match socket.recv(&mut answer) {
+            match undisturbed(|| socket.recv(&mut answer)) {
                 Ok(_) if answer[6..8] == number => break Some(sent.elapsed()),
                 // An earlier one, given up.
                 Ok(_) => {}

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Lab, command,
     tunnels::{Carrier, End, PeerWish, Wish, private_key, public_key},
+    undisturbed,
 };
 use anyhow::{Context as _, ensure};
 use boringtun::{
@@ -92,7 +93,7 @@ impl Caller {
         const RESPONSE: u8 = 2;
         const COOKIE: u8 = 3;
         let (mut datagram, mut buffer) = ([0; 256], [0; 256]);
-        let length = match self.socket.recv(&mut datagram) {
+        let length = match undisturbed(|| self.socket.recv(&mut datagram)) {
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error).context("listen for an answer"),
