@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// Probes go five times a second, and the first one from the new address tells it.
 const HEALED: Duration = Duration::from_secs(4);
 
+/// Peers' places are looked at each 5 seconds, everything else each 30.
+const KEPT: Duration = Duration::from_secs(15);
+
 /// Less than the 15 seconds (Keepalive-Timeout and Rekey-Timeout, WireGuard paper section 6.1) after which the other end would give
 /// its session up and begin anew.
 const BACK: Duration = Duration::from_secs(10);
@@ -74,6 +77,14 @@ fn a_hidden_validator_behind_translation_is_reached_and_its_new_address_found_wi
         stream.wait_flowing(SOON).unwrap();
     }
     open(validator, through[0]);
+    for sentry in &mesh.sentries {
+        let kept = format!("{}/endpoints.json", sentry.state_folder());
+        wait_until("the validator's new place to be kept", KEPT, || {
+            let text = std::fs::read_to_string(&kept).unwrap_or_default();
+            if text.contains("203.0.113.99") { Ok(()) } else { Err(text) }
+        })
+        .unwrap();
+    }
 }
 
 #[test]

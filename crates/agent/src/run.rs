@@ -77,7 +77,7 @@ const SHORTEST_POLL: Duration = Duration::from_secs(1);
 /// for a while where a peer is about to use another key.
 const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
-/// How often tunnels are looked at whose handshakes may fail under a new preshared key.
+/// How often tunnels are looked at: where peers are now, and whose handshakes may fail under a new preshared key.
 const PAIRS: Duration = Duration::from_secs(5);
 
 /// An agent that was killed may have been about to start a program, which has its lock for a moment yet.
@@ -347,7 +347,7 @@ impl Agent {
                 Event::Cas((answer, alone)) => self.heard_of_cas(answer, alone),
                 Event::Drift => self.compare().await,
                 Event::Disturbed => self.repair().await,
-                Event::Pairs => self.turn_keys().await,
+                Event::Pairs => self.watch_tunnels().await,
                 Event::Attacks => self.watch_attacks().await,
                 Event::Probed(reached) => self.probed(reached).await,
                 Event::Home(true) => poll = self.go_home(),

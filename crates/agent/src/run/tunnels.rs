@@ -27,6 +27,17 @@ impl Agent {
         }
     }
 
+    /// Looks at tunnels that are in force: their keys may have to move on, and a peer may have moved.
+    pub(super) async fn watch_tunnels(&mut self) {
+        self.turn_keys().await;
+        let Some(found) = self.found.as_ref().filter(|found| found.wireguard.is_in_force()) else { return };
+        let Ok(peers) = self.tunnels.observe().await else { return };
+        // Of an interface that lost its peers it is not learned that nobody is anywhere.
+        if peers.keys().eq(found.peers.keys()) {
+            self.endpoints.keep(&peers);
+        }
+    }
+
     /// Tries the preshared key of the other epoch where handshakes fail.
     pub(super) async fn turn_keys(&mut self) {
         self.look_for_next_key();
