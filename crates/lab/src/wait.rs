@@ -2,8 +2,7 @@
 
 use std::{
     fmt::Display,
-    io,
-    thread,
+    io, thread,
     time::{Duration, Instant},
 };
 
