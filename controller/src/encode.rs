@@ -4,7 +4,7 @@
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use picket_api::node::ConfigNews;
-use picket_model::{AllowSet, Digest, NodeConfig, Purpose};
+use picket_model::{AllowSet, ConfigChanges, Digest, Generation, NodeConfig, Purpose};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -81,12 +81,12 @@ impl Written {
         known.sets.retain(|_, (set, _)| Arc::strong_count(&set.0) > 1);
     }
 
-    /// An answer with the whole.
-    pub(crate) fn whole(&self, digest: &Digest, config: &NodeConfig) -> serde_json::Result<Parts> {
+    /// An answer with the whole, by a plan.
+    pub(crate) fn whole(&self, plan: Generation, digest: &Digest, config: &NodeConfig) -> serde_json::Result<Parts> {
         let news = ConfigNews {
             revision: config.revision,
             digest: digest.clone(),
-            full: Some(with_peers(config.rest(), config)),
+            full: Some(NodeConfig { generation: plan, ..with_peers(config.rest(), config) }),
             changes: None,
         };
         let text = serde_json::to_string(&news)?;
@@ -94,14 +94,15 @@ impl Written {
         around(&text, text.find(PLACE), &sets.collect::<serde_json::Result<_>>()?)
     }
 
-    /// An answer with what makes `before` that content.
+    /// An answer with what makes `before` that content, by a plan.
     pub(crate) fn changes(
         &self,
+        plan: Generation,
         digest: &Digest,
         before: &NodeConfig,
         config: &NodeConfig,
     ) -> serde_json::Result<Parts> {
-        let changes = Some(before.changes_beside_sets(config));
+        let changes = Some(ConfigChanges { generation: plan, ..before.changes_beside_sets(config) });
         let news = ConfigNews { revision: config.revision, digest: digest.clone(), full: None, changes };
         let text = serde_json::to_string(&news)?;
         let sets = before.sets_changed_to(config).into_iter().map(|(purpose, pair)| {
@@ -174,7 +175,7 @@ fn around(text: &str, place: Option<usize>, sets: &BTreeMap<Purpose, Bytes>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use picket_model::{FirewallPolicy, Generation, NodeRole, Reason, WireGuardConfig};
+    use picket_model::{FirewallPolicy, NodeRole, Reason, WireGuardConfig};
     use std::collections::BTreeSet;
 
     fn set(entries: u16) -> AllowSet {
@@ -214,7 +215,7 @@ mod tests {
         ] {
             let config = config(7, &sets);
             let digest = config.digest();
-            let parts = Written::default().whole(&digest, &config).unwrap();
+            let parts = Written::default().whole(config.generation, &digest, &config).unwrap();
             assert_eq!(parts.len(), serde_json::to_string(&parts.clone().read()).unwrap().len());
             let answer = parts.read().of(None).unwrap();
             assert_eq!((answer.revision, answer.digest, &answer.full), (Generation(7), digest, &config));
@@ -227,7 +228,7 @@ mod tests {
         let one = config(7, &[(Purpose::P2p, before), (Purpose::Admin, set(2))]);
         let other = config(8, &[(Purpose::P2p, after), (Purpose::Rpc, set(1))]);
         let (written, digest) = (Written::default(), other.digest());
-        let news = written.changes(&digest, &one, &other).unwrap().read();
+        let news = written.changes(other.generation, &digest, &one, &other).unwrap().read();
         assert_eq!(news.clone().of(Some(&one)).unwrap().full, other);
         // Of something else they make nothing that is taken, and without anything held neither.
         let another = config(7, &[]);
@@ -240,7 +241,7 @@ mod tests {
         let (written, long) = (Written::default(), set(500));
         let answer = |revision| {
             let config = config(revision, &[(Purpose::P2p, long.clone()), (Purpose::Rpc, long.clone())]);
-            written.whole(&config.digest(), &config).unwrap()
+            written.whole(config.generation, &config.digest(), &config).unwrap()
         };
         let (one, other) = (answer(1), answer(2));
         let shared =

@@ -17,6 +17,7 @@ mod duties;
 mod encode;
 mod enroll;
 pub mod hooks;
+mod inputs;
 mod issue;
 mod joins;
 mod knocks;

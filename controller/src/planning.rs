@@ -1,6 +1,6 @@
 //! Whose turn it is to plan. Of many who ask at once one plans for all: a plan serves everybody who asked before it was begun.
 
-use crate::tasks::plan::Planned;
+use crate::{inputs::Inputs, tasks::plan::Planned};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -11,11 +11,12 @@ pub(crate) struct Planning {
     served: Mutex<Served>,
 }
 
-/// The last plan, and who was served by it.
+/// The last plan, who was served by it, and what the next one is made from.
 #[derive(Debug, Default)]
 struct Served {
     tickets: u64,
     planned: Option<Planned>,
+    inputs: Inputs,
 }
 
 /// The turn to plan.
@@ -44,9 +45,14 @@ impl Turn<'_> {
         self.0.planned.clone().filter(|_| self.0.tickets >= ticket)
     }
 
+    /// What plans are made from.
+    pub(crate) fn inputs(&mut self) -> &mut Inputs {
+        &mut self.0.inputs
+    }
+
     /// Notes a plan that was begun when the last ticket was this one.
     pub(crate) fn done(&mut self, began: u64, planned: &Planned) {
-        *self.0 = Served { tickets: began, planned: Some(planned.clone()) };
+        (self.0.tickets, self.0.planned) = (began, Some(planned.clone()));
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     store::Target,
 };
 use picket_model::{Digest, Generation, NodeConfig, NodeId, SetDigests};
+use picket_plan::Differences;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -49,6 +50,7 @@ pub(crate) enum News {
 pub(crate) struct Wanted {
     board: Mutex<Board>,
     written: Written,
+    digests: Mutex<SetDigests>,
     changes: watch::Sender<()>,
 }
 
@@ -57,41 +59,49 @@ struct Board {
     target: Option<Arc<Target>>,
     hosts: BTreeMap<NodeId, watch::Sender<HostWanted>>,
     /// What hosts were to be before, and may still hold; the latest last.
-    earlier: BTreeMap<NodeId, Vec<(Digest, NodeConfig)>>,
+    earlier: BTreeMap<NodeId, Vec<(Digest, Arc<NodeConfig>)>>,
 }
 
 impl Wanted {
     /// Puts a committed plan up and wakes the hosts it touches; nothing where a newer one is up by now.
     pub(crate) fn publish(&self, target: Target) {
-        let changed: Vec<&NodeConfig> = {
-            let board = self.lock();
-            let is_known = |config: &&NodeConfig| {
-                let known = board.hosts.get(&config.node).map(|host| host.borrow());
-                matches!(known.as_deref(), Some(HostWanted::Content { revision, .. }) if *revision == config.revision)
-            };
-            target.plan.nodes.values().filter(|config| !is_known(config)).collect()
-        };
-        // Digests take most of the time and are made without the lock, which every answer needs.
-        let mut sets = SetDigests::default();
-        let news: Vec<(NodeId, HostWanted)> = changed
-            .into_iter()
-            .map(|config| {
-                let wanted = HostWanted::Content { revision: config.revision, digest: config.digest_among(&mut sets) };
-                (config.node.clone(), wanted)
-            })
-            .collect();
-        let mut board = self.lock();
+        let target = Arc::new(target);
+        let mut known = self.target();
         // Of two that are put up at once, one is by another controller.
-        if board.target.as_ref().is_some_and(|newer| newer.plan.generation > target.plan.generation) {
-            return;
+        while known.as_ref().is_none_or(|known| known.plan.generation <= target.plan.generation) {
+            match self.put_up(&target, known.as_ref()) {
+                Ok(()) => {
+                    self.changes.send_replace(());
+                    return;
+                }
+                Err(meanwhile) => known = meanwhile,
+            }
         }
-        let planned = |id: &NodeId| target.plan.nodes.contains_key(id);
-        let unplanned = board.hosts.keys().filter(|id| !planned(id)).map(|id| (id.clone(), HostWanted::Unplanned));
-        let unplanned: Vec<(NodeId, HostWanted)> = unplanned.collect();
-        let before = board.target.replace(Arc::new(target));
+    }
+
+    /// Puts it up in the place of what is known; else, with nothing done, what is up by now.
+    fn put_up(&self, target: &Arc<Target>, known: Option<&Arc<Target>>) -> Result<(), Option<Arc<Target>>> {
+        let Differences { came, changed, went } = target.plan.differences(known.map(|known| &known.plan));
+        let wanted = came.into_iter().chain(changed.into_iter().map(|(_, after)| after));
+        // Digests take most of the time and are made without the lock, which every answer needs.
+        let contents: Vec<(NodeId, HostWanted)> = {
+            let mut sets = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+            sets.tidy();
+            let content = |config: &Arc<NodeConfig>| {
+                let digest = config.digest_among(&mut sets);
+                (config.node.clone(), HostWanted::Content { revision: config.revision, digest })
+            };
+            wanted.map(content).collect()
+        };
+        let unplanned = went.into_iter().map(|config| (config.node.clone(), HostWanted::Unplanned));
+        let mut board = self.lock();
+        if board.target.as_ref().map(Arc::as_ptr) != known.map(Arc::as_ptr) {
+            return Err(board.target.clone());
+        }
+        board.target = Some(Arc::clone(target));
         self.written.tidy();
-        for (id, news) in news.into_iter().chain(unplanned) {
-            board.remember(&id, before.as_deref());
+        for (id, news) in contents.into_iter().chain(unplanned) {
+            board.remember(&id, known.map(|known| &**known));
             board.host(&id).send_if_modified(|wanted| {
                 let changes = *wanted != HostWanted::Revoked && *wanted != news;
                 if changes {
@@ -100,8 +110,7 @@ impl Wanted {
                 changes
             });
         }
-        drop(board);
-        self.changes.send_replace(());
+        Ok(())
     }
 
     /// Tells a host that it is no member any more; false where it was told before.
@@ -166,12 +175,13 @@ impl Wanted {
             let mut held = earlier.filter(|(digest, config)| Some(digest) == holds && config.revision == after);
             (board.target.clone(), wanted, held.next_back().map(|(_, config)| config.clone()))
         };
+        let plan = target.as_ref().map(|target| target.plan.generation).unwrap_or_default();
         Ok(match (wanted, target.as_ref().and_then(|target| target.plan.nodes.get(node))) {
             (HostWanted::Revoked, _) => News::Revoked,
             (HostWanted::Content { revision, digest }, Some(config)) if revision > after => {
                 News::Content(match before {
-                    Some(before) => self.written.changes(&digest, &before, config)?,
-                    None => self.written.whole(&digest, config)?,
+                    Some(before) => self.written.changes(plan, &digest, &before, config)?,
+                    None => self.written.whole(plan, &digest, config)?,
                 })
             }
             (HostWanted::Content { .. } | HostWanted::Unplanned, _) => News::Nothing,
@@ -225,7 +235,7 @@ mod tests {
             },
             firewall: FirewallPolicy::default(),
         };
-        let nodes = hosts.iter().map(config).map(|config| (config.node.clone(), config)).collect();
+        let nodes = hosts.iter().map(config).map(|config| (config.node.clone(), Arc::new(config))).collect();
         let basis = Basis { policy_version: 1, validators: 0, validators_version: 0 };
         let plan = Plan { generation, parent: Generation(0), nodes, basis };
         Target { plan, planned_at: Timestamp::from_millis(0) }
@@ -255,10 +265,10 @@ mod tests {
         let (wanted, node): (_, NodeId) = (Wanted::default(), "n-1".parse().unwrap());
         let shaped = |generation, mtu| {
             let mut target = target(generation, &["n-1"]);
-            target.plan.nodes.values_mut().for_each(|config| config.wireguard.mtu = mtu);
+            target.plan.nodes.values_mut().for_each(|config| Arc::make_mut(config).wireguard.mtu = mtu);
             target
         };
-        let content = |(generation, mtu)| shaped(generation, mtu).plan.nodes[&node].clone();
+        let content = |(generation, mtu)| NodeConfig::clone(&shaped(generation, mtu).plan.nodes[&node]);
         let contents: Vec<NodeConfig> = (1..=6).zip(1301..).map(content).collect();
         let news = |held: &NodeConfig, holds: Option<Digest>| match wanted.news(&node, held.revision, holds.as_ref()) {
             Ok(News::Content(parts)) => parts.read(),

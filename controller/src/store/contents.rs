@@ -11,8 +11,8 @@ use picket_model::{AllowSet, Generation, NodeConfig, NodeId, Purpose};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
-    sync::Arc,
+    collections::BTreeMap,
+    sync::{Arc, PoisonError},
 };
 
 /// Rows that one statement enters: a change to all hosts is many.
@@ -31,38 +31,39 @@ impl Parts {
         Ok((hex::encode(Sha256::digest(&text)), text))
     }
 
-    fn add(&mut self, digest: &str, text: impl FnOnce() -> String) {
-        self.0.entry(digest.to_owned()).or_insert_with(|| (text(), 0)).1 += 1;
+    fn add(&mut self, digest: &str, text: String, named: u64) {
+        self.0.entry(digest.to_owned()).or_insert((text, 0)).1 += named;
     }
 }
 
 impl Transaction {
     /// Enters the contents of hosts, each under its revision.
-    pub(super) async fn put_contents(&mut self, configs: &[&NodeConfig]) -> Result<(), StoreError> {
-        let mut parts = Parts::default();
-        // Most sets are one and the same value: each is written out once.
-        let mut written: BTreeMap<usize, (String, String)> = BTreeMap::new();
-        let mut rows = Vec::new();
+    pub(super) async fn put_contents(&mut self, configs: &[&Arc<NodeConfig>]) -> Result<(), StoreError> {
+        let (mut parts, mut rows) = (Parts::default(), Vec::new());
+        let mut sets: BTreeMap<String, (AllowSet, u64)> = BTreeMap::new();
         for config in configs {
-            let mut body = (*config).clone();
+            let mut body = NodeConfig::clone(config);
             (body.generation, body.revision) = (Generation::default(), Generation::default());
             let allow = std::mem::take(&mut body.firewall.allow);
             let (body, text) = Parts::text(&body)?;
-            parts.add(&body, || text);
+            parts.add(&body, text, 1);
             let mut names = BTreeMap::new();
             for (purpose, set) in allow {
-                let (digest, text) = match written.entry(Arc::as_ptr(&set.0).addr()) {
-                    Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(Parts::text(&set)?),
-                };
-                parts.add(digest, || text.clone());
-                names.insert(purpose, digest.clone());
+                let digest = self.digest(&set);
+                sets.entry(digest.clone()).or_insert((set, 0)).1 += 1;
+                names.insert(purpose, digest);
             }
             rows.push((*config, body, names));
         }
+        let mut ids: BTreeMap<String, i64> = BTreeMap::new();
+        for (digest, (set, named)) in sets {
+            match self.name_part(&digest, named).await? {
+                Some(id) => drop(ids.insert(digest, id)),
+                None => parts.add(&digest, Parts::text(&set)?.1, named),
+            }
+        }
         let parts: Vec<_> =
             parts.0.iter().map(|(digest, (text, named))| (digest.as_str(), text.as_str(), *named)).collect();
-        let mut ids: BTreeMap<String, i64> = BTreeMap::new();
         for parts in parts.chunks(AT_ONCE) {
             self.put_parts(parts, &mut ids).await?;
         }
@@ -86,6 +87,25 @@ impl Transaction {
         Ok(())
     }
 
+    /// The digest by which a set is kept, which is the one that hosts know it by.
+    fn digest(&self, set: &AllowSet) -> String {
+        let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.tidy();
+        digests.of(set).to_string()
+    }
+
+    /// Has a part that is there already named so many times more; `None` where there is none.
+    async fn name_part(&mut self, digest: &str, named: u64) -> Result<Option<i64>, StoreError> {
+        let row = query("UPDATE parts SET named = named + $1 WHERE mesh = $2 AND digest = $3 RETURNING id")
+            .bind(integer(named))
+            .bind(self.mesh.as_str())
+            .bind(digest)
+            .fetch_optional(&mut self.sql)
+            .await
+            .map_err(sql("name a part of hosts' contents"))?;
+        row.map(|row| number(&row, "id")).transpose()
+    }
+
     async fn put_parts(
         &mut self,
         parts: &[(&str, &str, u64)],
@@ -106,7 +126,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// One host's content, stamped with its revision alone.
+    /// One host's content, stamped with its revision.
     pub(super) async fn content(
         &mut self,
         node: &NodeId,
@@ -136,7 +156,7 @@ impl Transaction {
             sets.insert(id, set.clone());
             config.firewall.allow.insert(purpose, set);
         }
-        Ok(NodeConfig { revision, ..config })
+        Ok(NodeConfig { generation: revision, revision, ..config })
     }
 
     async fn set(&mut self, id: i64) -> Result<AllowSet, StoreError> {

@@ -11,7 +11,8 @@ use picket_model::MeshId;
 use std::path::Path;
 
 /// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now,
-/// and how far the schema is, each database knows itself.
+/// how far the schema is, and in what order hosts changed, each
+/// database knows itself.
 const TABLES: [&str; 31] = [
     "meshes",
     "policies",

@@ -60,7 +60,7 @@ pub use validators::MergeRow;
 pub use webhooks::WebhookRow;
 
 use error::sql;
-use picket_model::MeshId;
+use picket_model::{MeshId, SetDigests};
 use sqlx::{PgPool, SqlitePool};
 use statement::Connection;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -74,6 +74,9 @@ const QUEUED: Duration = Duration::from_secs(30);
 /// How often a transaction is begun anew whose connection turned out to be lost: nothing was done yet.
 const BEGUN_AGAIN: u8 = 2;
 
+/// Digests of the allow sets that are kept: a long set is not written out for each content that names it.
+type SharedDigests = Arc<std::sync::Mutex<SetDigests>>;
+
 /// The database of one mesh.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -84,6 +87,7 @@ pub struct Store {
     /// First come, first served. SQLite lets whoever happens to look at the right moment write next, so that many who wait
     /// starve each other; and who waits in the database has a connection, which readers want.
     writer: Arc<Mutex<()>>,
+    digests: SharedDigests,
     patience: Duration,
 }
 
@@ -116,7 +120,7 @@ impl Store {
             }
         };
         let beyond = schema::bring_up_to_date(&pool, place).await?;
-        Ok(Self { pool, mesh, beyond, writer: Arc::default(), patience: QUEUED })
+        Ok(Self { pool, mesh, beyond, writer: Arc::default(), digests: Arc::default(), patience: QUEUED })
     }
 
     /// A consistent view of everything.
@@ -140,7 +144,13 @@ impl Store {
                 begun => break begun.map_err(sql("begin a transaction"))?,
             }
         };
-        Ok(Transaction { sql, mesh: self.mesh.clone(), changed: false, _turn: turn })
+        Ok(Transaction {
+            sql,
+            mesh: self.mesh.clone(),
+            digests: Arc::clone(&self.digests),
+            changed: false,
+            _turn: turn,
+        })
     }
 
     async fn connection(&self, writes: bool) -> Result<Connection, sqlx::Error> {
@@ -177,6 +187,7 @@ impl Store {
 pub struct Transaction {
     sql: Connection,
     mesh: MeshId,
+    digests: SharedDigests,
     /// Whether the audit log got a line: then others are to look.
     changed: bool,
     /// Of a change: given on after `sql` is done.

@@ -32,6 +32,22 @@ impl Transaction {
         rows.iter().map(|row| node(row).map(|node| (node.id.clone(), node))).collect()
     }
 
+    /// Hosts that changed after a change, revoked ones too, and the number of the last change. Leases and reports are none.
+    pub async fn nodes_changed_after(&mut self, change: i64) -> Result<(Vec<Node>, i64), StoreError> {
+        let rows = query(
+            "SELECT nodes.*, node_changes.change AS change FROM node_changes
+             JOIN nodes ON nodes.mesh = node_changes.mesh AND nodes.id = node_changes.node
+             WHERE node_changes.mesh = $1 AND node_changes.change > $2 ORDER BY node_changes.change",
+        )
+        .bind(self.mesh.as_str())
+        .bind(change)
+        .fetch_all(&mut self.sql)
+        .await
+        .map_err(sql("read the hosts that changed"))?;
+        let last = rows.last().map_or(Ok(change), |row| number(row, "change"))?;
+        Ok((rows.iter().map(node).collect::<Result<_, _>>()?, last))
+    }
+
     /// One host by id.
     pub async fn node(&mut self, id: &NodeId) -> Result<Option<Node>, StoreError> {
         let row = query("SELECT * FROM nodes WHERE mesh = $1 AND id = $2")

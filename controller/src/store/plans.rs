@@ -10,7 +10,7 @@ use super::{
 };
 use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
 use picket_plan::{Basis, Plan};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Plans kept: months of a list that changes a few times a day. With 50 hosts and mainnet's list, a change that touches
 /// every host takes 25 kB (`tests::contents` measures it; 2.6 MB when each host's state was kept whole), so all of them
@@ -84,9 +84,9 @@ impl Transaction {
             // A revision is given once: what a host had under it is what it has.
             let config = match before(&node, revision) {
                 Some(config) => config,
-                None => self.content(&node, revision, &mut sets).await?,
+                None => Arc::new(self.content(&node, revision, &mut sets).await?),
             };
-            nodes.insert(node, NodeConfig { generation: number, ..config });
+            nodes.insert(node, config);
         }
         let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
         Ok(Some(Target { plan, planned_at: time(&row, "planned_at")? }))
@@ -143,7 +143,7 @@ impl Transaction {
         .execute(&mut self.sql)
         .await
         .map_err(sql("enter a plan"))?;
-        let changed: Vec<&NodeConfig> =
+        let changed: Vec<&Arc<NodeConfig>> =
             plan.nodes.values().filter(|config| config.revision == plan.generation).collect();
         self.put_contents(&changed).await?;
         self.forget_plans().await?;
@@ -159,7 +159,7 @@ impl Transaction {
             let problem = format!("it is {} already", plan.parent);
             return Err(StoreError::row(format!("generation to advance to {to}"), problem));
         }
-        for config in plan.nodes.values_mut() {
+        for config in plan.nodes.values_mut().map(Arc::make_mut) {
             (config.generation, config.revision) = (to, to);
         }
         self.commit_plan(&plan, now).await?;

@@ -1,6 +1,7 @@
 //! The database as a whole: what goes in comes out, losers of a race write nothing, damage is an error.
 
 mod both;
+mod changed;
 mod contents;
 mod history;
 mod log;

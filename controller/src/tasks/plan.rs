@@ -2,12 +2,13 @@
 
 use crate::{
     controller::Controller,
+    inputs::Inputs,
     lag::lag,
     now,
     store::{Actor, Cut, StoreError, Target, Transaction},
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
-use picket_plan::{Epochs, Finding, Plan, PlanInput, Severity, changes, lint, replan};
+use picket_plan::{Epochs, Finding, Plan, Severity, Touched, changes, replan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
@@ -34,65 +35,62 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         return Ok(planned);
     }
     let began = controller.planning.asked();
-    let planned = plan_once(controller).await?;
+    let planned = plan_once(controller, turn.inputs()).await?;
     turn.done(began, &planned);
     Ok(planned)
 }
 
-async fn plan_once(controller: &Controller) -> Result<Planned, StoreError> {
+async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Planned, StoreError> {
     loop {
         let mut tx = controller.store.read().await?;
         let parent = parent(controller, &mut tx).await?;
-        let (policy_version, policy) = tx.policy().await?.unwrap_or_default();
-        let (validators, validators_version) =
-            tx.merged().await?.map(|merged| (merged.set, merged.version)).unwrap_or_default();
-        let (nodes, next_keys) = (tx.nodes().await?, tx.next_keys().await?);
-        let (shield, drains) = (tx.shield_orders().await?, tx.drains().await?);
+        let known = controller.wanted.target().map(|known| known.plan.generation);
+        if parent.as_ref().map(|parent| parent.plan.generation) < known {
+            // Another database than that of before: nothing that was read from it holds.
+            *inputs = Inputs::default();
+        }
+        inputs.refresh(&mut tx).await?;
         drop(tx);
         // What another controller planned is what hosts have to confirm from now on.
-        let is_known = |parent: &Target| {
-            controller.wanted.target().is_some_and(|known| known.plan.generation >= parent.plan.generation)
-        };
-        if let Some(parent) = parent.as_deref().filter(|parent| !is_known(parent)) {
+        if let Some(parent) =
+            parent.as_deref().filter(|parent| known.is_none_or(|known| known < parent.plan.generation))
+        {
             publish(controller, parent.clone());
         }
+        let parent = parent.as_ref().map(|target| &target.plan);
         let at = now();
-        let confirmed = nodes.keys().filter(|id| lag(controller, id, at).is_none()).cloned().collect();
-        let input = PlanInput {
-            mesh: &controller.mesh,
-            policy: &policy,
-            policy_version,
-            validators: &validators,
-            validators_version,
-            nodes: &nodes,
-            next_keys: &next_keys,
-            shield: &shield,
-            drains: &drains,
-            parent: parent.as_ref().map(|target| &target.plan),
-            now: at,
-            epochs: Epochs { now: controller.epoch(at), confirmed: Some(&confirmed) },
-        };
-        let replanned = replan(&input);
-        let Some(next) = replanned.as_ref().or(input.parent) else { continue };
-        let findings = lint(next, &input);
+        let epoch = controller.epoch(at);
+        let asked = inputs.asked(parent.map(|parent| parent.generation), epoch).into_iter();
+        let confirmed = asked.filter(|id| lag(controller, id, at).is_none()).cloned().collect();
+        let input = inputs.input(&controller.mesh, parent, at, Epochs { now: epoch, confirmed: Some(&confirmed) });
+        let touched = inputs.touched(&input);
+        let replanned = replan(&input, &touched);
+        let Some(plan) = replanned.as_ref().or(parent) else { continue };
+        let planned = inputs.planned(plan, &input, &touched);
+        let findings = planned.linted().findings();
         let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).map(Finding::to_string);
         let errors: Vec<String> = errors.collect();
         *controller.findings() = findings;
-        count(controller, &nodes, validators.len());
+        let (hosts, validators) = (inputs.nodes().len(), inputs.validators());
+        count(controller, inputs.nodes(), validators);
         // By now the parent is up, whoever planned it.
-        let Some(next) = replanned else { return Ok(Planned::Unchanged) };
+        let Some(next) = replanned else {
+            inputs.is_target(planned);
+            return Ok(Planned::Unchanged);
+        };
         if !errors.is_empty() {
             tracing::error!(generation = %next.generation, ?errors, "the plan was stopped");
             return Ok(Planned::Stopped(errors));
         }
         let at = now();
-        if !commit(controller, parent.as_ref().map(|target| &target.plan), &next, &nodes, at).await? {
+        if !commit(controller, parent, &next, &touched, inputs.nodes(), at).await? {
             continue;
         }
+        inputs.is_target(planned);
         let generation = next.generation;
         publish(controller, Target { plan: next, planned_at: at });
         controller.counts.plans.inc();
-        tracing::info!(%generation, hosts = nodes.len(), validators = validators.len(), "plan committed");
+        tracing::info!(%generation, hosts, validators, "plan committed");
         return Ok(Planned::Committed(generation));
     }
 }
@@ -111,6 +109,7 @@ async fn commit(
     controller: &Controller,
     parent: Option<&Plan>,
     next: &Plan,
+    touched: &Touched,
     nodes: &BTreeMap<NodeId, Node>,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
@@ -118,7 +117,7 @@ async fn commit(
     if !tx.commit_plan(next, at).await? {
         return Ok(false);
     }
-    for (node, cut) in cuts(parent, next, nodes) {
+    for (node, cut) in cuts(parent, next, touched, nodes) {
         tx.put_cut(node, &cut).await?;
     }
     let detail = summary(&changes(parent, next, nodes));
@@ -141,9 +140,18 @@ fn count(controller: &Controller, nodes: &BTreeMap<NodeId, Node>, validators: us
 
 /// Hosts that are cut, each with those that had something to do with it and must confirm. One that nobody knew, as one
 /// revoked out of quarantine, has been cut before, and what was to be confirmed then stands.
-fn cuts<'a>(parent: Option<&'a Plan>, next: &Plan, nodes: &BTreeMap<NodeId, Node>) -> Vec<(&'a NodeId, Cut)> {
+fn cuts<'a>(
+    parent: Option<&'a Plan>,
+    next: &Plan,
+    touched: &'a Touched,
+    nodes: &BTreeMap<NodeId, Node>,
+) -> Vec<(&'a NodeId, Cut)> {
     let Some(parent) = parent else { return Vec::new() };
-    let cut = parent.nodes.keys().filter(|id| !nodes.get(*id).is_some_and(Node::is_meshed));
+    let looked_at: Vec<&NodeId> = match touched {
+        Touched::All => parent.nodes.keys().collect(),
+        Touched::Hosts(hosts) => hosts.iter().filter(|id| parent.nodes.contains_key(*id)).collect(),
+    };
+    let cut = looked_at.into_iter().filter(|id| !nodes.get(*id).is_some_and(Node::is_meshed));
     cut.map(|cut| {
         let hosts = parent.nodes.values().filter(|config| mentions(config, cut));
         let hosts = hosts.filter(|config| next.nodes.contains_key(&config.node)).map(|config| config.node.clone());

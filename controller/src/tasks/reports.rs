@@ -4,30 +4,39 @@ use super::report;
 use crate::{controller::Controller, lag::lag, now, store::StoreError};
 use picket_model::NodeId;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Reports that come within this time share a transaction.
 const GATHER: Duration = Duration::from_secs(1);
+/// How often all hosts are counted at most: a report of one is no reason to go over thousands each second.
+const COUNTED: Duration = Duration::from_secs(5);
 /// Who has fallen silent is counted without any report.
 const QUIET: Duration = Duration::from_secs(30);
 
 /// Saves whenever there is something to save.
 pub(crate) async fn run(controller: Arc<Controller>) {
     let mut arrivals = controller.reports.arrivals();
+    let (mut counted, mut is_due) = (Instant::now(), true);
     loop {
+        let patience = if is_due { COUNTED.saturating_sub(counted.elapsed()) } else { QUIET };
         // The sender lives as long as the controller.
-        let _ = timeout(QUIET, arrivals.changed()).await;
-        sleep(GATHER).await;
-        arrivals.mark_unchanged();
-        if let Err(error) = run_once(&controller).await {
-            report("reports", &error);
+        if timeout(patience, arrivals.changed()).await.is_ok() {
+            sleep(GATHER).await;
+            arrivals.mark_unchanged();
+            if let Err(error) = run_once(&controller).await {
+                report("reports", &error);
+            }
+        }
+        is_due = counted.elapsed() < COUNTED;
+        if !is_due {
+            count(&controller);
+            counted = Instant::now();
         }
     }
 }
 
 /// Saves what is not saved yet.
 pub(crate) async fn run_once(controller: &Controller) -> Result<(), StoreError> {
-    count(controller);
     if !controller.reports.is_unsaved() {
         return Ok(());
     }

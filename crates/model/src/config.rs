@@ -90,10 +90,16 @@ impl Digest {
 pub struct SetDigests(BTreeMap<usize, (AllowSet, Digest)>);
 
 impl SetDigests {
-    fn of(&mut self, set: &AllowSet) -> Digest {
+    /// A set's, made now or before.
+    pub fn of(&mut self, set: &AllowSet) -> Digest {
         // The clone kept beside it holds the address for as long as it stands for this set.
         let known = self.0.entry(Arc::as_ptr(&set.0).addr()).or_insert_with(|| (set.clone(), Digest::of(set)));
         known.1.clone()
+    }
+
+    /// Forgets sets that nobody else has any more.
+    pub fn tidy(&mut self) {
+        self.0.retain(|_, (set, _)| Arc::strong_count(&set.0) > 1);
     }
 }
 

@@ -20,6 +20,16 @@ pub enum NodeRole {
     Prep,
 }
 
+impl NodeRole {
+    /// The role of the hosts at the other ends of this one's tunnels.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Sentry => Self::Prep,
+            Self::Prep => Self::Sentry,
+        }
+    }
+}
+
 impl fmt::Display for NodeRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,7 +1,7 @@
 //! The difference between two plans as lines an operator reads: for the audit log and for dry runs. A change that is the
 //! same on many hosts is one line.
 
-use crate::Plan;
+use crate::{Differences, Plan};
 use ipnet::IpNet;
 use picket_model::{Node, NodeConfig, NodeId, Purpose, Reason, SetChanges};
 use std::{
@@ -12,21 +12,19 @@ use std::{
 /// One line per change, with the hosts it is on; hosts that come and go first.
 pub fn changes(from: Option<&Plan>, to: &Plan, nodes: &BTreeMap<NodeId, Node>) -> Vec<String> {
     let name = |id: &NodeId| nodes.get(id).map_or_else(|| id.to_string(), |node| node.name.to_string());
-    let before = |id: &NodeId| from.and_then(|from| from.nodes.get(id));
-    let came = to.nodes.values().filter(|after| before(&after.node).is_none());
-    let went = from.into_iter().flat_map(|from| from.nodes.values()).filter(|old| !to.nodes.contains_key(&old.node));
-    let mut lines: Vec<String> = came.map(|after| format!("+ host {} ({})", name(&after.node), after.role)).collect();
-    lines.extend(went.map(|old| format!("- host {} ({})", name(&old.node), old.role)));
+    let Differences { came, changed, went } = to.differences(from);
+    let mut lines: Vec<String> =
+        came.iter().map(|after| format!("+ host {} ({})", name(&after.node), after.role)).collect();
+    lines.extend(went.iter().map(|old| format!("- host {} ({})", name(&old.node), old.role)));
 
     let mut hosts_by_change: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut known = Known::new();
-    for (id, after) in &to.nodes {
-        let before = before(id).filter(|before| !before.same_content(after));
-        for change in before.map(|before| on_host(before, after, &mut known)).unwrap_or_default() {
-            hosts_by_change.entry(change).or_default().push(name(id));
+    for (before, after) in changed {
+        for change in on_host(before, after, &mut known) {
+            hosts_by_change.entry(change).or_default().push(name(&after.node));
         }
     }
-    let kept = to.nodes.keys().filter(|id| before(id).is_some()).count();
+    let kept = to.nodes.len() - came.len();
     lines.extend(hosts_by_change.into_iter().map(|(change, hosts)| format!("{change} [{}]", on(&hosts, kept))));
     lines
 }

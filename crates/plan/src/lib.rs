@@ -11,19 +11,21 @@ mod merge;
 pub mod overlay;
 mod pairing;
 mod planner;
+mod touched;
 
 pub use advertise::{AdvertiseInput, SentryFacts, advertise};
 pub use changes::changes;
 pub use explain::{ExplainInput, explain};
 pub use finding::{Finding, FindingKind, Severity};
 pub use lease::{LeaseFacts, LeaseRules, Patience, leases_to_end};
-pub use lint::lint;
+pub use lint::{Linted, lint};
 pub use merge::{
     Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, needed,
     next_lookup,
 };
 pub use pairing::Epochs;
-pub use planner::{Basis, NextKeys, Plan, PlanInput, plan, replan};
+pub use planner::{Basis, Differences, NextKeys, Plan, PlanInput, plan, replan};
+pub use touched::{Made, Touched};
 
 #[cfg(test)]
 mod fixture;

@@ -2,7 +2,10 @@
 //! A second opinion: it checks the plan's result and shares no code with the planner.
 
 mod hidden;
+mod linted;
 mod sync;
+
+pub use linted::Linted;
 
 use crate::{Finding, FindingKind, Plan, PlanInput};
 use ipnet::IpNet;
@@ -23,23 +26,26 @@ const OWN_CALLS: std::ops::RangeInclusive<u16> = 32768..=60999;
 
 /// Findings on a plan, errors first.
 pub fn lint(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
+    Linted::of(plan, input).findings()
+}
+
+fn check_host(config: &NodeConfig, plan: &Plan, input: &PlanInput<'_>, widths: &mut Widths) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut widths = Widths::new();
-    for config in plan.nodes.values() {
-        let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
-        check_ports(name, config, input.parent, &mut findings);
-        check_public(name, config, &mut findings);
-        check_grants(name, config, &mut findings);
-        check_width(name, config, &mut widths, &mut findings);
-        check_peers(name, config, plan, &mut findings);
-        check_emptied(name, config, input.parent, &mut findings);
-    }
-    check_unique(plan, &mut findings);
+    let name = input.nodes.get(&config.node).map_or(config.node.as_str(), |node| node.name.as_str());
+    check_ports(name, config, input.parent, &mut findings);
+    check_public(name, config, &mut findings);
+    check_grants(name, config, &mut findings);
+    check_width(name, config, widths, &mut findings);
+    check_peers(name, config, plan, &mut findings);
+    check_emptied(name, config, input.parent, &mut findings);
+    findings
+}
+
+fn check_mesh(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
     check_breadth(plan, input, &mut findings);
     hidden::check(plan, input, &mut findings);
     sync::check(plan, input, &mut findings);
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.text.cmp(&b.text)));
-    findings.dedup();
     findings
 }
 
@@ -181,17 +187,6 @@ fn check_emptied(name: &str, config: &NodeConfig, parent: Option<&Plan>, finding
     }
 }
 
-fn check_unique(plan: &Plan, findings: &mut Vec<Finding>) {
-    let mut owners = BTreeMap::new();
-    for config in plan.nodes.values() {
-        for address in &config.wireguard.addresses {
-            if let Some(other) = owners.insert(address, &config.node) {
-                findings.push(refused(&config.node, format!("{other} and {} would share {address}", config.node)));
-            }
-        }
-    }
-}
-
 fn check_breadth(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
     let has = |role| plan.nodes.values().any(|config| config.role == role);
     if input.validators.is_empty() {
@@ -259,7 +254,7 @@ mod tests {
     }
 
     fn config<'a>(plan: &'a mut Plan, name: &str) -> &'a mut NodeConfig {
-        plan.nodes.get_mut(&name.parse::<NodeId>().unwrap()).unwrap()
+        Arc::make_mut(plan.nodes.get_mut(&name.parse::<NodeId>().unwrap()).unwrap())
     }
 
     #[test]

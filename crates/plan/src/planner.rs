@@ -4,7 +4,10 @@
 mod hidden;
 mod sync;
 
-use crate::pairing::{Epochs, pairing};
+use crate::{
+    pairing::{Epochs, pairing},
+    touched::Touched,
+};
 use ipnet::IpNet;
 use picket_model::{
     AllowSet, Drains, FirewallPolicy, Generation, GuardedPort, MeshId, Node, NodeConfig, NodeId, NodeRole, Policy,
@@ -15,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    num::NonZeroU16,
+    sync::Arc,
 };
 
 /// Largest packet inside a tunnel: 1500 bytes of Ethernet less 80 for IPv6, UDP and WireGuard, as `wg-quick` has it.
@@ -29,10 +34,43 @@ pub struct Plan {
     pub generation: Generation,
     /// The plan it replaces; zero for the first.
     pub parent: Generation,
-    /// Every active host's wanted state.
-    pub nodes: BTreeMap<NodeId, NodeConfig>,
+    /// Every active host's wanted state. One that is as before is the parent's own: it has the generation in which its content
+    /// changed last, and whoever hands it out writes the plan's there.
+    #[serde(with = "hosts")]
+    pub nodes: BTreeMap<NodeId, Arc<NodeConfig>>,
     /// What it was made from.
     pub basis: Basis,
+}
+
+/// Hosts that two plans do not have in common as they are.
+#[derive(Debug, Default)]
+pub struct Differences<'a> {
+    /// By the later alone.
+    pub came: Vec<&'a Arc<NodeConfig>>,
+    /// By both, each under another revision or with another content: before and after.
+    pub changed: Vec<(&'a Arc<NodeConfig>, &'a Arc<NodeConfig>)>,
+    /// By the earlier alone.
+    pub went: Vec<&'a Arc<NodeConfig>>,
+}
+
+impl Plan {
+    /// What is otherwise than by an earlier plan; all came where there is none.
+    pub fn differences<'a>(&'a self, earlier: Option<&'a Self>) -> Differences<'a> {
+        let mut found = Differences::default();
+        // Both in the order of ids, so that nothing is looked up.
+        let mut before = earlier.into_iter().flat_map(|earlier| &earlier.nodes).peekable();
+        for (id, after) in &self.nodes {
+            found.went.extend(std::iter::from_fn(|| before.next_if(|(other, _)| *other < id)).map(|(_, went)| went));
+            match before.next_if(|(other, _)| *other == id) {
+                None => found.came.push(after),
+                Some((_, before)) if Arc::ptr_eq(before, after) => {}
+                Some((_, before)) if before.revision == after.revision && before.same_content(after) => {}
+                Some((_, before)) => found.changed.push((before, after)),
+            }
+        }
+        found.went.extend(before.map(|(_, went)| went));
+        found
+    }
 }
 
 /// What a plan was made from.
@@ -81,55 +119,89 @@ pub type NextKeys = BTreeMap<NodeId, WireGuardPublicKey>;
 
 /// Makes the plan. Where no host's content changes it is the parent itself, with the parent's generation.
 pub fn plan(input: &PlanInput<'_>) -> Plan {
-    let next = whole(input);
-    input.parent.filter(|parent| is_same(parent, &next)).cloned().unwrap_or(next)
+    let next = replan(input, &Touched::All);
+    next.or_else(|| input.parent.cloned()).unwrap_or_else(|| empty(input))
 }
 
-/// Makes the plan; `None` where no host's content changes, so that the parent stands.
-pub fn replan(input: &PlanInput<'_>) -> Option<Plan> {
-    let next = whole(input);
-    (!input.parent.is_some_and(|parent| is_same(parent, &next))).then_some(next)
-}
-
-fn is_same(parent: &Plan, next: &Plan) -> bool {
-    let is_kept = |config: &NodeConfig| config.revision != next.generation && parent.nodes.contains_key(&config.node);
-    parent.nodes.len() == next.nodes.len() && next.nodes.values().all(is_kept)
-}
-
-fn whole(input: &PlanInput<'_>) -> Plan {
-    let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
-    let generation = parent.next();
-    let mut shared = Shared::new(input);
+/// Makes the plan of a parent and what has changed since; `None` where no host's content does, so that the parent stands. Hosts
+/// that are not touched are not looked at, and are to be what a look at them would find: the parent's.
+pub fn replan(input: &PlanInput<'_>, touched: &Touched) -> Option<Plan> {
+    let mut next = empty(input);
+    let mut is_news = input.parent.is_none();
+    let looked_at: Vec<&NodeId> = match (touched, input.parent) {
+        (Touched::Hosts(hosts), Some(parent)) => {
+            next.nodes.clone_from(&parent.nodes);
+            hosts.iter().collect()
+        }
+        _ => input.nodes.keys().collect(),
+    };
+    let mut shared = Shared::new(input, touched);
     let calls = hidden::calls(input.policy, input.validators);
-    let meshed = [NodeRole::Prep, NodeRole::Sentry].map(|role| {
-        let is_meant = |node: &&Node| node.role == role && node.is_meshed();
-        (role, input.nodes.values().filter(is_meant).collect::<Vec<_>>())
-    });
-    let mut nodes = BTreeMap::new();
-    for node in input.nodes.values().filter(|node| node.is_active()) {
-        // A quarantined host has no tunnel to anybody, nor anybody to it.
-        let others = meshed.iter().find(|(role, _)| *role != node.role && node.is_meshed());
-        let others = others.map_or(&[][..], |(_, others)| others.as_slice());
-        let config = NodeConfig {
-            mesh: input.mesh.clone(),
-            node: node.id.clone(),
-            role: node.role,
-            generation,
-            revision: generation,
-            wireguard: wireguard(input, node, others),
-            firewall: FirewallPolicy {
-                forwards: hidden::forwards(input, &calls, node, others),
-                hidden: hidden::hidden(input, &calls, node, others).map(Box::new),
-                syncs: sync::paths(input.policy, node, others),
-                shield: shield(input, &node.id),
-                ..shared.of(node, others).clone()
-            },
+    let mut meshed = Meshed { nodes: input.nodes, by_role: BTreeMap::new() };
+    for id in looked_at {
+        let Some(node) = input.nodes.get(id).filter(|node| node.is_active()) else {
+            is_news |= next.nodes.remove(id).is_some();
+            continue;
         };
-        nodes.insert(node.id.clone(), keep_revision(config, input.parent));
+        let before = input.parent.and_then(|parent| parent.nodes.get(id));
+        let config = wanted(input, node, meshed.others(node), &mut shared, &calls, next.generation);
+        let kept = before.filter(|before| before.same_content(&config)).cloned();
+        is_news |= kept.is_none();
+        next.nodes.insert(id.clone(), kept.unwrap_or_else(|| Arc::new(config)));
     }
+    is_news |= input.parent.is_some_and(|parent| parent.nodes.len() != next.nodes.len());
+    is_news.then_some(next)
+}
+
+/// A plan of no host.
+fn empty(input: &PlanInput<'_>) -> Plan {
+    let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let PlanInput { policy_version, validators, validators_version, .. } = *input;
     let basis = Basis { policy_version, validators: validators.len(), validators_version };
-    Plan { generation, parent, nodes, basis }
+    Plan { generation: parent.next(), parent, nodes: BTreeMap::new(), basis }
+}
+
+/// Hosts that have tunnels, by role: gone through for a host that has tunnels to them.
+struct Meshed<'a> {
+    nodes: &'a BTreeMap<NodeId, Node>,
+    by_role: BTreeMap<NodeRole, Vec<&'a Node>>,
+}
+
+impl<'a> Meshed<'a> {
+    /// The other ends of a host's tunnels. A quarantined host has no tunnel to anybody, nor anybody to it.
+    fn others(&mut self, node: &Node) -> &[&'a Node] {
+        if !node.is_meshed() {
+            return &[];
+        }
+        let role = node.role.other();
+        let meshed = || self.nodes.values().filter(|node| node.role == role && node.is_meshed()).collect();
+        self.by_role.entry(role).or_insert_with(meshed)
+    }
+}
+
+fn wanted(
+    input: &PlanInput<'_>,
+    node: &Node,
+    others: &[&Node],
+    shared: &mut Shared<'_>,
+    calls: &BTreeSet<NonZeroU16>,
+    generation: Generation,
+) -> NodeConfig {
+    NodeConfig {
+        mesh: input.mesh.clone(),
+        node: node.id.clone(),
+        role: node.role,
+        generation,
+        revision: generation,
+        wireguard: wireguard(input, node, others),
+        firewall: FirewallPolicy {
+            forwards: hidden::forwards(input, calls, node, others),
+            hidden: hidden::hidden(input, calls, node, others).map(Box::new),
+            syncs: sync::paths(input.policy, node, others),
+            shield: shield(input, &node.id),
+            ..shared.of(node, others).clone()
+        },
+    }
 }
 
 /// What firewalls have in common: made once for all hosts, and the sets that are as before are those of before, so that nobody
@@ -142,7 +214,16 @@ struct Shared<'a> {
 }
 
 impl<'a> Shared<'a> {
-    fn new(input: &PlanInput<'a>) -> Self {
+    fn new(input: &PlanInput<'a>, touched: &Touched) -> Self {
+        let before = input.parent.and_then(|parent| parent.nodes.values().next());
+        let everywhere = match (touched, before) {
+            (Touched::Hosts(_), Some(before)) => everywhere_of(&before.firewall),
+            _ => Self::everywhere(input),
+        };
+        Self { parent: input.parent, policy: input.policy, everywhere, by_place: BTreeMap::new() }
+    }
+
+    fn everywhere(input: &PlanInput<'a>) -> FirewallPolicy {
         let mut everywhere = shared_firewall(input.policy, input.validators, input.now);
         let purposes: Vec<Purpose> = everywhere.allow.keys().copied().collect();
         for purpose in purposes {
@@ -155,7 +236,7 @@ impl<'a> Shared<'a> {
                 keep(set, before.and_then(|before| before.firewall.allow.get(&purpose)));
             }
         }
-        Self { parent: input.parent, policy: input.policy, everywhere, by_place: BTreeMap::new() }
+        everywhere
     }
 
     /// Of a host that has tunnels to these, as all others of its role have.
@@ -185,10 +266,26 @@ fn keep(set: &mut AllowSet, before: Option<&AllowSet>) {
     }
 }
 
-fn keep_revision(config: NodeConfig, parent: Option<&Plan>) -> NodeConfig {
-    match parent.and_then(|parent| parent.nodes.get(&config.node)) {
-        Some(before) if before.same_content(&config) => NodeConfig { revision: before.revision, ..config },
-        _ => config,
+/// What is everywhere, of a host that has it and more.
+fn everywhere_of(firewall: &FirewallPolicy) -> FirewallPolicy {
+    let FirewallPolicy {
+        guarded,
+        allow,
+        limits,
+        grants_last_seconds,
+        public: _,
+        shield: _,
+        forwards: _,
+        hidden: _,
+        syncs: _,
+    } = firewall;
+    let allow = allow.iter().filter(|(purpose, _)| **purpose != Purpose::Overlay);
+    FirewallPolicy {
+        guarded: guarded.clone(),
+        allow: allow.map(|(purpose, set)| (*purpose, set.clone())).collect(),
+        limits: *limits,
+        grants_last_seconds: *grants_last_seconds,
+        ..FirewallPolicy::default()
     }
 }
 
@@ -269,6 +366,23 @@ fn prep_reason(validator: &Validator, address: IpAddr) -> Reason {
 /// The policy's, unless somebody ordered otherwise.
 fn shield(input: &PlanInput<'_>, node: &NodeId) -> Shield {
     input.shield.of(node, input.now).map_or(input.policy.shield, |order| order.shield)
+}
+
+/// Wanted states as text, each written out by itself.
+mod hosts {
+    use super::{Arc, BTreeMap, NodeConfig, NodeId};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Hosts = BTreeMap<NodeId, Arc<NodeConfig>>;
+
+    pub(super) fn serialize<S: Serializer>(hosts: &Hosts, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(hosts.iter().map(|(id, config)| (id, &**config)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Hosts, D::Error> {
+        let hosts = BTreeMap::<NodeId, NodeConfig>::deserialize(deserializer)?;
+        Ok(hosts.into_iter().map(|(id, config)| (id, Arc::new(config))).collect())
+    }
 }
 
 #[cfg(test)]

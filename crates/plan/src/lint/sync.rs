@@ -95,7 +95,7 @@ fn check_ends(line: &SyncLine, plan: &Plan, input: &PlanInput<'_>, findings: &mu
     let is_served = |config: &picket_model::NodeConfig| {
         config.firewall.syncs.iter().any(|path| path.port == line.port && path.to_port == line.to_port())
     };
-    if !plan.nodes.values().any(is_served) {
+    if !plan.nodes.values().any(|config| is_served(config)) {
         findings.push(advice(name, format!("no sentry serves port {} for {name}", line.port)));
     }
 }

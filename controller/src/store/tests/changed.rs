@@ -1,0 +1,68 @@
+//! Hosts by what changed: whatever is done to a host, whoever reads what changed since knows all hosts as they are.
+
+use super::*;
+
+/// What somebody knows who reads what changed.
+#[derive(Default)]
+struct Reader {
+    nodes: BTreeMap<NodeId, Node>,
+    change: i64,
+}
+
+impl Reader {
+    /// Reads on; how many hosts were read.
+    async fn read_on(&mut self, store: &Store) -> usize {
+        let mut tx = store.read().await.unwrap();
+        let (changed, last) = tx.nodes_changed_after(self.change).await.unwrap();
+        let count = changed.len();
+        self.nodes.extend(changed.into_iter().map(|node| (node.id.clone(), node)));
+        self.change = last;
+        assert_eq!(self.nodes, tx.nodes().await.unwrap());
+        count
+    }
+}
+
+/// Does something to the database.
+async fn with(store: &Store, change: impl AsyncFnOnce(&mut Transaction)) {
+    let mut tx = store.write().await.unwrap();
+    change(&mut tx).await;
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_changed_of_hosts_is_all_that_changed() {
+    on_both(async |store, own| {
+        let all = [node("n-1", NodeRole::Prep, 1), node("n-2", NodeRole::Sentry, 2), node("n-3", NodeRole::Sentry, 3)];
+        let [one, two, three] = &all;
+        let mut reader = Reader::default();
+        assert_eq!(reader.read_on(&store).await, 0);
+        enter(&store, &all).await;
+        assert_eq!(reader.read_on(&store).await, 3);
+        assert_eq!(reader.read_on(&store).await, 0);
+        let renamed = Node { name: "other".parse().unwrap(), endpoint: None, ..two.clone() };
+        with(&store, async |tx| tx.rename_node(&renamed).await.unwrap()).await;
+        assert_eq!(reader.read_on(&store).await, 1);
+        with(&store, async |tx| assert!(tx.quarantine_node(&one.id, Some(NOW)).await.unwrap())).await;
+        let next = WireGuardPublicKey::new([77; 32]).unwrap();
+        with(&store, async |tx| tx.change_key(&three.id, [&three.wireguard_key, &next], NOW).await.unwrap()).await;
+        assert_eq!(reader.read_on(&store).await, 2);
+        with(&store, async |tx| assert!(tx.quarantine_node(&one.id, None).await.unwrap())).await;
+        with(&store, async |tx| assert!(tx.revoke_node(&two.id, NOW).await.unwrap())).await;
+        assert_eq!(reader.read_on(&store).await, 2);
+        // What is not done leaves nothing, and a lease is no change.
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.revoke_node(&one.id, NOW).await.unwrap());
+        drop(tx);
+        with(&store, async |tx| assert!(tx.renew_lease(&one.id, [192, 0, 2, 7].into(), NOW).await.unwrap())).await;
+        assert_eq!(reader.read_on(&store).await, 0);
+        // A copy knows its own order.
+        let folder = tempfile::tempdir().unwrap();
+        store.back_up(&folder.path().join("copy")).await.unwrap();
+        let copy = Store::open(&folder.path().join("copy"), "m-1".parse().unwrap()).await.unwrap();
+        let mut other = Reader::default();
+        assert_eq!(other.read_on(&copy).await, 3);
+        copy.close().await;
+        drop(own);
+    })
+    .await;
+}
