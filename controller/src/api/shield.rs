@@ -34,10 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How it stands.
 pub(super) async fn view(State(controller): Shared, _: Viewer) -> Answer<ShieldView> {
-    Ok(Json(shown(&controller, Vec::new(), now()).await?))
+    Ok(Json(shown(&controller, Vec::new(), Vec::new(), now()).await?))
 }
 
-/// Stores an order, plans, and waits a moment for the hosts.
+/// Stores an order, plans, and waits a moment for the hosts. What is answered is of those that were named.
 pub(super) async fn order(
     State(controller): Shared,
     Admin(operator): Admin,
@@ -71,17 +71,20 @@ pub(super) async fn order(
     }
     tx.commit().await?;
     // Who waits for news now is told, and busy with it a moment later.
-    let listening = controller.wanted.followed();
+    let listening: Vec<NodeId> = if hosts.is_empty() {
+        controller.wanted.followed().into_iter().collect()
+    } else {
+        hosts.iter().map(|host| &host.id).filter(|id| controller.wanted.is_followed(id)).cloned().collect()
+    };
     controller.shield_ordered.send_replace(());
     let refused = match plan::run_once(&controller).await? {
         Planned::Stopped(errors) => errors,
         Planned::Committed(_) | Planned::Unchanged => Vec::new(),
     };
     if refused.is_empty() {
-        let is_meant = |id: &NodeId| hosts.is_empty() || hosts.iter().any(|host| host.id == *id);
-        confirmed(&controller, listening.into_iter().filter(is_meant).collect()).await;
+        confirmed(&controller, listening).await;
     }
-    Ok(Json(shown(&controller, refused, now()).await?))
+    Ok(Json(shown(&controller, hosts, refused, now()).await?))
 }
 
 /// The orders after one more: the last word about a host counts, and one about all is about each. A host whose order was taken
@@ -147,13 +150,20 @@ async fn confirmed(controller: &Controller, mut hosts: Vec<NodeId>) {
     }
 }
 
-async fn shown(controller: &Controller, refused: Vec<String>, now: Timestamp) -> Result<ShieldView, ApiProblem> {
+/// How these hosts stand; all where none is named.
+async fn shown(
+    controller: &Controller,
+    named: Vec<Node>,
+    refused: Vec<String>,
+    now: Timestamp,
+) -> Result<ShieldView, ApiProblem> {
     let mut tx = controller.store.read().await?;
-    let (orders, nodes) = (tx.shield_orders().await?, tx.nodes().await?);
+    let orders = tx.shield_orders().await?;
+    let nodes = if named.is_empty() { tx.nodes().await?.into_values().collect() } else { named };
     let policy = tx.policy().await?.unwrap_or_default().1.shield;
     let generation = tx.target_generation().await?;
     drop(tx);
-    let mut members: Vec<Node> = nodes.into_values().filter(Node::reports).collect();
+    let mut members: Vec<Node> = nodes.into_iter().filter(Node::reports).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     let hosts = members.into_iter().map(|node| {
         let received = controller.reports.get(&node.id).map(|received| received.stored);

@@ -47,6 +47,7 @@ async fn an_order_reaches_the_hosts_it_names_at_once_and_is_in_the_log_with_its_
     one.confirm(&answer).await;
     let view = asked.await.unwrap().unwrap();
     assert_eq!((view.policy, view.all, view.generation), (Shield::Auto, None, answer.revision));
+    assert_eq!(view.hosts.len(), 1, "of whom it is about");
     let found = view.hosts.iter().find(|host| host.node == one.node).unwrap();
     let given = found.order.clone().unwrap();
     assert_eq!((found.wanted, found.in_force), (Shield::On, true), "{found:?}");

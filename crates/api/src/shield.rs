@@ -45,7 +45,7 @@ pub struct ShieldView {
     pub policy: Shield,
     /// The order for all hosts, if there is one.
     pub all: Option<ShieldOrder>,
-    /// Members that have an agent, in order of name.
+    /// Members that have an agent, in order of name; those that were named, where an order names hosts.
     pub hosts: Vec<HostShield>,
     /// Why the plan that would bring an order to the hosts is not in force, if so.
     #[serde(default)]
