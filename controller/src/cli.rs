@@ -8,7 +8,8 @@ use crate::{
     upkeep,
 };
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use picket_manual::Manual;
 use picket_pki::OperatorRole;
 use sd_notify::NotifyState;
 use secrecy::ExposeSecret as _;
@@ -109,6 +110,8 @@ enum Command {
         #[arg(long, global = true, env = "PICKET_STATE_DIR", value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
         state_dir: PathBuf,
     },
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -196,6 +199,7 @@ pub fn run() -> anyhow::Result<()> {
             println!("{said}");
             Ok(())
         }
+        Command::Manual(manual) => Ok(manual.write(Arguments::command())?),
     }
 }
 
@@ -231,5 +235,21 @@ async fn serve(config: Config, state_dir: PathBuf) -> anyhow::Result<()> {
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd was not told how this service stands");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_verb() {
+        Arguments::command().debug_assert();
+        let folder = tempfile::tempdir().unwrap();
+        Manual::Man { out: folder.path().to_owned() }.write(Arguments::command()).unwrap();
+        for verb in ["", "-serve", "-add-operator", "-backup", "-restore", "-fingerprint", "-ca-encrypt"] {
+            let page = folder.path().join(format!("picket-controller{verb}.1"));
+            assert!(page.is_file(), "{}", page.display());
+        }
     }
 }
