@@ -3,19 +3,21 @@
 use crate::{
     App, Config, ca,
     config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
-    now, operators,
+    now, operators, owner,
     state_dir::StateDir,
     upkeep,
 };
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use picket_manual::Manual;
 use picket_pki::OperatorRole;
 use sd_notify::NotifyState;
 use secrecy::ExposeSecret as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
 };
 
 /// Polls, plans and answers are short; more threads would only cost memory.
@@ -109,6 +111,25 @@ enum Command {
         #[arg(long, global = true, env = "PICKET_STATE_DIR", value_name = "DIR", default_value = DEFAULT_STATE_DIR)]
         state_dir: PathBuf,
     },
+    #[command(flatten)]
+    Manual(Manual),
+}
+
+impl Command {
+    /// The folder whose files it writes.
+    fn writes_in(&self) -> Option<&Path> {
+        match self {
+            Self::Serve { state, .. }
+            | Self::AddOperator { state, .. }
+            | Self::VerifyLog { state, .. }
+            | Self::Backup { state, .. }
+            | Self::Restore { state, .. }
+            | Self::Advance { state, .. }
+            | Self::Migrate { state, .. } => Some(&state.dir),
+            Self::Ca { state_dir, .. } => Some(state_dir),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -153,7 +174,9 @@ impl Database {
 
 /// Does what the arguments say; an error is one sentence for the operator.
 pub fn run() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    command.writes_in().map_or(Ok(()), owner::become_owner_of)?;
+    match command {
         Command::Serve { config, state } => {
             picket_telemetry::init("picket-controller", env!("CARGO_PKG_VERSION"))?;
             let config = Config::load(config.as_deref())?;
@@ -196,6 +219,7 @@ pub fn run() -> anyhow::Result<()> {
             println!("{said}");
             Ok(())
         }
+        Command::Manual(manual) => Ok(manual.write(Arguments::command())?),
     }
 }
 
@@ -221,15 +245,43 @@ async fn serve(config: Config, state_dir: PathBuf) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stay_watched() => {}
     }
     notify(NotifyState::Stopping);
     running.stop().await;
     Ok(())
 }
 
+/// Tells the watchdog of the unit, where it has one, that the runtime turns.
+async fn stay_watched() {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    let mut timer = interval(limit / 2);
+    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        timer.tick().await;
+        notify(NotifyState::Watchdog);
+    }
+}
+
 /// Tells systemd, where it started us.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd was not told how this service stands");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_has_every_verb() {
+        Arguments::command().debug_assert();
+        let folder = tempfile::tempdir().unwrap();
+        Manual::Man { out: folder.path().to_owned() }.write(Arguments::command()).unwrap();
+        for verb in ["", "-serve", "-add-operator", "-backup", "-restore", "-fingerprint", "-ca-encrypt"] {
+            let page = folder.path().join(format!("picket-controller{verb}.1"));
+            assert!(page.is_file(), "{}", page.display());
+        }
     }
 }

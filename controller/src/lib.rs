@@ -27,6 +27,7 @@ mod metrics;
 mod moves;
 mod operators;
 mod origin;
+mod owner;
 mod planning;
 mod proofs;
 mod rekey;

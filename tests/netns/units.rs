@@ -3,7 +3,8 @@
 use picket_lab::Program;
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-const UNITS: [(&str, Program); 3] = [
+const UNITS: [(&str, Program); 4] = [
+    ("picket-controller.service", Program::Controller),
     ("picket-lockdown.service", Program::PrepAgent),
     ("picket-prep-agent.service", Program::PrepAgent),
     ("picket-sentry-agent.service", Program::SentryAgent),
@@ -69,6 +70,33 @@ fn agents_come_back_by_themselves_and_a_revoked_one_does_not() {
         assert!(words(&text, "After").contains("picket-lockdown.service"));
         // The guard's file is not the agent's to change.
         assert_eq!(words(&text, "ProtectSystem"), BTreeSet::from(["strict"]));
-        assert!(words(&text, "ReadWritePaths").is_empty());
+        assert_eq!(words(&text, "ReadWritePaths"), BTreeSet::from(["-/run/wireguard"]));
+    }
+}
+
+/// What systemd itself makes of it, from 0 (locked in) to 10.
+#[test]
+fn each_unit_has_given_up_what_it_does_not_need() {
+    for (name, _) in UNITS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd").join(name);
+        // In tenths.
+        let judged = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager", "--threshold=25"])
+            .arg(path)
+            .output();
+        let judged = judged.expect("systemd-analyze runs: apt install systemd");
+        let said = String::from_utf8_lossy(&judged.stdout);
+        let verdict = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_default();
+        assert!(judged.status.success() && !verdict.is_empty(), "{name}: {said}");
+        println!("{name}: {verdict}");
+    }
+}
+
+#[test]
+fn a_program_that_hangs_is_ended_and_nobody_but_the_lockdown_is_root() {
+    for (name, _) in UNITS {
+        let (text, is_lockdown) = (unit(name), name == "picket-lockdown.service");
+        assert_eq!(words(&text, "User").is_empty(), is_lockdown, "{name}");
+        assert_eq!(words(&text, "WatchdogSec").is_empty(), is_lockdown, "{name}");
     }
 }

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
+use picket_manual::Manual;
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
@@ -21,6 +22,8 @@ use std::{
 };
 use zeroize::Zeroizing;
 
+const SENTRY: &str = "picket-sentry-agent";
+const PREP: &str = "picket-prep-agent";
 /// Variable that may hold the join token, so that it does not stand in the process list.
 const TOKEN_VARIABLE: &str = "PICKET_JOIN_TOKEN";
 /// sysexits.h EX_CONFIG: a service manager need not start a revoked host's agent again.
@@ -28,11 +31,11 @@ const REVOKED: u8 = 78;
 
 /// Carries out the command line of the agent for `role`.
 pub fn main(role: NodeRole) -> ExitCode {
-    let (program, about) = match role {
-        NodeRole::Sentry => ("picket-sentry-agent", "Keeps a sentry's tunnels and firewall as the mesh wants them"),
-        NodeRole::Prep => ("picket-prep-agent", "Keeps a validator's tunnels and firewall as the mesh wants them"),
+    let command = command_of(role);
+    let program = match role {
+        NodeRole::Sentry => SENTRY,
+        NodeRole::Prep => PREP,
     };
-    let command = Cli::command().name(program).bin_name(program).about(about);
     let cli = match Cli::from_arg_matches(&command.get_matches()) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -50,6 +53,15 @@ pub fn main(role: NodeRole) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command line of the program for `role`, as its manual shows it too.
+fn command_of(role: NodeRole) -> clap::Command {
+    let (program, about) = match role {
+        NodeRole::Sentry => (SENTRY, "Keeps a sentry's tunnels and firewall as the mesh wants them"),
+        NodeRole::Prep => (PREP, "Keeps a validator's tunnels and firewall as the mesh wants them"),
+    };
+    Cli::command().name(program).bin_name(program).about(about)
 }
 
 #[derive(Parser)]
@@ -162,6 +174,8 @@ enum Command {
         #[arg(long)]
         yes: bool,
     },
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 impl Command {
@@ -174,6 +188,7 @@ impl Command {
                 | Self::Proofs { .. }
                 | Self::Trust { .. }
                 | Self::RotateKey
+                | Self::Manual(_)
                 | Self::Rules { command: Rules::Show { diff: false, dry_run: false, load: false, .. } }
         )
     }
@@ -355,6 +370,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Release { yes } => println!("{}", release::release(&place, yes, host::now()).await?),
             Command::Close => println!("{}", release::close(&place).await?),
             Command::Uninstall { yes } => lockdown::uninstall(&place, yes).await?,
+            Command::Manual(manual) => manual.write(command_of(role))?,
         }
         Ok(run::End::Stopped)
     })
@@ -367,6 +383,21 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn both_programs_have_their_manual() {
+        for role in [NodeRole::Sentry, NodeRole::Prep] {
+            let folder = tempfile::tempdir().unwrap();
+            Manual::Man { out: folder.path().to_owned() }.write(command_of(role)).unwrap();
+            for verb in ["", "-enroll", "-run", "-lockdown", "-rules-show", "-status", "-release"] {
+                let page = folder.path().join(format!("picket-{role}-agent{verb}.1"));
+                assert!(page.is_file(), "{}", page.display());
+            }
+        }
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().command;
+        assert!(!parse("agent completions bash").touches_the_network());
+        assert!(!parse("agent man --out x").touches_the_network());
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The agent's folder on disk: only its owner reads it, and a file is either the old one or the new one, whole.
 //! Knows nothing of what the files mean.
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg, OFlag},
+    unistd::Uid,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, BufWriter, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -132,7 +135,11 @@ impl StateDir {
     pub fn lock(&self) -> Result<StateLock, StateError> {
         self.make()?;
         let path = self.0.join(LOCK);
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
+        let there = || OpenOptions::new().write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path);
+        let file = match self.new_file(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => there(),
+            made => made,
+        };
         let file = file.map_err(io_error("open", &path))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(StateLock(lock)),
@@ -179,7 +186,7 @@ impl StateDir {
         let path = self.0.join(name);
         let beside = self.0.join(format!("{name}.{}.new", std::process::id()));
         let make = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
+            let mut file = self.fresh_file(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             // Unlike a rename, a link replaces nothing.
@@ -261,7 +268,7 @@ impl StateDir {
     ) -> Result<(), StateError> {
         let (path, beside) = (self.0.join(name), self.0.join(format!("{name}.new")));
         let write = || {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&beside)?;
+            let file = self.fresh_file(&beside)?;
             let mut writer = BufWriter::new(file);
             fill(&mut writer)?;
             let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -273,6 +280,25 @@ impl StateDir {
             File::open(&self.0)?.sync_all()
         };
         write().map_err(io_error("write", &path))
+    }
+
+    /// A new file in the place of what a program that is gone left there.
+    fn fresh_file(&self, path: &Path) -> io::Result<File> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => self.new_file(path),
+        }
+    }
+
+    /// A file that was not there, of the folder's owner: where root works here by hand, the agent's own user reads it after.
+    /// What that user may have put there is never followed or taken over.
+    fn new_file(&self, path: &Path) -> io::Result<File> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+        let (folder, made) = (std::fs::metadata(&self.0)?, file.metadata()?);
+        if Uid::effective().is_root() && (folder.uid(), folder.gid()) != (made.uid(), made.gid()) {
+            fchown(&file, Some(folder.uid()), Some(folder.gid()))?;
+        }
+        Ok(file)
     }
 }
 
@@ -337,6 +363,30 @@ mod tests {
         state.write("key", b"secret").unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(state.path()), mode(&state.path().join("key"))), (0o700, 0o600));
+        drop(lock);
+    }
+
+    #[test]
+    fn what_root_writes_belongs_to_the_folders_owner_and_nothing_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::new(folder.path());
+        let precious = folder.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        for name in ["key.new", "lock"] {
+            std::os::unix::fs::symlink(&precious, folder.path().join(name)).unwrap();
+        }
+        assert!(state.lock().is_err());
+        std::fs::remove_file(folder.path().join("lock")).unwrap();
+        // Only root can give files away: for others the folder stays theirs.
+        let owner = if Uid::effective().is_root() { 65_534 } else { Uid::effective().as_raw() };
+        std::os::unix::fs::chown(folder.path(), Some(owner), None).unwrap();
+        let lock = state.lock().unwrap();
+        state.write("key", b"secret").unwrap();
+        state.create("other", b"secret").unwrap();
+        for name in ["key", "other", "lock"] {
+            assert_eq!(std::fs::metadata(folder.path().join(name)).unwrap().uid(), owner, "{name}");
+        }
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
         drop(lock);
     }
 

@@ -8,12 +8,18 @@ use crate::{
     mesh::{Agent, SOON},
     namespace, wait_until,
 };
-use nix::unistd::Pid;
+use nix::{
+    sys::stat::{Mode, SFlag, makedev, mknod},
+    unistd::Pid,
+};
 use std::{
     fmt::Write as _,
     fs,
     net::IpAddr,
-    os::unix::{fs::symlink, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -32,6 +38,9 @@ const BESIDE_NFTABLES: &str = include_str!("../../../packaging/systemd/nftables.
 const LISTENER: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Socket]\nAccept=yes\nMaxConnections=4096\n\
      TriggerLimitIntervalSec=0\n";
 const ECHO: &str = "[Service]\nExecStart=/bin/cat\nStandardInput=socket\nStandardError=null\n";
+/// The user that a package makes for its agent.
+const AGENTS_USER: &str = "picket-agent:x:990:990::/var/lib/picket/agent:/usr/sbin/nologin\n";
+const AGENTS_GROUP: &str = "picket-agent:x:990:\n";
 /// Where the agent's state is inside.
 const STATE: &str = "/var/lib/picket/agent";
 /// `systemd-nspawn --keep-unit` ends with it where the machine wants to start again.
@@ -101,6 +110,12 @@ impl Machine {
             self.enable(unit, Some(text), "multi-user.target")?;
         }
         self.write("etc/systemd/system/nftables.service.d/picket.conf", &ours(BESIDE_NFTABLES))?;
+        for (file, line) in [("etc/passwd", AGENTS_USER), ("etc/group", AGENTS_GROUP)] {
+            let path = self.debian.join(file);
+            let text = fs::read_to_string(&path);
+            let text = text.map_err(|error| LabError::io(format!("read {}", path.display()), error))?;
+            self.write(file, &(text + line))?;
+        }
         self.state = Some(agent.state_folder().to_owned());
         Ok(())
     }
@@ -213,7 +228,7 @@ impl Machine {
         args.extend(fixed.map(str::to_owned));
         args.extend(["--resolv-conf=off", "--timezone=off", "--capability=CAP_NET_ADMIN"].map(str::to_owned));
         args.extend([network, format!("--directory={root}"), format!("--machine={name}")]);
-        args.push("--bind=/dev/net/tun".to_owned());
+        args.push(format!("--bind={}:/dev/net/tun", self.tun()?.display()));
         args.extend(self.state.as_ref().map(|state| format!("--bind={state}:{STATE}")));
         let process = self.host.watch("machine", |stdout, stderr| {
             let mut command = Command::new("unshare");
@@ -223,6 +238,17 @@ impl Machine {
         })?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// A device node for everybody, as udev makes it on Debian; this machine's own may be for root alone.
+    fn tun(&self) -> Result<PathBuf, LabError> {
+        let path = self.folder.join("tun");
+        if !path.exists() {
+            let cannot = |error| LabError::io(format!("make the device {}", path.display()), error);
+            mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(10, 200)).map_err(|errno| cannot(errno.into()))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).map_err(cannot)?;
+        }
+        Ok(path)
     }
 
     fn wait_up(&self) -> Result<(), LabError> {

@@ -34,6 +34,13 @@ const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
 /// libFuzzer is C++.
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
 
+/// Look into programs and changelogs for packages.
+const PACKAGERS: [Program; 3] = [
+    Program { name: "dpkg-shlibdeps", package: "dpkg-dev" },
+    Program { name: "strip", package: "binutils" },
+    Program { name: "xz", package: "xz-utils" },
+];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -102,6 +109,11 @@ pub(crate) fn flows() -> Result<()> {
     install_missing(&[Program { name: "iperf3", package: "iperf3" }, Program { name: "ethtool", package: "ethtool" }])
 }
 
+/// What makes packages.
+pub(crate) fn packagers() -> Result<()> {
+    install_missing(&PACKAGERS)
+}
+
 /// What building the fuzz targets needs beyond Rust.
 pub(crate) fn cpp_compiler() -> Result<()> {
     install_missing(&COMPILER)
@@ -152,6 +164,7 @@ fn apt(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn exists(program: &str) -> bool {
+/// Whether a program is installed on this machine.
+pub(crate) fn exists(program: &str) -> bool {
     FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
 }

@@ -3,6 +3,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fuzz;
 mod judges;
 mod machine;
@@ -83,6 +84,18 @@ enum Command {
         #[arg(long, requires = "terraform")]
         allow_missing: bool,
     },
+    /// Make what is released: Debian packages, a tarball, a bill of materials, and their sums. Runs lintian where it is installed.
+    Dist {
+        /// Make everything twice, at two places, and fail where a byte differs.
+        #[arg(long)]
+        check: bool,
+        /// Cargo's profile; `release-ci` is compiled in half of the time.
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// Where to; emptied first [default: target/dist/out].
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Run the fuzz targets alone, each for a while.
     Fuzz {
         /// For each target.
@@ -124,6 +137,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
+        Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
         Command::Openapi => openapi::run(&root),
         Command::Tidy => tidy_only(&root),

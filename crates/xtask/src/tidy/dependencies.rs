@@ -19,7 +19,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "picket-aws",
         ],
     ),
-    ("runtime", &["picket-http", "picket-telemetry", "picket-proofs", "picket-dns", "picket-gateway"]),
+    ("runtime", &["picket-http", "picket-telemetry", "picket-proofs", "picket-dns", "picket-gateway", "picket-manual"]),
     ("features", &["picket-agent"]),
     ("binaries", &["picket-controller", "picket-sentry-agent", "picket-prep-agent", "picket"]),
     ("tools", &["picket-lab", "picket-tests", "xtask"]),
