@@ -29,8 +29,8 @@ fn skew(url: &str, ahead_ms: i64) -> Finding {
     let way = if ahead_ms < 0 { "ahead of" } else { "behind" };
     let found = format!("this host's clock is {} s {way} that of {url}", distance / 1000);
     match distance {
-        0..=NEAR_MS => Finding::ok(CHECK, format!("within seconds of the clock of {url}")),
-        0..=FAR_MS => Finding::warn(CHECK, found, WHY, FIX),
+        ..=NEAR_MS => Finding::ok(CHECK, format!("within seconds of the clock of {url}")),
+        _ if distance <= FAR_MS => Finding::warn(CHECK, found, WHY, FIX),
         _ => Finding::bad(CHECK, found, WHY, FIX),
     }
 }

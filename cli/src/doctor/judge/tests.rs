@@ -314,7 +314,7 @@ fn nodes_that_tell_too_much_or_do_not_run() {
         prep(),
         |facts| {
             hide(facts);
-            tells("prep.example:7100")(facts)
+            tells("prep.example:7100")(facts);
         },
         ("goloop-advertises", Good, "prep.example", ""),
     );
