@@ -239,8 +239,7 @@ mod tests {
 
     const CA: &str = "abababababababababababababababababababababababababababababababab";
 
-    /// The files are held against cloud-init's own schema by tests/cloud-init/check.sh, and against the agents' own command line by
-    /// the tests of theirs.
+    /// The files are held against cloud-init's own schema by tests/cloud-init/check.sh.
     #[test]
     fn what_is_written_is_as_it_was_looked_at() {
         let aws = format!(
