@@ -20,8 +20,10 @@ pub(crate) use paths::{Drain, Paths};
 pub(crate) use shield::Shield;
 pub(crate) use validators::{Validators, ValidatorsVerb};
 
+use crate::{cloud_init::CloudInit, doctor, init::Init};
 use clap::{Args, Parser, Subcommand};
 use parse::{parse_generation, parse_reason, parse_wait};
+use picket_manual::Manual;
 use picket_model::{Generation, NodeId};
 use picket_pki::Fingerprint;
 use reqwest::Url;
@@ -39,7 +41,7 @@ Exit status:
      an order of `shield` is not yet in force on every host it is for, a host still sends something through a sentry that
      `drain` has it leave,
      `audit` found a port that is not as promised, or nothing that answers,
-     `advertise` found something wrong, `dns` has a name that is not as it shall be,
+     `doctor` found something bad (--strict: or a warning), `advertise` found something wrong, `dns` has a name that is not as it shall be,
      the controller's database does not answer, and what is shown is what the controller said before (its age is on stderr)
 
 The controller is found by a context file (url, ca_fingerprint, token), which the controller writes at its
@@ -58,7 +60,29 @@ pub(crate) struct Arguments {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
-    pub(crate) verb: Verb,
+    pub(crate) command: Command,
+}
+
+/// Every verb, by whom it needs.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Mesh(Verb),
+    #[command(flatten)]
+    Here(Here),
+}
+
+/// What is done on this machine, without a controller.
+#[derive(Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum Here {
+    /// What of this machine would keep it from its part in a mesh, why that matters, and how to mend it; changes nothing
+    Doctor(doctor::Asked),
+    /// Write the files of a mesh: the controller's configuration, an Ansible inventory, Terraform variables; asks where flags do not say
+    Init(Box<Init>),
+    /// User data (cloud-init's) with which a new machine becomes a member, without a secret in it
+    CloudInit(Box<CloudInit>),
+    #[command(flatten)]
+    Manual(Manual),
 }
 
 /// Which controller.
@@ -75,10 +99,15 @@ pub(crate) struct Connection {
     pub(crate) ca: Option<Fingerprint>,
 }
 
+/// What is asked of a controller.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Verb {
     /// The one-screen truth: what is wanted, what is in force, what is wrong
-    Status,
+    Status {
+        /// Look again every two seconds, until somebody ends it; as JSON one line each
+        #[arg(long)]
+        watch: bool,
+    },
     /// All hosts: what each should hold and what it has read back
     Nodes(Nodes),
     /// The validator set in force, how it came about, and orders about it

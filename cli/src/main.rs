@@ -4,16 +4,22 @@
 mod advertise;
 mod args;
 mod audit;
+mod cloud_init;
 mod context;
 mod cut;
+mod doctor;
 mod drain;
+mod follow;
+mod here;
+mod init;
 mod keys;
+mod quote;
 mod run;
 mod show;
 mod table;
 mod time;
 
-use args::Arguments;
+use args::{Arguments, Command, Verb};
 use clap::Parser as _;
 use run::Outcome;
 use std::{
@@ -35,7 +41,11 @@ async fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { FAILED } else { 0 });
         }
     };
-    let outcome = match ask(&arguments).await {
+    let done = match &arguments.command {
+        Command::Mesh(verb) => ask(&arguments, verb).await,
+        Command::Here(here) => here::run(&arguments, here).await,
+    };
+    let outcome = match done {
         Ok(outcome) => outcome,
         Err(error) => Outcome {
             stderr: format!("picket: {}\n", table::visible(&run::sentence(&error))),
@@ -48,10 +58,10 @@ async fn main() -> ExitCode {
     ExitCode::from(outcome.code)
 }
 
-async fn ask(arguments: &Arguments) -> anyhow::Result<Outcome> {
+async fn ask(arguments: &Arguments, verb: &Verb) -> anyhow::Result<Outcome> {
     let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
     let client = client.because(arguments.reason.clone());
-    let done = run::run(&client, &arguments.verb, arguments.json, SystemTime::now().into()).await;
+    let done = run::run(&client, verb, arguments.json, SystemTime::now().into()).await;
     done.map(|outcome| outcome.of_before(client.age()))
 }
 

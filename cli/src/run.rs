@@ -6,7 +6,7 @@ use crate::{
         Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
         TokenVerb, Validators, ValidatorsVerb, Verb,
     },
-    audit, cut, drain, keys, show,
+    audit, cut, drain, follow, keys, show,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -24,10 +24,11 @@ use picket_api::{
 use picket_model::{Advertising, Timestamp};
 use picket_wireguard::PrivateKey;
 use serde::Serialize;
+use std::io::{self, ErrorKind, IsTerminal as _};
 use zeroize::Zeroizing;
 
 /// Exit status of a verb that was carried out and found something that wants attention.
-const ATTENTION: u8 = 2;
+pub(crate) const ATTENTION: u8 = 2;
 
 /// What to do when there is no answer.
 const REACH: &str = "see whether picket-controller runs there, and whether the URL and the CA fingerprint are its own";
@@ -60,7 +61,11 @@ impl Outcome {
 /// Carries out a verb. `now` is this host's clock, for ages.
 pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
     match verb {
-        Verb::Status => {
+        Verb::Status { watch: true } => {
+            let look = async || client.status().await;
+            ended(follow::status(&mut shown(json), look, pause, show::status::page).await)
+        }
+        Verb::Status { watch: false } => {
             let view = client.status().await?;
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::status::page)
@@ -182,6 +187,10 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if view.broken.is_none() { 0 } else { ATTENTION };
             outcome(&view, json, code, show::events::verified)
         }
+        Verb::Events(Events { follow: true, limit, .. }) => {
+            let look = async |query: EventsQuery| client.events_page(&query).await;
+            ended(follow::events(&mut shown(json), limit.map(usize::from), look, pause, show::events::page).await)
+        }
         Verb::Events(Events { limit, before, .. }) => {
             let query = EventsQuery { before: *before, limit: limit.map(usize::from) };
             outcome(&client.events_page(&query).await?, json, 0, |view| show::events::page(view))
@@ -281,10 +290,37 @@ fn receipt(view: &OrderReceipt, json: bool) -> anyhow::Result<Outcome> {
     outcome(view, json, code, show::orders::page)
 }
 
-fn outcome<V: Serialize>(view: &V, json: bool, code: u8, page: impl FnOnce(&V) -> String) -> anyhow::Result<Outcome> {
+pub(crate) fn outcome<V: Serialize>(
+    view: &V,
+    json: bool,
+    code: u8,
+    page: impl FnOnce(&V) -> String,
+) -> anyhow::Result<Outcome> {
     let stdout =
         if json { serde_json::to_string_pretty(view).context("write the answer as JSON")? + "\n" } else { page(view) };
     Ok(Outcome { stdout: Zeroizing::new(stdout), stderr: String::new(), code })
+}
+
+/// Standard output, for what goes on.
+fn shown(json: bool) -> follow::Shown<io::Stdout> {
+    let (to, beside) = (io::stdout(), Box::new(io::stderr()));
+    follow::Shown { is_terminal: to.is_terminal(), to, beside, json }
+}
+
+/// A reader that has gone away is no fault of ours.
+fn ended(done: anyhow::Result<()>) -> anyhow::Result<Outcome> {
+    match done {
+        Err(error) if error.downcast_ref::<io::Error>().is_none_or(|error| error.kind() != ErrorKind::BrokenPipe) => {
+            Err(error)
+        }
+        _ => Ok(Outcome::default()),
+    }
+}
+
+/// Between two looks, which go on until the program is ended.
+async fn pause() -> bool {
+    tokio::time::sleep(follow::PAUSE).await;
+    true
 }
 
 /// An error on one line, with the next step where it does not name one itself.

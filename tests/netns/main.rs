@@ -8,6 +8,7 @@ mod booted;
 mod confirm;
 mod containers;
 mod dns;
+mod doctor;
 mod drift;
 mod enrolment;
 mod firewall;

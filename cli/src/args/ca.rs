@@ -38,13 +38,7 @@ pub(crate) struct RotateStep {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Arguments, Verb};
-    use clap::Parser as _;
-
-    fn verb(line: &str) -> Result<Verb, String> {
-        let words = std::iter::once("picket").chain(line.split_whitespace());
-        Arguments::try_parse_from(words).map(|arguments| arguments.verb).map_err(|error| error.to_string())
-    }
+    use crate::args::{Verb, tests::verb};
 
     #[test]
     fn exactly_one_step_is_taken() {

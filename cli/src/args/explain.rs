@@ -15,6 +15,9 @@ pub(crate) struct Events {
     /// Only lines before this number, as the oldest line of a page has it
     #[arg(long, value_name = "ID")]
     pub(crate) before: Option<i64>,
+    /// Go on and tell each new line as it is written, until somebody ends it; as JSON one line each
+    #[arg(short, long, conflicts_with_all = ["before", "verify"])]
+    pub(crate) follow: bool,
     /// Check that no line of the whole log was changed, dropped or put in; prints its head, which is worth keeping elsewhere
     #[arg(long, conflicts_with_all = ["limit", "before"])]
     pub(crate) verify: bool,

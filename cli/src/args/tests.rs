@@ -7,9 +7,12 @@ use picket_model::NodeRole;
 use picket_pki::OperatorRole;
 use std::num::NonZeroU16;
 
-fn verb(line: &str) -> Result<Verb, String> {
+pub(super) fn verb(line: &str) -> Result<Verb, String> {
     let words = std::iter::once("picket").chain(line.split_whitespace());
-    Arguments::try_parse_from(words).map(|arguments| arguments.verb).map_err(|error| error.to_string())
+    match Arguments::try_parse_from(words).map_err(|error| error.to_string())?.command {
+        Command::Mesh(verb) => Ok(verb),
+        Command::Here(here) => Err(format!("{here:?}")),
+    }
 }
 
 #[test]
@@ -18,9 +21,22 @@ fn the_command_line_is_consistent() {
 }
 
 #[test]
+fn the_manual_has_every_verb() {
+    let folder = tempfile::tempdir().unwrap();
+    Manual::Man { out: folder.path().to_owned() }.write(Arguments::command()).unwrap();
+    for verb in Arguments::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let page = folder.path().join(format!("picket-{}.1", verb.get_name()));
+        assert!(page.is_file(), "{}", page.display());
+    }
+    assert!(folder.path().join("picket-token-create.1").is_file());
+}
+
+#[test]
 fn every_verb_is_understood() {
     let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
-    check("status", Verb::Status);
+    check("status", Verb::Status { watch: false });
+    check("status --watch", Verb::Status { watch: true });
+    check("events -f", Verb::Events(Events { follow: true, ..Events::default() }));
     check("nodes --json", Verb::Nodes(Nodes::default()));
     let edge = || "edge".parse().ok();
     check("nodes --pool edge", Verb::Nodes(Nodes { verb: None, pool: edge() }));
@@ -78,7 +94,7 @@ fn every_verb_is_understood() {
     check("identities forget --forbidden aws/1/i-1", identities(Some(forget)));
     check("identities forbid aws/1/i-1", identities(Some(IdentitiesVerb::Forbid { id: id() })));
     check("--json events", Verb::Events(Events::default()));
-    check("events --limit 5 --before 9", Verb::Events(Events { limit: Some(5), before: Some(9), verify: false }));
+    check("events --limit 5 --before 9", Verb::Events(Events { limit: Some(5), before: Some(9), ..Events::default() }));
     check("events --verify", Verb::Events(Events { verify: true, ..Events::default() }));
     let ninety = Some(Duration::from_secs(90 * 24 * 3600));
     let operator = OperatorVerb::Create { role: OperatorRole::Enroller, expires: ninety, comment: "ci".to_owned() };
@@ -119,6 +135,7 @@ fn wrong_arguments_are_refused_with_the_reason() {
     check("nodes --pool a/b", "pool name");
     check("nodes --pool edge clear sentry-1", "cannot be used with");
     check("events --verify --limit 3", "cannot be used with");
+    check("events --follow --before 9", "cannot be used with");
     check("operator create", "--role");
     check("status --reason \u{1}", "one line");
     check("revoke ../tokens", "is not 1 to 64 characters");

@@ -125,3 +125,15 @@ fn what_terraform_writes_is_understood() {
     assert!(config.hooks.allows_aws("123456789012", "eu-central-1", Some("mesh-sentries")));
     assert!(!config.hooks.allows_aws("123456789012", "eu-central-1", Some("another")));
 }
+
+/// The file is what `picket init` writes, by its own tests.
+#[test]
+fn what_picket_init_writes_is_read() {
+    let text = include_str!("../../../cli/tests/init/controller.toml");
+    let config = Config::parse(text, Path::new("controller.toml")).unwrap();
+    let policy = config.policy.unwrap();
+    assert_eq!(policy.admin.len(), 2);
+    let hidden: Vec<_> = policy.hidden.iter().map(|line| (line.prep.as_str(), line.strict)).collect();
+    assert_eq!(hidden, [("prep-1", false)]);
+    assert_eq!(config.listen, Config::default().listen);
+}

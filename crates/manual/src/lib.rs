@@ -38,8 +38,9 @@ impl Manual {
                 Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
                 _ => Ok(()),
             },
-            Self::Man { out } => pages(out, command)
-                .map_err(|error| io::Error::new(error.kind(), format!("write manual pages to {}: {error}", out.display()))),
+            Self::Man { out } => pages(out, command).map_err(|error| {
+                io::Error::new(error.kind(), format!("write manual pages to {}: {error}", out.display()))
+            }),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Asks goloop on this host, over plain HTTP or its socket: one GET under limits of time and size. No TLS, no name
 //! lookup, no redirect: it is small, for agents.
 
-use super::{Channel, Inspected, Place, answer, answer::AnswerError};
+use super::{Channel, Inspected, Place, System, answer, answer::AnswerError, system};
 use crate::quote::{shortened, start};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header, http::request::Builder};
@@ -105,6 +105,21 @@ impl Goloop {
             }
             _ => Err(AskError::Status { place, status: status.as_u16(), said: start(&body) }),
         }
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    /// An [`AskError`] for anything but that.
+    pub async fn system(&self) -> Result<System, AskError> {
+        let asked = async {
+            let (place, (status, body)) = (self.name(), self.get("/system").await?);
+            match status {
+                StatusCode::OK => system::parse(&body).map_err(|reason| AskError::Answer { place, reason }),
+                _ => Err(AskError::Status { place, status: status.as_u16(), said: start(&body) }),
+            }
+        };
+        timeout(LONGEST, asked).await.map_err(|_| AskError::Timeout { place: self.name() })?
     }
 
     /// The channels goloop says it has.

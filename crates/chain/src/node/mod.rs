@@ -4,7 +4,9 @@
 pub mod answer;
 pub mod ask;
 pub mod place;
+pub mod system;
 
 pub use answer::{AnswerError, Inspected, parse};
 pub use ask::{AskError, Goloop};
 pub use place::{Channel, Place, PlaceError};
+pub use system::System;

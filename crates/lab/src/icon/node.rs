@@ -28,6 +28,9 @@ pub struct NodeState {
     pub roots: BTreeMap<String, String>,
     /// Seeds: advertised address to node address, which is empty until there was a link.
     pub seeds: BTreeMap<String, String>,
+    /// Where it says its JSON-RPC waits.
+    #[serde(default)]
+    pub rpc_address: String,
 }
 
 /// Another node, authenticated by its signature, and the address it advertises.
@@ -49,13 +52,29 @@ impl Default for NodeState {
             friends: Vec::new(),
             roots: BTreeMap::new(),
             seeds: BTreeMap::new(),
+            rpc_address: ":9080".to_owned(),
         }
     }
 }
 
-/// The chain's own paths.
+/// The chain's own paths, and the node's.
 pub(super) fn router() -> Router<FakeIcon> {
-    Router::new().route("/chain", get(list)).route("/chain/{chain}", get(inspect))
+    Router::new().route("/chain", get(list)).route("/chain/{chain}", get(inspect)).route("/system", get(system))
+}
+
+async fn system(State(fake): State<FakeIcon>) -> Response {
+    if let Err(response) = http::told(&fake).await {
+        return *response;
+    }
+    let node = fake.lock().node.clone();
+    let (id, addr) = node.own.map(|own| (own.id, own.addr)).unwrap_or_default();
+    http::json(&json!({
+        "buildVersion": "v1.4.4", "buildTags": "linux/amd64",
+        "setting": {
+            "address": id, "p2p": addr, "p2pListen": ":7100", "rpcAddr": node.rpc_address, "rpcDump": false, "ees": "python",
+        },
+        "config": {"eeInstances": 1, "rpcBatchLimit": 10, "wsMaxSession": 10},
+    }))
 }
 
 async fn list(State(fake): State<FakeIcon>) -> Response {
