@@ -398,7 +398,9 @@ impl Mesh {
     fn hear(&mut self, number: u8, old: bool) {
         let plan = if old { self.first_plan.clone() } else { self.plan.clone() };
         let Some(agent) = self.agent(number) else { return };
-        let Some(full) = plan.and_then(|plan| plan.nodes.get(&agent.identity.node).cloned()) else { return };
+        let Some(full) = plan.and_then(|plan| Some(NodeConfig::clone(plan.nodes.get(&agent.identity.node)?))) else {
+            return;
+        };
         let guard = Guard::new(GuardRules::default(), &agent.identity, picket_agent::vouch::Vouched::default());
         let held = agent.held.as_ref().map(|held| held.revision);
         let revision = full.revision;
