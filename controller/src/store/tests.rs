@@ -6,6 +6,7 @@ mod contents;
 mod history;
 mod log;
 mod observed;
+mod planners;
 mod queue;
 mod races;
 
