@@ -40,6 +40,9 @@ fn share(path: &Path, program: &str, to: &Path) -> Result<()> {
     fs::create_dir_all(&man).with_context(|| format!("make {}", man.display()))?;
     said(Command::new(path).arg("man").arg("--out").arg(&man))
         .with_context(|| format!("have {program} write its man pages"))?;
+    // As Debian has them, without the time and the name that gzip would write.
+    said(Command::new("gzip").args(["-9", "-n"]).args(super::names(&man)?).current_dir(&man))
+        .context("compress man pages")?;
     for (shell, folder, [before, after]) in SHELLS {
         let text = said(Command::new(path).args(["completions", shell]))
             .with_context(|| format!("have {program} write its completions for {shell}"))?;
