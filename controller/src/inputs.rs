@@ -19,12 +19,12 @@ pub(crate) struct Inputs {
     change: i64,
     /// Hosts that changed since the target was made, as they were then.
     changed: BTreeMap<NodeId, Option<Node>>,
-    target: Option<Planned>,
+    target: Option<Remembered>,
 }
 
 /// What the target was made from, and the findings on it.
 #[derive(Debug)]
-pub(crate) struct Planned {
+pub(crate) struct Remembered {
     made: Made,
     linted: Linted,
 }
@@ -97,24 +97,24 @@ impl Inputs {
     }
 
     /// What is to be known of a plan once it is the target, or has turned out to be it still.
-    pub(crate) fn planned(&self, plan: &Plan, input: &PlanInput<'_>, touched: &Touched) -> Planned {
+    pub(crate) fn planned(&self, plan: &Plan, input: &PlanInput<'_>, touched: &Touched) -> Remembered {
         match &self.target {
-            Some(target) => Planned {
+            Some(target) => Remembered {
                 made: target.made.after(plan, input, touched),
                 linted: target.linted.after(plan, input, touched),
             },
-            None => Planned { made: Made::of(plan, input), linted: Linted::of(plan, input) },
+            None => Remembered { made: Made::of(plan, input), linted: Linted::of(plan, input) },
         }
     }
 
-    /// It is the target.
-    pub(crate) fn is_target(&mut self, planned: Planned) {
+    /// It became the target, or was found to be it still.
+    pub(crate) fn became_target(&mut self, planned: Remembered) {
         self.target = Some(planned);
         self.changed.clear();
     }
 }
 
-impl Planned {
+impl Remembered {
     /// What there is to say of the plan.
     pub(crate) const fn linted(&self) -> &Linted {
         &self.linted

@@ -75,7 +75,7 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
         count(controller, inputs.nodes(), validators);
         // By now the parent is up, whoever planned it.
         let Some(next) = replanned else {
-            inputs.is_target(planned);
+            inputs.became_target(planned);
             return Ok(Planned::Unchanged);
         };
         if !errors.is_empty() {
@@ -86,7 +86,7 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
         if !commit(controller, parent, &next, &touched, inputs.nodes(), at).await? {
             continue;
         }
-        inputs.is_target(planned);
+        inputs.became_target(planned);
         let generation = next.generation;
         publish(controller, Target { plan: next, planned_at: at });
         controller.counts.plans.inc();

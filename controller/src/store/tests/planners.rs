@@ -2,7 +2,7 @@
 //! commit, each plan is the plan of everything, generations only grow, and none has two contents.
 
 use super::*;
-use crate::inputs::{Inputs, Planned};
+use crate::inputs::{Inputs, Remembered};
 use picket_model::{Drain, Shield, ShieldOrder};
 use picket_plan::{Epochs, Severity, Touched, lint, replan};
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ impl Random {
 struct Planner {
     inputs: Inputs,
     known: Option<Target>,
-    begun: Option<(Option<Plan>, Planned)>,
+    begun: Option<(Option<Plan>, Remembered)>,
 }
 
 impl Planner {
@@ -84,13 +84,13 @@ impl Planner {
         if planned.linted().findings().iter().any(|finding| finding.severity == Severity::Error) {
             return;
         }
-        let Some(next) = next else { return self.inputs.is_target(planned) };
+        let Some(next) = next else { return self.inputs.became_target(planned) };
         if commit(store, &next).await {
             assert_eq!(next.parent, world.last, "a plan came in between and is lost");
             assert!(next.generation > world.last);
             world.last = next.generation;
             if hears {
-                self.inputs.is_target(planned);
+                self.inputs.became_target(planned);
                 self.known = Some(Target { plan: next, planned_at: NOW });
             }
             world.seen.committed += 1;
