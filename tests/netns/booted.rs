@@ -6,14 +6,13 @@ use crate::{
     support::{ANSWERED, GUARDED, UNGUARDED, dropped, open, small_mesh},
 };
 use picket_lab::{
-    Heard, Host, Knocks, Machine,
+    Heard, Host, Knocks, Machine, install_program,
     mesh::{Agent, Mesh, SOON, without_meters},
     wait_until,
 };
 use std::{
     io::Read as _,
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -347,8 +346,9 @@ fn a_machine_that_is_broken_boots_closed_and_locks_nobody_out() {
             None => std::fs::create_dir(&program).unwrap(),
             Some(_) => {
                 std::fs::remove_dir(&program).unwrap();
-                std::fs::write(&program, bytes).unwrap();
-                std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+                let written = machine.path("etc/nft").unwrap();
+                std::fs::write(&written, bytes).unwrap();
+                install_program(&written, &program).unwrap();
             }
         }
         boots_closed(&mesh, &mut machine, case);

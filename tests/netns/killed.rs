@@ -3,11 +3,11 @@
 
 use crate::support::{GUARDED, UNGUARDED, both, dropped, open, serve_on, small_mesh};
 use picket_lab::{
-    Heard, Process,
+    Heard, Process, install_program,
     mesh::{Agent, SOON},
     wait_until,
 };
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 /// An nft in the place of the host's own that ends whoever runs it, at the run and in the moment that a file says. `kill`
 /// is the shell's own; the agent gives its programs no `PATH`.
@@ -68,7 +68,7 @@ fn an_agent_killed_before_or_after_any_run_of_nft_opens_nothing_and_comes_back()
     mesh.preps[0].kill();
     host.write("nft.sh", &NFT.replace("FOLDER", host.path("").trim_end_matches('/'))).unwrap();
     for (from, name) in [(host.path("nft.sh").as_str(), "nft-that-kills"), ("/usr/sbin/nft", "nft")] {
-        host.run("install", &["-m", "755", from, &host.path(name)]).unwrap().success().unwrap();
+        install_program(Path::new(from), Path::new(&host.path(name))).unwrap();
     }
     let knocks = mesh.stranger.knock(&[to, unguarded].concat()).unwrap();
     let mut kills = 0;

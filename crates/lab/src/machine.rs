@@ -6,7 +6,9 @@ use crate::{
     address::ON_LINK,
     command, debian,
     mesh::{Agent, SOON},
-    namespace, wait_until,
+    namespace,
+    programs::install_program,
+    wait_until,
 };
 use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod},
@@ -103,7 +105,7 @@ impl Machine {
     pub fn install(&mut self, agent: &Agent) -> Result<(), LabError> {
         let (program, name) = (agent.program().path()?, agent.program().name());
         let to = self.path(&format!("usr/bin/{name}"))?;
-        fs::copy(&program, &to).map_err(|error| LabError::io(format!("copy to {}", to.display()), error))?;
+        install_program(&program, &to)?;
         let ours = |text: &str| text.replace("/usr/bin/picket-prep-agent", &format!("/usr/bin/{name}"));
         self.enable(LOCKDOWN.0, Some(&ours(LOCKDOWN.1)), "sysinit.target")?;
         for (unit, text) in AGENTS.into_iter().filter(|(unit, _)| unit.starts_with(name)) {

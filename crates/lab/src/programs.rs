@@ -1,8 +1,8 @@
-//! Where our own built programs are: beside the program that runs now.
+//! Where our own built programs are: beside the program that runs now. And how a test puts a program where it is to be run.
 
 use std::path::{Path, PathBuf};
 
-use crate::LabError;
+use crate::{LabError, command};
 
 /// One of the programs this workspace builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +46,17 @@ impl Program {
         let running = std::env::current_exe().map_err(|error| LabError::io("find the running program", error))?;
         Ok(profile_folder(&running).to_owned())
     }
+}
+
+/// Copies a program, or a script, to where it is to be run, for everybody to run. Another program does it: a file that this
+/// process had open for writing when another test's thread forked cannot be run until that child is another program
+/// ("text file busy", `execve(2)`).
+///
+/// # Errors
+/// [`LabError::Command`] with what `install` said.
+pub fn install_program(from: &Path, to: &Path) -> Result<(), LabError> {
+    let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+    command::run("install", &["-m", "755", "--", &from, &to], "")?.success().map(drop)
 }
 
 /// `target/debug` for `target/debug/xtask` as for `target/debug/deps/netns-1f2e3d`.

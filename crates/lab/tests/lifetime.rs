@@ -14,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use picket_lab::{Connect, Host, Lab, LabError, Process, clean_left_overs, wait_until};
+use picket_lab::{Connect, Host, Lab, LabError, Process, clean_left_overs, install_program, wait_until};
 
 const LONG: Duration = Duration::from_secs(5);
 
@@ -225,7 +225,7 @@ fn without_root_a_sentence_says_so() {
     // A copy that nobody may run: the folder of the build may be closed to him.
     let folder = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
     let program = folder.path().join("picket-lab");
-    fs::copy(env!("CARGO_BIN_EXE_picket-lab"), &program).unwrap();
+    install_program(Path::new(env!("CARGO_BIN_EXE_picket-lab")), &program).unwrap();
     let output = Command::new(program).arg("clean").uid(65534).gid(65534).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && stderr.contains("takes root: run it with sudo"), "{stderr}");

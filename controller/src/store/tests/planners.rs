@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::inputs::{Inputs, Remembered};
+use picket_lab::Random;
 use picket_model::{Drain, Shield, ShieldOrder};
 use picket_plan::{Epochs, Severity, Touched, lint, replan};
 use std::collections::BTreeSet;
@@ -16,18 +17,6 @@ const POLICIES: [&str; 4] = [
     r#"{"admin": ["192.0.2.0/24"], "shield": "on"}"#,
     r#"{"allow": [{"purpose": "p2p", "network": "198.51.100.0/24", "comment": "a", "until": "1970-01-01T00:00:40Z"}]}"#,
 ];
-
-/// Numbers that a seed decides (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(end).unwrap()).unwrap()
-    }
-}
 
 /// What a controller remembers, and a plan that it has made and not committed yet.
 #[derive(Default)]
@@ -176,7 +165,7 @@ impl World {
 
 /// One walk; the same for the same seed.
 async fn walk(store: &Store, seed: u64) -> Seen {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut controllers: [Planner; CONTROLLERS] = Default::default();
     let mut world = World {
         now: NOW,
@@ -242,9 +231,9 @@ async fn walk(store: &Store, seed: u64) -> Seen {
 
 #[tokio::test]
 async fn controllers_that_remember_plan_as_if_they_looked_at_everything() {
-    for seed in [1, 2, 3] {
+    for seed in [4, 5, 6] {
         on_both(async |store, _own| {
-            let seen = walk(&store, 0x9E37_79B9_7F4A_7C15 ^ seed).await;
+            let seen = walk(&store, seed).await;
             // A walk in which nothing happens shows nothing.
             assert!(seen.partial >= 5 && seen.committed >= 20 && seen.lost >= 2, "{seen:?}");
         })

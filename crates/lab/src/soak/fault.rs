@@ -1,7 +1,7 @@
 //! What goes wrong in a soak: each thing happens, is seen to have happened, and is over.
 
 use crate::{
-    LabError,
+    LabError, Random,
     icon::Behaviour,
     mesh::{Agent, Mesh, SOON},
     wait_until,
@@ -206,23 +206,4 @@ fn move_entry(mesh: &Mesh, entry: usize, last: usize) -> Result<(), LabError> {
         if found == endpoint || complaints.iter().any(is_held) { Ok(()) } else { Err(found) }
     })
     .map(drop)
-}
-
-/// Numbers that follow from a seed: SplitMix64 (Steele, Lea, Flood 2014).
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// One of so many, at least one.
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % u64::try_from(count.max(1)).unwrap_or(1)).unwrap_or_default()
-    }
 }

@@ -5,11 +5,11 @@ mod fault;
 mod sample;
 
 use crate::{
-    EchoServer, Knocks, LabError, Stream, clean_left_overs,
+    EchoServer, Knocks, LabError, Random, Stream, clean_left_overs,
     mesh::{Mesh, MeshSize, SOON},
     stop,
 };
-use fault::{Fault, Random};
+use fault::Fault;
 use sample::{Growth, Sample};
 use serde_json::json;
 use std::{
