@@ -215,7 +215,7 @@ async fn restored(
     let mut tx = store.read().await?;
     let (reports, merged, nodes) = (tx.reports().await?, tx.merged().await?, tx.nodes().await?);
     drop(tx);
-    let wanted = Wanted::default();
+    let wanted = Wanted::with(store.digests());
     for node in nodes.values().filter(|node| !node.is_active()) {
         wanted.revoke(&node.id);
     }

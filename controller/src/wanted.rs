@@ -3,9 +3,9 @@
 
 use crate::{
     encode::{Parts, Written},
-    store::Target,
+    store::{SharedDigests, Target},
 };
-use picket_model::{Digest, Generation, NodeConfig, NodeId, SetDigests};
+use picket_model::{Digest, Generation, NodeConfig, NodeId};
 use picket_plan::Differences;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,7 +50,7 @@ pub(crate) enum News {
 pub(crate) struct Wanted {
     board: Mutex<Board>,
     written: Written,
-    digests: Mutex<SetDigests>,
+    digests: SharedDigests,
     changes: watch::Sender<()>,
 }
 
@@ -63,6 +63,11 @@ struct Board {
 }
 
 impl Wanted {
+    /// Nothing yet, with these digests.
+    pub(crate) fn with(digests: SharedDigests) -> Self {
+        Self { digests, ..Self::default() }
+    }
+
     /// Puts a committed plan up and wakes the hosts it touches; nothing where a newer one is up by now.
     pub(crate) fn publish(&self, target: Target) {
         let target = Arc::new(target);

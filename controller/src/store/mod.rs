@@ -74,8 +74,8 @@ const QUEUED: Duration = Duration::from_secs(30);
 /// How often a transaction is begun anew whose connection turned out to be lost: nothing was done yet.
 const BEGUN_AGAIN: u8 = 2;
 
-/// Digests of the allow sets that are kept: a long set is not written out for each content that names it.
-type SharedDigests = Arc<std::sync::Mutex<SetDigests>>;
+/// Digests of allow sets, of the whole program: a long set is gone through once, by whoever needs its digest first.
+pub type SharedDigests = Arc<std::sync::Mutex<SetDigests>>;
 
 /// The database of one mesh.
 #[derive(Clone, Debug)]
@@ -121,6 +121,11 @@ impl Store {
         };
         let beyond = schema::bring_up_to_date(&pool, place).await?;
         Ok(Self { pool, mesh, beyond, writer: Arc::default(), digests: Arc::default(), patience: QUEUED })
+    }
+
+    /// Digests of the sets that are kept.
+    pub fn digests(&self) -> SharedDigests {
+        Arc::clone(&self.digests)
     }
 
     /// A consistent view of everything.

@@ -1,6 +1,8 @@
 //! The complete wanted state of one host. An agent holds exactly one and refuses any older one.
 
-use crate::{AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, WireGuardPublicKey};
+use crate::{
+    AllowSet, FirewallPolicy, Generation, MeshId, NodeId, NodeName, NodeRole, Pairing, Reason, WireGuardPublicKey,
+};
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 /// What one host shall be, whole.
@@ -87,19 +89,23 @@ impl Digest {
 /// Digests of allow sets. Hosts have their sets in common, and with a hundred validators a set is nearly all of a content:
 /// each is gone through once for all hosts.
 #[derive(Debug, Default)]
-pub struct SetDigests(BTreeMap<usize, (AllowSet, Digest)>);
+pub struct SetDigests(BTreeMap<usize, (Weak<Entries>, Digest)>);
+
+type Entries = BTreeMap<IpNet, BTreeSet<Reason>>;
 
 impl SetDigests {
     /// A set's, made now or before.
     pub fn of(&mut self, set: &AllowSet) -> Digest {
-        // The clone kept beside it holds the address for as long as it stands for this set.
-        let known = self.0.entry(Arc::as_ptr(&set.0).addr()).or_insert_with(|| (set.clone(), Digest::of(set)));
+        // The handle kept beside it holds the address for as long as it stands for this set; who writes to a set of which
+        // there is a handle has it elsewhere (`Arc::make_mut`).
+        let known = self.0.entry(Arc::as_ptr(&set.0).addr());
+        let known = known.or_insert_with(|| (Arc::downgrade(&set.0), Digest::of(set)));
         known.1.clone()
     }
 
-    /// Forgets sets that nobody else has any more.
+    /// Forgets sets that nobody has any more, however many have their digests.
     pub fn tidy(&mut self) {
-        self.0.retain(|_, (set, _)| Arc::strong_count(&set.0) > 1);
+        self.0.retain(|_, (set, _)| set.strong_count() > 0);
     }
 }
 
@@ -256,6 +262,21 @@ mod tests {
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }
+    }
+
+    #[test]
+    fn a_set_that_nobody_has_any_more_is_forgotten_however_many_know_its_digest() {
+        let (config, mut known) = (config(), [SetDigests::default(), SetDigests::default()]);
+        for sets in &mut known {
+            config.digest_among(sets);
+        }
+        let count = |known: &mut [SetDigests; 2]| {
+            known.iter_mut().for_each(SetDigests::tidy);
+            known.each_ref().map(|sets| sets.0.len())
+        };
+        assert_eq!(count(&mut known), [1, 1]);
+        drop(config);
+        assert_eq!(count(&mut known), [0, 0]);
     }
 
     #[test]
