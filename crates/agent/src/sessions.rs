@@ -1,9 +1,12 @@
 //! Who is on this host right now by TCP, read from the kernel; and whether a change would cut an operator off.
 
-use picket_model::{FirewallPolicy, GuardedPort, Protocol, Purpose, network::canonical};
+use picket_model::{
+    FirewallPolicy, GuardedPort, Protocol, Purpose,
+    network::{canonical, kernel_address},
+};
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::Path,
 };
@@ -74,26 +77,9 @@ fn ends(text: &str, states: &[&str]) -> impl Iterator<Item = (SocketAddr, Socket
         // sl local_address rem_address st ...
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        let (local, remote) = (address(local)?, address(remote)?);
+        let (local, remote) = (kernel_address(local)?, kernel_address(remote)?);
         (states.contains(&state) && !remote.ip().is_loopback()).then_some((local, remote))
     })
-}
-
-/// Hexadecimal words in the byte order of this machine, then the port.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
-    let address = match address.len() {
-        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
-        32 => {
-            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
-            let octets: [u8; 16] = words.concat().try_into().ok()?;
-            IpAddr::from(Ipv6Addr::from(octets))
-        }
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]

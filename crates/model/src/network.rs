@@ -1,7 +1,7 @@
 //! Facts about IP addresses: one canonical form, and the ranges no validator on the internet can have.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// `::ffff:a.b.c.d` as the IPv4 address it means: nft takes the mapped form into an IPv6 set, where it never matches.
 pub fn canonical(address: IpAddr) -> IpAddr {
@@ -23,6 +23,24 @@ pub fn canonical_network(network: IpNet) -> IpNet {
         }
         _ => network,
     }
+}
+
+/// An address and port as the kernel lists sockets, proc_net_tcp(5): hexadecimal words in the byte order of this machine, then the
+/// port.
+pub fn kernel_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| u32::from_str_radix(address.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let address = match address.len() {
+        8 => IpAddr::from(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let words = [word(0)?, word(8)?, word(16)?, word(24)?];
+            let octets: [u8; 16] = words.concat().try_into().ok()?;
+            IpAddr::from(Ipv6Addr::from(octets))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(address, port))
 }
 
 /// The special-purpose range an address lies in, by name; `None` for an address of the public internet.

@@ -6,7 +6,7 @@ use nix::{
     libc,
     sys::socket::{getsockopt, sockopt},
 };
-use picket_model::Protocol;
+use picket_model::{Protocol, network::kernel_address};
 use std::{
     collections::BTreeSet,
     fs,
@@ -46,20 +46,7 @@ pub(super) fn listeners(root: &Path) -> Seen<BTreeSet<Listener>> {
 fn waiting(line: &str, state: &str) -> Option<SocketAddr> {
     let mut words = line.split_whitespace();
     let (own, found) = (words.nth(1)?, words.nth(1)?);
-    if found != state {
-        return None;
-    }
-    let (address, port) = own.split_once(':')?;
-    // Four bytes at a time, each group as the machine orders its own.
-    let groups =
-        address.as_bytes().chunks(8).map(|group| u32::from_str_radix(std::str::from_utf8(group).ok()?, 16).ok());
-    let bytes: Vec<u8> = groups.collect::<Option<Vec<_>>>()?.into_iter().flat_map(u32::to_ne_bytes).collect();
-    let address: IpAddr = match bytes.len() {
-        4 => Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into(),
-        16 => Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into(),
-        _ => return None,
-    };
-    Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
+    (found == state).then(|| kernel_address(own)).flatten()
 }
 
 /// Those of this host that others may know, without the mesh's.
