@@ -1,7 +1,7 @@
 //! The only HTTP client for validator lists: one POST under limits of time and size, its outcome as a value.
 //! What the bytes mean is read in [`icon`](crate::icon).
 
-use crate::quote::shortened;
+use crate::quote::{innermost, shortened};
 use crate::{
     fixed::{self, ListError},
     icon::{self, AnswerError, Expected, request},
@@ -12,7 +12,7 @@ use crate::{
 use picket_model::{Observation, Timestamp};
 use reqwest::{Response, StatusCode, header, redirect};
 use rustls::RootCertStore;
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 use thiserror::Error;
 
 /// What one request may cost.
@@ -284,13 +284,8 @@ impl Fetcher {
             let after = if error.is_connect() { self.limits.connect } else { self.limits.total };
             return FetchError::Timeout { host, after };
         }
-        // The outer layers only say that a request was sent, and to which URL.
-        let mut cause: &dyn Error = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
         // A certificate's names may be quoted in it.
-        FetchError::Unreachable { host, reason: shortened(&cause.to_string()).replace(char::is_control, " ") }
+        FetchError::Unreachable { host, reason: shortened(&innermost(error)).replace(char::is_control, " ") }
     }
 }
 

@@ -15,5 +15,6 @@ mod tls;
 
 pub use fetch::{FetchError, FetchLimits, Fetcher};
 pub use network::{Network, Preset, PresetError, ScoreAddress, ScoreError};
+pub use quote::innermost;
 pub use resolve::{HostFiles, ResolveLimits, Resolver};
 pub use source::{Source, SourceError, SourceKind};

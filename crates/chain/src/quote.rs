@@ -1,4 +1,7 @@
-//! How much of somebody else's text stands in an error or a reason: one length for every parser and client.
+//! How much of somebody else's text stands in an error or a reason, one length for every parser and client; and which of an error's
+//! causes.
+
+use std::error::Error;
 
 /// Characters that are kept.
 pub(crate) const LONGEST_QUOTE: usize = 120;
@@ -6,6 +9,15 @@ pub(crate) const LONGEST_QUOTE: usize = 120;
 /// The beginning of a text.
 pub(crate) fn shortened(text: &str) -> String {
     text.chars().take(LONGEST_QUOTE).collect()
+}
+
+/// The innermost cause: the outer layers only say that a request was sent, and where to.
+pub fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 /// The beginning of a body that may be no text.

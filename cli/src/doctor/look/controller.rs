@@ -1,6 +1,8 @@
 //! Controllers, asked as a host does before it is enrolled: which mesh it is, over TLS that is held against the fingerprint.
 
+use super::network;
 use crate::doctor::facts::{Answer, Controller, Seen};
+use picket_chain::innermost;
 use picket_model::Timestamp;
 use picket_pki::{Fingerprint, client_config};
 use reqwest::{Client, Url, header::DATE};
@@ -26,10 +28,10 @@ pub(super) async fn ask(urls: &[Url], pin: Option<Fingerprint>) -> Vec<Controlle
 async fn hello(url: &Url, pin: Fingerprint) -> Seen<Answer> {
     let tls = client_config(pin, None).map_err(|error| error.to_string())?;
     let client = Client::builder().tls_backend_preconfigured(tls).timeout(TIME_LIMIT).no_proxy().build();
-    let client = client.map_err(|error| causes(&error))?;
+    let client = client.map_err(|error| innermost(&error))?;
     let path = url.join("/v1/enroll").map_err(|error| error.to_string())?;
     let before = SystemTime::now();
-    let response = client.get(path).send().await.map_err(|error| causes(&error))?;
+    let response = client.get(path).send().await.map_err(|error| innermost(&error))?;
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
     let theirs = date.and_then(http_date);
     // The answer was written some time between question and answer.
@@ -38,8 +40,7 @@ async fn hello(url: &Url, pin: Fingerprint) -> Seen<Answer> {
 }
 
 async fn connect(url: &Url) -> Seen<Answer> {
-    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let (host, port) = (network::host_of(url).unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
     match timeout(TIME_LIMIT, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => Ok(Answer { ahead_ms: None }),
         Ok(Err(error)) => Err(error.to_string()),
@@ -54,15 +55,6 @@ fn http_date(text: &str) -> Option<Timestamp> {
     let month = MONTHS.iter().position(|name| *name == month)? + 1;
     let at: Timestamp = format!("{year}-{month:02}-{day}T{time}Z").parse().ok()?;
     Some(Timestamp::from_millis(at.as_millis() + 500))
-}
-
-/// The telling cause is the innermost one.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -20,7 +20,12 @@ pub(super) fn name_of(url: &Url) -> Option<String> {
 
 /// The address in a URL; `None` for a name.
 pub(super) fn address_of(url: &Url) -> Option<IpAddr> {
-    url.host_str()?.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    host_of(url)?.parse().ok()
+}
+
+/// The name or address in a URL, as sockets take it.
+pub(super) fn host_of(url: &Url) -> Option<&str> {
+    Some(url.host_str()?.trim_start_matches('[').trim_end_matches(']'))
 }
 
 /// Where each name leads, all at once.

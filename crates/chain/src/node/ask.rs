@@ -2,7 +2,7 @@
 //! lookup, no redirect: it is small, for agents.
 
 use super::{Channel, Inspected, Place, System, answer, answer::AnswerError, system};
-use crate::quote::{shortened, start};
+use crate::quote::{innermost, shortened, start};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header, http::request::Builder};
 use hyper_util::rt::TokioIo;
@@ -200,11 +200,7 @@ impl Goloop {
     }
 
     fn transport(&self, error: &(dyn Error + 'static)) -> AskError {
-        let mut cause = error;
-        while let Some(inner) = cause.source() {
-            cause = inner;
-        }
-        AskError::Unreachable { place: self.name(), reason: shortened(&cause.to_string()) }
+        AskError::Unreachable { place: self.name(), reason: shortened(&innermost(error)) }
     }
 
     fn name(&self) -> String {
