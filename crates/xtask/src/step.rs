@@ -1,6 +1,6 @@
 //! One step of a longer run: says what it does, runs a program, tells how long it took.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -24,6 +24,22 @@ pub(crate) fn target_folder(root: &Path) -> Result<PathBuf> {
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
     let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
     Ok(folder.into())
+}
+
+/// What cargo resolves for this machine's platform, as JSON. Other platforms' packages are not shipped, and not downloaded.
+pub(crate) fn metadata(root: &Path) -> Result<String> {
+    let host = host()?;
+    said(&mut cargo(root, &["metadata", "--format-version", "1", "--locked", "--filter-platform", &host]))
+}
+
+/// What a program prints, without its last line's end.
+pub(crate) fn said(command: &mut Command) -> Result<String> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    let text = String::from_utf8(output.stdout).with_context(|| format!("read what {command:?} prints"))?;
+    Ok(text.trim_end().to_owned())
 }
 
 /// The platform that programs are compiled for here, such as `x86_64-unknown-linux-gnu`.

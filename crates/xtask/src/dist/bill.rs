@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    process::Command,
 };
 
 /// The bill as text, which is the same for the same tree.
@@ -19,14 +20,7 @@ pub(super) fn of(root: &Path, epoch: &str) -> Result<String> {
 
 /// What cargo resolves for this platform.
 pub(super) fn metadata(root: &Path) -> Result<Value> {
-    let host = step::host()?;
-    let mut metadata =
-        step::cargo(root, &["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &host]);
-    let output = metadata.output().context("run cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    serde_json::from_slice(&output.stdout).context("read cargo metadata")
+    serde_json::from_str(&step::metadata(root)?).context("read cargo metadata")
 }
 
 fn bill(metadata: &Value, epoch: i64) -> Result<Value> {
@@ -93,7 +87,7 @@ fn bill(metadata: &Value, epoch: i64) -> Result<Value> {
         "specVersion": "1.5",
         "version": 1,
         "metadata": {
-            "timestamp": moment(epoch),
+            "timestamp": moment(epoch)?,
             "component": { "type": "application", "bom-ref": "picket", "name": "picket" },
         },
         "components": components,
@@ -101,19 +95,9 @@ fn bill(metadata: &Value, epoch: i64) -> Result<Value> {
     }))
 }
 
-/// RFC 3339 in UTC. Civil date from days by Howard Hinnant's `civil_from_days`.
-fn moment(epoch: i64) -> String {
-    let (days, second) = (epoch.div_euclid(86_400), epoch.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+/// RFC 3339 in UTC.
+fn moment(epoch: i64) -> Result<String> {
+    step::said(Command::new("date").args(["--utc", &format!("--date=@{epoch}"), "+%Y-%m-%dT%H:%M:%SZ"]))
 }
 
 #[cfg(test)]
@@ -127,7 +111,7 @@ mod tests {
             (951_782_400, "2000-02-29T00:00:00Z"),
             (1_795_348_799, "2026-11-22T11:59:59Z"),
         ] {
-            assert_eq!(moment(epoch), expect);
+            assert_eq!(moment(epoch).unwrap(), expect);
         }
     }
 

@@ -5,12 +5,15 @@ mod bill;
 mod packages;
 mod stage;
 
-use crate::{machine, step};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{
+    machine,
+    step::{self, said},
+};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode},
     time::Instant,
 };
 
@@ -153,16 +156,6 @@ fn empty(folder: &Path) -> Result<()> {
 
 fn changelog(root: &Path) -> PathBuf {
     root.join("packaging/deb/changelog")
-}
-
-/// What a program prints, without its last line's end.
-fn said(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    let text = String::from_utf8(output.stdout).with_context(|| format!("read what {command:?} prints"))?;
-    Ok(text.trim_end().to_owned())
 }
 
 #[cfg(test)]

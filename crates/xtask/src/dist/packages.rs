@@ -1,7 +1,7 @@
 //! Debian packages by cargo-deb, from the metadata in each crate's Cargo.toml, and a tarball of the same for everybody else.
 
-use super::{PROGRAMS, Release, said, stage::copy};
-use crate::step;
+use super::{PROGRAMS, Release, stage::copy};
+use crate::step::{self, said};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,

@@ -1,6 +1,7 @@
 //! Lays out what the packages are made of: programs, units for each agent, man pages and completions by the programs' own word.
 
-use super::{PROGRAMS, Release, empty, said};
+use super::{PROGRAMS, Release, empty};
+use crate::step::said;
 use anyhow::{Context, Result};
 use std::{
     fs,

@@ -7,12 +7,11 @@ mod licences;
 mod text;
 
 use crate::step;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use graph::Graph;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// Folders that hold nothing of ours.
@@ -20,7 +19,7 @@ const SKIPPED: [&str; 2] = ["target", ".git"];
 
 /// Checks the workspace at `root`; every violation is a readable line.
 pub(crate) fn run(root: &Path) -> Result<Vec<String>> {
-    let graph = Graph::parse(&metadata(root)?)?;
+    let graph = Graph::parse(&step::metadata(root)?)?;
     let mut found = dependencies::check(&graph);
     found.extend(licences::check(&graph));
     let mut paths = Vec::new();
@@ -29,21 +28,6 @@ pub(crate) fn run(root: &Path) -> Result<Vec<String>> {
         found.extend(check_file(root, &path)?);
     }
     Ok(found)
-}
-
-/// What cargo resolves for this machine's platform. Other platforms' packages are not shipped, and not downloaded.
-fn metadata(root: &Path) -> Result<String> {
-    let host = step::host()?;
-    let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform", &host];
-    output(&mut step::cargo(root, &arguments))
-}
-
-fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("read what {command:?} prints"))
 }
 
 /// All files and links below a folder, in order; links are not followed.
