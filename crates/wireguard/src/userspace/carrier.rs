@@ -1,29 +1,32 @@
-//! The two threads that carry packets: one from the host to the network, one the other way, which also looks after the
-//! time. Each takes what there is, hands it on in one go, and sleeps until there is more. They hold the lock on the
-//! tunnels while they seal and open, never during a call to the kernel that could be long. While little happens the second
-//! also takes the host's answer to what it brought, which is there before the first has woken.
+//! The thread that carries packets between the host and the network and looks after the time, and a second one that takes
+//! what the host sends while there is more to do than one can. Each takes what there is, hands it on in one go, and sleeps
+//! until there is more. They hold the lock on the tunnels while they seal and open, never during a call to the kernel that
+//! could be long.
 
 use super::{
-    ecn, now,
+    ecn,
+    load::{Load, Threads},
+    now,
     sockets::{Received, Sockets},
     standing::Standing,
     tun::{READ, Tun},
     tunnels::{LARGEST, Now, Tunnels},
     wires::Wires,
+    worker::{Bond, Worker, used},
 };
 use crate::{device::DeviceState, error::Error};
 use nix::{
     errno::Errno,
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
+    sys::eventfd::EventFd,
 };
 use std::{
     io,
     net::UdpSocket,
     os::fd::{AsFd as _, BorrowedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{self, Builder, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -33,30 +36,23 @@ const TICK_MILLIS: u16 = 250;
 /// Most reads before everything else has its turn, however much there is to read: the network, or a program on this host, may
 /// well bring more than can be taken.
 const ROUND: usize = 64;
-/// Most datagrams of a round after which the host may have a single answer.
-const FEW: usize = 2;
-/// How long after a flow of its own the host has no single answers.
-const QUIET: Duration = Duration::from_millis(2);
+
+/// How often the second thread tells what it does, at most.
+const TOLD: Duration = Duration::from_millis(10);
+/// Most that is waited for at a time: two sockets and the interface.
+const MOST_WATCHED: usize = 3;
 
 /// What the threads and the device's owner share.
 pub(super) struct Shared {
     pub(super) tun: Tun,
-    /// Held by who reads from the host, until what was read is on its way, so that nothing overtakes.
-    turn: Mutex<Turn>,
+    /// Of the host's queue; held by who reads from it until what was read is on its way, so that nothing overtakes.
+    standing: Mutex<Standing>,
     tunnels: Mutex<Tunnels>,
-}
-
-/// What is known of the host's queue.
-#[derive(Debug, Default)]
-struct Turn {
-    standing: Standing,
-    /// When more than a single packet was read at one time.
-    flowed: Option<Instant>,
 }
 
 impl Shared {
     pub(super) fn new(tun: Tun, tunnels: Tunnels) -> Self {
-        Self { tun, turn: Mutex::default(), tunnels: Mutex::new(tunnels) }
+        Self { tun, standing: Mutex::default(), tunnels: Mutex::new(tunnels) }
     }
 
     /// The state. A panic in another thread would have left it whole: it is changed in steps that do not panic.
@@ -81,76 +77,105 @@ impl Shared {
 
 /// The threads, which end with this value.
 #[derive(Debug)]
-pub(super) struct Carrier {
-    stop: Arc<EventFd>,
-    threads: Vec<JoinHandle<()>>,
-}
+pub(super) struct Carrier(Worker);
 
 impl Carrier {
     pub(super) fn start(shared: &Arc<Shared>, sockets: &Arc<Sockets>) -> Result<Self, Error> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let stop = EventFd::from_flags(flags).map_err(|error| Error::kernel("make an event", error.into()))?;
-        let mut carrier = Self { stop: Arc::new(stop), threads: Vec::new() };
-        carrier.spawn("picket-wg-send", shared, sockets, from_host)?;
-        carrier.spawn("picket-wg-recv", shared, sockets, from_network)?;
-        Ok(carrier)
+        let (shared, sockets) = (shared.clone(), sockets.clone());
+        let worker = Worker::start("picket-wg", move |bond| carry(&shared, &sockets, bond));
+        worker.map(Self).map_err(|error| Error::kernel("start a thread", error))
     }
 
     /// Whether nothing has ended by itself, as it does when the interface goes away.
     pub(super) fn is_running(&self) -> bool {
-        !self.threads.iter().any(JoinHandle::is_finished)
-    }
-
-    fn spawn(
-        &mut self,
-        name: &str,
-        shared: &Arc<Shared>,
-        sockets: &Arc<Sockets>,
-        run: fn(&Shared, &Sockets, &EventFd),
-    ) -> Result<(), Error> {
-        let (shared, sockets, stop) = (shared.clone(), sockets.clone(), self.stop.clone());
-        let thread = Builder::new().name(name.to_owned()).spawn(move || run(&shared, &sockets, &stop));
-        self.threads.push(thread.map_err(|error| Error::kernel("start a thread", error))?);
-        Ok(())
+        self.0.is_running()
     }
 }
 
-impl Drop for Carrier {
-    fn drop(&mut self) {
-        if let Err(error) = self.stop.write(1) {
-            tracing::warn!(%error, "the tunnels' threads cannot be told to stop");
-            return;
+/// Carries both ways, until the interface goes away.
+fn carry(shared: &Arc<Shared>, sockets: &Arc<Sockets>, bond: &Bond) {
+    let mut wires = Wires::new(&shared.tun, sockets);
+    let (mut datagrams, mut packets) = (vec![0; LARGEST], vec![0; READ]);
+    let mut queues: Vec<_> = sockets.both().map(|socket| (socket, Standing::default())).collect();
+    let watched: Vec<_> = sockets.both().map(|socket| socket.as_fd()).chain([shared.tun.as_fd()]).collect();
+    let mut load = Load::new(Instant::now(), thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
+    let mut second: Option<Worker> = None;
+    let mut looked = now();
+    // Whether more is due already than was done.
+    let mut more = false;
+    loop {
+        let timeout = if more { PollTimeout::ZERO } else { PollTimeout::from(TICK_MILLIS) };
+        let watched = &watched[..queues.len() + usize::from(second.is_none())];
+        let Some(ready) = wait(watched, &bond.stop, timeout) else { return };
+        let now = now();
+        let mut brought = false;
+        for ((socket, standing), is_ready) in queues.iter_mut().zip(ready) {
+            if is_ready {
+                brought |= open(shared, now, (socket, sockets.is_v4(socket)), standing, &mut datagrams, &mut wires);
+                wires.flush();
+            } else {
+                standing.emptied();
+            }
         }
-        for thread in self.threads.drain(..) {
-            // It is over either way.
-            thread.join().ok();
+        // What the host answers to what it was just given is there already.
+        if second.is_none()
+            && (brought || ready[queues.len()])
+            && let Err(error) = seal(shared, now, &mut packets, &mut wires)
+        {
+            return tracing::warn!(%error, "tun interface is gone");
+        }
+        if more || now.since(looked) >= TICK {
+            looked = now;
+            more = !shared.tunnels().tick(now, &mut wires);
+            wires.flush();
+        }
+        let has_waited = second.is_none() && sockets.has_waited();
+        if has_waited || load.is_due(now.steady) {
+            let all = used() + second.as_ref().map_or(Duration::ZERO, Worker::used);
+            second = match (load.look(now.steady, all, has_waited || sockets.has_waited()), second) {
+                (Threads::One, _) => None,
+                // One that has ended by itself found the interface gone, which is told here.
+                (Threads::Two, Some(second)) => Some(second).filter(Worker::is_running),
+                (Threads::Two, None) => begin(shared, sockets),
+            };
         }
     }
+}
+
+/// A thread for what the host sends. Without it this goes on by one.
+fn begin(shared: &Arc<Shared>, sockets: &Arc<Sockets>) -> Option<Worker> {
+    let (shared, sockets) = (shared.clone(), sockets.clone());
+    let second = Worker::start("picket-wg-send", move |bond| from_host(&shared, &sockets, bond));
+    second.inspect_err(|error| tracing::debug!(%error, "tunnels go on with one thread")).ok()
 }
 
 /// Seals what the host sends, until the interface goes away.
-fn from_host(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
+fn from_host(shared: &Shared, sockets: &Sockets, bond: &Bond) {
     let mut buffer = vec![0; READ];
     let mut wires = Wires::new(&shared.tun, sockets);
-    while wait(&[shared.tun.as_fd()], stop, PollTimeout::NONE) {
-        let mut turn = shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = seal(shared, &mut turn, now(), &mut buffer, &mut wires) {
-            return tracing::warn!(%error, "tun interface is gone");
+    let mut told = Instant::now();
+    while wait(&[shared.tun.as_fd()], &bond.stop, PollTimeout::from(TICK_MILLIS)).is_some() {
+        let now = now();
+        if let Err(error) = seal(shared, now, &mut buffer, &mut wires) {
+            return tracing::debug!(%error, "tun interface is gone");
         }
-        wires.flush_patiently();
+        if now.steady.saturating_duration_since(told) >= TOLD {
+            told = now.steady;
+            bond.tell();
+        }
     }
 }
 
-/// Takes from the host what there is, up to a round of it. An error is for good.
-fn seal(shared: &Shared, turn: &mut Turn, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> io::Result<()> {
-    let mut packets = 0;
+/// Takes from the host what there is, up to a round of it, and hands it on; where the network has no room it waits a moment. An
+/// error is for good.
+fn seal(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> io::Result<()> {
+    let mut standing = shared.standing.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..ROUND {
         match shared.tun.read(buffer) {
             Ok(Some(mut segments)) => {
-                let mut tells = turn.standing.tells(now.steady);
+                let mut tells = standing.tells(now.steady);
                 let mut tunnels = shared.tunnels();
                 while let Some(packet) = segments.next() {
-                    packets += 1;
                     if !std::mem::take(&mut tells) || ecn::combine(ecn::EXPERIENCED, packet) {
                         tunnels.packet(now, packet, wires);
                     }
@@ -158,7 +183,7 @@ fn seal(shared: &Shared, turn: &mut Turn, now: Now, buffer: &mut [u8], wires: &m
             }
             Ok(None) => tracing::trace!("packet without sense lost"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                turn.standing.emptied();
+                standing.emptied();
                 break;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -172,63 +197,32 @@ fn seal(shared: &Shared, turn: &mut Turn, now: Now, buffer: &mut [u8], wires: &m
             break;
         }
     }
-    if packets > 1 {
-        turn.flowed = Some(now.steady);
-    }
+    wires.flush_patiently();
     Ok(())
 }
 
-/// Takes the host's answer to the few packets that it was just given, if its own thread does not, and it has no flow under way.
-fn answer(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) {
-    let Ok(mut turn) = shared.turn.try_lock() else { return };
-    if turn.flowed.is_some_and(|at| now.steady.saturating_duration_since(at) < QUIET) {
-        return;
-    }
-    // That it is gone is told by the other thread.
-    if seal(shared, &mut turn, now, buffer, wires).is_ok() {
-        wires.flush();
-    }
-}
-
-/// Opens what the network brings, and does what is due by time.
-fn from_network(shared: &Shared, sockets: &Sockets, stop: &EventFd) {
-    let (mut buffer, mut answers) = (vec![0; LARGEST], vec![0; READ]);
-    let mut wires = Wires::new(&shared.tun, sockets);
-    let both: Vec<_> = [Some(&sockets.v4), sockets.v6.as_ref()].into_iter().flatten().collect();
-    let readable: Vec<_> = both.iter().map(|socket| socket.as_fd()).collect();
-    let mut queues = [Standing::default(), Standing::default()];
-    let mut looked = now();
-    // Whether more is due already than was done.
-    let mut more = false;
-    while wait(&readable, stop, if more { PollTimeout::ZERO } else { PollTimeout::from(TICK_MILLIS) }) {
-        let now = now();
-        for (socket, standing) in both.iter().zip(&mut queues) {
-            let is_v4 = std::ptr::eq(*socket, &raw const sockets.v4);
-            let mut datagrams = 0;
-            for _ in 0..ROUND {
-                let Some(received) = receive(socket, &mut buffer, is_v4) else {
-                    standing.emptied();
-                    break;
-                };
-                datagrams += received.length.div_ceil(received.size);
-                if open(shared, now, received, standing.is_due(now.steady), &buffer, &mut wires) {
-                    standing.told(now.steady);
-                }
-                if wires.is_full() {
-                    break;
-                }
-            }
-            wires.flush();
-            if (1..=FEW).contains(&datagrams) {
-                answer(shared, now, &mut answers, &mut wires);
-            }
+/// Opens what the network brought to a socket, up to a round of it. Whether there was anything.
+fn open(
+    shared: &Shared,
+    now: Now,
+    (socket, is_v4): (&UdpSocket, bool),
+    standing: &mut Standing,
+    buffer: &mut [u8],
+    wires: &mut Wires<'_>,
+) -> bool {
+    for round in 0..ROUND {
+        let Some(received) = receive(socket, buffer, is_v4) else {
+            standing.emptied();
+            return round > 0;
+        };
+        if decrypt(shared, now, received, standing.is_due(now.steady), buffer, wires) {
+            standing.told(now.steady);
         }
-        if more || now.since(looked) >= TICK {
-            looked = now;
-            more = !shared.tunnels().tick(now, &mut wires);
-            wires.flush();
+        if wires.is_full() {
+            break;
         }
     }
+    true
 }
 
 fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> Option<Received> {
@@ -246,7 +240,14 @@ fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> Option<Receive
 
 /// Opens datagrams of one sender; if it is to go slower, the first that is one of a peer's as if it had met congestion on its
 /// way, and tells whether there was one: what strangers send tells nobody.
-fn open(shared: &Shared, now: Now, received: Received, mut tells: bool, buffer: &[u8], wires: &mut Wires<'_>) -> bool {
+fn decrypt(
+    shared: &Shared,
+    now: Now,
+    received: Received,
+    mut tells: bool,
+    buffer: &[u8],
+    wires: &mut Wires<'_>,
+) -> bool {
     let mut told = false;
     let mut tunnels = shared.tunnels();
     for datagram in buffer[..received.length].chunks(received.size) {
@@ -263,19 +264,23 @@ fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENODEV | libc::ENXIO | libc::EIO | libc::EBADF))
 }
 
-/// Sleeps until one of them has something, or time is up. False if it is time to stop.
-fn wait(readable: &[BorrowedFd<'_>], stop: &EventFd, timeout: PollTimeout) -> bool {
-    let mut watched: [_; 3] = std::array::from_fn(|_| PollFd::new(stop.as_fd(), PollFlags::POLLIN));
+/// Sleeps until one of them has something, and says which, or until time is up. Nothing if it is time to stop.
+fn wait(readable: &[BorrowedFd<'_>], stop: &EventFd, timeout: PollTimeout) -> Option<[bool; MOST_WATCHED]> {
+    let mut watched: [_; MOST_WATCHED + 1] = std::array::from_fn(|_| PollFd::new(stop.as_fd(), PollFlags::POLLIN));
     for (watched, readable) in watched[1..].iter_mut().zip(readable) {
         *watched = PollFd::new(*readable, PollFlags::POLLIN);
     }
     let watched = &mut watched[..=readable.len()];
     match poll(watched, timeout) {
-        Ok(_) => watched[0].revents().is_none_or(|events| events.is_empty()),
-        Err(Errno::EINTR) => true,
+        Ok(_) => {
+            let is_ready = |at: usize| watched.get(at).is_some_and(|one| one.any().unwrap_or(true));
+            (!is_ready(0)).then(|| std::array::from_fn(|at| is_ready(at + 1)))
+        }
+        // As if all had something: whoever looks finds out.
+        Err(Errno::EINTR) => Some([true; MOST_WATCHED]),
         Err(error) => {
             tracing::warn!(%error, "tunnels cannot wait for packets");
-            false
+            None
         }
     }
 }

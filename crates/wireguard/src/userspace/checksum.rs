@@ -1,26 +1,30 @@
 //! The Internet checksum (RFC 1071), fast enough to be taken of every packet. Pure. Sums are in the byte order of this
 //! machine, which the arithmetic allows: what is stored comes out right in either.
 
-/// Bytes summed side by side, so that the compiler uses wide registers.
+/// Bytes summed in one step, as words of 8 with a carry each. Vectors were slower: the compiler took them apart again.
 const STRIDE: usize = 32;
-const LANES: usize = STRIDE / 4;
 
 /// The sum of these bytes as 16-bit words, the last one filled up with zero. Sums of several pieces may be added, if all
 /// but the last have an even length.
 pub(super) fn sum(bytes: &[u8]) -> u64 {
-    let mut lanes = [0_u64; LANES];
-    let mut strides = bytes.chunks_exact(STRIDE);
-    for stride in &mut strides {
-        for (lane, word) in lanes.iter_mut().zip(stride.chunks_exact(4)) {
-            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        }
+    let (strides, rest) = bytes.as_chunks::<STRIDE>();
+    let (words, rest) = rest.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // Two sums side by side, as one would wait for itself.
+    let [mut even, mut odd] = [u128::from(u64::from_ne_bytes(last)), 0];
+    for stride in strides {
+        let word = |at: usize| u128::from(u64::from_ne_bytes(std::array::from_fn(|byte| stride[at * 8 + byte])));
+        even += word(0);
+        odd += word(1);
+        even += word(2);
+        odd += word(3);
     }
-    let rest = strides.remainder().chunks(4).map(|rest| {
-        let mut word = [0; 4];
-        word[..rest.len()].copy_from_slice(rest);
-        u64::from(u32::from_ne_bytes(word))
-    });
-    lanes.iter().sum::<u64>() + rest.sum::<u64>()
+    for word in words {
+        even += u128::from(u64::from_ne_bytes(*word));
+    }
+    // All powers of 2^16 count alike.
+    (even + odd).to_ne_bytes().as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum()
 }
 
 /// A sum as 16 bits, in the order in which they are stored.

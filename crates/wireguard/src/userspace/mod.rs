@@ -1,5 +1,5 @@
-//! A device in this process: a TUN interface, two UDP sockets, and between them the sans-IO `Tunnels`, driven by two
-//! threads. The interface goes away with it.
+//! A device in this process: a TUN interface, two UDP sockets, and between them the sans-IO `Tunnels`, driven by a
+//! thread, or two while there is much to do. The interface goes away with it.
 
 mod allowed_ips;
 mod carrier;
@@ -7,6 +7,7 @@ mod checksum;
 mod ecn;
 mod flow;
 mod join;
+mod load;
 mod offloads;
 mod path;
 mod peer;
@@ -21,6 +22,7 @@ mod tunnels;
 mod uapi;
 mod vnet;
 mod wires;
+mod worker;
 
 pub use offloads::Offloads;
 

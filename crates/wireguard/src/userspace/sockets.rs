@@ -18,6 +18,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// How often a free port is looked for that both families have free.
@@ -43,6 +44,8 @@ pub(super) struct Sockets {
     pub(super) v6: Option<UdpSocket>,
     pub(super) port: u16,
     segment: Help,
+    /// Whether somebody waited for room since that was last asked.
+    waited: AtomicBool,
 }
 
 /// What one call brought: datagrams of one sender, each of `size` bytes but the last.
@@ -92,12 +95,27 @@ impl Sockets {
                 join.is_missing(&error);
             }
         }
-        Ok(Self { v4, v6, port, segment: Help::new("udp send", offloads.udp_send) })
+        Ok(Self { v4, v6, port, segment: Help::new("udp send", offloads.udp_send), waited: AtomicBool::new(false) })
+    }
+
+    /// Both, or the one there is.
+    pub(super) fn both(&self) -> impl Iterator<Item = &UdpSocket> {
+        [Some(&self.v4), self.v6.as_ref()].into_iter().flatten()
+    }
+
+    /// Whether this one of the two is for IPv4.
+    pub(super) fn is_v4(&self, socket: &UdpSocket) -> bool {
+        std::ptr::eq(socket, &raw const self.v4)
+    }
+
+    /// Whether the network had no room and somebody waited for it, since this was last asked.
+    pub(super) fn has_waited(&self) -> bool {
+        self.waited.swap(false, Ordering::Relaxed)
     }
 
     /// Marks what is sent, for the host's own rules of routing; 0 takes the mark away.
     pub(super) fn set_mark(&self, mark: u32) -> io::Result<()> {
-        for socket in [Some(&self.v4), self.v6.as_ref()].into_iter().flatten() {
+        for socket in self.both() {
             setsockopt(socket, sockopt::Mark, &mark)?;
         }
         Ok(())
@@ -154,6 +172,7 @@ impl Sockets {
     }
 
     fn wait_for_room(&self, remote: SocketAddr) -> Result<(), Errno> {
+        self.waited.store(true, Ordering::Relaxed);
         let socket = if remote.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
         let Some(socket) = socket else { return Err(Errno::EAFNOSUPPORT) };
         match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(WAIT_MILLIS)) {

@@ -1,9 +1,14 @@
 //! The embedded engine when more comes than it can take, or than the network takes from it.
 
-use crate::{OUTER_V4, OUTER_V6, PORT, SOON, userspace};
+use crate::{
+    OUTER_V4, OUTER_V6, PORT, SOON,
+    host::{Host, until},
+    userspace,
+};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
     net::{SocketAddr, UdpSocket},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,6 +17,9 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::time::timeout;
+
+/// Has a host's link take what it is given, slower than an engine can send.
+const SLOW: &str = "tc qdisc add dev eth0 root tbf rate 100mbit burst 32k limit 8m";
 
 /// Sends junk to the engine's port from within its own host, faster than it can be read, until told to stop, or long enough
 /// for the test to have failed: many messages in one call, each of which has to be looked at.
@@ -49,12 +57,23 @@ fn junk_without_end_neither_stops_the_other_family_nor_keeps_the_engine_from_end
     assert!(took < Duration::from_secs(5), "the engine ended after {took:?}");
 }
 
+/// Sends datagrams to the other end, where there need not be anybody.
+fn burst(host: &Host, count: usize, to: SocketAddr) {
+    host.run(move || async move {
+        let socket = UdpSocket::bind("198.51.100.1:0").unwrap();
+        for _ in 0..count {
+            // That nobody listened to an earlier one is no matter.
+            socket.send_to(&[7; 1300], to).ok();
+        }
+    });
+}
+
 #[test]
 fn a_burst_larger_than_a_socket_holds_waits_for_a_slow_link() {
     const BURST: usize = 400;
     let (one, two) = userspace(OUTER_V4);
     // It takes what it is given, and is slower than we are.
-    one.host.command("tc qdisc add dev eth0 root tbf rate 100mbit burst 32k limit 8m").unwrap();
+    one.host.command(SLOW).unwrap();
     let at: SocketAddr = "198.51.100.2:7000".parse().unwrap();
     let listener = two.host.run(move || async move { tokio::net::UdpSocket::bind(at).await.unwrap() });
     let arrived = two.host.start(move || async move {
@@ -64,13 +83,39 @@ fn a_burst_larger_than_a_socket_holds_waits_for_a_slow_link() {
         }
         arrived
     });
-    one.host.run(move || async move {
-        let socket = UdpSocket::bind("198.51.100.1:0").unwrap();
-        for _ in 0..BURST {
-            socket.send_to(&[7; 1300], at).unwrap();
-        }
-    });
+    burst(&one.host, BURST, at);
     let arrived = arrived.recv().unwrap();
     // One or two may be lost on purpose: the queue stands, and that tells the sender.
     assert!(arrived + 8 > BURST, "{arrived} of {BURST}");
+}
+
+/// Threads that carry packets on this host. Those of other tests' engines are in other network namespaces.
+async fn threads() -> usize {
+    let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let is_engine = |path: PathBuf| {
+        // One that ends meanwhile is none.
+        std::fs::read_to_string(path.join("comm"))
+            .is_ok_and(|name| ["picket-wg", "picket-wg-send"].contains(&name.trim_end()))
+            && std::fs::read_link(path.join("ns/net")).is_ok_and(|namespace| namespace == own)
+    };
+    tasks.filter(|task| is_engine(task.path())).count()
+}
+
+#[test]
+fn what_waits_for_a_slow_link_has_a_thread_of_its_own_until_it_does_no_more() {
+    let (one, two) = userspace(OUTER_V4);
+    let count = |host: &Host| host.run(|| async { threads().await });
+    assert_eq!((count(&one.host), count(&two.host)), (1, 1));
+    one.host.command(SLOW).unwrap();
+    let began = Instant::now();
+    while count(&one.host) < 2 {
+        assert!(began.elapsed() < SOON, "nobody waits for the link");
+        burst(&one.host, 100, "198.51.100.2:7000".parse().unwrap());
+    }
+    // Both directions go on, and do when one thread has it all again.
+    assert!(two.host.ping("198.51.100.1", 1000, SOON));
+    one.host.run(|| async { until("one thread has it all again", async || threads().await == 1).await });
+    assert!(one.host.ping("198.51.100.2", 1000, SOON));
+    assert_eq!(count(&two.host), 1, "who only receives needs no second one");
 }
