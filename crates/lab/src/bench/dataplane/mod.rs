@@ -24,6 +24,9 @@ pub(super) struct Options {
     /// How long each flow of the dataplane bench lasts, in seconds.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=60))]
     seconds: u8,
+    /// How TCP of the dataplane bench's flows finds its speed: Linux' default, whatever this machine's own is.
+    #[arg(long, default_value = "cubic")]
+    congestion: String,
 }
 
 /// A part of it.
@@ -58,7 +61,7 @@ pub(super) fn run(report: &Report, runs: u8, parts: &[Part], options: &Options) 
         if ![Part::Tcp, Part::Packets, Part::Latency, Part::Junk].into_iter().any(wants) {
             break;
         }
-        let place = Place::new(cable, &carriers)?;
+        let place = Place::new(cable, &options.congestion, &carriers)?;
         let mut table = Table::default();
         for run in 1..=runs {
             // One after the other within a run, so that what else the machine does meets all alike.
@@ -78,7 +81,7 @@ pub(super) fn run(report: &Report, runs: u8, parts: &[Part], options: &Options) 
                 }
             }
         }
-        table.tell(report, &json!({ "cable": cable.name() }), limit)?;
+        table.tell(report, &json!({ "cable": cable.name(), "congestion": options.congestion }), limit)?;
     }
     let mut table = Table::default();
     for carrier in carriers.iter().flatten() {

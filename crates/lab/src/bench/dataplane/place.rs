@@ -62,18 +62,21 @@ pub(super) struct Pair {
     pub(super) ends: Vec<End>,
     /// Where the second is reached.
     pub(super) to: IpAddr,
+    /// How TCP finds its speed, as iperf3 is told of each flow.
+    pub(super) congestion: String,
 }
 
 impl Place {
-    pub(super) fn new(cable: Cable, carriers: &[Option<Carrier>]) -> anyhow::Result<Self> {
+    pub(super) fn new(cable: Cable, congestion: &str, carriers: &[Option<Carrier>]) -> anyhow::Result<Self> {
         let lab = Lab::new("dataplane")?;
-        let pairs = carriers.iter().map(|carrier| Pair::new(&lab, cable, *carrier)).collect::<Result<_, _>>()?;
+        let pair = |carrier: &Option<Carrier>| Pair::new(&lab, cable, congestion, *carrier);
+        let pairs = carriers.iter().map(pair).collect::<Result<_, _>>()?;
         Ok(Self { pairs, _lab: lab })
     }
 }
 
 impl Pair {
-    fn new(lab: &Lab, cable: Cable, carrier: Option<Carrier>) -> Result<Self, LabError> {
+    fn new(lab: &Lab, cable: Cable, congestion: &str, carrier: Option<Carrier>) -> Result<Self, LabError> {
         let name = name(carrier);
         let hosts = [lab.host(&format!("{name}-a")).create()?, lab.host(&format!("{name}-b")).create()?];
         connect(&hosts, cable)?;
@@ -82,7 +85,7 @@ impl Pair {
         wait_until("the first packet", SOON, || hosts[0].ping(to, ANSWER).ok_or("no answer"))?;
         let server = hosts[1].start("iperf3", "iperf3", &["-s", "-B", &to.to_string(), "--forceflush"], &[])?;
         wait_until("iperf3 to listen", SOON, || server.log().contains("Server listening"))?;
-        Ok(Self { name, hosts, ends, to })
+        Ok(Self { name, hosts, ends, to, congestion: congestion.to_owned() })
     }
 
     /// Processor time that both engines took so far.

@@ -17,7 +17,7 @@ pub(super) fn tcp(pair: &Pair, length: Duration, table: &mut Table) -> anyhow::R
     for (case, streams, way) in
         [("tcp1", "1", ""), ("tcp1-back", "1", "-R"), ("tcp4", "4", ""), ("tcp4-back", "4", "-R")]
     {
-        let (sum, cpu) = flow(pair, length, &["-P", streams, way])?;
+        let (sum, cpu) = flow(pair, length, &["-C", &pair.congestion, "-P", streams, way])?;
         let gigabytes = number(&sum, "bytes")? / 1e9;
         let beside = [(CPU, cpu.as_secs_f64() / gigabytes)];
         let beside = if pair.ends.is_empty() { &[][..] } else { &beside };
@@ -42,7 +42,7 @@ pub(super) fn packets(pair: &Pair, length: Duration, table: &mut Table) -> anyho
 
 /// One TCP stream from the first host to the second, bits a second.
 pub(super) fn stream(pair: &Pair, length: Duration) -> anyhow::Result<f64> {
-    number(&flow(pair, length, &[])?.0, "bits_per_second")
+    number(&flow(pair, length, &["-C", &pair.congestion])?.0, "bits_per_second")
 }
 
 /// One flow: iperf3's sum of it at the receiver, and the engines' processor time.
@@ -73,7 +73,7 @@ pub(super) fn beside(pair: &Pair, length: Duration) -> anyhow::Result<crate::Pro
     let (to, seconds) = (pair.to.to_string(), length.as_secs().to_string());
     let begun = Instant::now();
     loop {
-        let arguments = ["-c", &to, "-t", &seconds, "--forceflush"];
+        let arguments = ["-c", &to, "-C", &pair.congestion, "-t", &seconds, "--forceflush"];
         let stream = pair.hosts[0].start("beside", "iperf3", &arguments, &[])?;
         let flows = crate::wait_until("the stream to flow", AROUND, || {
             let log = stream.log();
