@@ -4,6 +4,11 @@
 `cloud.py made`: reads back what a person would look at in the console.
 `cloud.py drift PLAN`: a second plan changes nothing but what moto is known to forget.
 `cloud.py gone`: nothing is left.
+
+And for the lab, which plays what moto does not (crates/lab/src/autoscaled):
+`cloud.py scene`: what there is, as JSON. `cloud.py instances`: ids of the group's instances.
+`cloud.py scale N`, `cloud.py replace ID`: the group's size, or another instance in one's place; ids of those that it then has.
+`cloud.py passed-on`: how often the rule passes the event on standard input on.
 """
 
 import base64
@@ -164,6 +169,82 @@ def made():
     check(all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()), "backups are public")
 
 
+def group_made():
+    return client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]
+
+
+def instances():
+    return sorted(instance["InstanceId"] for instance in group_made()["Instances"])
+
+
+def scene():
+    ec2, elb, group = client("ec2"), client("elbv2"), group_made()
+    hooks = client("autoscaling").describe_lifecycle_hooks(AutoScalingGroupName=group["AutoScalingGroupName"])
+    hooks = {hook["LifecycleTransition"]: hook for hook in hooks["LifecycleHooks"]}
+    template = ec2.describe_launch_templates()["LaunchTemplates"][0]["LaunchTemplateId"]
+    template = ec2.describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])
+    template = template["LaunchTemplateVersions"][0]["LaunchTemplateData"]
+    targets = elb.describe_target_groups(TargetGroupArns=group["TargetGroupARNs"])["TargetGroups"]
+    looks = [{key: value for key, value in target.items() if key.startswith("Health") or key == "Matcher"} for target in targets]
+    check(all(look == looks[0] for look in looks), "target groups look at health in different ways", looks)
+    secret = client("secretsmanager").list_secrets()["SecretList"]
+    secret = next(one["ARN"] for one in secret if one["Name"].startswith(f"picket/{NAME}/eventbridge-"))
+
+    def hook(transition):
+        found = hooks[f"autoscaling:EC2_INSTANCE_{transition}"]
+        return {
+            "name": found["LifecycleHookName"],
+            "timeout_seconds": found["HeartbeatTimeout"],
+            "default_result": found["DefaultResult"],
+        }
+
+    return {
+        "account": client("sts").get_caller_identity()["Account"],
+        "region": "eu-central-1",
+        "image": template["ImageId"],
+        "group": group["AutoScalingGroupName"],
+        "launching": hook("LAUNCHING"),
+        "terminating": hook("TERMINATING"),
+        "user_data": base64.b64decode(template["UserData"]).decode(),
+        "configuration": client("ssm").get_parameter(Name=f"/picket/{NAME}/controller.toml")["Parameter"]["Value"],
+        "hook_secret": client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"],
+        "health": {
+            "port": int(targets[0]["HealthCheckPort"]),
+            "path": targets[0]["HealthCheckPath"],
+            "matcher": targets[0]["Matcher"]["HttpCode"],
+            "healthy": targets[0]["HealthyThresholdCount"],
+            "unhealthy": targets[0]["UnhealthyThresholdCount"],
+        },
+        "ports": sorted(target["Port"] for target in targets),
+    }
+
+
+def scale(to):
+    name = group_made()["AutoScalingGroupName"]
+    client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=to)
+    return instances()
+
+
+def replace(instance):
+    client("autoscaling").terminate_instance_in_auto_scaling_group(InstanceId=instance, ShouldDecrementDesiredCapacity=False)
+    return instances()
+
+
+def passed_on(event):
+    """moto posts nothing to an API destination, and leaves fields out elsewhere: a queue on the rule says whether it passes."""
+    events, sqs, rule = client("events"), client("sqs"), f"{NAME}-lifecycle"
+    queue = sqs.create_queue(QueueName=f"{NAME}-lab")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    try:
+        events.put_targets(Rule=rule, Targets=[{"Id": "lab", "Arn": arn}])
+        entry = {"Source": event["source"], "DetailType": event["detail-type"], "Detail": json.dumps(event["detail"])}
+        events.put_events(Entries=[entry | {"Resources": event["resources"]}])
+        return len(sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=0).get("Messages", []))
+    finally:
+        events.remove_targets(Rule=rule, Ids=["lab"])
+        sqs.delete_queue(QueueUrl=queue)
+
+
 def changed(before, after):
     """Names of the attributes that differ; what is only known after an apply counts too."""
     return {key for key in {**before, **after} if before.get(key) != after.get(key)}
@@ -212,5 +293,15 @@ if __name__ == "__main__":
             drift(plan)
         case ["gone"]:
             gone()
+        case ["scene"]:
+            print(json.dumps(scene()))
+        case ["instances"]:
+            print(json.dumps(instances()))
+        case ["scale", to]:
+            print(json.dumps(scale(int(to))))
+        case ["replace", instance]:
+            print(json.dumps(replace(instance)))
+        case ["passed-on"]:
+            print(json.dumps(passed_on(json.load(sys.stdin))))
         case other:
-            sys.exit(f"cloud.py: {other} is none of prepare, made, drift PLAN, gone")
+            sys.exit(f"cloud.py: {other} is none of what stands at the top of this file")

@@ -1,8 +1,11 @@
-//! The complete example applied to moto, read back, planned again and destroyed; and checkov over all of it. Both are of PyPI, in
-//! an environment under the build folder.
+//! The complete example applied to moto, read back, planned again, run as a whole in the lab, and destroyed; and checkov over all of
+//! it. moto and checkov are of PyPI, in an environment under the build folder.
 
 use super::{Outcome, tools::Terraform};
-use crate::step;
+use crate::{
+    demo::{self, Build},
+    machine, step,
+};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
@@ -66,8 +69,14 @@ impl Moto {
     }
 }
 
-/// Applies `examples/complete`, looks at what came of it, and takes it away again.
-pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
+/// Applies `examples/complete`, looks at what came of it, has it come to life, and takes it away again.
+pub(super) fn apply(
+    root: &Path,
+    terraform: &Terraform,
+    scratch: &Path,
+    work: &Path,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let Some(python) = environment(scratch, MOTO)? else {
         outcome.not_run.push("apply: moto cannot be installed from PyPI".to_owned());
         return Ok(());
@@ -100,9 +109,26 @@ pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome:
     if planned {
         outcome.of("only known drift", look(&["drift", "again.json"])?);
     }
+    if applied {
+        whole(root, &moto, &python, &tests.join("cloud.py"), outcome)?;
+    }
     let mut destroy = terraform.command(&folder, &["destroy", "-auto-approve"]);
     let destroyed = step::run("destroy", moto.instead_of_aws(&mut destroy))?;
     outcome.of("destroy leaves nothing", destroyed && look(&["gone"])?);
+    Ok(())
+}
+
+/// The group's instances as machines, our programs on them, packets between them.
+fn whole(root: &Path, moto: &Moto, python: &Path, script: &Path, outcome: &mut Outcome) -> Result<()> {
+    const WHAT: &str = "the layer as a whole";
+    if let Err(why) = machine::prepare().and_then(|()| machine::web_client()) {
+        outcome.not_run.push(format!("{WHAT}: {why:#}"));
+        return Ok(());
+    }
+    let mut lab = demo::lab(root, Build::Dev)?;
+    lab.arg("autoscaled").arg("--python").arg(python).arg("--script").arg(script);
+    let held = step::run(WHAT, moto.instead_of_aws(&mut lab))?;
+    outcome.of(WHAT, held);
     Ok(())
 }
 

@@ -71,14 +71,14 @@ fn everything(root: &Path, outcome: &mut Outcome) -> Result<()> {
         Some(held) => {
             outcome.of("format", held);
             let work = fresh_copy(root, &scratch)?;
-            with_terraform(&scratch, &work, outcome)?;
+            with_terraform(root, &scratch, &work, outcome)?;
         }
         None => outcome.not_run.push("everything but tables and checkov: no terraform in PATH".to_owned()),
     }
     cloud::checkov(root, &scratch, outcome)
 }
 
-fn with_terraform(scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
+fn with_terraform(root: &Path, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
     // Google's provider is on few machines; without it those modules are only formatted, and that is said.
     for (provider, modules) in [(Provider::AWS, "modules/aws"), (Provider::GOOGLE, "modules/gcp")] {
         let terraform = match Terraform::with(provider, scratch)? {
@@ -96,7 +96,7 @@ fn with_terraform(scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<
             check(&terraform, work, &folder, outcome)?;
         }
         if provider == Provider::AWS {
-            cloud::apply(&terraform, scratch, work, outcome)?;
+            cloud::apply(root, &terraform, scratch, work, outcome)?;
         }
     }
     Ok(())
