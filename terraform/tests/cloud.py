@@ -15,6 +15,7 @@ import base64
 import datetime
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -116,19 +117,39 @@ def made():
     expected |= {("mesh-edge", 7100): "TCP", ("mesh-edge", 9000): "TCP"}
     check(listeners == expected, "listeners", listeners)
 
+    # Targets are looked at by their own /ready, and see who really comes; both controllers are behind theirs.
+    for target in elb.describe_target_groups()["TargetGroups"]:
+        name, arn = target["TargetGroupName"], target["TargetGroupArn"]
+        attributes = elb.describe_target_group_attributes(TargetGroupArn=arn)["Attributes"]
+        attributes = {attribute["Key"]: attribute["Value"] for attribute in attributes}
+        check(attributes.get("preserve_client_ip.enabled") == "true", f"{name} hides sources", attributes)
+        if name.startswith(f"{NAME}-edge"):
+            look = (target["HealthCheckProtocol"], target["HealthCheckPath"], target["HealthCheckPort"])
+            check(look == ("HTTP", "/ready", "7480"), f"{name} is well by something else than /ready", look)
+        else:
+            behind = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+            check(len(behind) == 2, f"{name} has other controllers", behind)
+
+    # The database: encrypted, over two zones, with a password that Terraform never had.
+    [database] = client("rds").describe_db_instances()["DBInstances"]
+    check(database["StorageEncrypted"] and database["MultiAZ"] and not database["PubliclyAccessible"], "database", database)
+    check(database["MasterUserSecret"]["SecretArn"], "the database's password is nobody's", database)
+
     # Secrets: the hook's is what EventBridge shows, and stands nowhere else; the passphrase has no value yet.
     secrets = client("secretsmanager")
     names = {secret["Name"]: secret["ARN"] for secret in secrets.list_secrets()["SecretList"] if "picket/" in secret["Name"]}
-    check(len(names) == 2, "secrets", names)
+    check(len(names) == 3, "secrets", names)
     of = next(arn for name, arn in names.items() if "eventbridge" in name)
     secret = secrets.get_secret_value(SecretId=of)["SecretString"]
     check(len(secret) == 64, "EventBridge's secret is short")
     passphrase = next(arn for name, arn in names.items() if "ca-passphrase" in name)
-    try:
-        secrets.get_secret_value(SecretId=passphrase)
-        check(False, "Terraform knows the passphrase of the CA's key")
-    except secrets.exceptions.ResourceNotFoundException:
-        pass
+    authority = next(arn for name, arn in names.items() if "/ca-" in name and "passphrase" not in name)
+    for one, what in [(passphrase, "the passphrase of the CA's key"), (authority, "the CA")]:
+        try:
+            secrets.get_secret_value(SecretId=one)
+            check(False, f"Terraform knows {what}")
+        except secrets.exceptions.ResourceNotFoundException:
+            pass
     configuration = client("ssm").get_parameter(Name=f"/picket/{NAME}/controller.toml")["Parameter"]["Value"]
     check(secret not in configuration and "[[enroll]]" in configuration, "the configuration", configuration)
     image = json.loads(INPUTS.read_text())["ami_id"]
@@ -136,18 +157,25 @@ def made():
     check('groups = ["mesh-*"]' in configuration, "hooks are not of this mesh's groups", configuration)
 
     # User data: a script that the shell can read, without a secret.
-    scripts = {"sentries": data["UserData"]}
+    scripts = {"sentries": base64.b64decode(data["UserData"]).decode()}
     for reservation in ec2.describe_instances()["Reservations"]:
         for instance in reservation["Instances"]:
-            said = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
-            scripts[instance["InstanceId"]] = said["UserData"]["Value"]
+            scripts[instance["InstanceId"]] = user_data_of(instance)
     check(len(scripts) >= 3, "instances without user data", sorted(scripts))
-    for whose, encoded in scripts.items():
-        script = base64.b64decode(encoded).decode()
+    for whose, script in scripts.items():
         check(script.startswith("#!/bin/sh\n"), f"user data of {whose} is no script", script[:80])
         check(secret not in script, f"user data of {whose} has a secret")
         read = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True)
         check(read.returncode == 0, f"user data of {whose}", read.stderr)
+        for path, inner in scripts_within(script).items():
+            read = subprocess.run(["sh", "-n"], input=inner, capture_output=True, text=True)
+            check(read.returncode == 0, f"{path} of {whose}", read.stderr)
+
+    # What a group scales by is what the controller writes.
+    policies = client("autoscaling").describe_policies()["ScalingPolicies"]
+    ours = [policy["TargetTrackingConfiguration"].get("CustomizedMetricSpecification") for policy in policies]
+    ours = [(of["Namespace"], of["MetricName"]) for of in ours if of]
+    check(ours == [("Picket", "TrackedConnectionsPercent")], "scaling by what the mesh reports", ours)
 
     # Delivery: the rule's one target is the controller's hook API.
     events = client("events")
@@ -167,6 +195,16 @@ def made():
     bucket = next(b["Name"] for b in s3.list_buckets()["Buckets"] if b["Name"].startswith(f"{NAME}-backups-"))
     check(s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled", "backups can be overwritten")
     check(all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values()), "backups are public")
+
+
+def scripts_within(user_data):
+    """Scripts that user data writes, by their paths."""
+    return dict(re.findall(r"^cat >(\S+) <<'SCRIPT'\n(.*?)^SCRIPT$", user_data, re.M | re.S))
+
+
+def user_data_of(instance):
+    said = client("ec2").describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="userData")
+    return base64.b64decode(said["UserData"]["Value"]).decode()
 
 
 def group_made():
@@ -189,6 +227,8 @@ def scene():
     check(all(look == looks[0] for look in looks), "target groups look at health in different ways", looks)
     secret = client("secretsmanager").list_secrets()["SecretList"]
     secret = next(one["ARN"] for one in secret if one["Name"].startswith(f"picket/{NAME}/eventbridge-"))
+    controller = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": [f"{NAME}-controller"]}])
+    controller = user_data_of(controller["Reservations"][0]["Instances"][0])
 
     def hook(transition):
         found = hooks[f"autoscaling:EC2_INSTANCE_{transition}"]
@@ -208,6 +248,7 @@ def scene():
         "user_data": base64.b64decode(template["UserData"]).decode(),
         "configuration": client("ssm").get_parameter(Name=f"/picket/{NAME}/controller.toml")["Parameter"]["Value"],
         "hook_secret": client("secretsmanager").get_secret_value(SecretId=secret)["SecretString"],
+        "pools_script": scripts_within(controller)["/usr/local/lib/picket/pools"],
         "health": {
             "port": int(targets[0]["HealthCheckPort"]),
             "path": targets[0]["HealthCheckPath"],
@@ -276,6 +317,7 @@ def gone():
         "queues": client("sqs").list_queues().get("QueueUrls", []),
         "buckets": client("s3").list_buckets()["Buckets"],
         "topics": client("sns").list_topics()["Topics"],
+        "databases": client("rds").describe_db_instances()["DBInstances"],
         "alarms": client("cloudwatch").describe_alarms()["MetricAlarms"],
         "parameters": client("ssm").get_parameters_by_path(Path="/picket", Recursive=True)["Parameters"],
     }

@@ -43,6 +43,12 @@ variable "admin_networks" {
   type        = list(string)
 }
 
+variable "several" {
+  description = "Two controllers in two zones on a PostgreSQL database of RDS, in place of one on SQLite: one may be lost, or worked on, and changes still come through."
+  type        = bool
+  default     = false
+}
+
 variable "hooks" {
   description = "Public name of the hook API, its certificate in ACM and its zone in Route 53 (null: make the record yourself). Null: no hooks; instances that go are then found by their leases, or say goodbye themselves."
   type        = object({ host = string, certificate_arn = string, zone_id = optional(string) })

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     Connect, Host, LabError, Waited,
     cloud::{FakeAutoscaling, FakeMetadata, Group, Hook, Instance, Signer, aws_certificate},
+    command,
     demo::report::Seen,
     mesh::{Controller, Mesh, MeshSize, SOON},
     wait_until,
@@ -185,6 +186,14 @@ impl Layer {
         }
         let (validators, ports) = (self.mesh.validators.len(), &self.scene.ports);
         Ok(Seen::that(format!("{} sentries, {validators} validators, ports {ports:?}, a tunnel each", serving.len())))
+    }
+
+    /// What the group is scaled by, from the controller's own metrics: lines of pool, name, value and unit.
+    pub(super) fn scaled_by(&self) -> Result<String, LabError> {
+        let controller = &self.mesh.controller;
+        let (script, rules) =
+            (controller.host.write("pools", &self.scene.pools_script)?, controller.host.path("controller.toml"));
+        command::run("sh", &[&script, &rules], &controller.metrics()?)?.success()
     }
 
     fn sentry(&self, id: &str) -> Result<&Sentry, LabError> {

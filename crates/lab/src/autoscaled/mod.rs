@@ -61,6 +61,13 @@ fn tell(layer: &mut Layer, report: &mut Report) {
         comes_up(layer, &new)
     });
     report.check("validators reach P2P at each of them, strangers nothing, by packets", || layer.let_in_and_out());
+    report.check("what the group scales by is told of its pool", || {
+        let said = wait_until("the pool's figures", SOON, || {
+            let said = layer.scaled_by().map_err(|error| error.to_string())?;
+            if said.contains("edge TrackedConnectionsPercent ") { Ok(said) } else { Err(said) }
+        })?;
+        Ok(Seen::that(said.value.trim().replace('\n', ", ")))
+    });
     report.check("one loses its power: the balancer finds it out, the group puts another in its place", || {
         let lost = layer.any()?;
         layer.cut_power(&lost)?;

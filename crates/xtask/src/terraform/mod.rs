@@ -66,6 +66,9 @@ fn everything(root: &Path, outcome: &mut Outcome) -> Result<()> {
     let mut tables = Command::new("python3");
     tables.arg("terraform/tests/tables.py").current_dir(root);
     outcome.of("tables of the READMEs", step::run("tables of the READMEs", &mut tables)?);
+    let mut names = Command::new("python3");
+    names.arg("terraform/tests/google.py").current_dir(root);
+    outcome.of("names in modules/gcp", step::run("names in modules/gcp", &mut names)?);
     let scratch = root.join("target/tmp/terraform");
     match format(root)? {
         Some(held) => {
@@ -79,7 +82,7 @@ fn everything(root: &Path, outcome: &mut Outcome) -> Result<()> {
 }
 
 fn with_terraform(root: &Path, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
-    // Google's provider is on few machines; without it those modules are only formatted, and that is said.
+    // Google's provider is on few machines; without it those modules are formatted and their names looked up, and that is said.
     for (provider, modules) in [(Provider::AWS, "modules/aws"), (Provider::GOOGLE, "modules/gcp")] {
         let terraform = match Terraform::with(provider, scratch)? {
             Ok(terraform) => terraform,

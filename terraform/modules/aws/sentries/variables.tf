@@ -217,13 +217,28 @@ variable "static_addresses" {
 }
 
 variable "scaling" {
-  description = "What is aimed at: the group's CPU in percent, and bytes out of each instance in a minute; null for either leaves it out."
-  type        = object({ cpu_percent = optional(number, 50), network_out_bytes = optional(number) })
-  default     = {}
+  description = "What is aimed at, each as an average of the group's instances: CPU in percent; bytes out in a minute; and by what the controller tells of its pool, in the region where it is, how full connection tracking is in percent, and how many packets to guarded ports are stopped in a second. What is not named is not aimed at."
+  type = object({
+    cpu_percent       = optional(number)
+    network_out_bytes = optional(number)
+    tracked_percent   = optional(number)
+    stopped_packets   = optional(number)
+  })
+  default = { cpu_percent = 50 }
 
   validation {
     condition     = var.scaling.cpu_percent == null || try(var.scaling.cpu_percent >= 10 && var.scaling.cpu_percent <= 90, false)
     error_message = "scaling.cpu_percent is 10 to 90, or null."
+  }
+
+  validation {
+    condition     = var.scaling.tracked_percent == null || try(var.scaling.tracked_percent >= 10 && var.scaling.tracked_percent <= 75, false)
+    error_message = "scaling.tracked_percent is 10 to 75, or null: from 80 on a sentry counts as burdened, and validators leave it."
+  }
+
+  validation {
+    condition     = alltrue([for value in [var.scaling.network_out_bytes, var.scaling.stopped_packets] : value == null || try(value > 0, false)])
+    error_message = "scaling.network_out_bytes and scaling.stopped_packets are above 0, or null."
   }
 }
 
