@@ -30,6 +30,7 @@ KNOWN_DRIFT = {
     "aws_autoscaling_group": ["capacity_reservation_specification", "default_instance_warmup", "mixed_instances_policy"],
     "aws_autoscaling_lifecycle_hook": ["notification_target_arn", "role_arn"],
     "aws_autoscaling_policy": ["enabled", "predictive_scaling_configuration"],
+    "aws_db_parameter_group": ["parameter"],
     "aws_instance": ["maintenance_options"],
     "aws_launch_template": ["default_version", "latest_version", "tag_specifications"],
     "aws_lb": ["subnet_mapping", "subnets"],
@@ -113,6 +114,10 @@ def made():
         check(balancer["Type"] == "network", "a balancer that hides sources", balancer)
         for listener in elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]:
             listeners[(balancer["LoadBalancerName"], listener["Port"])] = listener["Protocol"]
+            if listener["Protocol"] == "TCP":
+                attributes = elb.describe_listener_attributes(ListenerArn=listener["ListenerArn"])["Attributes"]
+                idle = {attribute["Key"]: attribute["Value"] for attribute in attributes}["tcp.idle_timeout.seconds"]
+                check(int(idle) == 3600, "silent flows are forgotten sooner than was asked for", listener)
     expected = {("mesh-controller", 7443): "TCP", ("mesh-controller", 443): "TLS"}
     expected |= {("mesh-edge", 7100): "TCP", ("mesh-edge", 9000): "TCP"}
     check(listeners == expected, "listeners", listeners)

@@ -32,6 +32,7 @@ impl Sentry {
     pub(super) fn launch(
         lab: &Lab,
         scene: &Scene,
+        image: &str,
         id: &str,
         number: u8,
         user_data: &str,
@@ -45,7 +46,7 @@ impl Sentry {
         let instance = Instance {
             account: scene.account.clone(),
             region: scene.region.clone(),
-            image: scene.image.clone(),
+            image: image.to_owned(),
             id: id.to_owned(),
             launched_at: Timestamp::from_millis(now),
         };

@@ -91,13 +91,19 @@ impl Layer {
         self.tell(&self.autoscaling.launch(id))
     }
 
-    /// Boots instances, all at once.
+    /// Boots instances of the group's image, all at once.
     pub(super) fn boot(&mut self, ids: &[String]) -> Result<(), LabError> {
+        let image = self.scene.image.clone();
+        self.boot_from(&image, ids)
+    }
+
+    /// The same from any image, as their documents say.
+    pub(super) fn boot_from(&mut self, image: &str, ids: &[String]) -> Result<(), LabError> {
         let numbers = FIRST + self.launched..;
         let (lab, scene, data, controller) = (&self.mesh.lab, &self.scene, &self.user_data, &self.controller);
         let booted: Vec<Result<Sentry, LabError>> = thread::scope(|scope| {
             let boot = |id: &String, number| {
-                let mut sentry = Sentry::launch(lab, scene, id, number, data, controller)?;
+                let mut sentry = Sentry::launch(lab, scene, image, id, number, data, controller)?;
                 sentry.machine.boot()?;
                 Ok(sentry)
             };
@@ -110,6 +116,17 @@ impl Layer {
             self.sentries.push(sentry?);
         }
         Ok(())
+    }
+
+    /// Who tried to join and was not let in, with the reason.
+    pub(super) fn refused(&self) -> Result<Option<String>, LabError> {
+        let events = self.mesh.controller.events()?;
+        Ok(events.into_iter().find(|event| event.action == "enroll.refused").map(|event| event.detail))
+    }
+
+    /// The time is over in which the cloud waits for a word on instances that come up.
+    pub(super) fn launching_is_over(&self) {
+        self.autoscaling.pass(Duration::from_secs(self.scene.launching.timeout_seconds));
     }
 
     /// An instance goes: it waits until the controller says that it is cut, and at that moment it is.

@@ -68,6 +68,21 @@ fn tell(layer: &mut Layer, report: &mut Report) {
         })?;
         Ok(Seen::that(said.value.trim().replace('\n', ", ")))
     });
+    report.check("an instance from another image is not let in, and the cloud throws it away", || {
+        let id = "i-0ddba11c0de000000".to_owned();
+        layer.launch(&id)?;
+        layer.boot_from("ami-0fedcba9876543210", std::slice::from_ref(&id))?;
+        let why = wait_until("it to be refused", SOON * 3, || {
+            layer.refused()?.ok_or_else(|| LabError::Unexpected { found: "nobody was".to_owned() })
+        })?;
+        must(layer.state(&id) == "Pending:Wait", || format!("it is {}", layer.state(&id)))?;
+        must(layer.members()? == 3, || "it is a member".to_owned())?;
+        layer.wait_health(&id, false)?;
+        layer.launching_is_over();
+        must(layer.state(&id) == "Terminated", || format!("it is {}", layer.state(&id)))?;
+        layer.cut_power(&id)?;
+        Ok(Seen::that(why.value))
+    });
     report.check("one loses its power: the balancer finds it out, the group puts another in its place", || {
         let lost = layer.any()?;
         layer.cut_power(&lost)?;

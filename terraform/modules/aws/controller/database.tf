@@ -37,7 +37,7 @@ resource "aws_db_parameter_group" "this" {
 resource "aws_db_instance" "this" {
   # checkov:skip=CKV_AWS_161:controllers come by password over TLS, as with any PostgreSQL
   # checkov:skip=CKV_AWS_118:what the database does to the mesh is an alarm of the controllers; metrics of its host are the operator's choice
-  # checkov:skip=CKV2_AWS_60:snapshots have its tags
+  # checkov:skip=CKV_AWS_353:a few rows a second; nobody tunes its queries
   # checkov:skip=CKV2_AWS_30:statements of data say who a host is
   # checkov:skip=CKV_AWS_157:over two zones unless the operator says otherwise
   # checkov:skip=CKV_AWS_293:protected unless the operator says otherwise
@@ -65,8 +65,6 @@ resource "aws_db_instance" "this" {
   copy_tags_to_snapshot           = true
   auto_minor_version_upgrade      = true
   enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
-  performance_insights_enabled    = true
-  performance_insights_kms_key_id = var.kms_key_arn
   deletion_protection             = var.deletion_protection
   skip_final_snapshot             = !var.deletion_protection
   final_snapshot_identifier       = "${var.name}-database-last"

@@ -93,7 +93,7 @@ variable "ami_id" {
 }
 
 variable "release" {
-  description = "Where the programs come from: an https URL of a .tar.gz with `picket-controller` and `picket` at its top, and its SHA-256. Null: the image has them in its PATH."
+  description = "Where the programs come from: an https URL of a .tar.gz with `picket-controller` and `picket` at its top or in the folders that `cargo xtask dist` makes, and its SHA-256. Null: the image has them in its PATH."
   type        = object({ url = string, sha256 = string })
   default     = null
 

@@ -92,7 +92,7 @@ variable "former_ami_ids" {
 }
 
 variable "release" {
-  description = "Where the programs come from: an https URL of a .tar.gz with `picket-sentry-agent` at its top, and its SHA-256. Null: the image has it in its PATH."
+  description = "Where the programs come from: an https URL of a .tar.gz with `picket-sentry-agent` at its top or in the folders that `cargo xtask dist` makes, and its SHA-256. Null: the image has it in its PATH."
   type        = object({ url = string, sha256 = string })
   default     = null
 
@@ -106,6 +106,28 @@ variable "setup" {
   description = "Shell commands run as root at the first boot, before the agent: to start your own ICON node. No secrets: user data is read by every program of the instance."
   type        = string
   default     = ""
+}
+
+variable "node_url" {
+  description = "The ICON node on each sentry, by its RPC port, as http://127.0.0.1:9080: `/ready` is then good only while that node is at work too, and hidden validators give a sentry whose node is behind no share. Null: the node is nobody's business."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.node_url == null || can(regex("^http://(127\\.0\\.0\\.1|localhost):[0-9]+$", var.node_url))
+    error_message = "node_url is on the instance itself, as http://127.0.0.1:9080."
+  }
+}
+
+variable "grace_seconds" {
+  description = "How long an instance has, once it is in service, before it is replaced where it is not ready. With `node_url`, longer than your node takes to start."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.grace_seconds >= 60 && var.grace_seconds <= 86400
+    error_message = "grace_seconds is 60 to 86400."
+  }
 }
 
 variable "instance_types" {

@@ -100,6 +100,26 @@ run "by_its_role" {
   }
 }
 
+run "ready_with_its_node" {
+  variables {
+    node_url      = "http://127.0.0.1:9080"
+    grace_seconds = 3600
+  }
+  assert {
+    condition     = strcontains(output.user_data, "Environment=PICKET_NODE=http://127.0.0.1:9080\n") && strcontains(output.user_data, ".agent.report.chain.state == \"started\"") && aws_autoscaling_group.this.health_check_grace_period == 3600
+    error_message = "a sentry whose node does not work is ready, or has no time to start it"
+  }
+}
+
+run "a_node_elsewhere_is_refused" {
+  command = plan
+  variables {
+    node_url      = "http://192.0.2.1:9080"
+    grace_seconds = 1
+  }
+  expect_failures = [var.node_url, var.grace_seconds]
+}
+
 run "scaled_by_what_the_mesh_reports" {
   variables {
     scaling = { tracked_percent = 60, stopped_packets = 5000 }
