@@ -28,8 +28,8 @@ const JUDGES: [Program; 4] = [
     Program { name: "faketime", package: "faketime" },
 ];
 
-/// Calls the controller as a cloud does.
-const WEB_CLIENT: [Program; 1] = [Program { name: "curl", package: "curl" }];
+/// Calls the controller as a cloud does, and reads what scripts of instances read.
+const WEB_CLIENT: [Program; 2] = [Program { name: "curl", package: "curl" }, Program { name: "jq", package: "jq" }];
 
 /// A name server that nobody here wrote, which takes signed updates.
 const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];

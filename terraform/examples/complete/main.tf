@@ -58,6 +58,7 @@ module "sentries" {
   controller_url            = module.controller.url
   ca_fingerprint            = var.ca_fingerprint
   ami_id                    = var.ami_id
+  former_ami_ids            = var.former_ami_ids
   release                   = var.release
   kms_key_arn               = module.network.kms_key_arn
   wireguard_prefix_list_ids = { all = module.network.prefix_list_ids["wireguard"] }

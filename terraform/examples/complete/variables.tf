@@ -21,6 +21,12 @@ variable "ami_id" {
   type        = string
 }
 
+variable "former_ami_ids" {
+  description = "Images from which sentries may still join while they are replaced by those of another `ami_id`; empty again afterwards."
+  type        = list(string)
+  default     = []
+}
+
 variable "release" {
   description = "URL and SHA-256 of a .tar.gz with Picket's programs; null where the image has them."
   type        = object({ url = string, sha256 = string })

@@ -29,7 +29,7 @@ pub(super) struct Scene {
     pub(super) configuration: String,
     /// What EventBridge shows the controller.
     pub(super) hook_secret: String,
-    /// What the controller's metrics are read by, for what the group scales by.
+    /// By which the controller finds what the group scales by.
     pub(super) pools_script: String,
     pub(super) health: Health,
     /// What the balancer passes on.

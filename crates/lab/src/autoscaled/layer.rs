@@ -167,8 +167,13 @@ impl Layer {
     /// An instance that was cut and still runs lets nobody in, whoever it let in before.
     pub(super) fn closed(&self, id: &str) -> Result<(), LabError> {
         let sentry = self.sentry(id)?;
-        for to in self.scene.ports.iter().flat_map(|port| sentry.machine.ports(*port)) {
-            self.mesh.stranger.can_connect(to, DROPPED).must_be(Connect::Filtered)?;
+        for port in &self.scene.ports {
+            let [v4, v6] = sentry.machine.ports(*port);
+            self.mesh.stranger.can_connect(v6, DROPPED).must_be(Connect::Filtered)?;
+            let validators = self.mesh.validators.iter().map(|validator| &validator.host);
+            for host in validators.chain([&self.mesh.stranger]) {
+                host.can_connect(v4, DROPPED).must_be(Connect::Filtered)?;
+            }
         }
         Ok(())
     }
@@ -205,12 +210,12 @@ impl Layer {
         Ok(Seen::that(format!("{} sentries, {validators} validators, ports {ports:?}, a tunnel each", serving.len())))
     }
 
-    /// What the group is scaled by, from the controller's own metrics: lines of pool, name, value and unit.
+    /// What the group is scaled by, of what its hosts report: lines of pool, name, value and unit.
     pub(super) fn scaled_by(&self) -> Result<String, LabError> {
         let controller = &self.mesh.controller;
-        let (script, rules) =
-            (controller.host.write("pools", &self.scene.pools_script)?, controller.host.path("controller.toml"));
-        command::run("sh", &[&script, &rules], &controller.metrics()?)?.success()
+        let script = controller.host.write("pools", &self.scene.pools_script)?;
+        let nodes = controller.picket(&["nodes", "--json"])?.success()?;
+        command::run("sh", &[&script], &nodes)?.success()
     }
 
     fn sentry(&self, id: &str) -> Result<&Sentry, LabError> {
