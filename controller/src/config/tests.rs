@@ -126,6 +126,16 @@ fn what_terraform_writes_is_understood() {
     assert!(!config.hooks.allows_aws("123456789012", "eu-central-1", Some("another")));
 }
 
+/// As above.
+#[test]
+fn what_terraform_writes_for_several_controllers_is_understood() {
+    let text = include_str!("../../../terraform/tests/controller-several.toml");
+    let config = Config::parse(text, Path::new("terraform/tests/controller-several.toml")).unwrap();
+    let url = config.database.unwrap();
+    assert!(url.as_str().starts_with("postgres://picket@") && url.as_str().contains("sslrootcert="));
+    assert!(config.database_password_file.is_some());
+}
+
 /// The file is what `picket init` writes, by its own tests.
 #[test]
 fn what_picket_init_writes_is_read() {

@@ -9,8 +9,9 @@ use std::{
     process::Command,
 };
 
-/// What is in it: an init, what carries our rules, a network that comes up in the way of Debian, and an sshd.
-const PACKAGES: &str = "systemd-sysv,nftables,iproute2,openssh-server";
+/// What is in it: an init, what carries our rules, a network that comes up in the way of Debian, an sshd; and what images of clouds
+/// have, or get from their mirrors, which a lab does not reach.
+const PACKAGES: &str = "systemd-sysv,nftables,iproute2,openssh-server,apt,ca-certificates,curl,jq";
 /// What a test never reads, and a fsync for each file: half of the time and of the space.
 const LEANER: [&str; 4] = [
     "force-unsafe-io",

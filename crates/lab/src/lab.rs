@@ -131,6 +131,12 @@ impl Lab {
         });
     }
 
+    /// Makes something that needs the lab's runtime around it, as a socket of async code.
+    pub(crate) fn on_runtime<T>(&self, make: impl FnOnce() -> T) -> T {
+        let _inside = self.shared.runtime().enter();
+        make()
+    }
+
     /// Prints the end of every program's log, for whoever has to find out why something failed.
     pub fn print_logs(&self) {
         self.shared.inventory().processes.iter().for_each(|process| process.print_log());

@@ -26,6 +26,7 @@
 //! ```
 
 mod address;
+pub mod autoscaled;
 pub mod bench;
 mod capture;
 pub mod cloud;

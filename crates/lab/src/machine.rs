@@ -2,7 +2,7 @@
 //! in its kernel at power-on is nothing: no rule, no address, a link that is down.
 
 use crate::{
-    Host, LabError, Output, Process,
+    Host, LabError, Output, Process, Program,
     address::ON_LINK,
     command, debian,
     mesh::{Agent, SOON},
@@ -103,9 +103,8 @@ impl Machine {
     /// # Errors
     /// [`LabError::NotBuilt`], [`LabError::Io`].
     pub fn install(&mut self, agent: &Agent) -> Result<(), LabError> {
-        let (program, name) = (agent.program().path()?, agent.program().name());
-        let to = self.path(&format!("usr/bin/{name}"))?;
-        install_program(&program, &to)?;
+        let name = agent.program().name();
+        self.put(agent.program())?;
         let ours = |text: &str| text.replace("/usr/bin/picket-prep-agent", &format!("/usr/bin/{name}"));
         self.enable(LOCKDOWN.0, Some(&ours(LOCKDOWN.1)), "sysinit.target")?;
         for (unit, text) in AGENTS.into_iter().filter(|(unit, _)| unit.starts_with(name)) {
@@ -120,6 +119,14 @@ impl Machine {
         }
         self.state = Some(agent.state_folder().to_owned());
         Ok(())
+    }
+
+    /// Puts one of our programs alone in, as an image has it.
+    ///
+    /// # Errors
+    /// [`LabError::NotBuilt`], or what `cp` says.
+    pub fn put(&self, program: Program) -> Result<(), LabError> {
+        install_program(&program.path()?, &self.path(&format!("usr/bin/{}", program.name()))?)
     }
 
     /// Writes one of its files, while it is off.

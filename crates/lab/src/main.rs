@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{bench, demo, icon, soak, stop, tunnels::carry};
+use picket_lab::{autoscaled, bench, demo, icon, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -20,6 +20,9 @@ enum Command {
     Bench(bench::Args),
     /// Let a mesh run for long with random faults, and look whether anything breaks or grows
     Soak(soak::Args),
+    /// Have the group that Terraform made in moto come up as machines, serve and go: `cargo xtask test --terraform` runs it
+    #[command(hide = true)]
+    Autoscaled(autoscaled::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -37,6 +40,9 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(args) => {
             return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Autoscaled(args) => {
+            return Ok(if autoscaled::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Soak(args) => {
             return Ok(if soak::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -28,6 +28,9 @@ const JUDGES: [Program; 4] = [
     Program { name: "faketime", package: "faketime" },
 ];
 
+/// Calls the controller as a cloud does, and reads what scripts of instances read.
+const WEB_CLIENT: [Program; 2] = [Program { name: "curl", package: "curl" }, Program { name: "jq", package: "jq" }];
+
 /// A name server that nobody here wrote, which takes signed updates.
 const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
 
@@ -70,6 +73,11 @@ pub(crate) fn python_environments() -> Result<()> {
 /// Who judges hosts in force from outside.
 pub(crate) fn judges() -> Result<()> {
     install_missing(&JUDGES)
+}
+
+/// What stands for a cloud that posts events.
+pub(crate) fn web_client() -> Result<()> {
+    install_missing(&WEB_CLIENT)
 }
 
 /// The name server that the tests change names at.

@@ -25,6 +25,8 @@ module "controller" {
   name                   = var.name
   vpc_id                 = module.network.vpc_id
   subnet_id              = module.network.private_subnet_ids[var.zones[0]]
+  database               = var.several ? { subnet_ids = module.network.private_subnet_ids } : null
+  further_subnet_ids     = var.several ? { second = module.network.private_subnet_ids[var.zones[1]] } : {}
   balancer_subnet_ids    = module.network.public_subnet_ids
   agents_prefix_list_ids = { all = module.network.prefix_list_ids["agents"] }
   ami_id                 = var.ami_id
@@ -56,9 +58,11 @@ module "sentries" {
   controller_url            = module.controller.url
   ca_fingerprint            = var.ca_fingerprint
   ami_id                    = var.ami_id
+  former_ami_ids            = var.former_ami_ids
   release                   = var.release
   kms_key_arn               = module.network.kms_key_arn
   wireguard_prefix_list_ids = { all = module.network.prefix_list_ids["wireguard"] }
+  scaling                   = { cpu_percent = 50, tracked_percent = 60 }
   alarm_topic_arns          = [aws_sns_topic.alarms.arn]
   deletion_protection       = var.deletion_protection
 

@@ -14,7 +14,7 @@ output "controller_url" {
 }
 
 output "controller_instance" {
-  description = "The controller's instance, for Session Manager."
+  description = "The controller's instance, the first where there are two, for Session Manager."
   value       = module.controller.instance_id
 }
 

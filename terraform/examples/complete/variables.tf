@@ -21,6 +21,12 @@ variable "ami_id" {
   type        = string
 }
 
+variable "former_ami_ids" {
+  description = "Images from which sentries may still join while they are replaced by those of another `ami_id`; empty again afterwards."
+  type        = list(string)
+  default     = []
+}
+
 variable "release" {
   description = "URL and SHA-256 of a .tar.gz with Picket's programs; null where the image has them."
   type        = object({ url = string, sha256 = string })
@@ -41,6 +47,12 @@ variable "aws_certificates" {
 variable "admin_networks" {
   description = "Your own networks, let in to every guarded port."
   type        = list(string)
+}
+
+variable "several" {
+  description = "Two controllers in two zones on a PostgreSQL database of RDS, in place of one on SQLite: one may be lost, or worked on, and changes still come through."
+  type        = bool
+  default     = false
 }
 
 variable "hooks" {

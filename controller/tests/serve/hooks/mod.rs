@@ -10,7 +10,7 @@ mod work;
 
 use crate::fixture::{Agent, Mesh, eventually, report};
 use picket_api::operator::EventView;
-use picket_lab::cloud::{FakeAutoscaling, FakeMetadata, FakeSns, Group, Instance, Signer};
+use picket_lab::cloud::{FakeAutoscaling, FakeMetadata, FakeSns, Group, Hook, Instance, Signer};
 use picket_model::{NodeReport, PeerHealth, Timestamp};
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
@@ -55,12 +55,13 @@ impl Clouds {
     /// With credentials from this metadata service.
     async fn start_at(metadata: &str, hooks: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let hook = Hook { name: "picket".into(), timeout: Duration::from_hours(1), default_result: "ABANDON".into() };
         let group = Group {
             account: ACCOUNT.into(),
             region: REGION.into(),
             name: "sentries".into(),
-            timeout: Duration::from_hours(1),
-            default_result: "ABANDON".into(),
+            launching: hook.clone(),
+            terminating: hook,
         };
         let (autoscaling, sns) = (FakeAutoscaling::start(group).await.unwrap(), FakeSns::start().await.unwrap());
         let write = |name: &str, text: &str| {

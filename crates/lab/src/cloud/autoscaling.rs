@@ -28,6 +28,9 @@ pub const SECRET_KEY: &str = "lab/secret/that/opens/nothing/0000000000";
 /// The session that must come with it.
 pub const ROLE_SESSION: &str = "a-session-of-the-lab";
 
+/// Where an instance is that came up and waits.
+const PENDING: &str = "Pending:Wait";
+
 /// A group whose instances wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
@@ -35,6 +38,17 @@ pub struct Group {
     pub account: String,
     /// Region.
     pub region: String,
+    /// Name.
+    pub name: String,
+    /// What an instance waits for that comes up.
+    pub launching: Hook,
+    /// What an instance waits for that goes.
+    pub terminating: Hook,
+}
+
+/// A lifecycle hook of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
     /// Name.
     pub name: String,
     /// How long an instance waits without a heartbeat.
@@ -86,28 +100,36 @@ impl FakeAutoscaling {
     /// # Errors
     /// An IO error where it cannot listen.
     pub async fn start(group: Group) -> io::Result<Self> {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let (fake, serving) = Self::on(listener, group)?;
+        tokio::spawn(serving);
+        Ok(fake)
+    }
+
+    /// The same on a socket that was made elsewhere; it answers while the second value is polled.
+    ///
+    /// # Errors
+    /// An IO error of the socket.
+    pub fn on(
+        listener: TcpListener,
+        group: Group,
+    ) -> io::Result<(Self, impl Future<Output = io::Result<()>> + Send + 'static)> {
         let shared = Arc::new(Shared { group, inner: Mutex::default() });
         let router = Router::new().route("/", post(ask)).with_state(shared.clone());
-        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}/", listener.local_addr()?);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Ok(Self { url, shared })
+        Ok((Self { url, shared }, async move { axum::serve(listener, router).await }))
     }
 
     /// An instance comes up and waits; the event that EventBridge sends of it.
     pub fn launch(&self, instance: &str) -> Value {
-        self.begin(
-            instance,
-            "Pending:Wait",
-            "EC2 Instance-launch Lifecycle Action",
-            "autoscaling:EC2_INSTANCE_LAUNCHING",
-        )
+        let kind = "EC2 Instance-launch Lifecycle Action";
+        self.begin(instance, PENDING, kind, "autoscaling:EC2_INSTANCE_LAUNCHING")
     }
 
     /// An instance goes and waits; the event that EventBridge sends of it.
     pub fn terminate(&self, instance: &str) -> Value {
-        let (kind, transition) = ("EC2 Instance-terminate Lifecycle Action", "autoscaling:EC2_INSTANCE_TERMINATING");
-        self.begin(instance, "Terminating:Wait", kind, transition)
+        let kind = "EC2 Instance-terminate Lifecycle Action";
+        self.begin(instance, "Terminating:Wait", kind, "autoscaling:EC2_INSTANCE_TERMINATING")
     }
 
     /// Where an instance is in its life.
@@ -137,7 +159,8 @@ impl FakeAutoscaling {
     }
 
     fn begin(&self, id: &str, state: &'static str, kind: &str, transition: &str) -> Value {
-        let Group { account, region, name, timeout, .. } = &self.shared.group;
+        let Group { account, region, name, .. } = &self.shared.group;
+        let Hook { name: hook, timeout, .. } = self.shared.group.hook(state);
         let mut inner = self.shared.looked();
         inner.events += 1;
         let number = inner.events;
@@ -150,10 +173,17 @@ impl FakeAutoscaling {
             "source": "aws.autoscaling", "account": account, "time": now.to_string(), "region": region,
             "resources": [format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:1:autoScalingGroupName/{name}")],
             "detail": {
-                "LifecycleActionToken": token, "AutoScalingGroupName": name, "LifecycleHookName": "picket",
+                "LifecycleActionToken": token, "AutoScalingGroupName": name, "LifecycleHookName": hook,
                 "EC2InstanceId": id, "LifecycleTransition": transition, "Origin": "EC2", "Destination": "AutoScalingGroup",
             },
         })
+    }
+}
+
+impl Group {
+    /// The hook that an instance in this state waits for, or would.
+    fn hook(&self, state: &str) -> &Hook {
+        if state == PENDING { &self.launching } else { &self.terminating }
     }
 }
 
@@ -163,7 +193,7 @@ impl Shared {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let now = inner.now();
         for instance in inner.instances.values_mut().filter(|instance| now >= instance.until) {
-            instance.go_on(&self.group.default_result);
+            instance.go_on(&self.group.hook(instance.state).default_result);
         }
         inner
     }
@@ -182,8 +212,8 @@ impl Instance {
 
     fn go_on(&mut self, result: &str) {
         self.state = match (self.state, result) {
-            ("Pending:Wait", "CONTINUE") => "InService",
-            ("Pending:Wait" | "Terminating:Wait", _) => "Terminated",
+            (PENDING, "CONTINUE") => "InService",
+            (PENDING | "Terminating:Wait", _) => "Terminated",
             (state, _) => state,
         };
     }
@@ -205,11 +235,13 @@ async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes)
     if let Some((status, code)) = inner.broken {
         return error(status, code, "it does not work now");
     }
-    let is_ours = field("AutoScalingGroupName") == group.name && field("LifecycleHookName") == "picket";
     let now = inner.now();
     let instance = inner.instances.get_mut(field("InstanceId"));
+    let is_ours = |known: &Instance| {
+        field("AutoScalingGroupName") == group.name && field("LifecycleHookName") == group.hook(known.state).name
+    };
     let waiting =
-        instance.filter(|known| is_ours && known.is_waiting() && known.token == field("LifecycleActionToken"));
+        instance.filter(|known| is_ours(known) && known.is_waiting() && known.token == field("LifecycleActionToken"));
     let Some(instance) = waiting else {
         let message = format!("No active Lifecycle Action found with instance ID {}", field("InstanceId"));
         return error(StatusCode::BAD_REQUEST, "ValidationError", &message);
@@ -218,7 +250,7 @@ async fn ask(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes)
         ("CompleteLifecycleAction", "2011-01-01", result @ ("CONTINUE" | "ABANDON")) => instance.go_on(result),
         ("RecordLifecycleActionHeartbeat", "2011-01-01", "") => {
             instance.heartbeats += 1;
-            instance.until = now + group.timeout;
+            instance.until = now + group.hook(instance.state).timeout;
         }
         (action, ..) => return error(StatusCode::BAD_REQUEST, "InvalidAction", action),
     }
@@ -240,12 +272,14 @@ mod tests {
     use super::*;
 
     async fn fake(default_result: &str) -> FakeAutoscaling {
+        let hook =
+            Hook { name: "picket".into(), timeout: Duration::from_secs(60), default_result: default_result.into() };
         let group = Group {
             account: "123456789012".into(),
             region: "eu-central-1".into(),
             name: "sentries".into(),
-            timeout: Duration::from_secs(60),
-            default_result: default_result.into(),
+            launching: hook.clone(),
+            terminating: hook,
         };
         FakeAutoscaling::start(group).await.expect("a listener")
     }

@@ -81,6 +81,8 @@ fn router(instance: Instance, google: Signer, answers: Arc<AtomicU64>) -> Router
         .route("/latest/api/token", put(session))
         .route("/latest/dynamic/instance-identity/document", get(aws_document))
         .route("/latest/dynamic/instance-identity/signature", get(aws_signature))
+        .route("/latest/meta-data/instance-id", get(instance_id))
+        .route("/latest/meta-data/autoscaling/target-lifecycle-state", get(target_state))
         .route("/latest/meta-data/iam/security-credentials/", get(role))
         .route("/latest/meta-data/iam/security-credentials/picket", get(role_credentials))
         .route("/computeMetadata/v1/instance/service-accounts/default/identity", get(gcp_token))
@@ -117,6 +119,15 @@ async fn aws_signature(State(shared): State<Arc<Shared>>, headers: HeaderMap) ->
             .collect();
         lines.join("\n")
     })
+}
+
+async fn instance_id(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    with_session(&headers, &shared, || shared.instance.id.clone())
+}
+
+/// An instance of a group without a warm pool, from its launch on.
+async fn target_state(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    with_session(&headers, &shared, || "InService".to_owned())
 }
 
 async fn role(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {

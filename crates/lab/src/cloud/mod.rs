@@ -8,7 +8,7 @@ mod moto;
 mod sigv4;
 mod sns;
 
-pub use autoscaling::{ACCESS_KEY, FakeAutoscaling, Group, ROLE_SESSION, SECRET_KEY};
+pub use autoscaling::{ACCESS_KEY, FakeAutoscaling, Group, Hook, ROLE_SESSION, SECRET_KEY};
 
 pub use issuer::{Signer, aws_certificate, document, jwks, sign_document, sign_sns};
 pub use metadata::{FakeMetadata, Instance};

@@ -3,7 +3,7 @@
 
 mod attack;
 mod hidden;
-mod report;
+pub(crate) mod report;
 mod scale;
 mod several;
 mod story;

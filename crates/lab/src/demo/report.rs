@@ -1,4 +1,4 @@
-//! What the demo has seen: progress while it runs, a table or JSON lines of the checks.
+//! What the demo, or another story, has seen: progress while it runs, a table or JSON lines of the checks.
 
 use crate::LabError;
 use serde::Serialize;
@@ -16,47 +16,47 @@ struct Check {
 }
 
 /// What a check saw when it held.
-pub(super) struct Seen {
-    pub(super) measured: Option<Duration>,
-    pub(super) detail: String,
+pub(crate) struct Seen {
+    pub(crate) measured: Option<Duration>,
+    pub(crate) detail: String,
 }
 
 impl Seen {
     /// Saw it, with no time to tell.
-    pub(super) fn that(detail: impl Into<String>) -> Self {
+    pub(crate) fn that(detail: impl Into<String>) -> Self {
         Self { measured: None, detail: detail.into() }
     }
 
     /// Saw it, and it took this long.
-    pub(super) fn after(measured: Duration, detail: impl Into<String>) -> Self {
+    pub(crate) fn after(measured: Duration, detail: impl Into<String>) -> Self {
         Self { measured: Some(measured), detail: detail.into() }
     }
 }
 
 /// All checks so far.
-pub(super) struct Report {
+pub(crate) struct Report {
     json: bool,
     started: Instant,
     checks: Vec<Check>,
 }
 
 impl Report {
-    pub(super) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool) -> Self {
         Self { json, started: Instant::now(), checks: Vec::new() }
     }
 
     /// Tells what happens now.
-    pub(super) fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         self.line(&format!("[{:6.2} s] {text}", self.started.elapsed().as_secs_f64()));
     }
 
     /// A line for people; with `--json` on standard error, where it disturbs no program.
-    pub(super) fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         if self.json { eprintln!("{text}") } else { println!("{text}") }
     }
 
     /// Tries one check and tells how it went.
-    pub(super) fn check(&mut self, check: &str, attempt: impl FnOnce() -> Result<Seen, LabError>) {
+    pub(crate) fn check(&mut self, check: &str, attempt: impl FnOnce() -> Result<Seen, LabError>) {
         let (ok, measured, detail) = match attempt() {
             Ok(seen) => (true, seen.measured, seen.detail),
             Err(error) => (false, None, error.to_string()),
@@ -76,12 +76,12 @@ impl Report {
     }
 
     /// Whether there were checks and all held.
-    pub(super) fn all_held(&self) -> bool {
+    pub(crate) fn all_held(&self) -> bool {
         !self.checks.is_empty() && self.checks.iter().all(|check| check.ok)
     }
 
     /// All checks as a table.
-    pub(super) fn table(&self) {
+    pub(crate) fn table(&self) {
         let width = self.checks.iter().map(|check| check.check.len()).max().unwrap_or(0);
         self.line("");
         for check in &self.checks {

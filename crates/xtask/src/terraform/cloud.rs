@@ -1,11 +1,14 @@
-//! The complete example applied to moto, read back, planned again and destroyed; and checkov over all of it. Both are of PyPI, in
-//! an environment under the build folder.
+//! The complete example applied to moto, read back, planned again, brought to life, and destroyed; and checkov over all of it. moto,
+//! AWS's command line and checkov are of PyPI, in environments under the build folder.
 
 use super::{Outcome, tools::Terraform};
-use crate::step;
+use crate::{
+    demo::{self, Build},
+    machine, step,
+};
 use anyhow::{Context, Result, ensure};
 use std::{
-    fs,
+    env, fs,
     io::{self, BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -16,6 +19,7 @@ use std::{
 /// Each in an environment of its own: what they need contradicts itself.
 const MOTO: (&str, &str) = ("moto-5.2.2", "moto[server]==5.2.2");
 const CHECKOV: (&str, &str) = ("checkov-3.3.30", "checkov==3.3.30");
+const COMMAND_LINE: (&str, &str) = ("awscli-1.46.2", "awscli==1.46.2");
 /// What moto prints once it does.
 const LISTENS: &str = "Running on";
 
@@ -66,8 +70,14 @@ impl Moto {
     }
 }
 
-/// Applies `examples/complete`, looks at what came of it, and takes it away again.
-pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
+/// Applies `examples/complete`, looks at what came of it, has it come to life, and takes it away again.
+pub(super) fn apply(
+    root: &Path,
+    terraform: &Terraform,
+    scratch: &Path,
+    work: &Path,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let Some(python) = environment(scratch, MOTO)? else {
         outcome.not_run.push("apply: moto cannot be installed from PyPI".to_owned());
         return Ok(());
@@ -100,9 +110,39 @@ pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome:
     if planned {
         outcome.of("only known drift", look(&["drift", "again.json"])?);
     }
+    if applied {
+        alive(root, scratch, &moto, &python, &tests, outcome)?;
+    }
     let mut destroy = terraform.command(&folder, &["destroy", "-auto-approve"]);
     let destroyed = step::run("destroy", moto.instead_of_aws(&mut destroy))?;
     outcome.of("destroy leaves nothing", destroyed && look(&["gone"])?);
+    Ok(())
+}
+
+/// The controllers' scripts with AWS's command line; the group's instances as machines, our programs on them, packets between them.
+fn alive(root: &Path, scratch: &Path, moto: &Moto, python: &Path, tests: &Path, outcome: &mut Outcome) -> Result<()> {
+    const SCRIPTS: &str = "scripts of the controllers";
+    const WHOLE: &str = "the layer as a whole";
+    if let Err(why) = machine::prepare().and_then(|()| machine::web_client()) {
+        outcome.not_run.extend([SCRIPTS, WHOLE].map(|what| format!("{what}: {why:#}")));
+        return Ok(());
+    }
+    match environment(scratch, COMMAND_LINE)? {
+        Some(command_line) => {
+            let mut scripts = Command::new("unshare");
+            scripts.args(["--mount", "--propagation", "private"]).arg(python).arg(tests.join("controllers.py"));
+            let folders = env::var_os("PATH").unwrap_or_default();
+            let folders = command_line.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&folders));
+            scripts.env("PATH", env::join_paths(folders).context("put AWS's command line first in PATH")?);
+            let held = step::run(SCRIPTS, moto.instead_of_aws(&mut scripts))?;
+            outcome.of(SCRIPTS, held);
+        }
+        None => outcome.not_run.push(format!("{SCRIPTS}: AWS's command line cannot be installed from PyPI")),
+    }
+    let mut lab = demo::lab(root, Build::Dev)?;
+    lab.arg("autoscaled").arg("--python").arg(python).arg("--script").arg(tests.join("cloud.py"));
+    let held = step::run(WHOLE, moto.instead_of_aws(&mut lab))?;
+    outcome.of(WHOLE, held);
     Ok(())
 }
 

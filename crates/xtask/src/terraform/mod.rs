@@ -66,20 +66,23 @@ fn everything(root: &Path, outcome: &mut Outcome) -> Result<()> {
     let mut tables = Command::new("python3");
     tables.arg("terraform/tests/tables.py").current_dir(root);
     outcome.of("tables of the READMEs", step::run("tables of the READMEs", &mut tables)?);
+    let mut names = Command::new("python3");
+    names.arg("terraform/tests/google.py").current_dir(root);
+    outcome.of("names in modules/gcp", step::run("names in modules/gcp", &mut names)?);
     let scratch = root.join("target/tmp/terraform");
     match format(root)? {
         Some(held) => {
             outcome.of("format", held);
             let work = fresh_copy(root, &scratch)?;
-            with_terraform(&scratch, &work, outcome)?;
+            with_terraform(root, &scratch, &work, outcome)?;
         }
         None => outcome.not_run.push("everything but tables and checkov: no terraform in PATH".to_owned()),
     }
     cloud::checkov(root, &scratch, outcome)
 }
 
-fn with_terraform(scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
-    // Google's provider is on few machines; without it those modules are only formatted, and that is said.
+fn with_terraform(root: &Path, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
+    // Google's provider is on few machines; without it those modules are formatted and their names looked up, and that is said.
     for (provider, modules) in [(Provider::AWS, "modules/aws"), (Provider::GOOGLE, "modules/gcp")] {
         let terraform = match Terraform::with(provider, scratch)? {
             Ok(terraform) => terraform,
@@ -96,7 +99,7 @@ fn with_terraform(scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<
             check(&terraform, work, &folder, outcome)?;
         }
         if provider == Provider::AWS {
-            cloud::apply(&terraform, scratch, work, outcome)?;
+            cloud::apply(root, &terraform, scratch, work, outcome)?;
         }
     }
     Ok(())

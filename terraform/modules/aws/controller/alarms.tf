@@ -19,11 +19,13 @@ resource "aws_cloudwatch_metric_alarm" "alarms" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "instance" {
-  alarm_name          = "${var.name}-controller-instance"
+  for_each = local.controllers
+
+  alarm_name          = each.key == "first" ? "${var.name}-controller-instance" : "${var.name}-controller-${each.key}-instance"
   alarm_description   = "The controller's instance fails AWS's own checks"
   namespace           = "AWS/EC2"
   metric_name         = "StatusCheckFailed"
-  dimensions          = { InstanceId = aws_instance.this.id }
+  dimensions          = { InstanceId = aws_instance.this[each.key].id }
   statistic           = "Maximum"
   period              = 60
   evaluation_periods  = 3
@@ -33,4 +35,9 @@ resource "aws_cloudwatch_metric_alarm" "instance" {
   alarm_actions       = var.alarm_topic_arns
   ok_actions          = var.alarm_topic_arns
   tags                = local.tags
+}
+
+moved {
+  from = aws_cloudwatch_metric_alarm.instance
+  to   = aws_cloudwatch_metric_alarm.instance["first"]
 }

@@ -36,7 +36,9 @@ resource "aws_lb_target_group" "agents" {
   vpc_id               = var.vpc_id
   preserve_client_ip   = true
   deregistration_delay = 30
-  tags                 = local.tags
+  # Hosts of a controller that is away ask another one at once.
+  connection_termination = true
+  tags                   = local.tags
 
   health_check {
     protocol            = "TCP"
@@ -48,8 +50,15 @@ resource "aws_lb_target_group" "agents" {
 }
 
 resource "aws_lb_target_group_attachment" "agents" {
+  for_each = local.controllers
+
   target_group_arn = aws_lb_target_group.agents.arn
-  target_id        = aws_instance.this.id
+  target_id        = aws_instance.this[each.key].id
+}
+
+moved {
+  from = aws_lb_target_group_attachment.agents
+  to   = aws_lb_target_group_attachment.agents["first"]
 }
 
 resource "aws_lb_listener" "agents" {
@@ -84,10 +93,15 @@ resource "aws_lb_target_group" "hooks" {
 }
 
 resource "aws_lb_target_group_attachment" "hooks" {
-  count = var.hooks == null ? 0 : 1
+  for_each = var.hooks == null ? {} : local.controllers
 
   target_group_arn = aws_lb_target_group.hooks[0].arn
-  target_id        = aws_instance.this.id
+  target_id        = aws_instance.this[each.key].id
+}
+
+moved {
+  from = aws_lb_target_group_attachment.hooks[0]
+  to   = aws_lb_target_group_attachment.hooks["first"]
 }
 
 resource "aws_lb_listener" "hooks" {

@@ -6,6 +6,7 @@ locals {
   certificates = "/picket/${var.name}/aws-certificates"
 
   configuration = templatefile("${path.module}/templates/controller.toml.tftpl", {
+    database         = one(aws_db_instance.this[*].endpoint)
     account          = data.aws_caller_identity.current.account_id
     region           = local.region
     chain_network    = var.chain_network
@@ -21,14 +22,18 @@ locals {
   install = templatefile("${path.module}/../common/install.sh.tftpl", {
     release  = var.release
     programs = ["picket-controller", "picket"]
-    packages = { apt = ["awscli", "openssl", "sqlite3"], dnf = ["openssl", "sqlite", "tar", "gzip"] }
+    packages = { apt = ["awscli", "jq", "openssl", "sqlite3"], dnf = ["jq", "openssl", "sqlite", "tar", "gzip"] }
   })
 
-  user_data = templatefile("${path.module}/templates/user_data.sh.tftpl", {
+  user_data = { for name, subnet in local.controllers : name => templatefile("${path.module}/templates/user_data.sh.tftpl", {
     install      = local.install
+    first        = name == "first"
+    several      = length(local.controllers) > 1
+    authority    = one(aws_secretsmanager_secret.authority[*].arn)
+    password     = try(aws_db_instance.this[0].master_user_secret[0].secret_arn, null)
     mesh         = var.name
     region       = local.region
-    volume       = replace(aws_ebs_volume.state.id, "-", "")
+    volume       = replace(aws_ebs_volume.state[name].id, "-", "")
     parameter    = local.parameter
     certificates = local.certificates
     regions      = sort(keys(var.aws_certificates))
@@ -36,8 +41,8 @@ locals {
     host         = var.hooks == null ? "" : var.hooks.host
     secret       = var.hooks == null ? "" : aws_secretsmanager_secret.hooks[0].arn
     passphrase   = aws_secretsmanager_secret.ca.arn
-    bucket       = var.backup_days == 0 ? "" : aws_s3_bucket.backups[0].bucket
-  })
+    bucket       = var.backup_days == 0 || name != "first" ? "" : aws_s3_bucket.backups[0].bucket
+  }) }
 }
 
 resource "aws_ssm_parameter" "configuration" {

@@ -19,16 +19,21 @@ data "aws_iam_policy_document" "this" {
   }
 
   statement {
-    sid       = "Secrets"
-    actions   = ["secretsmanager:GetSecretValue"]
-    resources = concat([aws_secretsmanager_secret.ca.arn], aws_secretsmanager_secret.hooks[*].arn)
+    sid     = "Secrets"
+    actions = ["secretsmanager:GetSecretValue"]
+    resources = concat(
+      [aws_secretsmanager_secret.ca.arn],
+      aws_secretsmanager_secret.hooks[*].arn,
+      aws_secretsmanager_secret.authority[*].arn,
+      aws_db_instance.this[*].master_user_secret[0].secret_arn,
+    )
   }
 
-  # Once, at the first start.
+  # Once, at the first start of the first.
   statement {
     sid       = "Passphrase"
     actions   = ["secretsmanager:PutSecretValue"]
-    resources = [aws_secretsmanager_secret.ca.arn]
+    resources = concat([aws_secretsmanager_secret.ca.arn], aws_secretsmanager_secret.authority[*].arn)
   }
 
   # CloudWatch knows no metrics to name, only their namespace.

@@ -9,8 +9,18 @@ output "addresses" {
 }
 
 output "instance_id" {
-  description = "The instance: `aws ssm start-session --target …`."
-  value       = aws_instance.this.id
+  description = "The instance, the first where there are several: `aws ssm start-session --target …`."
+  value       = aws_instance.this["first"].id
+}
+
+output "instance_ids" {
+  description = "All controllers' instances, by name."
+  value       = { for name, instance in aws_instance.this : name => instance.id }
+}
+
+output "database_endpoint" {
+  description = "The PostgreSQL database, HOST:PORT; null with SQLite."
+  value       = one(aws_db_instance.this[*].endpoint)
 }
 
 output "fingerprint_command" {
@@ -20,12 +30,12 @@ output "fingerprint_command" {
 
 output "operators_tunnel" {
   description = "Brings the operators' port to your machine, for `picket`. Beside it, `sudo -u picket picket-controller add-operator --role admin` on the instance makes your file."
-  value       = "aws ssm start-session --region ${local.region} --target ${aws_instance.this.id} --document-name AWS-StartPortForwardingSession --parameters portNumber=7444,localPortNumber=7444"
+  value       = "aws ssm start-session --region ${local.region} --target ${aws_instance.this["first"].id} --document-name AWS-StartPortForwardingSession --parameters portNumber=7444,localPortNumber=7444"
 }
 
 output "restart_command" {
-  description = "Has the controller read a changed configuration; cuts nobody."
-  value       = "aws ssm send-command --region ${local.region} --instance-ids ${aws_instance.this.id} --document-name AWS-RunShellScript --parameters 'commands=[\"systemctl restart picket-controller\"]'"
+  description = "Has the controllers read a changed configuration, one after the other; cuts nobody."
+  value       = "aws ssm send-command --region ${local.region} --instance-ids ${join(" ", [for instance in aws_instance.this : instance.id])} --max-concurrency 1 --document-name AWS-RunShellScript --parameters 'commands=[\"systemctl restart picket-controller\"]'"
 }
 
 output "hook_url" {

@@ -13,6 +13,18 @@ resource "aws_secretsmanager_secret" "ca" {
   tags                    = local.tags
 }
 
+# The CA's certificate, and its key encrypted under that passphrase, on their way from the first controller to the others.
+resource "aws_secretsmanager_secret" "authority" {
+  # checkov:skip=CKV2_AWS_57:another CA is a decision of people (docs/operations.md, "Another CA")
+  count = length(var.further_subnet_ids) > 0 ? 1 : 0
+
+  name_prefix             = "picket/${var.name}/ca-"
+  description             = "The mesh CA: certificate, and key under the passphrase; written by the first controller"
+  kms_key_id              = var.kms_key_arn
+  recovery_window_in_days = 30
+  tags                    = local.tags
+}
+
 data "aws_secretsmanager_random_password" "hooks" {
   count = var.hooks == null ? 0 : 1
 

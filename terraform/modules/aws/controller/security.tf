@@ -95,3 +95,40 @@ resource "aws_vpc_security_group_egress_rule" "names" {
   cidr_ipv4         = "0.0.0.0/0"
   tags              = local.tags
 }
+
+resource "aws_vpc_security_group_egress_rule" "database" {
+  count = var.database == null ? 0 : 1
+
+  security_group_id            = aws_security_group.instance.id
+  description                  = "The database"
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+  referenced_security_group_id = aws_security_group.database[0].id
+  tags                         = local.tags
+}
+
+resource "aws_security_group" "database" {
+  count = var.database == null ? 0 : 1
+
+  name_prefix = "${var.name}-database-"
+  description = "Database of the Picket controllers; dials nobody"
+  vpc_id      = var.vpc_id
+  tags        = merge(local.tags, { Name = "${var.name}-database" })
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "database" {
+  count = var.database == null ? 0 : 1
+
+  security_group_id            = aws_security_group.database[0].id
+  description                  = "The controllers"
+  ip_protocol                  = "tcp"
+  from_port                    = 5432
+  to_port                      = 5432
+  referenced_security_group_id = aws_security_group.instance.id
+  tags                         = local.tags
+}

@@ -14,8 +14,52 @@ variable "vpc_id" {
 }
 
 variable "subnet_id" {
-  description = "Private subnet of the instance. Its zone is the zone of the volume with the mesh's CA: it does not move by itself."
+  description = "Private subnet of the instance, the first where there are several. Its zone is the zone of the volume with the mesh's CA: it does not move by itself."
   type        = string
+}
+
+variable "database" {
+  description = "A PostgreSQL database of RDS for the controllers: private subnets in two zones or more, by any names. Null: SQLite on the instance's volume, and one controller. To change later, move the data (docs/operations.md, \"Moving\")."
+  type = object({
+    subnet_ids     = map(string)
+    version        = optional(string, "16")
+    instance_class = optional(string, "db.t4g.small")
+    storage_gib    = optional(number, 20)
+    multi_az       = optional(bool, true)
+    backup_days    = optional(number, 14)
+  })
+  default = null
+
+  validation {
+    condition     = var.database == null || try(length(var.database.subnet_ids) >= 2, false)
+    error_message = "database.subnet_ids names private subnets in two zones or more: RDS takes no fewer."
+  }
+
+  validation {
+    condition     = var.database == null || try(tonumber(var.database.version) >= 14 && tonumber(var.database.version) <= 18, false)
+    error_message = "database.version is 14 to 18, the major version alone."
+  }
+
+  validation {
+    condition     = var.database == null || try(var.database.storage_gib >= 20 && var.database.storage_gib <= 1000 && var.database.backup_days >= 1 && var.database.backup_days <= 35, false)
+    error_message = "database.storage_gib is 20 to 1000, and database.backup_days 1 to 35, which is what RDS takes."
+  }
+}
+
+variable "further_subnet_ids" {
+  description = "Private subnets of further controllers, one for each, by names that stay (\"second\", \"third\"). They need `database`."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(var.further_subnet_ids) == 0 || var.database != null
+    error_message = "further_subnet_ids names further controllers and there is no database: SQLite is for one controller alone."
+  }
+
+  validation {
+    condition     = length(var.further_subnet_ids) <= 4 && alltrue([for name in keys(var.further_subnet_ids) : can(regex("^[a-z][a-z0-9]{0,9}$", name)) && name != "first"])
+    error_message = "further_subnet_ids: four at most, names of 1 to 10 characters of a-z and 0-9, none of them \"first\"."
+  }
 }
 
 variable "balancer_subnet_ids" {
@@ -49,7 +93,7 @@ variable "ami_id" {
 }
 
 variable "release" {
-  description = "Where the programs come from: an https URL of a .tar.gz with `picket-controller` and `picket` at its top, and its SHA-256. Null: the image has them in its PATH."
+  description = "Where the programs come from: an https URL of a .tar.gz with `picket-controller` and `picket` at its top or in the folders that `cargo xtask dist` makes, and its SHA-256. Null: the image has them in its PATH."
   type        = object({ url = string, sha256 = string })
   default     = null
 

@@ -4,7 +4,7 @@ output "instance_id" {
 }
 
 output "join_commands" {
-  description = "To run in a session on the instance, once, with a token of `picket token create --role prep --uses 1 --expires 15m`: the first reads the token without showing it."
+  description = "To run in a session on the instance, once, with a token of `picket token create --role prep --uses 1 --ttl 15m`: the first reads the token without showing it."
   value       = <<-TEXT
     read -rs PICKET_JOIN_TOKEN && export PICKET_JOIN_TOKEN
     sudo --preserve-env=PICKET_JOIN_TOKEN picket-prep-agent enroll --controller ${var.controller_url} --name ${var.host_name}

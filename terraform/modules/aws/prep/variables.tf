@@ -50,7 +50,7 @@ variable "ami_id" {
 }
 
 variable "release" {
-  description = "Where the programs come from: an https URL of a .tar.gz with `picket-prep-agent` at its top, and its SHA-256. Null: the image has it in its PATH."
+  description = "Where the programs come from: an https URL of a .tar.gz with `picket-prep-agent` at its top or in the folders that `cargo xtask dist` makes, and its SHA-256. Null: the image has it in its PATH."
   type        = object({ url = string, sha256 = string })
   default     = null
 

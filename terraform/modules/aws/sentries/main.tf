@@ -27,6 +27,7 @@ locals {
     fingerprint = var.ca_fingerprint
     proof       = var.proof
     health_port = var.health_port
+    node_url    = var.node_url
   })
 }
 
@@ -98,7 +99,7 @@ resource "aws_autoscaling_group" "this" {
   vpc_zone_identifier       = values(var.subnet_ids)
   target_group_arns         = [for group in aws_lb_target_group.this : group.arn]
   health_check_type         = "ELB"
-  health_check_grace_period = 300
+  health_check_grace_period = var.grace_seconds
   default_instance_warmup   = 120
   # Another instance comes up before a spot instance is taken away.
   capacity_rebalance = local.is_mixed

@@ -1,5 +1,5 @@
-# When there are more, and what somebody must be told of. Load is measured by AWS, from outside: sentries have no right to write
-# metrics.
+# When there are more, and what somebody must be told of. Sentries have no right to write metrics: AWS measures them from outside,
+# and the controller tells what they report to it.
 
 resource "aws_autoscaling_policy" "cpu" {
   count = var.scaling.cpu_percent == null ? 0 : 1
@@ -29,6 +29,37 @@ resource "aws_autoscaling_policy" "network" {
 
     predefined_metric_specification {
       predefined_metric_type = "ASGAverageNetworkOut"
+    }
+  }
+}
+
+resource "aws_autoscaling_policy" "reported" {
+  for_each = { for name, value in {
+    TrackedConnectionsPercent = var.scaling.tracked_percent
+    StoppedPacketsPerSecond   = var.scaling.stopped_packets
+  } : name => value if value != null }
+
+  name                   = "${local.prefix}-${each.key}"
+  autoscaling_group_name = aws_autoscaling_group.this.name
+  policy_type            = "TargetTrackingScaling"
+
+  target_tracking_configuration {
+    target_value = each.value
+
+    customized_metric_specification {
+      namespace   = "Picket"
+      metric_name = each.key
+      statistic   = "Average"
+
+      metric_dimension {
+        name  = "mesh"
+        value = var.name
+      }
+
+      metric_dimension {
+        name  = "pool"
+        value = var.pool
+      }
     }
   }
 }

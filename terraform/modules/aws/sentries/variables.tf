@@ -92,7 +92,7 @@ variable "former_ami_ids" {
 }
 
 variable "release" {
-  description = "Where the programs come from: an https URL of a .tar.gz with `picket-sentry-agent` at its top, and its SHA-256. Null: the image has it in its PATH."
+  description = "Where the programs come from: an https URL of a .tar.gz with `picket-sentry-agent` at its top or in the folders that `cargo xtask dist` makes, and its SHA-256. Null: the image has it in its PATH."
   type        = object({ url = string, sha256 = string })
   default     = null
 
@@ -106,6 +106,28 @@ variable "setup" {
   description = "Shell commands run as root at the first boot, before the agent: to start your own ICON node. No secrets: user data is read by every program of the instance."
   type        = string
   default     = ""
+}
+
+variable "node_url" {
+  description = "The ICON node on each sentry, by its RPC port, as http://127.0.0.1:9080: `/ready` is then good only while that node is at work too, and hidden validators give a sentry whose node is behind no share. Null: the node is nobody's business."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.node_url == null || can(regex("^http://(127\\.0\\.0\\.1|localhost):[0-9]+$", var.node_url))
+    error_message = "node_url is on the instance itself, as http://127.0.0.1:9080."
+  }
+}
+
+variable "grace_seconds" {
+  description = "How long an instance has, once it is in service, before it is replaced where it is not ready. With `node_url`, longer than your node takes to start."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.grace_seconds >= 60 && var.grace_seconds <= 86400
+    error_message = "grace_seconds is 60 to 86400."
+  }
 }
 
 variable "instance_types" {
@@ -217,13 +239,28 @@ variable "static_addresses" {
 }
 
 variable "scaling" {
-  description = "What is aimed at: the group's CPU in percent, and bytes out of each instance in a minute; null for either leaves it out."
-  type        = object({ cpu_percent = optional(number, 50), network_out_bytes = optional(number) })
-  default     = {}
+  description = "What is aimed at, each as an average of the group's instances: CPU in percent; bytes out in a minute; and by what the controller tells of its pool, in the region where it is, how full connection tracking is in percent, and how many packets to guarded ports are stopped in a second. What is not named is not aimed at."
+  type = object({
+    cpu_percent       = optional(number)
+    network_out_bytes = optional(number)
+    tracked_percent   = optional(number)
+    stopped_packets   = optional(number)
+  })
+  default = { cpu_percent = 50 }
 
   validation {
     condition     = var.scaling.cpu_percent == null || try(var.scaling.cpu_percent >= 10 && var.scaling.cpu_percent <= 90, false)
     error_message = "scaling.cpu_percent is 10 to 90, or null."
+  }
+
+  validation {
+    condition     = var.scaling.tracked_percent == null || try(var.scaling.tracked_percent >= 10 && var.scaling.tracked_percent <= 75, false)
+    error_message = "scaling.tracked_percent is 10 to 75, or null: from 80 on a sentry counts as burdened, and validators leave it."
+  }
+
+  validation {
+    condition     = alltrue([for value in [var.scaling.network_out_bytes, var.scaling.stopped_packets] : value == null || try(value > 0, false)])
+    error_message = "scaling.network_out_bytes and scaling.stopped_packets are above 0, or null."
   }
 }
 

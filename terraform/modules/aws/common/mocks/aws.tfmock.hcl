@@ -91,3 +91,11 @@ mock_resource "aws_cloudwatch_event_connection" {
 mock_resource "aws_cloudwatch_event_api_destination" {
   defaults = { arn = "arn:aws:events:eu-central-1:123456789012:api-destination/mock/0123" }
 }
+
+mock_resource "aws_db_instance" {
+  defaults = {
+    identifier         = "mock"
+    endpoint           = "mock.rds.amazonaws.com:5432"
+    master_user_secret = [{ secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:mock-database" }]
+  }
+}

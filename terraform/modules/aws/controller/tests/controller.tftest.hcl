@@ -15,15 +15,15 @@ variables {
 
 run "by_default" {
   assert {
-    condition     = aws_instance.this.metadata_options[0].http_tokens == "required" && aws_instance.this.metadata_options[0].http_put_response_hop_limit == 1
+    condition     = aws_instance.this["first"].metadata_options[0].http_tokens == "required" && aws_instance.this["first"].metadata_options[0].http_put_response_hop_limit == 1
     error_message = "metadata are to be had without a token, or from further than the instance"
   }
   assert {
-    condition     = !aws_instance.this.associate_public_ip_address
+    condition     = !aws_instance.this["first"].associate_public_ip_address
     error_message = "the controller has a public address"
   }
   assert {
-    condition     = aws_instance.this.root_block_device[0].encrypted && aws_ebs_volume.state.encrypted && aws_ebs_volume.state.final_snapshot
+    condition     = aws_instance.this["first"].root_block_device[0].encrypted && aws_ebs_volume.state["first"].encrypted && aws_ebs_volume.state["first"].final_snapshot
     error_message = "a volume is in the clear, or goes without a snapshot"
   }
   assert {
@@ -85,7 +85,7 @@ run "with_all_of_it" {
     error_message = "terraform/tests/controller.toml is not what the module writes"
   }
   assert {
-    condition     = !strcontains(aws_instance.this.user_data, data.aws_secretsmanager_random_password.hooks[0].random_password) && !strcontains(output.configuration, data.aws_secretsmanager_random_password.hooks[0].random_password)
+    condition     = !strcontains(aws_instance.this["first"].user_data, data.aws_secretsmanager_random_password.hooks[0].random_password) && !strcontains(output.configuration, data.aws_secretsmanager_random_password.hooks[0].random_password)
     error_message = "a secret lies in user data or in the configuration"
   }
   assert {
@@ -98,12 +98,92 @@ run "with_all_of_it" {
   }
 }
 
+run "several_on_postgresql" {
+  variables {
+    database           = { subnet_ids = { a = "subnet-0123456789abcdef3", b = "subnet-0123456789abcdef4" } }
+    further_subnet_ids = { second = "subnet-0123456789abcdef3", third = "subnet-0123456789abcdef4" }
+  }
+  assert {
+    condition     = join(" ", keys(aws_instance.this)) == "first second third" && alltrue([for name, instance in aws_instance.this : instance.metadata_options[0].http_tokens == "required" && instance.metadata_options[0].http_put_response_hop_limit == 1 && !instance.associate_public_ip_address && instance.root_block_device[0].encrypted && aws_ebs_volume.state[name].encrypted])
+    error_message = "a further controller is not kept as the first is"
+  }
+  assert {
+    condition     = join(" ", keys(aws_lb_target_group_attachment.agents)) == "first second third" && tobool(aws_lb_target_group.agents.connection_termination)
+    error_message = "hosts do not reach every controller, or hang on one that is away"
+  }
+  assert {
+    condition     = aws_db_instance.this[0].storage_encrypted && aws_db_instance.this[0].multi_az && !aws_db_instance.this[0].publicly_accessible && aws_db_instance.this[0].deletion_protection && !aws_db_instance.this[0].skip_final_snapshot && aws_db_instance.this[0].backup_retention_period == 14
+    error_message = "the database is in the clear, in one zone, public, or can be lost"
+  }
+  assert {
+    condition     = aws_db_instance.this[0].manage_master_user_password && aws_db_instance.this[0].password == null
+    error_message = "Terraform has the database's password"
+  }
+  assert {
+    condition     = anytrue([for parameter in aws_db_parameter_group.this[0].parameter : parameter.name == "rds.force_ssl" && parameter.value == "1"])
+    error_message = "the database may be spoken to in the clear"
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.database[0].referenced_security_group_id == aws_security_group.instance.id && aws_vpc_security_group_ingress_rule.database[0].cidr_ipv4 == null
+    error_message = "others than the controllers reach the database"
+  }
+  # The configuration that the controller's own tests read.
+  assert {
+    condition     = output.configuration == file("../../../tests/controller-several.toml")
+    error_message = "terraform/tests/controller-several.toml is not what the module writes"
+  }
+  assert {
+    condition     = strcontains(aws_instance.this["first"].user_data, "put-secret-value") && !strcontains(aws_instance.this["second"].user_data, "put-secret-value") && strcontains(aws_instance.this["second"].user_data, "--query SecretBinary")
+    error_message = "the first does not give its CA, or another makes one"
+  }
+  assert {
+    condition     = strcontains(aws_instance.this["first"].user_data, "timer backup daily") && !strcontains(aws_instance.this["second"].user_data, "timer backup")
+    error_message = "nobody makes backups, or all do"
+  }
+  assert {
+    condition     = strcontains(output.restart_command, "--max-concurrency 1") && length(output.instance_ids) == 3
+    error_message = "all controllers would restart at once"
+  }
+}
+
+run "one_controller_has_no_database" {
+  assert {
+    condition     = length(aws_db_instance.this) == 0 && length(aws_secretsmanager_secret.authority) == 0 && output.database_endpoint == null && !strcontains(output.configuration, "database")
+    error_message = "a database that nobody asked for"
+  }
+}
+
+run "several_without_a_database_are_refused" {
+  command = plan
+  variables {
+    further_subnet_ids = { second = "subnet-0123456789abcdef3" }
+  }
+  expect_failures = [var.further_subnet_ids]
+}
+
+run "a_database_that_rds_would_refuse_is_refused" {
+  command = plan
+  variables {
+    database = { subnet_ids = { a = "subnet-0123456789abcdef3" }, version = "12", storage_gib = 5 }
+  }
+  expect_failures = [var.database]
+}
+
+run "a_further_controller_called_as_the_first_is_refused" {
+  command = plan
+  variables {
+    database           = { subnet_ids = { a = "subnet-0123456789abcdef3", b = "subnet-0123456789abcdef4" } }
+    further_subnet_ids = { first = "subnet-0123456789abcdef3" }
+  }
+  expect_failures = [var.further_subnet_ids]
+}
+
 run "no_backups" {
   variables {
     backup_days = 0
   }
   assert {
-    condition     = length(aws_s3_bucket.backups) == 0 && !strcontains(aws_instance.this.user_data, "picket-backup")
+    condition     = length(aws_s3_bucket.backups) == 0 && !strcontains(aws_instance.this["first"].user_data, "picket-backup")
     error_message = "a bucket, or a timer for it, that nobody asked for"
   }
 }

@@ -60,6 +60,14 @@ run "by_default" {
     error_message = "a warm pool or spot instances that nobody asked for"
   }
   assert {
+    condition     = length(aws_autoscaling_policy.cpu) == 1 && length(aws_autoscaling_policy.network) == 0 && length(aws_autoscaling_policy.reported) == 0
+    error_message = "it is scaled by other things than CPU"
+  }
+  assert {
+    condition     = alltrue([for alarm in concat(values(aws_cloudwatch_metric_alarm.unhealthy), [aws_cloudwatch_metric_alarm.few]) : alarm.evaluation_periods == 5]) && aws_cloudwatch_metric_alarm.few.treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.few.threshold == var.sizes.min
+    error_message = "sentries may be missing without an alarm"
+  }
+  assert {
     condition     = length(aws_eip.balancer) == 2
     error_message = "the balancer's addresses do not stay"
   }
@@ -90,6 +98,58 @@ run "by_its_role" {
     condition     = output.enroll_rule.claims.sub == aws_iam_role.this.arn && strcontains(output.user_data, "--proof aws-sts")
     error_message = "the rule is not of this group's role"
   }
+}
+
+run "ready_with_its_node" {
+  variables {
+    node_url      = "http://127.0.0.1:9080"
+    grace_seconds = 3600
+  }
+  assert {
+    condition     = strcontains(output.user_data, "Environment=PICKET_NODE=http://127.0.0.1:9080\n") && strcontains(output.user_data, ".agent.report.chain.state == \"started\"") && aws_autoscaling_group.this.health_check_grace_period == 3600
+    error_message = "a sentry whose node does not work is ready, or has no time to start it"
+  }
+}
+
+run "a_node_elsewhere_is_refused" {
+  command = plan
+  variables {
+    node_url      = "http://192.0.2.1:9080"
+    grace_seconds = 1
+  }
+  expect_failures = [var.node_url, var.grace_seconds]
+}
+
+run "scaled_by_what_the_mesh_reports" {
+  variables {
+    scaling = { tracked_percent = 60, stopped_packets = 5000 }
+  }
+  assert {
+    condition     = length(aws_autoscaling_policy.cpu) == 0 && join(" ", keys(aws_autoscaling_policy.reported)) == "StoppedPacketsPerSecond TrackedConnectionsPercent"
+    error_message = "it is scaled by other things than what was asked for"
+  }
+  assert {
+    condition     = length(aws_autoscaling_policy.reported) == 2 && alltrue([for policy in aws_autoscaling_policy.reported : policy.target_tracking_configuration[0].customized_metric_specification[0].namespace == "Picket" && { for of in policy.target_tracking_configuration[0].customized_metric_specification[0].metric_dimension : of.name => of.value } == { mesh = "mesh", pool = "edge" }])
+    error_message = "the controller writes its metrics elsewhere"
+  }
+}
+
+run "a_release_runs_only_as_its_sum_says" {
+  variables {
+    release = { url = "https://releases.example.org/picket.tar.gz", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
+  }
+  assert {
+    condition     = strcontains(output.user_data, "echo \"${var.release.sha256}  $archive\" | sha256sum --check --quiet -\ntar ") && strcontains(output.user_data, "--proto '=https'")
+    error_message = "a release is unpacked before it is held against its sum"
+  }
+}
+
+run "scaling_that_comes_too_late_is_refused" {
+  command = plan
+  variables {
+    scaling = { tracked_percent = 80, stopped_packets = 0 }
+  }
+  expect_failures = [var.scaling]
 }
 
 run "spot_instances" {
