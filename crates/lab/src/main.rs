@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{bench, demo, icon, soak, stop, tunnels::carry};
+use picket_lab::{bench, demo, hosts, icon, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -20,6 +20,8 @@ enum Command {
     Bench(bench::Args),
     /// Let a mesh run for long with random faults, and look whether anything breaks or grows
     Soak(soak::Args),
+    /// Take booted machines from nothing to a mesh with Ansible, and through their lives
+    Hosts(hosts::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -40,6 +42,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Soak(args) => {
             return Ok(if soak::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Hosts(args) => {
+            return Ok(if hosts::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

@@ -1,21 +1,21 @@
 //! The complete example applied to moto, read back, planned again and destroyed; and checkov over all of it. Both are of PyPI, in
 //! an environment under the build folder.
 
-use super::{Outcome, tools::Terraform};
-use crate::step;
+use super::tools::Terraform;
+use crate::{outcome::Outcome, python::environment, step};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs,
     io::{self, BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
 
 /// Each in an environment of its own: what they need contradicts itself.
-const MOTO: (&str, &str) = ("moto-5.2.2", "moto[server]==5.2.2");
-const CHECKOV: (&str, &str) = ("checkov-3.3.30", "checkov==3.3.30");
+const MOTO: (&str, &[&str]) = ("moto-5.2.2", &["moto[server]==5.2.2"]);
+const CHECKOV: (&str, &[&str]) = ("checkov-3.3.30", &["checkov==3.3.30"]);
 /// What moto prints once it does.
 const LISTENS: &str = "Running on";
 
@@ -69,7 +69,7 @@ impl Moto {
 /// Applies `examples/complete`, looks at what came of it, and takes it away again.
 pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome: &mut Outcome) -> Result<()> {
     let Some(python) = environment(scratch, MOTO)? else {
-        outcome.not_run.push("apply: moto cannot be installed from PyPI".to_owned());
+        outcome.not_run("apply: moto cannot be installed from PyPI");
         return Ok(());
     };
     let moto = Moto::start(&python, &scratch.join("moto.log"))?;
@@ -109,7 +109,7 @@ pub(super) fn apply(terraform: &Terraform, scratch: &Path, work: &Path, outcome:
 /// checkov over modules and examples; what it is told to pass over stands in its configuration, with the reason.
 pub(super) fn checkov(root: &Path, scratch: &Path, outcome: &mut Outcome) -> Result<()> {
     let Some(python) = environment(scratch, CHECKOV)? else {
-        outcome.not_run.push("checkov: it cannot be installed from PyPI".to_owned());
+        outcome.not_run("checkov: it cannot be installed from PyPI");
         return Ok(());
     };
     let mut command = Command::new(&python);
@@ -117,25 +117,4 @@ pub(super) fn checkov(root: &Path, scratch: &Path, outcome: &mut Outcome) -> Res
     let held = step::run("checkov", command.env("LOG_LEVEL", "ERROR"))?;
     outcome.of("checkov", held);
     Ok(())
-}
-
-/// Python with one package of PyPI; `None` where it cannot be installed.
-fn environment(scratch: &Path, (folder, package): (&str, &str)) -> Result<Option<PathBuf>> {
-    let environment = scratch.join(folder);
-    let python = environment.join("bin/python");
-    let whole = environment.join("whole");
-    if whole.exists() {
-        return Ok(Some(python));
-    }
-    fs::create_dir_all(scratch).with_context(|| format!("make {}", scratch.display()))?;
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv", "--clear"]).arg(&environment);
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
-    let made = step::run(&format!("environment for {package}"), &mut make)? && step::run(package, &mut install)?;
-    if !made {
-        return Ok(None);
-    }
-    fs::write(&whole, package).with_context(|| format!("write {}", whole.display()))?;
-    Ok(Some(python))
 }
