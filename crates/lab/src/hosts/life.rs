@@ -112,10 +112,11 @@ pub(super) fn upgrade(site: &mut Site) -> Seen {
     let played = site.ansible.play("upgrade", &folder, &[])?.success()?;
     site.packages = folder;
     for (name, machine) in site.machines() {
-        let said =
-            machine.run(&["dpkg-query", "--show", "--showformat=${Package} ${Version}\\n", "picket*"])?.success()?;
-        let older: Vec<_> = said.lines().filter(|line| !line.ends_with(&version)).collect();
-        ensure!(!said.is_empty() && older.is_empty(), "on {name} is {said}, and not {version}");
+        let format = "--showformat=${db:Status-Status} ${Package} ${Version}\\n";
+        let said = machine.run(&["dpkg-query", "--show", format, "picket*"])?.success()?;
+        let installed: Vec<_> = said.lines().filter(|line| line.starts_with("installed ")).collect();
+        let all_newer = !installed.is_empty() && installed.iter().all(|line| line.ends_with(&version));
+        ensure!(all_newer, "on {name} is {installed:?}, and not {version}");
     }
     site.is_guarded()?;
     site.tunnel_carries()?;

@@ -33,6 +33,9 @@ pub struct Args {
     /// docs/install.md, which is followed
     #[arg(long, value_name = "FILE")]
     pub document: PathBuf,
+    /// Only these steps, for whoever works on one; the others count as not run
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub only: Vec<String>,
 }
 
 impl Args {
@@ -48,18 +51,21 @@ impl Args {
 /// What a step saw, in words.
 type Seen = Result<String>;
 
-/// One after the other; each needs what those before it did.
-const STEPS: [(&str, fn(&mut Site) -> Seen); 10] = [
-    ("bare machines are exposed", life::exposed),
-    ("site.yml: from bare machines to a mesh", life::site),
-    ("site.yml again changes nothing", life::again),
-    ("a dry run tells the truth about a changed file", life::dry_run),
-    ("each machine starts anew", life::reboots),
-    ("half a ledger keeps a machine closed", life::corrupt_ledger),
-    ("upgrade.yml: newer packages, one machine after the other", life::upgrade),
-    ("hide.yml: from exposed to hidden, and back out where a check fails", life::hide),
-    ("remove.yml: nobody is a member any more", life::remove),
-    ("docs/install.md, word by word", document::followed),
+/// A step: its name, what it shows, and what does it.
+type Step = (&'static str, &'static str, fn(&mut Site) -> Seen);
+
+/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for the last two.
+const STEPS: [Step; 10] = [
+    ("exposed", "bare machines are exposed", life::exposed),
+    ("site", "site.yml: from bare machines to a mesh", life::site),
+    ("again", "site.yml again changes nothing", life::again),
+    ("dry-run", "a dry run tells the truth about a changed file", life::dry_run),
+    ("reboot", "each machine starts anew", life::reboots),
+    ("ledger", "half a ledger keeps a machine closed", life::corrupt_ledger),
+    ("upgrade", "upgrade.yml: newer packages, one machine after the other", life::upgrade),
+    ("hide", "hide.yml: from exposed to hidden, and back where a check fails", life::hide),
+    ("remove", "remove.yml: nobody is a member any more", life::remove),
+    ("install", "docs/install.md, word by word", document::followed),
 ];
 
 /// Runs it; whether every step held.
@@ -72,27 +78,29 @@ pub fn run(args: &Args) -> Result<bool> {
     let started = Instant::now();
     let mut site = Site::new(&args.clone().absolute()?)?;
     println!("three machines are up after {:.1} s", started.elapsed().as_secs_f64());
-    let (mut steps, mut held) = (STEPS.into_iter(), 0);
-    for (what, step) in steps.by_ref() {
+    let (mut held, mut is_over) = (0, false);
+    for (name, what, step) in STEPS {
+        let is_wanted = args.only.is_empty() || args.only.iter().any(|wanted| wanted == name);
+        is_over |= stop.try_recv().is_ok();
+        if is_over || !is_wanted {
+            println!("NOT RUN            {name:8} {what}");
+            continue;
+        }
         let began = Instant::now();
         let seen = step(&mut site);
         let took = began.elapsed().as_secs_f64();
         match seen {
             Ok(seen) => {
-                println!("ok       {took:6.1} s  {what}: {seen}");
+                println!("ok       {took:6.1} s  {name:8} {what}: {seen}");
                 held += 1;
             }
             Err(error) => {
-                println!("FAILED   {took:6.1} s  {what}: {error:#}");
+                println!("FAILED   {took:6.1} s  {name:8} {what}: {error:#}");
                 site.print_journals();
-                break;
+                is_over = true;
             }
         }
-        if stop.try_recv().is_ok() {
-            break;
-        }
     }
-    steps.for_each(|(what, _)| println!("NOT RUN            {what}"));
     println!("hosts: {held} of {} steps held in {:.0} s", STEPS.len(), started.elapsed().as_secs_f64());
     Ok(held == STEPS.len())
 }

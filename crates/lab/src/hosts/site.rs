@@ -198,7 +198,7 @@ impl Site {
     /// For whoever has to find out why something failed.
     pub(super) fn print_journals(&self) {
         for (name, machine) in self.machines() {
-            let journal = machine.run(&["journalctl", "--no-pager", "--lines=60", "--unit=picket-*"]);
+            let journal = machine.run(&["journalctl", "--no-pager", "--lines=25", "--unit=picket-*"]);
             println!("--- {name}\n{}", journal.map_or_else(|error| error.to_string(), |output| output.stdout));
         }
     }
