@@ -57,8 +57,11 @@ pub(super) fn followed(site: &mut Site) -> Seen {
             Place::OnController => typed(&site.controller, &text),
             Place::OnHost => typed(host, &text),
             Place::InConfiguration => {
-                let line = format!("cat >> /etc/picket/controller.toml <<'END'\n{text}{}END\n", site.of_the_lab());
-                typed(&site.controller, &line)
+                let (end, chain) = Site::beside_a_chain();
+                let file = "/etc/picket/controller.toml";
+                typed(&site.controller, &format!("cat >> {file} <<'END'\n{text}{end}END\n"))?;
+                let chain = chain.trim_end().replace('\n', "\\n");
+                typed(&site.controller, &format!("sed -i 's|^\\[chain\\]$|&\\n{chain}|' {file}"))
             }
         }
     };

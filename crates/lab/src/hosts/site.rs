@@ -23,17 +23,9 @@ const DROPPED: Duration = Duration::from_millis(300);
 const ANSWERED: Duration = Duration::from_secs(3);
 /// How long a mesh may take to be as it shall be after something was done to it.
 const IN_FORCE: Duration = Duration::from_secs(60);
-/// What the lab's own chain and addresses ask for, beside what `picket init` writes.
-const OF_THE_LAB: &str = r#"special_ranges = ["198.51.100.0/24", "192.0.2.0/24"]
-
-[chain]
-nid = 1
-poll_seconds = 1
-sources = SOURCES
-
-[overlay]
-v4 = "192.0.2.0/25"
-"#;
+/// What the lab's own chain and addresses ask for, beside what an operator writes: a line of the policy, and sections.
+const POLICY: &str = "special_ranges = [\"198.51.100.0/24\", \"192.0.2.0/24\"]\n";
+const OVERLAY: &str = "[overlay]\nv4 = \"192.0.2.0/25\"\n";
 /// Networks of the operator's.
 const ADMIN: [&str; 2] = ["198.51.100.248/29", "2001:db8:ad::/48"];
 
@@ -94,12 +86,21 @@ impl Site {
             init.arg(flag).arg(format!("{name}={}", machine.ports(0)[0].ip()));
         }
         said(init.args(ADMIN.iter().flat_map(|network| ["--admin", network])))?;
-        self.configure(|text| text + &self.of_the_lab())
+        self.configure(|text| text + &Self::of_the_lab())
     }
 
-    /// What goes on a configuration that ends with its policy: the lab's chain and addresses.
-    pub(super) fn of_the_lab(&self) -> String {
-        OF_THE_LAB.replace("SOURCES", &format!("{:?}", crate::mesh::sources()))
+    /// What goes on a configuration that ends with its policy and says nothing of the chain.
+    fn of_the_lab() -> String {
+        format!("{POLICY}\n[chain]\n{}\n{OVERLAY}", Self::chain())
+    }
+
+    /// What goes on one whose section of the chain is there: the end of it, and the lines of that section.
+    pub(super) fn beside_a_chain() -> (String, String) {
+        (format!("{POLICY}\n{OVERLAY}"), Self::chain())
+    }
+
+    fn chain() -> String {
+        format!("nid = 1\npoll_seconds = 1\nsources = {:?}\n", crate::mesh::sources())
     }
 
     /// The operator's networks, as a list of TOML has them.
