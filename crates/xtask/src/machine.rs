@@ -126,6 +126,11 @@ pub(crate) fn operators() -> Result<()> {
     install_missing(&OPERATORS)
 }
 
+/// What reads templates of images; Debian has it.
+pub(crate) fn packer() -> Result<()> {
+    install_missing(&[Program { name: "packer", package: "packer" }])
+}
+
 /// What building the fuzz targets needs beyond Rust.
 pub(crate) fn cpp_compiler() -> Result<()> {
     install_missing(&COMPILER)

@@ -66,7 +66,6 @@ pub(super) fn followed(site: &mut Site) -> Seen {
         }
     };
     for index in 0..MEMBER.start {
-        // A controller that was just started has no list yet, and `picket status` says so.
         follow(index, "sentry", "")?;
     }
     for (role, host) in [("sentry", &site.sentry), ("prep", &site.prep)] {
@@ -87,9 +86,9 @@ pub(super) fn followed(site: &mut Site) -> Seen {
 /// What a shell prints to it, as root in the folder with the packages.
 fn typed(machine: &Machine, text: &str) -> Result<String> {
     let output = machine.run(&["sh", "-e", "-c", &format!("cd /root\n{text}")])?;
-    // `picket` ends with 2 where it did what it was asked and something wants attention: a controller without a list yet.
+    // It ends with 2 where something wants attention: a controller without a list yet.
     let last = text.trim_end().lines().next_back().unwrap_or_default();
-    if output.status.success() || (output.status.code() == Some(2) && last.starts_with("picket ")) {
+    if output.status.success() || (output.status.code() == Some(2) && last.starts_with("picket status")) {
         return Ok(output.stdout);
     }
     bail!("{text:?} ended with {}: {}{}", output.status, output.stdout, output.stderr)

@@ -90,7 +90,7 @@ pub(super) fn reboots(site: &mut Site) -> Seen {
 
 /// Nobody but the operator is let in where what was in force cannot be known; the ledger of before, and it is as it was.
 pub(super) fn corrupt_ledger(site: &mut Site) -> Seen {
-    let halve = format!("cp -p {LEDGER} /root/ledger && truncate --size=200 {LEDGER}");
+    let halve = format!("cp -p {LEDGER} /var/tmp/ledger && truncate --size=200 {LEDGER}");
     site.prep.run(&["systemctl", "stop", "picket-prep-agent"])?.success()?;
     site.prep.run(&["sh", "-c", &halve])?.success()?;
     site.prep.reboot()?;
@@ -98,7 +98,7 @@ pub(super) fn corrupt_ledger(site: &mut Site) -> Seen {
     tried(&site.mesh.admin, to, &Connect::Open)?;
     tried(&site.mesh.stranger, to, &Connect::Filtered)?;
     tried(site.validator()?, to, &Connect::Filtered)?;
-    site.prep.run(&["sh", "-c", &format!("cp -p /root/ledger {LEDGER} && rm /root/ledger")])?.success()?;
+    site.prep.run(&["sh", "-c", &format!("cp -p /var/tmp/ledger {LEDGER} && rm /var/tmp/ledger")])?.success()?;
     site.prep.reboot()?;
     site.wait_in_force()?;
     site.is_guarded()?;
