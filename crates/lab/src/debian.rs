@@ -9,9 +9,34 @@ use std::{
     process::Command,
 };
 
-/// What is in it: an init, what carries our rules, a network that comes up in the way of Debian, an sshd; and what images of clouds
-/// have, or get from their mirrors, which a lab does not reach.
-const PACKAGES: &str = "systemd-sysv,nftables,iproute2,openssh-server,apt,ca-certificates,curl,jq";
+/// Which Debian.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// What our units and rules need: an init, what carries rules, a network that comes up in the way of Debian, and an sshd.
+    Small,
+    /// What a host is that somebody works on: packages can be installed, Ansible finds its Python, and user data of a cloud its tools. No
+    /// mirror is there at run time, so what our packages depend on is there as well.
+    Managed,
+}
+
+impl Tree {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Small => "debian",
+            Self::Managed => "debian-managed",
+        }
+    }
+
+    fn packages(self) -> &'static str {
+        match self {
+            Self::Small => "systemd-sysv,nftables,iproute2,openssh-server",
+            Self::Managed => {
+                "systemd-sysv,nftables,iproute2,openssh-server,apt,python3,python3-apt,netbase,ca-certificates,procps,curl,jq"
+            }
+        }
+    }
+}
+
 /// What a test never reads, and a fsync for each file: half of the time and of the space.
 const LEANER: [&str; 4] = [
     "force-unsafe-io",
@@ -21,7 +46,7 @@ const LEANER: [&str; 4] = [
 ];
 
 /// The root tree, which is made where it is not there yet: half a minute, and a mirror of Debian's has to answer.
-pub(crate) fn root() -> Result<PathBuf, LabError> {
+pub(crate) fn root(tree: Tree) -> Result<PathBuf, LabError> {
     let suite = suite()?;
     let folder = Program::folder()?.parent().map_or_else(std::env::temp_dir, Path::to_owned).join("tmp");
     let cannot = |what: &str, path: &Path, error| LabError::io(format!("{what} {}", path.display()), error);
@@ -31,8 +56,9 @@ pub(crate) fn root() -> Result<PathBuf, LabError> {
     let file = File::create(&lock).map_err(|error| cannot("write", &lock, error))?;
     let _held = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| cannot("lock", &lock, errno.into()))?;
 
-    let (root, recipe) = (folder.join("debian"), format!("{suite} {PACKAGES} {}\n", LEANER.join(" ")));
-    let written = folder.join("debian.recipe");
+    let (name, packages) = (tree.folder(), tree.packages());
+    let (root, recipe) = (folder.join(name), format!("{suite} {packages} {}\n", LEANER.join(" ")));
+    let written = folder.join(format!("{name}.recipe"));
     if fs::read_to_string(&written).is_ok_and(|found| found == recipe) && root.join("usr").exists() {
         return Ok(root);
     }
@@ -47,7 +73,7 @@ pub(crate) fn root() -> Result<PathBuf, LabError> {
     let leaner = LEANER.map(|option| format!("--dpkgopt={option}"));
     let mut make = Command::new("mmdebstrap");
     make.args(["--variant=essential", "--quiet"])
-        .arg(format!("--include={PACKAGES}"))
+        .arg(format!("--include={packages}"))
         .args(leaner)
         .arg(&suite)
         .arg(&root);

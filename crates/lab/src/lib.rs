@@ -38,6 +38,7 @@ mod echo;
 mod error;
 mod forge;
 mod host;
+pub mod hosts;
 pub mod icon;
 mod knock;
 mod lab;

@@ -4,7 +4,8 @@
 use crate::{
     Host, LabError, Output, Process, Program,
     address::ON_LINK,
-    command, debian,
+    command,
+    debian::{self, Tree},
     mesh::{Agent, SOON},
     namespace,
     programs::install_program,
@@ -76,7 +77,32 @@ impl Machine {
     /// # Errors
     /// What the lab or mmdebstrap says.
     pub fn new(host: &Host, ports: &[u16]) -> Result<Self, LabError> {
-        let debian = debian::root()?;
+        Self::of(host, ports, Tree::Small)
+    }
+
+    /// As [`Machine::new`], for somebody who installs packages on it, by hand or with Ansible: whoever has the key of this public one
+    /// is let in by its sshd as root.
+    ///
+    /// # Errors
+    /// As [`Machine::new`].
+    pub fn managed(host: &Host, ports: &[u16], public_key: &str) -> Result<Self, LabError> {
+        let machine = Self::of(host, ports, Tree::Managed)?;
+        machine.write("root/.ssh/authorized_keys", public_key)?;
+        machine.write("etc/hostname", &format!("{}\n", host.name()))?;
+        let names = host.namespace.files().join("hosts");
+        let names =
+            fs::read_to_string(&names).map_err(|error| LabError::io(format!("read {}", names.display()), error))?;
+        machine.write("etc/hosts", &names)?;
+        Ok(machine)
+    }
+
+    /// As [`Machine::new`], with what images of clouds have: their user data installs packages, and asks for things with curl.
+    pub(crate) fn image(host: &Host, ports: &[u16]) -> Result<Self, LabError> {
+        Self::of(host, ports, Tree::Managed)
+    }
+
+    fn of(host: &Host, ports: &[u16], tree: Tree) -> Result<Self, LabError> {
+        let debian = debian::root(tree)?;
         let folder = PathBuf::from(host.path("machine"));
         for name in ["own", "work", "root"] {
             let made = fs::create_dir_all(folder.join(name));

@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{autoscaled, bench, demo, icon, soak, stop, tunnels::carry};
+use picket_lab::{autoscaled, bench, demo, hosts, icon, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -23,6 +23,8 @@ enum Command {
     /// Have the group that Terraform made in moto come up as machines, serve and go: `cargo xtask test --terraform` runs it
     #[command(hide = true)]
     Autoscaled(autoscaled::Args),
+    /// Take booted machines from nothing to a mesh with Ansible, and through their lives
+    Hosts(hosts::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -46,6 +48,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Soak(args) => {
             return Ok(if soak::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Hosts(args) => {
+            return Ok(if hosts::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

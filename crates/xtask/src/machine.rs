@@ -44,6 +44,13 @@ const PACKAGERS: [Program; 3] = [
     Program { name: "xz", package: "xz-utils" },
 ];
 
+/// What an operator has beside Ansible, and what looks into packages.
+const OPERATORS: [Program; 3] = [
+    Program { name: "ssh", package: "openssh-client" },
+    Program { name: "ssh-keygen", package: "openssh-client" },
+    Program { name: "dpkg-deb", package: "dpkg" },
+];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -120,6 +127,16 @@ pub(crate) fn flows() -> Result<()> {
 /// What makes packages.
 pub(crate) fn packagers() -> Result<()> {
     install_missing(&PACKAGERS)
+}
+
+/// What an operator's own machine has.
+pub(crate) fn operators() -> Result<()> {
+    install_missing(&OPERATORS)
+}
+
+/// What reads templates of images; Debian has it.
+pub(crate) fn packer() -> Result<()> {
+    install_missing(&[Program { name: "packer", package: "packer" }])
 }
 
 /// What building the fuzz targets needs beyond Rust.

@@ -5,13 +5,17 @@ mod bench;
 mod demo;
 mod dist;
 mod fuzz;
+mod hosts;
 mod judges;
 mod machine;
 mod openapi;
+mod outcome;
+mod python;
 mod step;
 mod terraform;
 mod test;
 mod tidy;
+mod tree;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -83,6 +87,12 @@ enum Command {
         /// What this machine lacks, as a provider, is said and is no failure.
         #[arg(long, requires = "terraform")]
         allow_missing: bool,
+        /// Run the Ansible collection and nothing else: its linter, and three Debians that boot, over ssh, with our packages.
+        #[arg(long, conflicts_with = "terraform")]
+        hosts: bool,
+        /// For --hosts: where the packages are; made first, not optimised, where this is not given.
+        #[arg(long, requires = "hosts", value_name = "DIR")]
+        packages: Option<PathBuf>,
     },
     /// Make what is released: Debian packages, a tarball, a bill of materials, and their sums. Runs lintian where it is installed.
     Dist {
@@ -135,7 +145,8 @@ fn run(command: &Command) -> Result<ExitCode> {
             soak.args(json.then_some("--json"));
             demo::finish(soak)
         }
-        Command::Test { terraform: true, allow_missing } => terraform::run(&root, *allow_missing),
+        Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
+        Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),

@@ -12,7 +12,13 @@ use std::{
 /// the inner one finds nothing changed and compiles nothing twice.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("cargo");
-    command.args(arguments).current_dir(root).env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command.args(arguments).current_dir(root).env_remove("CARGO_MANIFEST_DIR");
+    // ring's build script looks at several of them.
+    for name in
+        std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_"))
+    {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -53,7 +53,7 @@ impl Sentry {
         lab.serve(async move {
             FakeMetadata::serve(tokio::net::TcpListener::from_std(listener)?, instance, Signer::rsa("gcp", 1)).await
         });
-        let machine = Machine::new(&host, &scene.ports)?;
+        let machine = Machine::image(&host, &scene.ports)?;
         machine.put(Program::SentryAgent)?;
         machine.write("etc/hosts", &format!("127.0.0.1 localhost\n{controller}\n"))?;
         // No mirror is reached; what the script installs is in the image.

@@ -230,7 +230,7 @@ impl Mesh {
 }
 
 /// The URLs of the chain endpoints.
-fn sources() -> [String; 3] {
+pub(crate) fn sources() -> [String; 3] {
     ICONS.map(|icon| format!("http://{icon}:{ICON_PORT}/api/v3"))
 }
 

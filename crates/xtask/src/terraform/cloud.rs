@@ -1,25 +1,28 @@
 //! The complete example applied to moto, read back, planned again, brought to life, and destroyed; and checkov over all of it. moto,
 //! AWS's command line and checkov are of PyPI, in environments under the build folder.
 
-use super::{Outcome, tools::Terraform};
+use super::tools::Terraform;
 use crate::{
     demo::{self, Build},
-    machine, step,
+    machine,
+    outcome::Outcome,
+    python::environment,
+    step,
 };
 use anyhow::{Context, Result, ensure};
 use std::{
     env, fs,
     io::{self, BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
 
 /// Each in an environment of its own: what they need contradicts itself.
-const MOTO: (&str, &str) = ("moto-5.2.2", "moto[server]==5.2.2");
-const CHECKOV: (&str, &str) = ("checkov-3.3.30", "checkov==3.3.30");
-const COMMAND_LINE: (&str, &str) = ("awscli-1.46.2", "awscli==1.46.2");
+const MOTO: (&str, &[&str]) = ("moto-5.2.2", &["moto[server]==5.2.2"]);
+const CHECKOV: (&str, &[&str]) = ("checkov-3.3.30", &["checkov==3.3.30"]);
+const COMMAND_LINE: (&str, &[&str]) = ("awscli-1.46.2", &["awscli==1.46.2"]);
 /// What moto prints once it does.
 const LISTENS: &str = "Running on";
 
@@ -79,7 +82,7 @@ pub(super) fn apply(
     outcome: &mut Outcome,
 ) -> Result<()> {
     let Some(python) = environment(scratch, MOTO)? else {
-        outcome.not_run.push("apply: moto cannot be installed from PyPI".to_owned());
+        outcome.not_run("apply: moto cannot be installed from PyPI");
         return Ok(());
     };
     let moto = Moto::start(&python, &scratch.join("moto.log"))?;
@@ -124,7 +127,9 @@ fn alive(root: &Path, scratch: &Path, moto: &Moto, python: &Path, tests: &Path, 
     const SCRIPTS: &str = "scripts of the controllers";
     const WHOLE: &str = "the layer as a whole";
     if let Err(why) = machine::prepare().and_then(|()| machine::web_client()) {
-        outcome.not_run.extend([SCRIPTS, WHOLE].map(|what| format!("{what}: {why:#}")));
+        for what in [SCRIPTS, WHOLE] {
+            outcome.not_run(format!("{what}: {why:#}"));
+        }
         return Ok(());
     }
     match environment(scratch, COMMAND_LINE)? {
@@ -137,7 +142,7 @@ fn alive(root: &Path, scratch: &Path, moto: &Moto, python: &Path, tests: &Path, 
             let held = step::run(SCRIPTS, moto.instead_of_aws(&mut scripts))?;
             outcome.of(SCRIPTS, held);
         }
-        None => outcome.not_run.push(format!("{SCRIPTS}: AWS's command line cannot be installed from PyPI")),
+        None => outcome.not_run(format!("{SCRIPTS}: AWS's command line cannot be installed from PyPI")),
     }
     let mut lab = demo::lab(root, Build::Dev)?;
     lab.arg("autoscaled").arg("--python").arg(python).arg("--script").arg(tests.join("cloud.py"));
@@ -149,7 +154,7 @@ fn alive(root: &Path, scratch: &Path, moto: &Moto, python: &Path, tests: &Path, 
 /// checkov over modules and examples; what it is told to pass over stands in its configuration, with the reason.
 pub(super) fn checkov(root: &Path, scratch: &Path, outcome: &mut Outcome) -> Result<()> {
     let Some(python) = environment(scratch, CHECKOV)? else {
-        outcome.not_run.push("checkov: it cannot be installed from PyPI".to_owned());
+        outcome.not_run("checkov: it cannot be installed from PyPI");
         return Ok(());
     };
     let mut command = Command::new(&python);
@@ -157,25 +162,4 @@ pub(super) fn checkov(root: &Path, scratch: &Path, outcome: &mut Outcome) -> Res
     let held = step::run("checkov", command.env("LOG_LEVEL", "ERROR"))?;
     outcome.of("checkov", held);
     Ok(())
-}
-
-/// Python with one package of PyPI; `None` where it cannot be installed.
-fn environment(scratch: &Path, (folder, package): (&str, &str)) -> Result<Option<PathBuf>> {
-    let environment = scratch.join(folder);
-    let python = environment.join("bin/python");
-    let whole = environment.join("whole");
-    if whole.exists() {
-        return Ok(Some(python));
-    }
-    fs::create_dir_all(scratch).with_context(|| format!("make {}", scratch.display()))?;
-    let mut make = Command::new("python3");
-    make.args(["-m", "venv", "--clear"]).arg(&environment);
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
-    let made = step::run(&format!("environment for {package}"), &mut make)? && step::run(package, &mut install)?;
-    if !made {
-        return Ok(None);
-    }
-    fs::write(&whole, package).with_context(|| format!("write {}", whole.display()))?;
-    Ok(Some(python))
 }

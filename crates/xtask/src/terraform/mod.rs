@@ -4,7 +4,7 @@
 mod cloud;
 mod tools;
 
-use crate::{machine, step};
+use crate::{machine, outcome::Outcome, step, tree};
 use anyhow::{Context, Result};
 use std::{
     fs,
@@ -14,38 +14,10 @@ use std::{
 };
 use tools::{Provider, Terraform};
 
-/// What holds, what does not, and what was not looked at.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Outcome {
-    passed: Vec<String>,
-    failed: Vec<String>,
-    not_run: Vec<String>,
-}
-
-impl Outcome {
-    fn of(&mut self, what: impl Into<String>, held: bool) -> bool {
-        if held { &mut self.passed } else { &mut self.failed }.push(what.into());
-        held
-    }
-
-    fn closing(&self) -> String {
-        let named = |what: &str, of: &[String]| match of {
-            [] => String::new(),
-            of => format!("; {what}: {}", of.join(", ")),
-        };
-        let Self { passed, failed, not_run } = self;
-        format!("terraform: {} passed{}{}", passed.len(), named("FAILED", failed), named("NOT RUN", not_run))
-    }
-
-    fn is_good(&self, allow_missing: bool) -> bool {
-        self.failed.is_empty() && !self.passed.is_empty() && (allow_missing || self.not_run.is_empty())
-    }
-}
-
 /// Runs all of it. `allow_missing`: what this machine cannot run is no failure.
 pub(crate) fn run(root: &Path, allow_missing: bool) -> Result<ExitCode> {
     let started = Instant::now();
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::of_run("terraform");
     everything(root, &mut outcome)?;
     println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
     Ok(if outcome.is_good(allow_missing) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -73,10 +45,12 @@ fn everything(root: &Path, outcome: &mut Outcome) -> Result<()> {
     match format(root)? {
         Some(held) => {
             outcome.of("format", held);
-            let work = fresh_copy(root, &scratch)?;
+            // So that nothing is written into the tree.
+            let work = scratch.join("work");
+            tree::fresh_copy(&root.join("terraform"), &work)?;
             with_terraform(root, &scratch, &work, outcome)?;
         }
-        None => outcome.not_run.push("everything but tables and checkov: no terraform in PATH".to_owned()),
+        None => outcome.not_run("everything but tables and checkov: no terraform in PATH"),
     }
     cloud::checkov(root, &scratch, outcome)
 }
@@ -87,7 +61,7 @@ fn with_terraform(root: &Path, scratch: &Path, work: &Path, outcome: &mut Outcom
         let terraform = match Terraform::with(provider, scratch)? {
             Ok(terraform) => terraform,
             Err(why) => {
-                outcome.not_run.push(format!("{modules}: {why}"));
+                outcome.not_run(format!("{modules}: {why}"));
                 continue;
             }
         };
@@ -124,52 +98,4 @@ fn with_files(folder: &Path) -> Result<Vec<PathBuf>> {
     found.retain(|path| path.join("versions.tf").is_file());
     found.sort();
     Ok(found)
-}
-
-/// A copy of `terraform/`, so that nothing is written into the tree.
-fn fresh_copy(root: &Path, scratch: &Path) -> Result<PathBuf> {
-    let work = scratch.join("work");
-    if work.exists() {
-        fs::remove_dir_all(&work).with_context(|| format!("remove {}", work.display()))?;
-    }
-    copy(&root.join("terraform"), &work)?;
-    Ok(work)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let doing = || format!("copy {} to {}", from.display(), to.display());
-    fs::create_dir_all(to).with_context(doing)?;
-    for entry in fs::read_dir(from).with_context(doing)? {
-        let entry = entry.with_context(doing)?;
-        let target = to.join(entry.file_name());
-        if entry.file_name() == ".terraform" {
-            continue;
-        }
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), &target).with_context(doing)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_not_run_is_said_and_fails_unless_allowed() {
-        let mut outcome = Outcome::default();
-        assert!(!outcome.is_good(true), "nothing was looked at");
-        assert!(outcome.of("a", true));
-        assert!(outcome.is_good(false));
-        assert_eq!(outcome.closing(), "terraform: 1 passed");
-        outcome.not_run.push("b: no c".to_owned());
-        assert!(!outcome.is_good(false) && outcome.is_good(true));
-        assert_eq!(outcome.closing(), "terraform: 1 passed; NOT RUN: b: no c");
-        assert!(!outcome.of("d", false));
-        assert!(!outcome.is_good(true));
-        assert_eq!(outcome.closing(), "terraform: 1 passed; FAILED: d; NOT RUN: b: no c");
-    }
 }

@@ -1,0 +1,106 @@
+//! Machines that boot, an operator with our Ansible collection, and somebody who follows docs/install.md: from bare hosts to a
+//! mesh and through its life, with a stranger who knocks all the while. Each step prints one line; nothing is decided here.
+
+mod ansible;
+mod document;
+mod life;
+mod packages;
+mod site;
+
+use crate::{clean_left_overs, stop};
+use anyhow::{Context as _, Result};
+use site::Site;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// How long a run that is told to stop may take to the end of its step.
+const IN_ORDER: Duration = Duration::from_secs(5);
+
+/// What it takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Folder with ansible-playbook and ansible-galaxy
+    #[arg(long, value_name = "DIR")]
+    pub ansible: PathBuf,
+    /// The collection
+    #[arg(long, value_name = "DIR")]
+    pub collection: PathBuf,
+    /// Folder with one Debian package of each program
+    #[arg(long, value_name = "DIR")]
+    pub packages: PathBuf,
+    /// docs/install.md, which is followed
+    #[arg(long, value_name = "FILE")]
+    pub document: PathBuf,
+    /// Only these steps, for whoever works on one; the others count as not run
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub only: Vec<String>,
+}
+
+impl Args {
+    /// Its places as they are from any folder: programs are started in others.
+    fn absolute(mut self) -> Result<Self> {
+        for path in [&mut self.ansible, &mut self.collection, &mut self.packages, &mut self.document] {
+            *path = path.canonicalize().with_context(|| format!("look for {}", path.display()))?;
+        }
+        Ok(self)
+    }
+}
+
+/// What a step saw, in words.
+type Seen = Result<String>;
+
+/// A step: its name, what it shows, and what does it.
+type Step = (&'static str, &'static str, fn(&mut Site) -> Seen);
+
+/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for the last two.
+const STEPS: [Step; 10] = [
+    ("exposed", "bare machines are exposed", life::exposed),
+    ("site", "site.yml: from bare machines to a mesh", life::site),
+    ("again", "site.yml again changes nothing", life::again),
+    ("dry-run", "a dry run tells the truth about a changed file", life::dry_run),
+    ("reboot", "each machine starts anew", life::reboots),
+    ("ledger", "half a ledger keeps a machine closed", life::corrupt_ledger),
+    ("upgrade", "upgrade.yml: newer packages, one machine after the other", life::upgrade),
+    ("hide", "hide.yml: from exposed to hidden, and back where a check fails", life::hide),
+    ("remove", "remove.yml: nobody is a member any more", life::remove),
+    ("install", "docs/install.md, word by word", document::followed),
+];
+
+/// Runs it; whether every step held.
+///
+/// # Errors
+/// What keeps it from beginning at all. All namespaces and files are gone then, too.
+pub fn run(args: &Args) -> Result<bool> {
+    let stop = stop::on_signal(IN_ORDER)?;
+    clean_left_overs()?;
+    let started = Instant::now();
+    let mut site = Site::new(&args.clone().absolute()?)?;
+    println!("three machines are up after {:.1} s", started.elapsed().as_secs_f64());
+    let (mut held, mut is_over) = (0, false);
+    for (name, what, step) in STEPS {
+        let is_wanted = args.only.is_empty() || args.only.iter().any(|wanted| wanted == name);
+        is_over |= stop.try_recv().is_ok();
+        if is_over || !is_wanted {
+            println!("NOT RUN            {name:8} {what}");
+            continue;
+        }
+        let began = Instant::now();
+        let seen = step(&mut site);
+        let took = began.elapsed().as_secs_f64();
+        match seen {
+            Ok(seen) => {
+                println!("ok       {took:6.1} s  {name:8} {what}: {seen}");
+                held += 1;
+            }
+            Err(error) => {
+                println!("FAILED   {took:6.1} s  {name:8} {what}: {error:#}");
+                site.print_journals();
+                is_over = true;
+            }
+        }
+    }
+    println!("hosts: {held} of {} steps held in {:.0} s", STEPS.len(), started.elapsed().as_secs_f64());
+    Ok(held == STEPS.len())
+}

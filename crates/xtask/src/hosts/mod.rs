@@ -1,0 +1,129 @@
+//! `cargo xtask test --hosts`: the Ansible collection under its own linter, the template of an image, and then the collection on
+//! machines that boot, with our packages, over real ssh. What those machines go through is the lab's (`picket-lab hosts`). What cannot be run is said, and fails.
+
+use crate::{dist, machine, outcome::Outcome, python, step, tree};
+use anyhow::{Context, Result, bail};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+/// Pinned: a linter finds more each month.
+const ANSIBLE: (&str, &[&str]) = ("ansible", &["ansible-core==2.19.14", "ansible-lint==26.10.1"]);
+
+/// Runs all of it. `packages`: where the Debian packages are; made here where absent.
+pub(crate) fn run(root: &Path, packages: Option<PathBuf>) -> Result<ExitCode> {
+    let started = Instant::now();
+    let mut outcome = Outcome::of_run("hosts");
+    machine::prepare()?;
+    machine::operators()?;
+    machine::python_environments()?;
+    let scratch = root.join("target/tmp/hosts");
+    match python::environment(&scratch, ANSIBLE)? {
+        Some(python) => everything(root, &scratch, &python, packages, &mut outcome)?,
+        None => outcome.not_run("everything: Ansible cannot be installed from PyPI"),
+    }
+    println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
+    Ok(if outcome.is_good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn everything(
+    root: &Path,
+    scratch: &Path,
+    python: &Path,
+    packages: Option<PathBuf>,
+    outcome: &mut Outcome,
+) -> Result<()> {
+    let programs = python.parent().context("a Python without a folder")?;
+    let collections = scratch.join("collections");
+    // Where Ansible finds a collection by its name; tools write beside what they read.
+    let collection = collections.join("ansible_collections/picket/picket");
+    tree::fresh_copy(&root.join("ansible"), &collection)?;
+    let settings = collections.join("ansible.cfg");
+    fs::write(&settings, "[defaults]\n").with_context(|| format!("write {}", settings.display()))?;
+    let tool = |name: &str| tool(programs, name, &collections);
+    let mut lint = tool("ansible-lint");
+    lint.args(["--offline", "--nocolor", "-q"]).current_dir(&collection);
+    outcome.of("ansible-lint", step::run("ansible-lint, production profile", &mut lint)?);
+    for playbook in playbooks(&collection)? {
+        let mut check = tool("ansible-playbook");
+        check.args(["--syntax-check", "-i", "examples/inventory.yml"]).arg(&playbook).current_dir(&collection);
+        outcome.of(format!("syntax of {playbook}"), step::run(&format!("syntax of {playbook}"), &mut check)?);
+    }
+    let packages = match packages {
+        Some(folder) => folder.canonicalize().with_context(|| format!("look for {}", folder.display()))?,
+        None => made(root)?,
+    };
+    image(root, &packages, outcome)?;
+    let mut lab = lab(root)?;
+    lab.arg("hosts").arg("--ansible").arg(programs).arg("--packages").arg(&packages);
+    lab.arg("--collection").arg(root.join("ansible")).arg("--document").arg(root.join("docs/install.md"));
+    outcome.of("booted machines", step::run("booted machines", &mut lab)?);
+    Ok(())
+}
+
+/// The template of an image, as far as Packer looks at it without a cloud: format, names and types, and that the package is there.
+fn image(root: &Path, packages: &Path, outcome: &mut Outcome) -> Result<()> {
+    const TEMPLATE: &str = "packaging/packer/sentry.pkr.hcl";
+    if let Err(error) = machine::packer() {
+        outcome.not_run(format!("image: {error:#}"));
+        return Ok(());
+    }
+    let entries = fs::read_dir(packages).with_context(|| format!("read {}", packages.display()))?;
+    let is_sentrys = |path: &PathBuf| path.to_string_lossy().contains("/picket-sentry-agent_");
+    let package =
+        entries.flatten().map(|entry| entry.path()).find(is_sentrys).context("no package of the sentry's agent")?;
+    let package = format!("package={}", package.display());
+    let mut format = Command::new("packer");
+    format.args(["fmt", "-check", "-diff", "packaging/packer"]).current_dir(root);
+    let mut validate = Command::new("packer");
+    validate.args(["validate", "-var", "region=eu-central-1", "-var", &package, TEMPLATE]).current_dir(root);
+    for command in [&mut format, &mut validate] {
+        command.env("CHECKPOINT_DISABLE", "1");
+    }
+    let held = step::run("format of the image", &mut format)? & step::run("template of the image", &mut validate)?;
+    outcome.of("image", held);
+    Ok(())
+}
+
+/// A tool of the environment, with nothing of this user's own settings.
+fn tool(programs: &Path, name: &str, collections: &Path) -> Command {
+    let mut path = OsString::from(programs);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut command = Command::new(programs.join(name));
+    command.env("PATH", path).env("LC_ALL", "C.UTF-8").env("ANSIBLE_COLLECTIONS_PATH", collections);
+    command.env("ANSIBLE_HOME", collections.join("home")).env("ANSIBLE_CONFIG", collections.join("ansible.cfg"));
+    command
+}
+
+/// The collection's playbooks by name, as somebody types them.
+fn playbooks(collection: &Path) -> Result<Vec<String>> {
+    let folder = collection.join("playbooks");
+    let entries = fs::read_dir(&folder).with_context(|| format!("read {}", folder.display()))?;
+    let files = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        files.filter_map(|file| Some(format!("picket.picket.{}", file.strip_suffix(".yml")?))).collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The packages, not optimised, which is what the machines test.
+fn made(root: &Path) -> Result<PathBuf> {
+    let out = step::target_folder(root)?.join("dist/out");
+    if dist::run(root, "dev", Some(out.clone()), false)? != ExitCode::SUCCESS {
+        bail!("the packages are not as they shall be; what is wrong is above");
+    }
+    Ok(out)
+}
+
+/// The lab's program alone: the programs that are tested come out of the packages.
+fn lab(root: &Path) -> Result<Command> {
+    if !step::run("build", &mut step::cargo(root, &["build", "-p", "picket-lab", "--locked"]))? {
+        bail!("the build failed; what the compiler says is above");
+    }
+    Ok(Command::new(step::target_folder(root)?.join("debug/picket-lab")))
+}

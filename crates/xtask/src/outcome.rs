@@ -1,0 +1,63 @@
+//! What came of a run of many checks, some of which a machine may not be able to run.
+
+/// What holds, what does not, and what was not looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    run: &'static str,
+    passed: Vec<String>,
+    failed: Vec<String>,
+    not_run: Vec<String>,
+}
+
+impl Outcome {
+    /// Of a run of this name.
+    pub(crate) fn of_run(run: &'static str) -> Self {
+        Self { run, ..Self::default() }
+    }
+
+    /// Notes whether something held, and gives it back.
+    pub(crate) fn of(&mut self, what: impl Into<String>, held: bool) -> bool {
+        if held { &mut self.passed } else { &mut self.failed }.push(what.into());
+        held
+    }
+
+    /// Notes what cannot be run here, and why.
+    pub(crate) fn not_run(&mut self, what: impl Into<String>) {
+        self.not_run.push(what.into());
+    }
+
+    /// The closing line.
+    pub(crate) fn closing(&self) -> String {
+        let named = |what: &str, of: &[String]| match of {
+            [] => String::new(),
+            of => format!("; {what}: {}", of.join(", ")),
+        };
+        let Self { run, passed, failed, not_run } = self;
+        format!("{run}: {} passed{}{}", passed.len(), named("FAILED", failed), named("NOT RUN", not_run))
+    }
+
+    /// Whether the run succeeded.
+    pub(crate) fn is_good(&self, allow_missing: bool) -> bool {
+        self.failed.is_empty() && !self.passed.is_empty() && (allow_missing || self.not_run.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_run_is_said_and_fails_unless_allowed() {
+        let mut outcome = Outcome::of_run("terraform");
+        assert!(!outcome.is_good(true), "nothing was looked at");
+        assert!(outcome.of("a", true));
+        assert!(outcome.is_good(false));
+        assert_eq!(outcome.closing(), "terraform: 1 passed");
+        outcome.not_run("b: no c");
+        assert!(!outcome.is_good(false) && outcome.is_good(true));
+        assert_eq!(outcome.closing(), "terraform: 1 passed; NOT RUN: b: no c");
+        assert!(!outcome.of("d", false));
+        assert!(!outcome.is_good(true));
+        assert_eq!(outcome.closing(), "terraform: 1 passed; FAILED: d; NOT RUN: b: no c");
+    }
+}
