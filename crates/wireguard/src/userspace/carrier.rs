@@ -55,6 +55,10 @@ impl Shared {
         Self { tun, standing: Mutex::default(), tunnels: Mutex::new(tunnels) }
     }
 
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The state. A panic in another thread would have left it whole: it is changed in steps that do not panic.
     pub(super) fn tunnels(&self) -> MutexGuard<'_, Tunnels> {
         self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
@@ -92,6 +96,18 @@ impl Carrier {
     }
 }
 
+/// What a round took of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Took {
+    /// It was empty.
+    Nothing,
+    /// Everything.
+    All,
+    /// As much as goes on at once. Whether there is more is to be asked at once, too: after a sleep nobody knows whether the queue
+    /// was empty meanwhile.
+    Enough,
+}
+
 /// Carries both ways, until the interface goes away.
 fn carry(shared: &Arc<Shared>, sockets: &Arc<Sockets>, bond: &Bond) {
     let mut wires = Wires::new(&shared.tun, sockets);
@@ -101,28 +117,33 @@ fn carry(shared: &Arc<Shared>, sockets: &Arc<Sockets>, bond: &Bond) {
     let mut load = Load::new(Instant::now(), thread::available_parallelism().is_ok_and(|cores| cores.get() > 1));
     let mut second: Option<Worker> = None;
     let mut looked = now();
-    // Whether more is due already than was done.
-    let mut more = false;
+    // Whether more is due already than was done, and whether a round ended before its queue did.
+    let (mut more, mut ended_early) = (false, false);
     loop {
-        let timeout = if more { PollTimeout::ZERO } else { PollTimeout::from(TICK_MILLIS) };
+        let timeout = if more || ended_early { PollTimeout::ZERO } else { PollTimeout::from(TICK_MILLIS) };
         let watched = &watched[..queues.len() + usize::from(second.is_none())];
         let Some(ready) = wait(watched, &bond.stop, timeout) else { return };
         let now = now();
         let mut brought = false;
+        ended_early = false;
         for ((socket, standing), is_ready) in queues.iter_mut().zip(ready) {
-            if is_ready {
-                brought |= open(shared, now, (socket, sockets.is_v4(socket)), standing, &mut datagrams, &mut wires);
-                wires.flush();
-            } else {
+            if !is_ready {
                 standing.emptied();
+                continue;
             }
+            let took = open(shared, now, (socket, sockets.is_v4(socket)), standing, &mut datagrams, &mut wires);
+            wires.flush();
+            brought |= took != Took::Nothing;
+            ended_early |= took == Took::Enough;
         }
         // What the host answers to what it was just given is there already.
-        if second.is_none()
-            && (brought || ready[queues.len()])
-            && let Err(error) = seal(shared, now, &mut packets, &mut wires)
-        {
-            return tracing::warn!(%error, "tun interface is gone");
+        if second.is_none() && (brought || ready[queues.len()]) {
+            match seal(shared, now, &mut packets, &mut wires) {
+                Ok(took) => ended_early |= took == Took::Enough,
+                Err(error) => return tracing::warn!(%error, "tun interface is gone"),
+            }
+        } else if second.is_none() {
+            shared.standing().emptied();
         }
         if more || now.since(looked) >= TICK {
             looked = now;
@@ -154,10 +175,18 @@ fn from_host(shared: &Shared, sockets: &Sockets, bond: &Bond) {
     let mut buffer = vec![0; READ];
     let mut wires = Wires::new(&shared.tun, sockets);
     let mut told = Instant::now();
-    while wait(&[shared.tun.as_fd()], &bond.stop, PollTimeout::from(TICK_MILLIS)).is_some() {
+    let mut timeout = PollTimeout::from(TICK_MILLIS);
+    while let Some([is_ready, ..]) = wait(&[shared.tun.as_fd()], &bond.stop, timeout) {
         let now = now();
-        if let Err(error) = seal(shared, now, &mut buffer, &mut wires) {
-            return tracing::debug!(%error, "tun interface is gone");
+        timeout = PollTimeout::from(TICK_MILLIS);
+        if !is_ready {
+            shared.standing().emptied();
+        } else {
+            match seal(shared, now, &mut buffer, &mut wires) {
+                Ok(Took::Enough) => timeout = PollTimeout::ZERO,
+                Ok(_) => {}
+                Err(error) => return tracing::debug!(%error, "tun interface is gone"),
+            }
         }
         if now.steady.saturating_duration_since(told) >= TOLD {
             told = now.steady;
@@ -168,9 +197,10 @@ fn from_host(shared: &Shared, sockets: &Sockets, bond: &Bond) {
 
 /// Takes from the host what there is, up to a round of it, and hands it on; where the network has no room it waits a moment. An
 /// error is for good.
-fn seal(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> io::Result<()> {
-    let mut standing = shared.standing.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..ROUND {
+fn seal(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> io::Result<Took> {
+    let mut standing = shared.standing();
+    let mut took = Took::Enough;
+    for round in 0..ROUND {
         match shared.tun.read(buffer) {
             Ok(Some(mut segments)) => {
                 let mut tells = standing.tells(now.steady);
@@ -184,6 +214,7 @@ fn seal(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> 
             Ok(None) => tracing::trace!("packet without sense lost"),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 standing.emptied();
+                took = if round == 0 { Took::Nothing } else { Took::All };
                 break;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -198,10 +229,10 @@ fn seal(shared: &Shared, now: Now, buffer: &mut [u8], wires: &mut Wires<'_>) -> 
         }
     }
     wires.flush_patiently();
-    Ok(())
+    Ok(took)
 }
 
-/// Opens what the network brought to a socket, up to a round of it. Whether there was anything.
+/// Opens what the network brought to a socket, up to a round of it.
 fn open(
     shared: &Shared,
     now: Now,
@@ -209,11 +240,11 @@ fn open(
     standing: &mut Standing,
     buffer: &mut [u8],
     wires: &mut Wires<'_>,
-) -> bool {
+) -> Took {
     for round in 0..ROUND {
         let Some(received) = receive(socket, buffer, is_v4) else {
             standing.emptied();
-            return round > 0;
+            return if round == 0 { Took::Nothing } else { Took::All };
         };
         if decrypt(shared, now, received, standing.is_due(now.steady), buffer, wires) {
             standing.told(now.steady);
@@ -222,7 +253,7 @@ fn open(
             break;
         }
     }
-    true
+    Took::Enough
 }
 
 fn receive(socket: &UdpSocket, buffer: &mut [u8], is_v4: bool) -> Option<Received> {

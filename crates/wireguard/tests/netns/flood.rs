@@ -7,6 +7,7 @@ use crate::{
 };
 use nix::sys::socket::{setsockopt, sockopt};
 use std::{
+    io::ErrorKind,
     net::{SocketAddr, UdpSocket},
     path::PathBuf,
     sync::{
@@ -87,6 +88,39 @@ fn a_burst_larger_than_a_socket_holds_waits_for_a_slow_link() {
     let arrived = arrived.recv().unwrap();
     // One or two may be lost on purpose: the queue stands, and that tells the sender.
     assert!(arrived + 8 > BURST, "{arrived} of {BURST}");
+}
+
+#[test]
+fn a_burst_as_large_as_one_read_costs_the_next_one_nothing() {
+    const SIZE: usize = 1300;
+    // What an engine then has sealed is as much as it hands on at once.
+    const PIECES: usize = 50;
+    let (one, two) = userspace(OUTER_V4);
+    let at: SocketAddr = "198.51.100.2:7000".parse().unwrap();
+    let listener = two.host.run(move || async move { UdpSocket::bind(at).unwrap() });
+    listener.set_read_timeout(Some(SOON / 10)).unwrap();
+    let sender = one.host.run(move || async move {
+        let socket = UdpSocket::bind("198.51.100.1:0").unwrap();
+        socket.connect(at).unwrap();
+        setsockopt(&socket, sockopt::UdpGsoSegment, &i32::try_from(SIZE).unwrap()).unwrap();
+        socket
+    });
+    // For longer than a queue may stand; each goes once the one before has come, so none stands.
+    let (mut buffer, began, mut number) = ([0; SIZE], Instant::now(), 0);
+    while number < 100 || began.elapsed() < Duration::from_millis(200) {
+        number += 1;
+        sender.send(&[7; SIZE * PIECES]).unwrap();
+        for piece in 0..PIECES {
+            let came = loop {
+                match listener.recv(&mut buffer) {
+                    // A process that was stopped and goes on finds its calls ended so.
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    came => break came,
+                }
+            };
+            assert_eq!(came.ok(), Some(SIZE), "piece {piece} of burst {number}");
+        }
+    }
 }
 
 /// Threads that carry packets on this host. Those of other tests' engines are in other network namespaces.
