@@ -12,6 +12,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, killpg},
+    time::ClockId,
     unistd::Pid,
 };
 
@@ -217,19 +218,17 @@ impl Process {
         self.0.kill();
     }
 
-    /// Processor time it had so far, all threads that live, to the nanosecond: ticks of `/proc/PID/stat` are 10 ms.
+    /// Processor time it had so far, of threads that have ended too, to the nanosecond: ticks of `/proc/PID/stat` are 10 ms.
     ///
     /// # Errors
-    /// [`LabError::Process`] with its status and log if it has ended.
+    /// [`LabError::Process`] with its status and log if it has ended; [`LabError::Io`] if the kernel does not say.
     pub fn cpu(&self) -> Result<Duration, LabError> {
         self.must_run()?;
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id)).into_iter().flatten().flatten();
-        // <nanoseconds on a core> <waiting> <slices>
-        let nanos = tasks.filter_map(|task| {
-            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            text.split_whitespace().next()?.parse::<u64>().ok()
-        });
-        Ok(Duration::from_nanos(nanos.sum()))
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(self.0.id).unwrap_or_default()));
+        let time = clock.and_then(ClockId::now).map_err(|errno| {
+            LabError::io(format!("read the processor time of {}", self.0.id), std::io::Error::from(errno))
+        })?;
+        Ok(time.into())
     }
 
     /// Memory it holds in RAM (`VmRSS`), in bytes.

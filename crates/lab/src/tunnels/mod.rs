@@ -169,7 +169,7 @@ impl End {
         command::ip(Some(self.host.namespace()), &format!("link set {} mtu {mtu}\n", self.interface))
     }
 
-    /// Processor time the engine took so far, all threads that live.
+    /// Processor time the engine took so far, of threads that have ended too.
     ///
     /// # Errors
     /// [`LabError::Process`] if it has ended.
