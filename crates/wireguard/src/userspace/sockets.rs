@@ -82,8 +82,10 @@ impl Sockets {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => None,
             Err(error) => return Err(error),
         };
-        let join = Help::new("udp receive", offloads.udp_receive);
-        for socket in [Some(&v4), v6.as_ref()].into_iter().flatten() {
+        let (segment, join) =
+            (Help::new("udp send", offloads.udp_send), Help::new("udp receive", offloads.udp_receive));
+        let sockets = Self { v4, v6, port, segment, waited: AtomicBool::new(false) };
+        for socket in sockets.both() {
             socket.set_nonblocking(true)?;
             // Where the capability for more is missing the system's own limit has to do.
             if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
@@ -95,7 +97,7 @@ impl Sockets {
                 join.is_missing(&error);
             }
         }
-        Ok(Self { v4, v6, port, segment: Help::new("udp send", offloads.udp_send), waited: AtomicBool::new(false) })
+        Ok(sockets)
     }
 
     /// Both, or the one there is.

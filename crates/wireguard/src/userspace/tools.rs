@@ -4,13 +4,14 @@
 use super::{
     Core,
     uapi::{self, INVALID, Request},
+    worker::Worker,
 };
 use crate::error::Error;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        eventfd::{EfdFlags, EventFd},
+        eventfd::EventFd,
         socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket},
         stat::{Mode, fchmod},
     },
@@ -28,7 +29,6 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
 use zeroize::Zeroizing;
@@ -48,9 +48,9 @@ pub(super) struct Tools {
     path: PathBuf,
     /// The file's number: another one at its place is not ours to remove.
     inode: u64,
-    stop: Arc<EventFd>,
     served: Arc<Mutex<Served>>,
-    thread: Option<JoinHandle<()>>,
+    /// Told to end once no tool is served any more.
+    _worker: Worker,
 }
 
 /// Which tool is being served, so that it can be cut short.
@@ -85,12 +85,10 @@ impl Tools {
         }
         let listener = private_listener(&path)?;
         let inode = fs::metadata(&path)?.ino();
-        let stop = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
         let served = Arc::default();
-        let (core, told, serving) = (core.clone(), stop.clone(), Arc::clone(&served));
-        let thread = Builder::new().name("picket-wg-tools".to_owned());
-        let thread = thread.spawn(move || serve(&listener, &core, &told, &serving))?;
-        Ok(Self { path, inode, stop, served, thread: Some(thread) })
+        let (core, serving) = (core.clone(), Arc::clone(&served));
+        let worker = Worker::start("picket-wg-tools", move |bond| serve(&listener, &core, &bond.stop, &serving))?;
+        Ok(Self { path, inode, served, _worker: worker })
     }
 }
 
@@ -103,12 +101,6 @@ impl Drop for Tools {
         served.is_over = true;
         if let Some(tool) = &served.tool {
             tool.shutdown(Shutdown::Both).ok();
-        }
-        drop(served);
-        if self.stop.write(1).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            thread.join().ok();
         }
     }
 }
