@@ -24,10 +24,9 @@ pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
 
 /// Where cargo puts what it builds; CARGO_TARGET_DIR and configuration may move it.
 pub(crate) fn target_folder(root: &Path) -> Result<PathBuf> {
-    let output = cargo(root, &["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"])
-        .output()
-        .context("run cargo metadata")?;
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).context("read cargo metadata")?;
+    let metadata =
+        said(&mut cargo(root, &["metadata", "--format-version", "1", "--no-deps", "--offline", "--locked"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).context("read cargo metadata")?;
     let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
     Ok(folder.into())
 }
@@ -50,8 +49,7 @@ pub(crate) fn said(command: &mut Command) -> Result<String> {
 
 /// The platform that programs are compiled for here, such as `x86_64-unknown-linux-gnu`.
 pub(crate) fn host() -> Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("run rustc -vV")?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = said(Command::new("rustc").arg("-vV"))?;
     text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned).context("rustc -vV names no host")
 }
 
