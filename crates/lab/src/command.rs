@@ -66,6 +66,17 @@ pub(crate) fn run(program: &str, args: &[&str], stdin: &str) -> Result<Output, L
     })
 }
 
+/// Runs a command that is made already to its end; what it printed. Its folder and variables are those it was made with.
+pub(crate) fn said(command: &mut Command) -> Result<String, LabError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().map_err(|error| cannot_start(&program, error))?;
+    if !output.status.success() {
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(LabError::Command { command: format!("{command:?}"), status: output.status.to_string(), stderr });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// The error for a program that cannot be started.
 pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
     let package = match program {

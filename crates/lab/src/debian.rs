@@ -1,7 +1,7 @@
 //! A small Debian to boot: a root tree made once by mmdebstrap and kept beside what cargo builds, for machines to lay their
 //! own files over. Never written to afterwards.
 
-use crate::{LabError, Program};
+use crate::{LabError, Program, command::said};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File},
@@ -77,11 +77,7 @@ pub(crate) fn root(tree: Tree) -> Result<PathBuf, LabError> {
         .args(leaner)
         .arg(&suite)
         .arg(&root);
-    let output = make.output().map_err(|error| crate::command::cannot_start("mmdebstrap", error))?;
-    if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(LabError::Command { command: format!("{make:?}"), status: output.status.to_string(), stderr });
-    }
+    said(&mut make)?;
     fs::write(&written, recipe).map_err(|error| cannot("write", &written, error))?;
     Ok(root)
 }

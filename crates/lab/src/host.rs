@@ -3,8 +3,8 @@
 
 use std::{
     fmt::Write as _,
-    fs,
-    net::{IpAddr, SocketAddr},
+    fs, io,
+    net::{IpAddr, SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
 };
@@ -257,6 +257,16 @@ impl Host {
     /// [`LabError::Io`] if the namespace is gone.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
         self.namespace.inside(work)
+    }
+
+    /// A socket of the host's that listens, for a server of this process.
+    pub(crate) fn listen(&self, address: SocketAddr) -> Result<TcpListener, LabError> {
+        let bound = self.inside(|| -> io::Result<TcpListener> {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })?;
+        bound.map_err(|error| LabError::io(format!("listen on {address} on {}", self.name()), error))
     }
 
     fn connect_to_bridge(&self) -> Result<(), LabError> {

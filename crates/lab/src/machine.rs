@@ -150,7 +150,7 @@ impl Machine {
     /// Puts one of our programs alone in, as an image has it.
     ///
     /// # Errors
-    /// [`LabError::NotBuilt`], or what `cp` says.
+    /// [`LabError::NotBuilt`], or what `install` says.
     pub fn put(&self, program: Program) -> Result<(), LabError> {
         install_program(&program.path()?, &self.path(&format!("usr/bin/{}", program.name()))?)
     }

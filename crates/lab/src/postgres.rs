@@ -2,8 +2,8 @@
 //! and TLS. It ends with whoever started it, however that ends. Needs Debian's package `postgresql`; the system's own server, if
 //! there is one, is not touched.
 
-use crate::{Host, wait::wait_until};
-use anyhow::{Context as _, bail, ensure};
+use crate::{Host, command::said, wait::wait_until};
+use anyhow::{Context as _, ensure};
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
@@ -109,7 +109,8 @@ impl Postgres {
     fn init(&self, access: &[&str]) -> anyhow::Result<()> {
         let mut initdb = self.program("initdb")?;
         initdb.args(access).args(["--no-sync", "--encoding=UTF8", "--locale=C", "--username", USER, "--pgdata"]);
-        said(initdb.arg(self.folder.join("data")))
+        said(initdb.arg(self.folder.join("data")))?;
+        Ok(())
     }
 
     /// Writes a file for the server's user alone, as it wants its key and its list of who may come in to be.
@@ -272,12 +273,4 @@ fn as_user(program: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<Command> {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     Ok(command)
-}
-
-fn said(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("run {command:?}"))?;
-    if !output.status.success() {
-        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
 }

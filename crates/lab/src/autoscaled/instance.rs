@@ -3,13 +3,12 @@
 
 use super::cloud::Scene;
 use crate::{
-    Host, Lab, LabError, Machine, Program,
-    cloud::{FakeMetadata, Instance, Signer},
+    Lab, LabError, Machine, Program,
+    cloud::{FakeMetadata, Instance},
 };
 use picket_model::Timestamp;
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     time::SystemTime,
 };
 
@@ -41,7 +40,6 @@ impl Sentry {
         let (v4, v6) = (format!("203.0.113.{number}/24"), format!("2001:db8:1::{number}/64"));
         let host = lab.host(&format!("instance-{number}")).address(&v4).address(&v6).create()?;
         host.namespace.ip(&format!("address add {METADATA}/32 dev lo\n"))?;
-        let listener = listener(&host, SocketAddr::from((METADATA, 80)))?;
         let now = Timestamp::from(SystemTime::now()).as_millis() / 1000 * 1000;
         let instance = Instance {
             account: scene.account.clone(),
@@ -50,9 +48,7 @@ impl Sentry {
             id: id.to_owned(),
             launched_at: Timestamp::from_millis(now),
         };
-        lab.serve(async move {
-            FakeMetadata::serve(tokio::net::TcpListener::from_std(listener)?, instance, Signer::rsa("gcp", 1)).await
-        });
+        FakeMetadata::play(lab, &host, SocketAddr::from((METADATA, 80)), instance)?;
         let machine = Machine::image(&host, &scene.ports)?;
         machine.put(Program::SentryAgent)?;
         machine.write("etc/hosts", &format!("127.0.0.1 localhost\n{controller}\n"))?;
@@ -63,14 +59,4 @@ impl Sentry {
         machine.enable("user-data.service", Some(CLOUD_INIT), "multi-user.target")?;
         Ok(Self { id: id.to_owned(), machine })
     }
-}
-
-/// A socket of a host, for a server of the world outside.
-pub(super) fn listener(host: &Host, address: SocketAddr) -> Result<TcpListener, LabError> {
-    let bound = host.inside(|| -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    })?;
-    bound.map_err(|error| LabError::io(format!("listen on {address} on {}", host.name()), error))
 }

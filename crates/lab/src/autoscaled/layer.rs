@@ -3,12 +3,12 @@
 use super::{
     balancer,
     cloud::{Cloud, HookMade, Scene},
-    instance::{Sentry, listener},
+    instance::Sentry,
     must,
 };
 use crate::{
     Connect, Host, LabError, Waited,
-    cloud::{FakeAutoscaling, FakeMetadata, Group, Hook, Instance, Signer, aws_certificate},
+    cloud::{FakeAutoscaling, FakeMetadata, Group, Hook, Instance, aws_certificate},
     command,
     demo::report::Seen,
     mesh::{Controller, Mesh, MeshSize, SOON},
@@ -308,10 +308,8 @@ fn play_aws(mesh: &Mesh, scene: &Scene) -> Result<FakeAutoscaling, LabError> {
         launched_at: Timestamp::from(std::time::SystemTime::now()),
     };
     let host = &mesh.controller.host;
-    let (asked, metadata) = (listener(host, AUTOSCALING)?, listener(host, METADATA)?);
-    mesh.lab.serve(async move {
-        FakeMetadata::serve(tokio::net::TcpListener::from_std(metadata)?, instance, Signer::rsa("gcp", 1)).await
-    });
+    FakeMetadata::play(&mesh.lab, host, METADATA, instance)?;
+    let asked = host.listen(AUTOSCALING)?;
     let (autoscaling, serving) = mesh
         .lab
         .on_runtime(|| FakeAutoscaling::on(tokio::net::TcpListener::from_std(asked)?, group))

@@ -1,6 +1,7 @@
 //! A metadata server as instances of AWS (IMDSv2 only) and GCP find at 169.254.169.254.
 
 use super::{ACCESS_KEY, ROLE_SESSION, SECRET_KEY, Signer, document, sign_document};
+use crate::{Host, Lab, LabError};
 use axum::{
     Router,
     extract::{Query, State},
@@ -67,12 +68,12 @@ impl FakeMetadata {
         Ok(Self { url, answers })
     }
 
-    /// The same on a socket that was made elsewhere, until the runtime ends.
-    ///
-    /// # Errors
-    /// An IO error of the socket.
-    pub async fn serve(listener: TcpListener, instance: Instance, google: Signer) -> io::Result<()> {
-        axum::serve(listener, router(instance, google, Arc::default())).await
+    /// The same at an address of a host, as long as the lab is there.
+    pub(crate) fn play(lab: &Lab, host: &Host, address: SocketAddr, instance: Instance) -> Result<(), LabError> {
+        let listener = host.listen(address)?;
+        let router = router(instance, Signer::rsa("gcp", 1), Arc::default());
+        lab.serve(async move { axum::serve(TcpListener::from_std(listener)?, router).await });
+        Ok(())
     }
 }
 

@@ -1,7 +1,7 @@
 //! The operator's machine: our collection, built and installed as Galaxy does it, and playbooks over real ssh.
 
-use super::{Args, packages::said};
-use crate::Host;
+use super::Args;
+use crate::{Host, command::said};
 use anyhow::{Context as _, Result, ensure};
 use std::{
     collections::BTreeMap,

@@ -1,6 +1,7 @@
 //! The Debian packages: which there are, the operator's program taken out of its own, and newer ones made of them.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use crate::command::said;
+use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -51,11 +52,4 @@ pub(super) fn newer(folder: &Path, to: &Path) -> Result<String> {
         fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
     }
     Ok(later)
-}
-
-/// What a program of this machine prints.
-pub(super) fn said(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -1,12 +1,9 @@
 //! What all steps work on: a chain, three machines in the places of a mesh's hosts, an operator, validators and a stranger.
 
-use super::{
-    Args,
-    ansible::Ansible,
-    packages::{self, said},
-};
+use super::{Args, ansible::Ansible, packages};
 use crate::{
     Connect, Host, Knocks, Machine,
+    command::said,
     mesh::{Mesh, MeshSize},
     wait_until,
 };

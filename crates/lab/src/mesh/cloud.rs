@@ -3,12 +3,11 @@
 use super::{Agent, Controller};
 use crate::{
     Host, Lab, LabError,
-    cloud::{FakeMetadata, Instance, Signer, aws_certificate},
+    cloud::{FakeMetadata, Instance, aws_certificate},
 };
 use picket_model::{NodeRole, Timestamp};
 use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     time::SystemTime,
 };
 
@@ -69,12 +68,6 @@ impl Cloud {
     /// As [`Cloud::launch`].
     pub fn launch_as(self, lab: &Lab, number: u8, id: &str) -> Result<CloudInstance, LabError> {
         let host = super::host(lab, &format!("auto-{number}"), 100 + number)?;
-        let bound = host.inside(|| -> io::Result<TcpListener> {
-            let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 80)))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        })?;
-        let listener = bound.map_err(|error| LabError::io("listen as a metadata server".to_owned(), error))?;
         let now = Timestamp::from(SystemTime::now()).as_millis() / 1000 * 1000;
         let instance = Instance {
             account: ACCOUNT.to_owned(),
@@ -83,9 +76,7 @@ impl Cloud {
             id: id.to_owned(),
             launched_at: Timestamp::from_millis(now),
         };
-        lab.serve(async move {
-            FakeMetadata::serve(tokio::net::TcpListener::from_std(listener)?, instance, Signer::rsa("gcp", 1)).await
-        });
+        FakeMetadata::play(lab, &host, SocketAddr::from((Ipv4Addr::LOCALHOST, 80)), instance)?;
         let mut sentry = Agent::new(host, NodeRole::Sentry);
         sentry.leaves_on_stop = true;
         Ok(CloudInstance { sentry, id: id.to_owned() })

@@ -22,8 +22,7 @@ use crate::{
 };
 use picket_model::{NodeRole, P2pEndpoint, PrepId};
 use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -249,12 +248,7 @@ fn names(chain: &ChainState) -> Vec<String> {
 }
 
 fn serve(lab: &Lab, host: &Host, address: SocketAddr, icon: FakeIcon) -> Result<(), LabError> {
-    let bound = host.inside(|| -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    })?;
-    let listener = bound.map_err(|error| LabError::io(format!("listen on {address} as a goloop"), error))?;
+    let listener = host.listen(address)?;
     lab.serve(async move {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         icon.serve(listener, None).await

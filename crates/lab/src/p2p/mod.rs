@@ -14,7 +14,7 @@ use crate::{Host, Lab, LabError, Waited, wait_until};
 use node::Node;
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -68,7 +68,7 @@ impl Network {
     pub fn start(lab: &Lab, places: Vec<Place>) -> Result<Self, LabError> {
         let mut listeners = Vec::new();
         for place in &places {
-            listeners.push(node::listen(&place.host, place.port)?);
+            listeners.push(place.host.listen(SocketAddr::from((Ipv4Addr::UNSPECIFIED, place.port)))?);
         }
         let count = places.len();
         let shared = Arc::new(Shared {

@@ -5,11 +5,9 @@ use super::{
     BLOCK, Link, Pair, REDIAL, Shared,
     frame::{self, Message, PeerId},
 };
-use crate::{Host, LabError};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,16 +39,6 @@ pub(super) struct Node {
 struct State {
     links: BTreeMap<usize, (u64, mpsc::Sender<Vec<u8>>)>,
     dialling: BTreeSet<usize>,
-}
-
-/// Listens on a host.
-pub(super) fn listen(host: &Host, port: u16) -> Result<TcpListener, LabError> {
-    let bound = host.inside(|| -> io::Result<TcpListener> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    })?;
-    bound.map_err(|error| LabError::io(format!("listen on port {port} of {} as a node", host.name()), error))
 }
 
 impl Node {
