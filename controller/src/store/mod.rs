@@ -12,6 +12,7 @@ mod error;
 mod events;
 mod history;
 mod hooks;
+mod hosts;
 mod identities;
 mod leases;
 mod log;
@@ -35,6 +36,7 @@ mod sqlite;
 mod statement;
 mod tokens;
 mod validators;
+mod versions;
 mod webhooks;
 
 pub use answers::{Answer, Progress};
@@ -60,6 +62,7 @@ pub use validators::MergeRow;
 pub use webhooks::WebhookRow;
 
 use error::sql;
+use hosts::Hosts;
 use picket_model::{MeshId, SetDigests};
 use sqlx::{PgPool, SqlitePool};
 use statement::Connection;
@@ -88,6 +91,7 @@ pub struct Store {
     /// starve each other; and who waits in the database has a connection, which readers want.
     writer: Arc<Mutex<()>>,
     digests: SharedDigests,
+    hosts: Arc<Hosts>,
     patience: Duration,
 }
 
@@ -120,12 +124,25 @@ impl Store {
             }
         };
         let beyond = schema::bring_up_to_date(&pool, place).await?;
-        Ok(Self { pool, mesh, beyond, writer: Arc::default(), digests: Arc::default(), patience: QUEUED })
+        Ok(Self {
+            pool,
+            mesh,
+            beyond,
+            writer: Arc::default(),
+            digests: Arc::default(),
+            hosts: Arc::default(),
+            patience: QUEUED,
+        })
     }
 
     /// Digests of the sets that are kept.
     pub fn digests(&self) -> SharedDigests {
         Arc::clone(&self.digests)
+    }
+
+    /// Forgets what it remembers of hosts: this is another database than that of before.
+    pub fn forget_hosts(&self) {
+        self.hosts.forget();
     }
 
     /// A consistent view of everything.
@@ -153,6 +170,8 @@ impl Store {
             sql,
             mesh: self.mesh.clone(),
             digests: Arc::clone(&self.digests),
+            hosts: Arc::clone(&self.hosts),
+            writes: turn.is_some(),
             changed: false,
             _turn: turn,
         })
@@ -193,6 +212,9 @@ pub struct Transaction {
     sql: Connection,
     mesh: MeshId,
     digests: SharedDigests,
+    hosts: Arc<Hosts>,
+    /// Whether it is a change: what it sees, others may never see.
+    writes: bool,
     /// Whether the audit log got a line: then others are to look.
     changed: bool,
     /// Of a change: given on after `sql` is done.
