@@ -93,7 +93,7 @@ async fn a_revoke_is_in_force_before_the_hosts_that_are_about_to_join_are_in() {
     let token = mesh.token(NodeRole::Sentry, u32::try_from(CROWD).unwrap()).await;
     let hosts: Vec<Host> = (0..CROWD).map(|number| Host::new(NodeRole::Sentry, &format!("crowd-{number}"))).collect();
     let operator = mesh.operator();
-    let wait = RevokeQuery { wait_ms: Some(20_000) };
+    let wait = RevokeQuery { wait_ms: Some(10_000) };
     let mut following = std::pin::pin!(follow(&prep));
     let revoke = async |name: &str| {
         let began = Instant::now();
