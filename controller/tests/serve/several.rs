@@ -84,6 +84,8 @@ async fn what_is_changed_through_one_reaches_the_hosts_of_the_other_within_a_sec
 async fn a_ca_follows_another_at_one_controller_and_none_signs_with_the_one_of_before() {
     let (a, mut b) = two().await;
     let step = async |step| a.operator().rotate_ca(&RotateCa { step, force: false }).await;
+    let store = a.store().await;
+    eventually("both to say that they are here", async || store.controllers().await.unwrap() == 2).await;
     let error = step(RotationStep::Start).await.unwrap_err();
     assert_eq!(error.kind(), Some(ProblemKind::Conflict), "{error}");
     assert!(error.to_string().contains("2 controllers share"), "{error}");
