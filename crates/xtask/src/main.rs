@@ -7,6 +7,7 @@ mod dist;
 mod fuzz;
 mod hosts;
 mod judges;
+mod kernel;
 mod machine;
 mod openapi;
 mod outcome;
@@ -90,6 +91,9 @@ enum Command {
         /// Run the Ansible collection and nothing else: its linter, and three Debians that boot, over ssh, with our packages.
         #[arg(long, conflicts_with = "terraform")]
         hosts: bool,
+        /// Run what needs a kernel with WireGuard and nothing else, in a virtual machine with Debian's kernel.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
+        kernel: bool,
         /// For --hosts: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, requires = "hosts", value_name = "DIR")]
         packages: Option<PathBuf>,
@@ -146,6 +150,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             demo::finish(soak)
         }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
+        Command::Test { kernel: true, .. } => kernel::run(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
