@@ -110,7 +110,7 @@ impl Metrics {
     pub fn render(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(without_empty_labels(&text))
     }
 
     /// The same in Prometheus' own text format, for those who ask for nothing newer.
@@ -133,6 +133,18 @@ impl Metrics {
     }
 }
 
+/// A family without labels, which may have no value at all, is written as a metric without labels is.
+fn without_empty_labels(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.split_once("{} ") {
+            Some((name, value)) if !name.contains([' ', '{']) => plain.extend([name, " ", value, "\n"]),
+            _ => plain.extend([line, "\n"]),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +152,8 @@ mod tests {
     fn metrics() -> Metrics {
         let mut metrics = Metrics::new("picket-test", "1.2.3");
         let polls: Counter = metrics.register("polls", "Answers taken", Counter::default());
+        let up = metrics.labelled("up", "Whether it is", NO_LABELS, Gauges::default());
+        up.get_or_create(&Labels::new()).set(1);
         let nodes = metrics.labelled("nodes", "Hosts", &[("state", "2")], Gauges::default());
         let took = metrics.register("took_seconds", "Time of all", seconds());
         polls.inc_by(2);
@@ -159,6 +173,9 @@ picket_build_info{program=\"picket-test\",version=\"1.2.3\"} 1
 # HELP picket_polls Answers taken.
 # TYPE picket_polls counter
 picket_polls_total 2
+# HELP picket_up Whether it is.
+# TYPE picket_up gauge
+picket_up 1
 # HELP picket_nodes Hosts.
 # TYPE picket_nodes gauge
 picket_nodes{state=\"act\\\"ive\"} 3
@@ -183,8 +200,9 @@ picket_build_info{program=\"picket-test\",version=\"1.2.3\"} 1
 # HELP picket_polls_total Answers taken.
 # TYPE picket_polls_total counter
 picket_polls_total 2
-# HELP picket_nodes Hosts.
-# TYPE picket_nodes gauge
+# HELP picket_up Whether it is.
+# TYPE picket_up gauge
+picket_up 1
 ";
         assert!(text.starts_with(start) && !text.contains("# EOF"), "{text}");
     }
