@@ -51,6 +51,9 @@ const OPERATORS: [Program; 3] = [
     Program { name: "dpkg-deb", package: "dpkg" },
 ];
 
+/// A terminal that a program can be looked at in.
+const TERMINAL: [Program; 1] = [Program { name: "tmux", package: "tmux" }];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -132,6 +135,11 @@ pub(crate) fn packagers() -> Result<()> {
 /// What an operator's own machine has.
 pub(crate) fn operators() -> Result<()> {
     install_missing(&OPERATORS)
+}
+
+/// The terminal of tests.
+pub(crate) fn terminal() -> Result<()> {
+    install_missing(&TERMINAL)
 }
 
 /// What reads templates of images; Debian has it.

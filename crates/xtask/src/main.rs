@@ -8,6 +8,7 @@ mod fuzz;
 mod hosts;
 mod judges;
 mod machine;
+mod monitoring;
 mod openapi;
 mod outcome;
 mod python;
@@ -90,6 +91,9 @@ enum Command {
         /// Run the Ansible collection and nothing else: its linter, and three Debians that boot, over ssh, with our packages.
         #[arg(long, conflicts_with = "terraform")]
         hosts: bool,
+        /// Run what is under monitoring/ and nothing else: by promtool and amtool, and on a real Prometheus with a mesh of ours.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
+        monitoring: bool,
         /// For --hosts: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, requires = "hosts", value_name = "DIR")]
         packages: Option<PathBuf>,
@@ -146,6 +150,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             demo::finish(soak)
         }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
+        Command::Test { monitoring: true, .. } => monitoring::run(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
