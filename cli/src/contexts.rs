@@ -84,13 +84,13 @@ mod tests {
 
     #[test]
     fn a_bare_word_is_a_name_and_all_else_a_path() {
-        let home = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let home = |name: &str| (name == "HOME").then(|| "/people/me".to_owned());
         let check = |named: &str, expect: &str| assert_eq!(file(Path::new(named), &home), Path::new(expect));
-        check("main", "/home/me/.config/picket/contexts/main.toml");
+        check("main", "/people/me/.config/picket/contexts/main.toml");
         check("./main", "./main");
         check("main.toml", "main.toml");
         check("/etc/picket/x", "/etc/picket/x");
-        let both = |name: &str| Some(if name == "HOME" { "/home/me" } else { "/cfg" }.to_owned());
+        let both = |name: &str| Some(if name == "HOME" { "/people/me" } else { "/cfg" }.to_owned());
         assert_eq!(file(Path::new("a"), &both), Path::new("/cfg/picket/contexts/a.toml"));
         assert_eq!(file(Path::new("a"), &|_| None), Path::new("a"));
     }

@@ -184,7 +184,7 @@ fn flows(look: &Look, seen: &Seen, now: Timestamp) -> Vec<Cells> {
 fn drops(seen: &Seen) -> Vec<Cells> {
     let row = |(host, decision, rate, count): (&NodeName, String, Option<f64>, u64)| {
         (
-            vec![host.to_string(), visible(&decision).into(), fast(rate), count.to_string()],
+            vec![host.to_string(), visible(&decision), fast(rate), count.to_string()],
             rate.is_some_and(|rate| rate >= 1.0),
         )
     };
@@ -196,7 +196,7 @@ fn attack(look: &Look, seen: &Seen, now: Timestamp) -> Vec<Cells> {
     let said = look.nodes.iter().filter_map(|view| Some((&view.node.name, view.report.as_ref()?.defences.as_ref()?)));
     said.map(|(host, defences)| {
         let tracking = defences.tracking.map(|tracking| format!("{} ({}%)", tracking.connections, tracking.percent()));
-        let most = drops.iter().find(|drop| drop.0 == host).map(|drop| visible(&drop.1).to_string());
+        let most = drops.iter().find(|drop| drop.0 == host).map(|drop| visible(&drop.1));
         let stopped = defences.stopped_per_second;
         let cells = vec![
             host.to_string(),

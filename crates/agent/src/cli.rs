@@ -123,7 +123,7 @@ enum Command {
         rotate_key_days: Option<u16>,
         /// Where to answer `/health`, `/ready` and `/metrics`: on loopback, or inside the mesh for who watches from there. `off`
         /// for nowhere.
-        #[arg(long, value_name = "IP:PORT", env = "PICKET_HEALTH", default_value = "127.0.0.1:7446")]
+        #[arg(long, value_name = "IP:PORT", env = "PICKET_HEALTH", default_value = "127.0.0.1:7447")]
         health: watch::Place,
         #[command(flatten)]
         goloop: GoloopOptions,

@@ -5,6 +5,7 @@ mod certificate;
 mod company;
 mod confirming;
 mod cut_off;
+mod force;
 mod home;
 mod own_proof;
 mod rekey;
@@ -31,10 +32,8 @@ use crate::{
     lockdown::{close_if_open, close_without_nft},
     pairing::PairKeys,
     paths::narrow::Narrow,
-    posture::{AgentIs, Posture},
-    reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
+    reconcile::{Found, HostFilter, HostTunnels},
     rekey::{Awaited, KeyWord, Rekey},
-    release::is_released,
     renewal::Renewals,
     report::Reporter,
     sessions,
@@ -471,47 +470,6 @@ impl Agent {
         self.digest = Some(digest);
         self.refused = None;
         true
-    }
-
-    async fn bring_into_force(&mut self) {
-        let posture = self.posture();
-        let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
-        let Held { ledger, guard, .. } = &self.held;
-        let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
-        let steered = self.ways.steer(&mut self.tunnels, admitted.as_deref());
-        let wireguard = steered.as_ref();
-        let doors = serving::doors_of(firewall.as_ref(), wireguard);
-        // A door goes before the rules that guard it, and comes after them.
-        self.gateway.close_all_but(&doors).await;
-        let wanted = Wanted { wireguard, firewall };
-        let began = Instant::now();
-        let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
-        self.board.counts().applied_in(began.elapsed());
-        self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
-        let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
-        if !found.is_in_force() {
-            error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
-        } else if !was_in_force || self.applied != ledger.revision() {
-            info!(revision = %ledger.revision(), peers = found.kernel.peers, elements = found.kernel.elements, "in force");
-        }
-        if found.is_in_force() && wireguard.is_some() {
-            self.applied = ledger.revision();
-        }
-        if found.wireguard.is_in_force() {
-            self.endpoints.keep(&found.peers);
-        }
-        self.found = Some(found);
-        self.open(doors).await;
-        self.look = LOOK[0];
-        self.drift.reset();
-        self.tell();
-        self.look_at_proofs();
-    }
-
-    /// The state from which the host's firewall follows.
-    fn posture(&self) -> Posture {
-        let Held { ledger, guard, state, .. } = &self.held;
-        ledger.posture(guard, is_released(state), AgentIs::AtWork(self.controllers.answers()))
     }
 }
 

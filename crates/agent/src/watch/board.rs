@@ -16,13 +16,16 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
-use tokio::net::TcpListener;
-use tracing::{info, warn};
+use tokio::{net::TcpListener, time::sleep};
+use tracing::{debug, info, warn};
 
 /// A word that was not said again for so long says nothing any more: thrice the agent's comparison with the kernel.
 const STALE: Duration = Duration::from_secs(90);
 /// The same of a node, which is looked at each five seconds.
 const NODE_STALE: Duration = Duration::from_secs(30);
+
+/// How often a place is tried that could not be had.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Where the agent answers, or that it does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,30 +144,39 @@ impl Board {
 
     /// Answers there, for as long as the agent runs. A place that cannot be had is said and is no reason to end.
     pub async fn serve(self, place: Place) {
-        if let Place::At(address) = place {
-            match TcpListener::bind(address).await {
-                Ok(listener) => {
-                    info!(%address, "answering for health and metrics");
-                    let ready = {
-                        let board = self.clone();
-                        move || board.readiness(Instant::now())
-                    };
-                    let server = Server {
-                        router: health::router(ready, self.metrics),
-                        tls: None,
-                        limits: Limits::everybody_anonymous(),
-                        connections: Connections::new(),
-                    };
-                    server.serve(listener, std::future::pending()).await;
-                }
-                Err(error) => {
-                    warn!(%address, %error, "no health and no metrics here: give another address with --health");
-                }
-            }
-        }
+        let Place::At(address) = place else { return };
+        let listener = bound(address).await;
+        info!(%address, "answering for health and metrics");
+        let ready = {
+            let board = self.clone();
+            move || board.readiness(Instant::now())
+        };
+        let server = Server {
+            router: health::router(ready, self.metrics),
+            tls: None,
+            limits: Limits::everybody_anonymous(),
+            connections: Connections::new(),
+        };
+        server.serve(listener, std::future::pending()).await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Listens as soon as that is possible: an address inside the mesh comes with the tunnels, which come after this.
+async fn bound(address: SocketAddr) -> TcpListener {
+    let mut is_said = false;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if is_said => debug!(%address, %error, "no health and no metrics here yet"),
+            Err(error) => {
+                warn!(%address, %error, "no health and no metrics here yet; tried again until it works, --health names another place");
+                is_said = true;
+            }
+        }
+        sleep(AGAIN).await;
     }
 }

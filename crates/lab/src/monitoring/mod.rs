@@ -30,8 +30,11 @@ pub struct Args {
 /// What a step saw, in words.
 type Seen = Result<String>;
 
+/// A step: what it shows, and what does it.
+type Step = (&'static str, fn(&Site) -> Seen);
+
 /// What is looked at, in this order.
-const STEPS: [(&str, fn(&Site) -> Seen); 8] = [
+const STEPS: [Step; 8] = [
     ("Prometheus reaches every program", steps::scraped),
     ("what programs tell is as promtool wants it, and as docs/metrics.md says", steps::all_documented),
     ("/ready follows the node's progress", steps::ready),

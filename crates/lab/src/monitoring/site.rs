@@ -22,7 +22,7 @@ use std::{
 /// Time for what the real thing takes seconds for, on a loaded machine.
 pub(super) const SOON: Duration = Duration::from_secs(60);
 /// Where agents answer, on the address of their host.
-const HEALTH: u16 = 7446;
+const HEALTH: u16 = 7447;
 /// Where the controller answers, on loopback.
 const CONTROLLER: &str = "127.0.0.1:7445";
 const PROMETHEUS: u16 = 9090;
