@@ -21,7 +21,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let started = Instant::now();
     let mut outcome = Outcome::of_run("monitoring");
     let folder = root.join("monitoring");
-    outcome.of("a page and a test for each alert", said(pages(root)));
+    outcome.of("a page and a test for each alert", said(&pages(root)));
     match tools(&step::target_folder(root)?.join("tools/monitoring")) {
         Ok(tools) => {
             let rules = folder.join("rules");
@@ -48,7 +48,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     Ok(if outcome.is_good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn said(held: Result<()>) -> bool {
+fn said(held: &Result<()>) -> bool {
     held.as_ref().err().into_iter().for_each(|error| println!("monitoring: {error:#}"));
     held.is_ok()
 }
