@@ -11,7 +11,7 @@ use crate::{
     joins::Joins,
     knocks::Knocks,
     leases::Leases,
-    metrics::Counts,
+    metrics::{Counts, Progress},
     now, operators,
     planning::Planning,
     reports::Reports,
@@ -107,7 +107,7 @@ impl App {
         let agents_tls = server_config_accepting(ca.served(), Some(ca.accepted()))?;
         let operators_tls = server_config_accepting(ca.served(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
-        let counts = Counts::new(&mut metrics);
+        let counts = Counts::new(&mut metrics, store.begun());
         let leases = Leases::new(config.leases);
         let restored =
             restored(store, ca, proofs, overlay, (config.chain, config.keys), (leases, hooks, names), counts);
@@ -242,6 +242,7 @@ async fn restored(
         dns,
         knocks: Knocks::default(),
         counts,
+        progress: Progress::default(),
         joins: Joins::default(),
         planning: Planning::default(),
         stopping: watch::Sender::new(false),

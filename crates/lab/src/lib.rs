@@ -46,6 +46,7 @@ mod lab;
 mod left_overs;
 mod machine;
 pub mod mesh;
+pub mod monitoring;
 mod namespace;
 mod nft;
 pub mod p2p;

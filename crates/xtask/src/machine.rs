@@ -58,6 +58,9 @@ const VIRTUAL_MACHINES: [Program; 3] = [
     Program { name: "strip", package: "binutils" },
 ];
 
+/// A terminal that a program can be looked at in.
+const TERMINAL: [Program; 1] = [Program { name: "tmux", package: "tmux" }];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -144,6 +147,11 @@ pub(crate) fn operators() -> Result<()> {
 /// A machine with another kernel than this one's.
 pub(crate) fn virtual_machines() -> Result<()> {
     install_missing(&VIRTUAL_MACHINES)
+}
+
+/// The terminal of tests.
+pub(crate) fn terminal() -> Result<()> {
+    install_missing(&TERMINAL)
 }
 
 /// What reads templates of images; Debian has it.
