@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn a_cookie_is_found_by_its_whole_name() {
-        let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=1; picket-session=x=y; b=2"))]);
+        let headers =
+            HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_static("a=1; picket-session=x=y; b=2"))]);
         assert_eq!(cookie(&headers, "picket-session").as_deref(), Some("x=y"));
         assert_eq!((cookie(&headers, "session"), cookie(&headers, "picket-form")), (None, None));
         assert_eq!(cookie(&HeaderMap::new(), "a"), None);

@@ -71,7 +71,8 @@ async fn cut(
     let Some(Cut { generation, hosts }) = tx.cut(&node.id).await? else { return Ok(None) };
     let nodes: BTreeMap<NodeId, Node> = tx.nodes().await?;
     let members = hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.reports());
-    let (missing, confirmed): (Vec<&Node>, Vec<&Node>) = members.partition(|node| lag(controller, &node.id, now).is_some());
+    let (missing, confirmed): (Vec<&Node>, Vec<&Node>) =
+        members.partition(|node| lag(controller, &node.id, now).is_some());
     let names = |nodes: Vec<&Node>| -> Vec<NodeName> { nodes.into_iter().map(|node| node.name.clone()).collect() };
     Ok(Some(CutState { generation, confirmed: names(confirmed), missing: names(missing) }))
 }

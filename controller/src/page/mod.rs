@@ -85,7 +85,9 @@ pub(crate) fn limits() -> Limits {
 }
 
 fn with_assets(router: Router) -> Router {
-    [STYLE, SCRIPT, ICON].into_iter().fold(router, |router, asset| router.route(asset.name, get(async move || served(&asset))))
+    [STYLE, SCRIPT, ICON]
+        .into_iter()
+        .fold(router, |router, asset| router.route(asset.name, get(async move || served(&asset))))
 }
 
 fn guarded(router: Router) -> Router {

@@ -12,12 +12,13 @@ use crate::{
     store::Actor,
 };
 use axum::{
+    Json,
     extract::{Path, State},
     response::{IntoResponse, Redirect, Response},
 };
 use picket_api::{
     ProblemKind,
-    validators::{ApproveRequest, HoldRequest},
+    validators::{ApproveRequest, HoldRequest, OrderReceipt},
 };
 use serde::Deserialize;
 use std::time::Duration;
@@ -84,21 +85,16 @@ pub(super) async fn readmit(
     Ok(Redirect::to(&format!("/hosts/{}", node.id)).into_response())
 }
 
-pub(super) async fn approve(
-    State(desk): Shared,
-    AdminSent(Sent { seen, address, form }): AdminSent<Approve>,
-) -> Done {
+pub(super) async fn approve(State(desk): Shared, AdminSent(Sent { seen, address, form }): AdminSent<Approve>) -> Done {
     let (state, body) = (State(desk.controller.clone()), Body(ApproveRequest { digest: form.digest }));
     let approved = orders::approve(state, Admin(seen.operator), body);
-    origin::resumed(Origin { address, reason: None }, approved).await?;
-    Ok(Redirect::to("/validators").into_response())
+    judged(origin::resumed(Origin { address, reason: None }, approved).await?)
 }
 
 pub(super) async fn hold(State(desk): Shared, AdminSent(Sent { seen, address, form }): AdminSent<Hold>) -> Done {
     let request = HoldRequest { seconds: seconds(&form.hours)?, comment: form.comment };
     let held = orders::hold(State(desk.controller.clone()), Admin(seen.operator), Body(request));
-    origin::resumed(Origin { address, reason: None }, held).await?;
-    Ok(Redirect::to("/validators").into_response())
+    judged(origin::resumed(Origin { address, reason: None }, held).await?)
 }
 
 pub(super) async fn release(
@@ -106,8 +102,19 @@ pub(super) async fn release(
     AdminSent(Sent { seen, address, form: Nothing {} }): AdminSent<Nothing>,
 ) -> Done {
     let released = orders::release(State(desk.controller.clone()), Admin(seen.operator));
-    origin::resumed(Origin { address, reason: None }, released).await?;
-    Ok(Redirect::to("/validators").into_response())
+    judged(origin::resumed(Origin { address, reason: None }, released).await?)
+}
+
+/// Leads on to the set; where the plan that would bring it to the hosts was stopped, that is said first.
+fn judged(Json(receipt): Json<OrderReceipt>) -> Done {
+    if receipt.refused.is_empty() {
+        return Ok(Redirect::to("/validators").into_response());
+    }
+    let detail = format!(
+        "the order is stored, and the plan that brings it to the hosts was stopped: {}",
+        receipt.refused.join("; ")
+    );
+    Err(ApiProblem::new(ProblemKind::Conflict, detail).into())
 }
 
 fn reason(text: &str) -> Result<Option<String>, ApiProblem> {

@@ -91,11 +91,7 @@ pub(super) struct EventsQuery {
     before: Option<i64>,
 }
 
-pub(super) async fn events(
-    State(desk): Shared,
-    seen: Seen,
-    query: Result<Query<EventsQuery>, QueryRejection>,
-) -> Page {
+pub(super) async fn events(State(desk): Shared, seen: Seen, query: Result<Query<EventsQuery>, QueryRejection>) -> Page {
     let before = query.ok().and_then(|Query(query)| query.before);
     let events = desk.controller.store.read().await?.events_before(before, EVENTS).await?;
     let older = events.first().filter(|first| first.id > 1).map(|first| first.id);
@@ -114,13 +110,12 @@ pub(super) struct WhyQuery {
 }
 
 pub(super) async fn why(State(desk): Shared, seen: Seen, query: Result<Query<WhyQuery>, QueryRejection>) -> Page {
-    let typed = query.map_or_else(|_| WhyQuery { address: String::new(), host: String::new(), port: String::new() }, |q| q.0);
+    let typed =
+        query.map_or_else(|_| WhyQuery { address: String::new(), host: String::new(), port: String::new() }, |q| q.0);
     let answer = match asked(&typed) {
         None => None,
         Some(Err(problem)) => Some(Err(problem)),
-        Some(Ok(query)) => {
-            Some(views::explain(&desk.controller, &query).await.map_err(|problem| problem.0.detail))
-        }
+        Some(Ok(query)) => Some(views::explain(&desk.controller, &query).await.map_err(|problem| problem.0.detail)),
     };
     let WhyQuery { address, host, port } = typed;
     let hosts = gather::hosts(&desk.controller, now()).await?.hosts;
@@ -137,7 +132,9 @@ fn asked(typed: &WhyQuery) -> Option<Result<ExplainQuery, String>> {
         return None;
     }
     let read = || {
-        let address = address.parse().map_err(|_| format!("{address:?} is no address: write it as 203.0.113.7 or 2001:db8::7"))?;
+        let address = address
+            .parse()
+            .map_err(|_| format!("{address:?} is no address: write it as 203.0.113.7 or 2001:db8::7"))?;
         let port = match port {
             "" => None,
             port => Some(port.parse().map_err(|_| format!("{port:?} is no port: write 1 to 65535, or leave it out"))?),

@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{autoscaled, bench, demo, hosts, icon, soak, stop, tunnels::carry};
+use picket_lab::{autoscaled, bench, demo, hosts, icon, page, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -25,6 +25,9 @@ enum Command {
     Autoscaled(autoscaled::Args),
     /// Take booted machines from nothing to a mesh with Ansible, and through their lives
     Hosts(hosts::Args),
+    /// Show the status page to a real browser and look what comes of it: `cargo xtask test --page` runs it
+    #[command(hide = true)]
+    Page(page::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -51,6 +54,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Hosts(args) => {
             return Ok(if hosts::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Page(args) => {
+            return Ok(if page::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

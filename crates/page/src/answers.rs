@@ -137,7 +137,9 @@ fn hidden(hosts: &[HostState]) -> Answer {
                 let text = if how.strict {
                     format!("{name} is called, and calls others, through {sentries} or not at all")
                 } else {
-                    format!("{name} is called, and calls others, through {sentries}; directly where none of them answers")
+                    format!(
+                        "{name} is called, and calls others, through {sentries}; directly where none of them answers"
+                    )
                 };
                 more.push((Mark::Good, text));
                 hidden.push(name);
@@ -148,10 +150,13 @@ fn hidden(hosts: &[HostState]) -> Answer {
     let (mark, text) = match (hidden.as_slice(), open.as_slice()) {
         _ if preps.is_empty() => (Mark::Unknown, "No validator's host has joined yet.".to_owned()),
         ([], []) => (Mark::Bad, "Nobody knows: no validator's host confirms it.".to_owned()),
-        (hidden, []) if hidden.len() == preps.len() => {
-            (Mark::Good, format!("Yes. {} {} behind sentries.", names(hidden, NAMED), is_or_are(hidden, "hides", "hide")))
+        (hidden, []) if hidden.len() == preps.len() => (
+            Mark::Good,
+            format!("Yes. {} {} behind sentries.", names(hidden, NAMED), is_or_are(hidden, "hides", "hide")),
+        ),
+        (hidden, []) => {
+            (Mark::Notice, format!("{} of {} hide behind sentries.", hidden.len(), count(preps.len(), "validator")))
         }
-        (hidden, []) => (Mark::Notice, format!("{} of {} hide behind sentries.", hidden.len(), count(preps.len(), "validator"))),
         ([], open) => (
             Mark::Notice,
             format!(
@@ -254,10 +259,15 @@ fn ports(policy: &FirewallPolicy, of: Purpose) -> Option<String> {
 
 /// Validators in an allow set.
 pub(crate) fn validators(set: &AllowSet) -> usize {
-    let preps: BTreeSet<PrepId> = set.0.values().flatten().filter_map(|reason| match reason {
-        Reason::Prep { prep, .. } => Some(*prep),
-        _ => None,
-    }).collect();
+    let preps: BTreeSet<PrepId> = set
+        .0
+        .values()
+        .flatten()
+        .filter_map(|reason| match reason {
+            Reason::Prep { prep, .. } => Some(*prep),
+            _ => None,
+        })
+        .collect();
     preps.len()
 }
 
@@ -266,10 +276,15 @@ fn networks(set: &AllowSet) -> usize {
 }
 
 fn members(set: &AllowSet) -> usize {
-    let nodes: BTreeSet<&NodeId> = set.0.values().flatten().filter_map(|reason| match reason {
-        Reason::Node { node, .. } => Some(node),
-        _ => None,
-    }).collect();
+    let nodes: BTreeSet<&NodeId> = set
+        .0
+        .values()
+        .flatten()
+        .filter_map(|reason| match reason {
+            Reason::Node { node, .. } => Some(node),
+            _ => None,
+        })
+        .collect();
     nodes.len()
 }
 
@@ -294,7 +309,9 @@ fn changed(of: &Overview) -> Answer {
             ago(last.at, now)
         ),
     };
-    let more = counts.into_iter().map(|(action, count)| format!("{} × {}", number(u64::try_from(count).unwrap_or(u64::MAX)), said(action)));
+    let more = counts
+        .into_iter()
+        .map(|(action, count)| format!("{} × {}", number(u64::try_from(count).unwrap_or(u64::MAX)), said(action)));
     Answer { question: "What changed?", mark: Mark::Good, text, more: more.take(6).collect() }
 }
 
@@ -379,7 +396,8 @@ mod tests {
     fn changes_are_those_of_a_day() {
         let mut of = overview();
         assert_eq!(answer(&of, "changed").text, "Nothing in the last 24 hours.");
-        of.events = vec![event(1, "node.revoked", 25 * 3600), event(2, "plan.committed", 90), event(3, "plan.committed", 5)];
+        of.events =
+            vec![event(1, "node.revoked", 25 * 3600), event(2, "plan.committed", 90), event(3, "plan.committed", 5)];
         let found = answer(&of, "changed");
         assert_eq!(found.text, "2 events in the last 24 hours; the last, a new plan, 5 s ago.");
         assert_eq!(found.more, ["2 × a new plan"]);

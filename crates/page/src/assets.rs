@@ -4,7 +4,8 @@
 use maud::{Markup, PreEscaped};
 
 /// The style sheet.
-pub const STYLE: Asset = Asset { name: "/style.css", media: "text/css; charset=utf-8", content: include_str!("assets/style.css") };
+pub const STYLE: Asset =
+    Asset { name: "/style.css", media: "text/css; charset=utf-8", content: include_str!("assets/style.css") };
 /// The script: keeps what is shown up to date. Every page works without it.
 pub const SCRIPT: Asset =
     Asset { name: "/page.js", media: "text/javascript; charset=utf-8", content: include_str!("assets/page.js") };
@@ -49,7 +50,11 @@ mod tests {
         for asset in [STYLE, SCRIPT, ICON] {
             let text = asset.content.replace("http://www.w3.org/2000/svg", "");
             assert!(!text.contains("//") || asset.name.ends_with(".js"), "{}", asset.name);
-            assert!(!["http:", "https:", "url(", "@import", "eval(", "innerHTML"].iter().any(|word| text.contains(word)), "{}", asset.name);
+            assert!(
+                !["http:", "https:", "url(", "@import", "eval(", "innerHTML"].iter().any(|word| text.contains(word)),
+                "{}",
+                asset.name
+            );
         }
         assert_ne!(STYLE.path(), SCRIPT.path());
     }

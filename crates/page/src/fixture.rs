@@ -3,8 +3,8 @@
 use crate::{HostState, Overview};
 use picket_api::operator::{EventView, NodeView, StatusView};
 use picket_model::{
-    FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose, Reason,
-    Timestamp, Validator, WireGuardConfig,
+    FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose,
+    Reason, Timestamp, Validator, WireGuardConfig,
     fixture::{in_force, node},
 };
 use std::{
@@ -53,8 +53,7 @@ pub(crate) fn prep(name: &str, is_hidden: bool) -> HostState {
         let sentries = BTreeMap::from([("sentry-1".parse().unwrap(), NonZeroU8::MIN)]);
         firewall.hidden = Some(Box::new(Hidden { sentries, strict: true, ..Hidden::default() }));
     }
-    let wireguard =
-        WireGuardConfig { listen_port: 0, addresses: BTreeSet::new(), mtu: 1420, peers: BTreeMap::new() };
+    let wireguard = WireGuardConfig { listen_port: 0, addresses: BTreeSet::new(), mtu: 1420, peers: BTreeMap::new() };
     let config = NodeConfig {
         mesh: "m-1".parse().unwrap(),
         node: known.id.clone(),

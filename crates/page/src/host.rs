@@ -110,7 +110,9 @@ pub fn cut_form(frame: &Frame, form: &CutForm) -> Markup {
     let (name, kind) = (&form.name, form.kind);
     let peers: Vec<&str> = form.peers.iter().map(NodeName::as_str).collect();
     let (title, what) = match kind {
-        CutKind::Revoke => ("Revoke", "It is cut from the mesh for good: it would have to be enrolled anew, as another host."),
+        CutKind::Revoke => {
+            ("Revoke", "It is cut from the mesh for good: it would have to be enrolled anew, as another host.")
+        }
         CutKind::Quarantine => (
             "Quarantine",
             "Its tunnels and grants end until somebody readmits it. It goes on reporting, and its own ports stay closed.",

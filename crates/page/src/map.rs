@@ -88,14 +88,18 @@ fn picture(hosts: &[HostState], tunnels: &[Tunnel]) -> Markup {
     }
     let (mut headings, mut row) = (Vec::new(), 0);
     for (pool, sentries) in &pools {
-        headings.push((pool.clone().map_or_else(|| "sentries in no pool".to_owned(), |pool| format!("pool {pool}")), 20 + row * ROW + 30));
+        headings.push((
+            pool.clone().map_or_else(|| "sentries in no pool".to_owned(), |pool| format!("pool {pool}")),
+            20 + row * ROW + 30,
+        ));
         for sentry in sentries {
             row += 1;
             places.insert(&sentry.view.node.name, Place { host: sentry, x: WIDTH - 20 - BOX.0, y: 20 + row * ROW });
         }
         row += 1;
     }
-    let lines = tunnels.iter().filter_map(|tunnel| Some((tunnel, places.get(&tunnel.prep)?, places.get(&tunnel.sentry)?)));
+    let lines =
+        tunnels.iter().filter_map(|tunnel| Some((tunnel, places.get(&tunnel.prep)?, places.get(&tunnel.sentry)?)));
     html! {
         div.scroll tabindex="0" role="region" aria-label="Picture of the mesh" {
             svg.map viewBox={ "0 0 " (WIDTH) " " (height) } role="img" aria-labelledby="map-title map-more" {

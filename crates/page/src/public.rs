@@ -3,8 +3,9 @@
 //! left out.
 
 use crate::{
-    Answer, Mark, Overview, TunnelState, answers, assets,
+    Answer, Mark, Overview, TunnelState, answers,
     answers::said,
+    assets,
     frame::{document, mark},
     text::{count, foreign, full, has_address, moment},
 };
@@ -55,14 +56,17 @@ impl PublicView {
             now: of.status.now,
             state: chosen(PublicField::State).then(|| state(of)),
             hosts: chosen(PublicField::Hosts).then(|| {
-                let role = |role| of.hosts.iter().filter(move |host| host.view.node.role == role && host.view.node.is_active());
+                let role = |role| {
+                    of.hosts.iter().filter(move |host| host.view.node.role == role && host.view.node.is_active())
+                };
                 let row = |what, of| (what, role(of).filter(|host| host.view.in_force).count(), role(of).count());
                 vec![row("validators' hosts", NodeRole::Prep), row("sentries", NodeRole::Sentry)]
             }),
             tunnels: chosen(PublicField::Tunnels).then(|| {
                 (of.tunnels.iter().filter(|tunnel| tunnel.state == TunnelState::Up).count(), of.tunnels.len())
             }),
-            validators: chosen(PublicField::Validators).then(|| set.iter().map(|one| (name(&one.name), one.grade)).collect()),
+            validators: chosen(PublicField::Validators)
+                .then(|| set.iter().map(|one| (name(&one.name), one.grade)).collect()),
             changes: chosen(PublicField::Changes).then(|| {
                 let told = of.events.iter().rev().filter(|event| TOLD.contains(&event.action.as_str()));
                 told.take(CHANGES).map(|event| (said(&event.action), event.at)).collect()
@@ -148,7 +152,9 @@ mod tests {
         for secret in ["203.0.113", "198.51.100", "192.0.2", "fd00:", "prep-1", "op-1", "hx", "<b>", "m-1"] {
             assert!(!page.contains(secret), "{secret} in {page}");
         }
-        for shown in ["Our mesh", "(name left out)", "&lt;b&gt;Station", "1 thing to look at", "a host joined", "1 of 1"] {
+        for shown in
+            ["Our mesh", "(name left out)", "&lt;b&gt;Station", "1 thing to look at", "a host joined", "1 of 1"]
+        {
             assert!(page.contains(shown), "{shown} not in {page}");
         }
     }

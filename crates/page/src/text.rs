@@ -133,12 +133,17 @@ mod tests {
         assert_eq!((number(1_234_567).as_str(), number(12).as_str()), ("1\u{202f}234\u{202f}567", "12"));
         assert_eq!((bytes(5), bytes(3 << 30)), ("5 B".to_owned(), "3.0 GiB".to_owned()));
         assert_eq!((count(1, "host"), count(0, "host")), ("1 host".to_owned(), "0 hosts".to_owned()));
-        assert_eq!((names(&["a", "b", "c"], 5), names(&["a", "b", "c"], 1)), ("a, b and c".into(), "a and 2 more".into()));
+        assert_eq!(
+            (names(&["a", "b", "c"], 5), names(&["a", "b", "c"], 1)),
+            ("a, b and c".into(), "a and 2 more".into())
+        );
     }
 
     #[test]
     fn addresses_are_found_in_whatever_is_round_them() {
-        for text in ["203.0.113.7", "at 203.0.113.7:7100!", "ip-203-0-113-7", "x_10_0_0_1", "2001:db8::1", "[fd00::1]:9", "::1"] {
+        for text in
+            ["203.0.113.7", "at 203.0.113.7:7100!", "ip-203-0-113-7", "x_10_0_0_1", "2001:db8::1", "[fd00::1]:9", "::1"]
+        {
             assert!(has_address(text), "{text}");
         }
         for text in ["validator 7", "ICX-Station", "v1.2.3", "12:30", "a:b", "Ωmega 3000", "2026-11-23"] {

@@ -42,7 +42,11 @@ fn text(policy: &FirewallPolicy) -> Vec<String> {
         lines.push(format!("guard {port}  # {purpose}"));
         let set = policy.let_in(*purpose);
         if !set.0.is_empty() {
-            lines.push(format!("    accept {} ({})", count(set.0.len(), "network"), count(validators(&set), "validator")));
+            lines.push(format!(
+                "    accept {} ({})",
+                count(set.0.len(), "network"),
+                count(validators(&set), "validator")
+            ));
         }
         let admin = policy.allowed(Purpose::Admin).0.len();
         if admin > 0 {
@@ -50,7 +54,10 @@ fn text(policy: &FirewallPolicy) -> Vec<String> {
         }
         let overlay = policy.allowed(Purpose::Overlay).0.len();
         if overlay > 0 {
-            lines.push(format!("    accept {} inside the tunnel", count(overlay, "address").replace("addresss", "addresses")));
+            lines.push(format!(
+                "    accept {} inside the tunnel",
+                count(overlay, "address").replace("addresss", "addresses")
+            ));
         }
         lines.push(if policy.public_ports().any(|public| public == *port) {
             "    accept everybody else within limits".to_owned()
