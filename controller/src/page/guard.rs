@@ -132,6 +132,10 @@ struct Fields<T> {
     rest: T,
 }
 
+/// A form that brings along nothing but its proof.
+#[derive(Deserialize)]
+pub(super) struct Nothing {}
+
 /// A form that was sent from a page of ours, by whoever was given that page.
 pub(super) struct Sent<T> {
     /// Who.

@@ -3,7 +3,7 @@
 
 use super::{
     Shared,
-    guard::{self, Failed, Sent, is_from_elsewhere, is_same, page, read},
+    guard::{self, Failed, Nothing, Sent, is_from_elsewhere, is_same, page, read},
     {entry, sessions::secret},
 };
 use crate::{
@@ -32,10 +32,6 @@ struct LoginForm {
     #[serde(default)]
     token: String,
 }
-
-/// Nothing but the proof that a form brings along.
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
 
 /// The form. What it brings along belongs to what the browser is given to hold, so that no other site can send it.
 pub(super) async fn form(State(desk): Shared, headers: HeaderMap) -> Result<Response, Failed> {

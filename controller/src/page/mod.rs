@@ -75,7 +75,7 @@ pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
 /// What everybody may see.
 pub(crate) fn public_router(controller: Arc<Controller>, lines: PublicLines) -> Router {
     let shown = public::Shown::new(controller, lines);
-    let routes = Router::new().route("/", get(public::page)).with_state(shown);
+    let routes = Router::new().route("/", get(public::page)).fallback(guard::nowhere).with_state(shown);
     guarded(with_assets(routes))
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     Shared,
-    guard::{AdminSent, Failed, Sent},
+    guard::{AdminSent, Failed, Nothing, Sent},
 };
 use crate::{
     api::{ApiProblem, auth::Admin, orders, problem::Body},
@@ -33,9 +33,6 @@ pub(super) struct Reason {
     #[serde(default)]
     reason: String,
 }
-
-#[derive(Deserialize)]
-pub(super) struct Nothing {}
 
 #[derive(Deserialize)]
 pub(super) struct Approve {

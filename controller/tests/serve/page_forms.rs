@@ -108,7 +108,7 @@ async fn what_a_brake_holds_is_let_through_and_the_set_is_frozen_and_released() 
     mesh.icon.set_behaviour(Behaviour::HalfPreps);
     eventually("the change to be held", async || admin.text("/validators").await.contains("Held back")).await;
     assert!(!viewer.text("/validators").await.contains("Let exactly"));
-    assert!(viewer.text("/").await.contains("A change of the list is held back."));
+    assert!(viewer.text("/").await.contains("A change of the list is held back"));
     let form = admin.text("/validators").await;
     let (csrf, digest) = (field(&form, "csrf"), field(&form, "digest"));
     let wrong = admin.post("/validators/approve", &[("csrf", &csrf), ("digest", "0123")]).await;

@@ -43,7 +43,19 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     let mesh = &mut internet.mesh;
     if !args.pictures_only {
         name_one(mesh, HOSTILE);
+        wait_until("the hostile name to be in the set", SOON, || {
+            let view = mesh.controller.validators().map_err(|error| error.to_string())?;
+            let is_there = view.validators.iter().any(|validator| validator.name == HOSTILE);
+            if is_there { Ok(()) } else { Err("it is not".to_owned()) }
+        })?;
     }
+    // What a host counts first is how its tunnels came up.
+    wait_until("hosts to report that no probe is lost", SOON * 4, || {
+        let nodes = mesh.controller.nodes().map_err(|error| error.to_string())?;
+        let paths = nodes.iter().filter_map(|view| view.report.as_ref()?.paths.as_ref());
+        let lost = paths.flat_map(|paths| paths.sentries.values()).filter(|way| way.lost_permille > 0).count();
+        if lost == 0 { Ok(()) } else { Err(format!("{lost} ways lose some")) }
+    })?;
     let leaving: Vec<PrepId> = last_preps(mesh);
     for prep in leaving {
         mesh.chain.remove(prep);

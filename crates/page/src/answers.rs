@@ -3,7 +3,7 @@
 
 use crate::{
     HostState, Overview, TunnelState,
-    text::{ago, count, names, number, plain},
+    text::{ago, count, counted, names, number, plain},
 };
 use picket_model::{AllowSet, FirewallPolicy, NodeId, NodeRole, PrepId, Purpose, Reason};
 use std::{
@@ -19,6 +19,8 @@ const NAMED: usize = 4;
 /// How good an answer is. The order is that of concern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mark {
+    /// A fact, neither good nor bad.
+    Plain,
     /// As it should be.
     Good,
     /// Nobody knows.
@@ -33,6 +35,7 @@ impl Mark {
     /// In one word, which stands beside the colour.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Plain => "",
             Self::Good => "good",
             Self::Unknown => "unknown",
             Self::Notice => "look at it",
@@ -43,6 +46,7 @@ impl Mark {
     /// A sign that differs in shape, for who sees no colours.
     pub(crate) const fn sign(self) -> &'static str {
         match self {
+            Self::Plain => "",
             Self::Good => "✓",
             Self::Unknown => "?",
             Self::Notice => "!",
@@ -53,6 +57,7 @@ impl Mark {
     /// As the name of a style.
     pub(crate) const fn class(self) -> &'static str {
         match self {
+            Self::Plain => "plain",
             Self::Good => "good",
             Self::Unknown => "unknown",
             Self::Notice => "notice",
@@ -133,7 +138,7 @@ fn hidden(hosts: &[HostState]) -> Answer {
                 more.push((Mark::Bad, format!("{name} is to be hidden and has no sentry")));
             }
             Some(how) => {
-                let sentries = count(how.sentries.len(), "sentry").replace("sentrys", "sentries");
+                let sentries = counted(how.sentries.len(), "sentry", "sentries");
                 let text = if how.strict {
                     format!("{name} is called, and calls others, through {sentries} or not at all")
                 } else {
@@ -150,10 +155,9 @@ fn hidden(hosts: &[HostState]) -> Answer {
     let (mark, text) = match (hidden.as_slice(), open.as_slice()) {
         _ if preps.is_empty() => (Mark::Unknown, "No validator's host has joined yet.".to_owned()),
         ([], []) => (Mark::Bad, "Nobody knows: no validator's host confirms it.".to_owned()),
-        (hidden, []) if hidden.len() == preps.len() => (
-            Mark::Good,
-            format!("Yes. {} {} behind sentries.", names(hidden, NAMED), is_or_are(hidden, "hides", "hide")),
-        ),
+        (hidden, []) if hidden.len() == preps.len() => {
+            (Mark::Good, format!("Yes. {} {} behind sentries.", names(hidden, NAMED), verb(hidden, "hides", "hide")))
+        }
         (hidden, []) => {
             (Mark::Notice, format!("{} of {} hide behind sentries.", hidden.len(), count(preps.len(), "validator")))
         }
@@ -162,8 +166,8 @@ fn hidden(hosts: &[HostState]) -> Answer {
             format!(
                 "No. {} {} guarded, and known by {} own address: the policy hides nobody.",
                 names(open, NAMED),
-                is_or_are(open, "is", "are"),
-                is_or_are(open, "its", "their")
+                verb(open, "is", "are"),
+                verb(open, "its", "their")
             ),
         ),
         (hidden, open) => (
@@ -171,9 +175,9 @@ fn hidden(hosts: &[HostState]) -> Answer {
             format!(
                 "In part. {} {} behind sentries; {} {} guarded, and not hidden.",
                 names(hidden, NAMED),
-                is_or_are(hidden, "hides", "hide"),
+                verb(hidden, "hides", "hide"),
                 names(open, NAMED),
-                is_or_are(open, "is", "are")
+                verb(open, "is", "are")
             ),
         ),
     };
@@ -181,7 +185,7 @@ fn hidden(hosts: &[HostState]) -> Answer {
     Answer { question: "Is my validator hidden?", mark, text, more: more.into_iter().map(|(_, text)| text).collect() }
 }
 
-fn is_or_are<'a>(all: &[&str], one: &'a str, several: &'a str) -> &'a str {
+fn verb<'a>(all: &[&str], one: &'a str, several: &'a str) -> &'a str {
     if all.len() == 1 { one } else { several }
 }
 
@@ -228,6 +232,9 @@ pub(crate) fn who(policy: &FirewallPolicy) -> String {
     let public: Vec<String> = policy.public_ports().map(|port| port.to_string()).collect();
     if !public.is_empty() {
         who.push(format!("everybody at {}, within limits", names(&public, NAMED)));
+    }
+    if let Some(hidden) = &policy.hidden {
+        who.push(format!("validators through {}", counted(hidden.sentries.len(), "sentry", "sentries")));
     }
     for (purpose, word) in [(Purpose::P2p, "P2P"), (Purpose::Rpc, "RPC")] {
         let Some(ports) = ports(policy, purpose) else { continue };
@@ -312,7 +319,7 @@ fn changed(of: &Overview) -> Answer {
     let more = counts
         .into_iter()
         .map(|(action, count)| format!("{} × {}", number(u64::try_from(count).unwrap_or(u64::MAX)), said(action)));
-    Answer { question: "What changed?", mark: Mark::Good, text, more: more.take(6).collect() }
+    Answer { question: "What changed?", mark: Mark::Plain, text, more: more.take(6).collect() }
 }
 
 /// An action of the audit log as people say it.

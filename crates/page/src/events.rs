@@ -3,11 +3,14 @@
 use crate::{
     Frame,
     answers::said,
-    text::{foreign, full, moment, plain},
+    text::{foreign, foreign_whole, full, moment, plain},
 };
 use maud::{Markup, html};
 use picket_api::operator::EventView;
 use picket_model::Timestamp;
+
+/// A line that is longer is folded.
+const SHORT: usize = 200;
 
 /// The page: some lines of the audit log, newest last as the store gives them; `older` leads to those before.
 pub fn events(frame: &Frame, events: &[EventView], older: Option<i64>, now: Timestamp) -> Markup {
@@ -44,7 +47,8 @@ pub(crate) fn line(event: &EventView, now: Timestamp) -> Markup {
             }
             @match lines.as_slice() {
                 [] => {},
-                [one] => { p.detail { (change(one)) } },
+                [one] if one.chars().count() <= SHORT => { p.detail { (change(one)) } },
+                [one] => { details id={ "detail-" (event.id) } { summary { "In full" } p.detail { (foreign_whole(one)) } } },
                 many => { details id={ "detail-" (event.id) } {
                     summary { (many.len()) " changes" }
                     ul.diff { @for line in many { li class=(sign(line)) { (change(line)) } } }

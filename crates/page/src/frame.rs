@@ -1,7 +1,7 @@
 //! What every page of the operators' has round it: head, navigation, who is logged in, and the place where the script says what
 //! changed. And the page for what went wrong.
 
-use crate::{Answer, assets};
+use crate::{Answer, Mark, assets};
 use maud::{DOCTYPE, Markup, html};
 use picket_model::{MeshId, TokenId};
 use picket_pki::OperatorRole;
@@ -148,7 +148,7 @@ pub(crate) fn document(title: &str, is_live: bool, body: &Markup) -> Markup {
 }
 
 /// A mark beside an answer: sign, word and colour.
-pub(crate) fn mark(mark: crate::Mark) -> Markup {
+pub(crate) fn mark(mark: Mark) -> Markup {
     html! {
         span class={ "mark " (mark.class()) } {
             span aria-hidden="true" { (mark.sign()) } " " (mark.as_str())
@@ -156,12 +156,12 @@ pub(crate) fn mark(mark: crate::Mark) -> Markup {
     }
 }
 
-/// An answer as the overview has it.
-pub(crate) fn answer(answer: &Answer, more: Option<Markup>) -> Markup {
+/// An answer as the overview has it; a change of the one that is `said` is read out.
+pub(crate) fn answer(answer: &Answer, is_said: bool, more: Option<Markup>) -> Markup {
     html! {
         section class={ "answer " (answer.mark.class()) } {
-            h2 { (answer.question) " " (mark(answer.mark)) }
-            p.said { (answer.text) }
+            h2 { (answer.question) @if answer.mark != Mark::Plain { " " (mark(answer.mark)) } }
+            p.said data-say[is_said] { (answer.text) }
             @if !answer.more.is_empty() {
                 ul { @for line in &answer.more { li { (line) } } }
             }

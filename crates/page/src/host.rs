@@ -53,7 +53,7 @@ fn entry(what: &str, value: &Markup) -> Markup {
 
 fn reported(report: &NodeReport, now: Timestamp) -> Markup {
     html! {
-        (entry("Agent", &html! { "version " (foreign(&report.agent_version)) ", WireGuard in the " (foreign(&report.engine)) }))
+        (entry("Agent", &html! { "version " (foreign(&report.agent_version)) ", WireGuard: " (foreign(&report.engine)) }))
         @if let Some(state) = &report.state { (entry("Firewall's state", &foreign(state))) }
         @if let Some(chain) = &report.chain { (entry("Node beside it", &foreign(&chain.to_string()))) }
         @if let Some(refused) = &report.refused { (entry("Refused", &foreign(refused))) }

@@ -42,7 +42,7 @@ fn table(caption: &str, hosts: &[&HostState], tunnels: &[Tunnel], now: Timestamp
                 th scope="col" { "Wanted" } th scope="col" { "In force" } th scope="col" { "Tunnels up" }
                 th scope="col" { "Last report" } } }
             tbody { @for host in hosts { tr {
-                th scope="row" { a href={ "/hosts/" (host.name()) } { (host.name()) } }
+                th scope="row" { a href={ "/hosts/" (known_as(host)) } { (host.name()) } }
                 td { (part(host.view.node.role)) }
                 td { @match &host.view.node.pool { Some(pool) => (pool), None => "–" } }
                 td { (standing(host, now)) }
@@ -53,6 +53,11 @@ fn table(caption: &str, hosts: &[&HostState], tunnels: &[Tunnel], now: Timestamp
             } } }
         } }
     }
+}
+
+/// What leads to it: its name, or its id where another host may have the name by now.
+fn known_as(host: &HostState) -> &str {
+    if host.view.node.is_active() { host.name() } else { host.view.node.id.as_str() }
 }
 
 /// A role as people say it.
@@ -80,7 +85,7 @@ pub(crate) fn standing(host: &HostState, now: Timestamp) -> Markup {
         (NodeState::Active, None, _) => (Mark::Good, "in force".to_owned()),
     };
     html! {
-        @if sign == Mark::Unknown { (text) } @else if sign == Mark::Good { (mark(sign)) } @else { (mark(sign)) " " (text) }
+        @if sign == Mark::Unknown { (text) } @else { (mark(sign)) " " (text) }
     }
 }
 

@@ -9,7 +9,7 @@ pub fn login(csrf: &str, error: Option<&str>) -> Markup {
         main.narrow id="main" {
             h1 { (assets::mark()) " Picket" }
             p { "Log in with an operator's token. It is the line " code { "token" } " of " code { "operator.toml" }
-                ", or what " code { "picket operators create" } " gave you." }
+                ", or what " code { "picket operator create" } " gave you." }
             @if let Some(error) = error {
                 p.error id="error" role="alert" { (error) }
             }

@@ -19,15 +19,14 @@ pub fn overview(frame: &Frame, of: &Overview) -> Markup {
     let content = html! {
         div {
             h1 { "Overview" }
-            p.summary data-say {
-                span { (wrong.text) } " "
-                @if of.held.is_some() { a href="/validators" { "A change of the list is held back." } }
-            }
             div.answers {
-                (answer(&wrong, Some(html! { p.more { a href="/hosts" { "Hosts" } } })))
-                (answer(&hidden, None))
-                (answer(&reach, Some(html! { p.more { a href="/why" { "Ask about one address" } } })))
-                (answer(&changed, Some(html! { p.more { a href="/events" { "All events" } } })))
+                (answer(&wrong, true, Some(html! { p.more {
+                    @if of.held.is_some() { a href="/validators" { "A change of the list is held back" } " · " }
+                    a href="/hosts" { "All hosts" }
+                } })))
+                (answer(&hidden, false, None))
+                (answer(&reach, false, Some(html! { p.more { a href="/why" { "Ask about one address" } } })))
+                (answer(&changed, false, Some(html! { p.more { a href="/events" { "All events" } } })))
             }
         }
         div.facts {

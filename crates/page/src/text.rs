@@ -7,12 +7,18 @@ use std::net::IpAddr;
 
 /// Characters of a stranger's text that are shown.
 const LONGEST: usize = 300;
+/// Of one that is folded away.
+const LONGEST_FOLDED: usize = 20_000;
 
 /// A text from anywhere, on its own: control characters, marks that turn the direction, and invisible ones are written as escapes.
 pub(crate) fn plain(text: &str) -> String {
+    shown(text, LONGEST)
+}
+
+fn shown(text: &str, most: usize) -> String {
     let mut shown = String::new();
     for (place, c) in text.chars().enumerate() {
-        if place == LONGEST {
+        if place == most {
             shown.push('…');
             break;
         }
@@ -27,6 +33,11 @@ pub(crate) fn plain(text: &str) -> String {
 /// A stranger's text between others: whichever way it is read, what stands round it keeps its place.
 pub(crate) fn foreign(text: &str) -> Markup {
     html! { bdi { (plain(text)) } }
+}
+
+/// The same where it is folded away and may be long.
+pub(crate) fn foreign_whole(text: &str) -> Markup {
+    html! { bdi { (shown(text, LONGEST_FOLDED)) } }
 }
 
 /// A point in time, and how long ago it was.
@@ -82,7 +93,12 @@ pub(crate) fn bytes(value: u64) -> String {
 
 /// `1 host`, `2 hosts`.
 pub(crate) fn count(number: usize, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    counted(number, one, &format!("{one}s"))
+}
+
+/// `1 sentry`, `2 sentries`.
+pub(crate) fn counted(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }
 
 /// Names with commas and a last "and"; beyond `most` they are counted.

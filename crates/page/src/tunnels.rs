@@ -7,17 +7,15 @@ use std::{collections::BTreeMap, time::Duration};
 /// A tunnel that carries anything shakes hands every two minutes, and after three its keys are not used any more (WireGuard's
 /// REJECT_AFTER_TIME).
 const FRESH: Duration = Duration::from_secs(180);
-/// From so many lost of a thousand on, people notice.
-const LOSSY: u16 = 20;
 
 /// How one tunnel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TunnelState {
-    /// Its last handshake is fresh and hardly anything is lost.
+    /// Its last handshake is fresh, and the host at its end does not complain.
     Up,
-    /// It carries, and loses part of it.
+    /// It carries, and loses part of it, by the host's own word.
     Lossy,
-    /// It had a handshake, and not lately.
+    /// It had a handshake, and not lately; or nothing comes back through it.
     Silent,
     /// It never had one.
     Never,
@@ -93,15 +91,19 @@ fn of_prep(prep: &HostState, known: &BTreeMap<&NodeId, &HostState>, now: Timesta
             let paths = report.and_then(|report| report.paths.as_ref());
             let way = paths.and_then(|paths| paths.sentries.get(&peer.node));
             let handshake = health.and_then(|health| health.last_handshake);
-            let lost_permille = way.map(|way| way.lost_permille);
             let sentry = known.get(&peer.node);
             Tunnel {
                 prep: prep.view.node.name.clone(),
                 sentry: peer.name.clone(),
                 pool: sentry.and_then(|host| host.view.node.pool.clone()),
-                state: state(report.is_some(), handshake, lost_permille, prep.view.reported_at.unwrap_or(now)),
+                state: state(
+                    report.is_some(),
+                    handshake,
+                    way.map(|way| way.way.as_str()),
+                    prep.view.reported_at.unwrap_or(now),
+                ),
                 handshake,
-                lost_permille,
+                lost_permille: way.map(|way| way.lost_permille),
                 round_trip_us: way.and_then(|way| way.round_trip_us),
                 bytes: health.map_or((0, 0), |health| (health.sent_bytes, health.received_bytes)),
             }
@@ -110,13 +112,14 @@ fn of_prep(prep: &HostState, known: &BTreeMap<&NodeId, &HostState>, now: Timesta
 }
 
 /// As it was when the report was made: what nobody has said since is told by the host's own lag.
-fn state(is_reported: bool, handshake: Option<Timestamp>, lost: Option<u16>, at: Timestamp) -> TunnelState {
-    match handshake {
+fn state(is_reported: bool, handshake: Option<Timestamp>, way: Option<&str>, at: Timestamp) -> TunnelState {
+    match (handshake, way) {
         _ if !is_reported => TunnelState::Unknown,
-        None => TunnelState::Never,
-        Some(handshake) if at.since(handshake) > FRESH => TunnelState::Silent,
-        Some(_) if lost.is_some_and(|lost| lost >= LOSSY) => TunnelState::Lossy,
-        Some(_) => TunnelState::Up,
+        (None, _) => TunnelState::Never,
+        (Some(handshake), _) if at.since(handshake) > FRESH => TunnelState::Silent,
+        (Some(_), Some("silent")) => TunnelState::Silent,
+        (Some(_), Some("lossy")) => TunnelState::Lossy,
+        (Some(_), _) => TunnelState::Up,
     }
 }
 
@@ -127,15 +130,16 @@ mod tests {
     #[test]
     fn a_tunnel_is_what_its_last_report_says() {
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
-        let check = |reported, handshake: Option<i64>, lost, expect| {
-            assert_eq!(state(reported, handshake.map(at), lost, at(1000)), expect);
+        let check = |reported, handshake: Option<i64>, way, expect| {
+            assert_eq!(state(reported, handshake.map(at), way, at(1000)), expect);
         };
         check(false, Some(999), None, TunnelState::Unknown);
         check(true, None, None, TunnelState::Never);
         check(true, Some(820), None, TunnelState::Up);
         check(true, Some(819), None, TunnelState::Silent);
-        check(true, Some(999), Some(19), TunnelState::Up);
-        check(true, Some(999), Some(20), TunnelState::Lossy);
-        check(true, Some(100), Some(20), TunnelState::Silent);
+        check(true, Some(999), Some("good"), TunnelState::Up);
+        check(true, Some(999), Some("lossy"), TunnelState::Lossy);
+        check(true, Some(999), Some("silent"), TunnelState::Silent);
+        check(true, Some(100), Some("lossy"), TunnelState::Silent);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Frame, Mark,
     frame::mark,
-    text::{count, foreign, full, moment, number, plain},
+    text::{count, counted, foreign, full, moment, number, plain},
 };
 use maud::{Markup, html};
 use picket_api::validators::{HeldView, ValidatorsView};
@@ -44,7 +44,7 @@ pub fn validators(frame: &Frame, view: &ValidatorsView, now: Timestamp) -> Marku
             h2 { "Refused entries" }
             @if view.refused.is_empty() { p { "None: every entry of every source was taken." } } @else {
                 div.scroll tabindex="0" role="region" aria-label="Refused entries" { table {
-                    caption { (count(view.refused.len(), "entry").replace("entrys", "entries")) " of the list that nobody may come in by" }
+                    caption { (counted(view.refused.len(), "entry", "entries")) " of the list that nobody may come in by" }
                     thead { tr { th scope="col" { "Entry" } th scope="col" { "Source" } th scope="col" { "Why" } } }
                     tbody { @for refused in &view.refused { tr {
                         th scope="row" { (foreign(&refused.refused.entry)) }
@@ -129,7 +129,7 @@ fn row(validator: &Validator, now: Timestamp) -> Markup {
             }
             td { (foreign(&endpoint.to_string())) }
             td { @for address in addresses { div { (address) } } @if addresses.is_empty() { "nowhere yet" } }
-            td { @for source in &provenance.sources { div { (source) } }
+            td { @for source in &provenance.sources { div.keep { (source) } }
                 @for (address, hosts) in &provenance.advertised {
                     div.hint { (address) " advertised to " (count(hosts.len(), "host")) " of ours" }
                 } }

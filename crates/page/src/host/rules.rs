@@ -4,7 +4,7 @@
 use crate::{
     HostState,
     answers::validators,
-    text::{count, foreign, number},
+    text::{count, counted, foreign, number},
 };
 use maud::{Markup, html};
 use picket_model::{AllowSet, FirewallPolicy, Purpose};
@@ -54,10 +54,7 @@ fn text(policy: &FirewallPolicy) -> Vec<String> {
         }
         let overlay = policy.allowed(Purpose::Overlay).0.len();
         if overlay > 0 {
-            lines.push(format!(
-                "    accept {} inside the tunnel",
-                count(overlay, "address").replace("addresss", "addresses")
-            ));
+            lines.push(format!("    accept {} inside the tunnel", counted(overlay, "address", "addresses")));
         }
         lines.push(if policy.public_ports().any(|public| public == *port) {
             "    accept everybody else within limits".to_owned()
@@ -96,7 +93,7 @@ fn counters(packets: &BTreeMap<String, u64>) -> Markup {
 fn allowed(purpose: Purpose, set: &AllowSet) -> Markup {
     html! {
         details id={ "allowed-" (purpose) } {
-            summary { (purpose) ": " (count(set.0.len(), "entry").replace("entrys", "entries")) }
+            summary { (purpose) ": " (counted(set.0.len(), "entry", "entries")) }
             div.scroll tabindex="0" role="region" aria-label={ "Let in for " (purpose) } { table {
                 caption { "Let in for " (purpose) }
                 thead { tr { th scope="col" { "Network" } th scope="col" { "Because" } } }
