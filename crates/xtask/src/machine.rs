@@ -181,6 +181,13 @@ pub(crate) fn toolchain_components() -> Result<()> {
     Ok(())
 }
 
+/// A browser, and letters for it to write with.
+pub(crate) fn browser() -> Result<()> {
+    install_missing(&[Program { name: "chromium", package: "chromium" }])?;
+    let fonts = std::path::Path::new("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf");
+    if fonts.exists() { Ok(()) } else { install(&["fonts-dejavu-core"]) }
+}
+
 fn install_missing(programs: &[Program]) -> Result<()> {
     let missing: Vec<&str> = programs.iter().filter(|program| !exists(program.name)).map(|p| p.package).collect();
     if missing.is_empty() { Ok(()) } else { install(&missing) }
