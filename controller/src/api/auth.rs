@@ -36,11 +36,9 @@ impl FromRequestParts<Arc<Controller>> for Member {
         if controller.ca.of_key_id(&identity.authority).is_none() {
             return Err(refused("the certificate is of a CA that was retired: renew it"));
         }
-        let mut tx = controller.store.read().await?;
-        let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
-        let standing = tx.certificate_standing(&identity.node, &identity.serial).await?;
-        drop(tx);
-        let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
+        let known = controller.store.read().await?.shows(&identity.node, &identity.serial).await?;
+        let known = known.ok_or_else(|| refused("the certificate names a host this controller does not know"));
+        let (node, lease, standing) = known?;
         if node.tls_key_sha256 != identity.key_sha256 {
             return Err(refused("the certificate is not for the key this host has now"));
         }

@@ -65,8 +65,7 @@ pub(crate) async fn nodes(
     let mut tx = controller.store.read().await?;
     let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
     drop(tx);
-    let mut nodes: Vec<Node> = nodes.into_values().collect();
-    nodes.retain(|node| pool.is_none() || node.pool.as_ref() == pool);
+    let mut nodes: Vec<&Node> = nodes.values().filter(|node| pool.is_none() || node.pool.as_ref() == pool).collect();
     nodes.retain(|node| after.is_none_or(|(name, id)| (name, id) < (&node.name, &node.id)));
     nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     nodes.truncate(most + 1);
@@ -85,7 +84,7 @@ pub(crate) async fn nodes(
                 reported_at: received.as_ref().map(|received| received.stored.received_at),
                 report: received.map(|received| received.stored.report),
                 lease: leases.get(&node.id).copied().unwrap_or_default(),
-                node,
+                node: node.clone(),
             }
         })
         .collect();

@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod history;
 mod hooks;
+mod hosts;
 mod identities;
 mod leases;
 mod log;
@@ -36,6 +37,7 @@ mod sqlite;
 mod statement;
 mod tokens;
 mod validators;
+mod versions;
 mod webhooks;
 
 pub use answers::{Answer, Progress};
@@ -62,6 +64,7 @@ pub use validators::MergeRow;
 pub use webhooks::WebhookRow;
 
 use error::sql;
+use hosts::Hosts;
 use picket_model::{MeshId, SetDigests};
 use sqlx::{PgPool, SqlitePool};
 use statement::Connection;
@@ -91,6 +94,7 @@ pub struct Store {
     writer: Arc<Mutex<()>>,
     digests: SharedDigests,
     begun: Begun,
+    hosts: Arc<Hosts>,
     patience: Duration,
 }
 
@@ -130,6 +134,7 @@ impl Store {
             writer: Arc::default(),
             digests: Arc::default(),
             begun: Begun::default(),
+            hosts: Arc::default(),
             patience: QUEUED,
         })
     }
@@ -142,6 +147,11 @@ impl Store {
     /// How transactions begin here.
     pub fn begun(&self) -> &Begun {
         &self.begun
+    }
+
+    /// Forgets what it remembers of hosts: this is another database than that of before.
+    pub fn forget_hosts(&self) {
+        self.hosts.forget();
     }
 
     /// A consistent view of everything.
@@ -172,6 +182,8 @@ impl Store {
             sql,
             mesh: self.mesh.clone(),
             digests: Arc::clone(&self.digests),
+            hosts: Arc::clone(&self.hosts),
+            writes: turn.is_some(),
             changed: false,
             _turn: turn,
         })
@@ -212,6 +224,9 @@ pub struct Transaction {
     sql: Connection,
     mesh: MeshId,
     digests: SharedDigests,
+    hosts: Arc<Hosts>,
+    /// Whether it is a change: what it sees, others may never see.
+    writes: bool,
     /// Whether the audit log got a line: then others are to look.
     changed: bool,
     /// Of a change: given on after `sql` is done.
