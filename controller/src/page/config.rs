@@ -27,7 +27,7 @@ pub struct PageLines {
 
 impl Default for PageLines {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 7446).into(), certificate: None, key: None, public: None }
+        Self { listen: (Ipv4Addr::LOCALHOST, 7448).into(), certificate: None, key: None, public: None }
     }
 }
 

@@ -23,10 +23,10 @@ operators = "127.0.0.1:7444"
 health = "127.0.0.1:7445"
 
 [page]
-listen = "127.0.0.1:7446"
+listen = "127.0.0.1:7448"
 
 [page.public]
-listen = "127.0.0.1:7447"
+listen = "127.0.0.1:7449"
 title = "Demonstration mesh"
 show = ["state", "hosts", "tunnels", "validators", "changes"]
 
@@ -49,7 +49,7 @@ const AGENTS_PORT: u16 = 7443;
 const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7445);
 
 /// Where it shows the status page, and what everybody may see.
-const PAGES: [(Ipv4Addr, u16); 2] = [(Ipv4Addr::LOCALHOST, 7446), (Ipv4Addr::LOCALHOST, 7447)];
+const PAGES: [(Ipv4Addr, u16); 2] = [(Ipv4Addr::LOCALHOST, 7448), (Ipv4Addr::LOCALHOST, 7449)];
 
 /// A controller, whether it runs or not.
 #[derive(Debug)]
