@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{autoscaled, bench, demo, hosts, icon, monitoring, soak, stop, tunnels::carry};
+use picket_lab::{autoscaled, bench, demo, guest, hosts, icon, monitoring, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -27,6 +27,9 @@ enum Command {
     Hosts(hosts::Args),
     /// Look at a mesh with a real Prometheus and Alertmanager, by our rules and dashboards
     Monitoring(monitoring::Args),
+    /// Run a program in a virtual machine with Debian's kernel, which has WireGuard: `cargo xtask test --kernel` does
+    #[command(hide = true)]
+    Guest(guest::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -56,6 +59,9 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Monitoring(args) => {
             return Ok(if monitoring::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Guest(args) => {
+            return Ok(if guest::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

@@ -54,6 +54,13 @@ const OPERATORS: [Program; 3] = [
 /// A terminal that a program can be looked at in.
 const TERMINAL: [Program; 1] = [Program { name: "tmux", package: "tmux" }];
 
+/// Emulates a machine, and packs what it has.
+const VIRTUAL_MACHINES: [Program; 3] = [
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Program { name: "cpio", package: "cpio" },
+    Program { name: "strip", package: "binutils" },
+];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -140,6 +147,11 @@ pub(crate) fn operators() -> Result<()> {
 /// The terminal of tests.
 pub(crate) fn terminal() -> Result<()> {
     install_missing(&TERMINAL)
+}
+
+/// A machine with another kernel than this one's.
+pub(crate) fn virtual_machines() -> Result<()> {
+    install_missing(&VIRTUAL_MACHINES)
 }
 
 /// What reads templates of images; Debian has it.

@@ -7,6 +7,7 @@ mod dist;
 mod fuzz;
 mod hosts;
 mod judges;
+mod kernel;
 mod machine;
 mod monitoring;
 mod openapi;
@@ -92,8 +93,11 @@ enum Command {
         #[arg(long, conflicts_with = "terraform")]
         hosts: bool,
         /// Run what is under monitoring/ and nothing else: by promtool and amtool, and on a real Prometheus with a mesh of ours.
-        #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel"])]
         monitoring: bool,
+        /// Run what needs a kernel with WireGuard and nothing else, in a virtual machine with Debian's kernel.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "monitoring"])]
+        kernel: bool,
         /// For --hosts: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, requires = "hosts", value_name = "DIR")]
         packages: Option<PathBuf>,
@@ -151,6 +155,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
         Command::Test { monitoring: true, .. } => monitoring::run(&root),
+        Command::Test { kernel: true, .. } => kernel::run(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
