@@ -84,6 +84,8 @@ pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
         "nft" => "nftables",
         "mmdebstrap" => "mmdebstrap",
         "systemd-nspawn" => "systemd-container",
+        "cpio" => "cpio",
+        "strip" => "binutils",
         _ => return LabError::io(format!("start `{program}`"), error),
     };
     if error.kind() == io::ErrorKind::NotFound {

@@ -17,6 +17,8 @@ pub(crate) enum Tree {
     /// What a host is that somebody works on: packages can be installed, Ansible finds its Python, and user data of a cloud its tools. No
     /// mirror is there at run time, so what our packages depend on is there as well.
     Managed,
+    /// What runs in a virtual machine, under the kernel that Debian ships.
+    Kernel,
 }
 
 impl Tree {
@@ -24,6 +26,7 @@ impl Tree {
         match self {
             Self::Small => "debian",
             Self::Managed => "debian-managed",
+            Self::Kernel => "debian-kernel",
         }
     }
 
@@ -32,6 +35,9 @@ impl Tree {
             Self::Small => "systemd-sysv,nftables,iproute2,openssh-server",
             Self::Managed => {
                 "systemd-sysv,nftables,iproute2,openssh-server,apt,python3,python3-apt,netbase,ca-certificates,procps,curl,jq"
+            }
+            Self::Kernel => {
+                "linux-image-cloud-amd64,kmod,mount,iproute2,nftables,netbase,procps,ethtool,wireguard-tools"
             }
         }
     }

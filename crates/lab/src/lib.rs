@@ -37,6 +37,7 @@ mod dns;
 mod echo;
 mod error;
 mod forge;
+pub mod guest;
 mod host;
 pub mod hosts;
 pub mod icon;

@@ -204,6 +204,27 @@ impl Process {
         ended.map(|waited| waited.value).map_err(|_| self.0.error(format!("still runs after {within:?}")))
     }
 
+    /// Waits for it to end by itself, and hands on each line of its log as it comes.
+    ///
+    /// # Errors
+    /// As [`Process::wait`]; [`LabError::Io`] if the log cannot be read.
+    pub(crate) fn follow(&self, within: Duration, mut line: impl FnMut(&str)) -> Result<ExitStatus, LabError> {
+        let cannot_read = |error| LabError::io(format!("read {}", self.0.log.display()), error);
+        let mut log = File::open(&self.0.log).map_err(cannot_read)?;
+        let mut pending = Vec::new();
+        let ended = wait_until("the program to end", within, || {
+            // Asked before the log is read, so that nothing of it is missed.
+            let ended = self.0.ended();
+            if log.read_to_end(&mut pending).map_err(|error| error.to_string())? > 0 {
+                let whole = pending.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+                let lines: Vec<u8> = pending.drain(..whole).collect();
+                String::from_utf8_lossy(&lines).lines().for_each(&mut line);
+            }
+            ended.ok_or_else(|| "it still runs".to_owned())
+        });
+        ended.map(|waited| waited.value).map_err(|_| self.0.error(format!("still runs after {within:?}")))
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     ///
     /// # Errors

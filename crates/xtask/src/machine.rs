@@ -51,6 +51,13 @@ const OPERATORS: [Program; 3] = [
     Program { name: "dpkg-deb", package: "dpkg" },
 ];
 
+/// Emulates a machine, and packs what it has.
+const VIRTUAL_MACHINES: [Program; 3] = [
+    Program { name: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Program { name: "cpio", package: "cpio" },
+    Program { name: "strip", package: "binutils" },
+];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -132,6 +139,11 @@ pub(crate) fn packagers() -> Result<()> {
 /// What an operator's own machine has.
 pub(crate) fn operators() -> Result<()> {
     install_missing(&OPERATORS)
+}
+
+/// A machine with another kernel than this one's.
+pub(crate) fn virtual_machines() -> Result<()> {
+    install_missing(&VIRTUAL_MACHINES)
 }
 
 /// What reads templates of images; Debian has it.

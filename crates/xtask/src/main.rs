@@ -7,6 +7,7 @@ mod dist;
 mod fuzz;
 mod hosts;
 mod judges;
+mod kernel;
 mod machine;
 mod openapi;
 mod outcome;
@@ -93,8 +94,11 @@ enum Command {
         hosts: bool,
         /// Run the status page in headless Chromium and nothing else: every view of a real mesh, forms, what changes while one
         /// looks, accessibility.
-        #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel"])]
         page: bool,
+        /// Run what needs a kernel with WireGuard and nothing else, in a virtual machine with Debian's kernel.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
+        kernel: bool,
         /// For --hosts: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, requires = "hosts", value_name = "DIR")]
         packages: Option<PathBuf>,
@@ -155,6 +159,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
         Command::Test { page: true, .. } => page::test(&root),
         Command::Screenshots => page::screenshots(&root),
+        Command::Test { kernel: true, .. } => kernel::run(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),

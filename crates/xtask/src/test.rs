@@ -2,7 +2,7 @@
 
 use crate::{fuzz, judges, machine, step, terraform, tidy};
 use anyhow::Result;
-use std::{path::Path, process::ExitCode, time::Instant};
+use std::{fmt, path::Path, process::ExitCode, time::Instant};
 
 /// They are a workspace of their own.
 const FORMAT_FUZZ: [&str; 4] = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
@@ -65,7 +65,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     ];
     let failed: Vec<&str> = steps.iter().filter(|(_, ok)| !ok).map(|(name, _)| *name).collect();
     println!("steps: {} in {:.0} s", verdict(&failed), started.elapsed().as_secs_f64());
-    println!("picket: {} passed, {} failed", totals.passed, totals.failed);
+    println!("picket: {totals}");
     let good = failed.is_empty() && totals.failed == 0 && totals.passed > 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -86,6 +86,17 @@ fn house_rules(root: &Path) -> Result<bool> {
 struct Totals {
     passed: u64,
     failed: u64,
+    ignored: u64,
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        match self.ignored {
+            0 => Ok(()),
+            count => write!(f, ", {count} for another kernel not run (`cargo xtask test --kernel` does)"),
+        }
+    }
 }
 
 impl Totals {
@@ -103,6 +114,7 @@ impl Totals {
             match (count.parse::<u64>(), *what) {
                 (Ok(count), "passed;") => self.passed += count,
                 (Ok(count), "failed;") => self.failed += count,
+                (Ok(count), "ignored;") => self.ignored += count,
                 _ => {}
             }
         }
@@ -118,10 +130,12 @@ mod tests {
         let mut totals = Totals::default();
         totals.add("running 3 tests");
         totals.add("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
-        totals.add("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.2s");
-        assert_eq!(totals, Totals { passed: 5, failed: 1 });
+        assert_eq!(totals.to_string(), "3 passed, 0 failed");
+        totals.add("test result: FAILED. 2 passed; 1 failed; 4 ignored; 0 measured; 0 filtered out; finished in 0.2s");
+        assert_eq!(totals, Totals { passed: 5, failed: 1, ignored: 4 });
+        assert!(totals.to_string().starts_with("5 passed, 1 failed, 4 for another kernel"));
         totals.count(true);
         totals.count(false);
-        assert_eq!(totals, Totals { passed: 6, failed: 2 });
+        assert_eq!(totals, Totals { passed: 6, failed: 2, ignored: 4 });
     }
 }

@@ -163,8 +163,7 @@ fn answer(mut stream: UnixStream, core: &Mutex<Core>) -> io::Result<()> {
 /// A request up to the empty line that ends it; `None` if the tool has no more.
 fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let end = Instant::now() + PATIENCE;
-    // All it may ever need: what grows is moved, and leaves secrets behind.
-    let mut request = Zeroizing::new(Vec::with_capacity(LONGEST + PIECE));
+    let mut request = Zeroizing::new(Vec::with_capacity(PIECE));
     let mut piece = Zeroizing::new([0; PIECE]);
     loop {
         stream.set_read_timeout(Some(left_until(end)?))?;
@@ -173,7 +172,7 @@ fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             length => length?,
         };
-        request.extend_from_slice(&piece[..length]);
+        append(&mut request, &piece[..length]);
         if request.ends_with(b"\n\n") {
             return Ok(Some(request));
         }
@@ -184,6 +183,17 @@ fn read(stream: &mut UnixStream) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
     }
+}
+
+/// Appends, and leaves no secret behind where there was no room for more. As large as it may ever be at once it would have to be
+/// wiped as a whole after each request, for a quarter of a millisecond.
+fn append(request: &mut Zeroizing<Vec<u8>>, piece: &[u8]) {
+    if request.capacity() - request.len() < piece.len() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(2 * (request.len() + piece.len())));
+        larger.extend_from_slice(request);
+        *request = larger;
+    }
+    request.extend_from_slice(piece);
 }
 
 fn write(stream: &mut UnixStream, text: &[u8], end: Instant) -> io::Result<()> {

@@ -5,6 +5,7 @@
 
 mod flood;
 mod host;
+mod kernel;
 mod offloads;
 mod steering;
 mod tools;
@@ -28,6 +29,12 @@ const PORT: u16 = 51820;
 const OVERLAY: [(&str, &str); 2] = [("198.51.100.1", "198.51.100.2"), ("fd00::1", "fd00::2")];
 const OUTER_V4: &str = "192.0.2.2:51820";
 const OUTER_V6: &str = "[2001:db8::2]:51820";
+
+/// The engine that tests are of where they name none: ours, or what `PICKET_ENGINE` names. `cargo xtask test --kernel` names the
+/// kernel's, on a machine that has it.
+fn tested() -> Preference {
+    std::env::var("PICKET_ENGINE").map_or(Preference::Userspace, |name| name.parse().unwrap())
+}
 
 /// A host with a tunnel.
 struct End {
@@ -114,8 +121,14 @@ fn connected(preferences: (Preference, Preference), outer: &str) -> (End, End) {
     (one, two)
 }
 
+/// The same, with ours at both ends.
 fn userspace(outer: &str) -> (End, End) {
     connected((Preference::Userspace, Preference::Userspace), outer)
+}
+
+/// The same, with the engine that tests are of at both ends.
+fn alike(outer: &str) -> (End, End) {
+    connected((tested(), tested()), outer)
 }
 
 /// A megabyte there and back over TCP.
@@ -167,7 +180,7 @@ fn packets_of_both_families_pass_over_both_families() {
 
 #[test]
 fn applied_twice_changes_nothing() {
-    let (one, _two) = userspace(OUTER_V4);
+    let (one, _two) = alike(OUTER_V4);
     let wanted = device(1, Some(OUTER_V4));
     assert_eq!(one.apply(&wanted), (Changes::default(), Changes::default()));
     let monitor = one.host.ip("-d link show dev picket0");
@@ -177,7 +190,7 @@ fn applied_twice_changes_nothing() {
 
 #[test]
 fn no_peer_comes_before_it_is_connected_and_leavers_go_first() {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     let mut wanted = device(1, None);
     let old = wanted.peers.pop_first().unwrap();
     wanted.peers.insert(key(3).public(), PeerConfig::default());
@@ -195,7 +208,7 @@ fn no_peer_comes_before_it_is_connected_and_leavers_go_first() {
 
 #[test]
 fn a_removed_peer_is_cut_in_the_middle_of_a_stream() {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     let at: SocketAddr = "198.51.100.2:7000".parse().unwrap();
     let listener = two.host.run(move || async move { TcpListener::bind(at).await.unwrap() });
     let mut stream = one.host.run(move || async move { TcpStream::connect(at).await.unwrap() });
@@ -219,7 +232,7 @@ fn a_removed_peer_is_cut_in_the_middle_of_a_stream() {
 
 #[test]
 fn a_peer_that_moves_is_followed() {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     one.host.ip("address delete 192.0.2.1/24 dev eth0");
     one.host.ip("address add 192.0.2.77/24 dev eth0");
     one.ping("198.51.100.2");
@@ -232,7 +245,7 @@ fn a_peer_that_moves_is_followed() {
 #[test]
 fn a_stranger_gets_nothing() {
     let (one, two) = Host::pair();
-    let (stranger, waiter) = (End::open(one, Preference::Userspace), End::open(two, Preference::Userspace));
+    let (stranger, waiter) = (End::open(one, tested()), End::open(two, tested()));
     waiter.apply(&device(2, None));
     let mut strange = device(1, Some(OUTER_V4));
     strange.private_key = key(9);
@@ -250,7 +263,7 @@ fn a_stranger_gets_nothing() {
 
 #[test]
 fn a_source_outside_the_allowed_ips_is_dropped() {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     one.host.ip("address add 198.51.100.66/32 dev picket0");
     let at: SocketAddr = "198.51.100.2:7000".parse().unwrap();
     let listener = two.host.run(move || async move { UdpSocket::bind(at).await.unwrap() });
@@ -269,7 +282,7 @@ fn a_source_outside_the_allowed_ips_is_dropped() {
 
 #[test]
 fn only_our_own_routes_and_addresses_are_touched() {
-    let (one, _two) = userspace(OUTER_V4);
+    let (one, _two) = alike(OUTER_V4);
     one.host.ip("route add 203.0.113.0/25 dev picket0");
     one.host.ip("route add 203.0.113.128/25 dev eth0");
     let before = one.host.ip("route show table all");
@@ -330,7 +343,7 @@ fn kernel_wireguard_is_used_or_missed_by_name() {
 fn a_port_that_is_taken_is_named() {
     let (one, _two) = Host::pair();
     let other = one.run(|| async { UdpSocket::bind(("0.0.0.0", PORT)).await.unwrap() });
-    let end = End::open(one, Preference::Userspace);
+    let end = End::open(one, tested());
     let error = end.try_apply(&device(1, None)).unwrap_err();
     assert!(matches!(error, Error::PortTaken { port: PORT }), "{error}");
     drop(other);
@@ -342,7 +355,7 @@ fn a_port_that_is_taken_is_named() {
 fn a_host_without_ipv6_says_so_and_carries_ipv4() {
     let (one, two) = Host::pair();
     one.command("sysctl -q net.ipv6.conf.default.disable_ipv6=1").unwrap();
-    let (one, two) = (End::open(one, Preference::Userspace), End::open(two, Preference::Userspace));
+    let (one, two) = (End::open(one, tested()), End::open(two, tested()));
     let mut wanted = device(1, Some(OUTER_V4));
     let error = one.try_apply(&wanted).unwrap_err();
     assert!(matches!(error, Error::NoIpv6 { .. }), "{error}");
@@ -356,11 +369,11 @@ fn a_host_without_ipv6_says_so_and_carries_ipv4() {
 
 #[test]
 fn the_device_goes_with_the_engine_and_comes_back_with_the_next() {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     let End { host, tunnel } = one;
     drop(tunnel);
     host.run(|| async { until("the link is gone", async || !device_is_there()).await });
-    let one = End::open(host, Preference::Userspace);
+    let one = End::open(host, tested());
     one.apply(&device(1, Some(OUTER_V4)));
     one.ping("198.51.100.2");
     two.ping("fd00::1");
@@ -368,7 +381,7 @@ fn the_device_goes_with_the_engine_and_comes_back_with_the_next() {
 
 #[test]
 fn a_device_somebody_deleted_is_made_anew() {
-    let (one, _two) = userspace(OUTER_V4);
+    let (one, _two) = alike(OUTER_V4);
     one.host.ip("link delete picket0");
     let tunnel = one.tunnel.clone();
     one.host.run(move || async move {
@@ -390,7 +403,7 @@ fn a_device_somebody_deleted_is_made_anew() {
 
 #[test]
 fn a_device_that_leaves_is_gone_at_once() {
-    let (one, _two) = userspace(OUTER_V4);
+    let (one, _two) = alike(OUTER_V4);
     let End { host, tunnel } = one;
     host.run(move || async move { Arc::into_inner(tunnel).unwrap().into_inner().remove().await.unwrap() });
     assert!(host.command("ip link show dev picket0").is_err());

@@ -1,6 +1,6 @@
 //! What leaves through the tunnel by rules of its own, and what does not.
 
-use super::{End, Host, OUTER_V4, device, host::SOON, key, userspace};
+use super::{End, Host, OUTER_V4, alike, device, host::SOON, key};
 use picket_wireguard::{Changes, DeviceConfig, Error, Steering, remove_steering};
 use std::{num::NonZeroU16, time::Instant};
 
@@ -21,7 +21,7 @@ fn way(host: &Host, call: &str) -> String {
 
 /// A host with ways of its own into the world and to a neighbour, beside its tunnel.
 fn hidden(ports: &[u16]) -> (End, End) {
-    let (one, two) = userspace(OUTER_V4);
+    let (one, two) = alike(OUTER_V4);
     one.host.ip("route add default via 192.0.2.2");
     one.host.ip("-6 route add default via 2001:db8::2");
     one.apply(&steered(ports));
