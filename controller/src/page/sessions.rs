@@ -47,7 +47,7 @@ impl Sessions {
         let (cookie, csrf) = (secret()?, secret()?);
         let session = Session {
             operator: operator.id.clone(),
-            secret_hash: operator.secret_hash.clone(),
+            secret_hash: operator.secret_hash,
             csrf,
             began: now,
             asked: now,
