@@ -45,13 +45,8 @@ impl Sessions {
     /// A new one; what the browser is to hold.
     pub(super) fn begin(&self, operator: &Operator, now: Instant) -> Result<String, KeyError> {
         let (cookie, csrf) = (secret()?, secret()?);
-        let session = Session {
-            operator: operator.id.clone(),
-            secret_hash: operator.secret_hash.clone(),
-            csrf,
-            began: now,
-            asked: now,
-        };
+        let session =
+            Session { operator: operator.id.clone(), secret_hash: operator.secret_hash, csrf, began: now, asked: now };
         let mut sessions = self.lock();
         sessions.retain(|_, session| !session.is_over(now));
         let own: Vec<_> = sessions.iter().filter(|(_, session)| session.operator == operator.id).collect();

@@ -107,8 +107,8 @@ fn encoded(text: &str) -> String {
 /// The value of a hidden field.
 pub(crate) fn field(page: &str, name: &str) -> String {
     let start = format!("name=\"{name}\" value=\"");
-    let rest = page.split_once(&start).unwrap_or_else(|| panic!("no field {name} in {page}")).1;
-    rest.split('"').next().unwrap().to_owned()
+    assert!(page.contains(&start), "no field {name} in {page}");
+    page.split_once(&start).unwrap().1.split('"').next().unwrap().to_owned()
 }
 
 pub(crate) fn location(response: &Response) -> &str {
