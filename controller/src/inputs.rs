@@ -12,6 +12,8 @@ pub(crate) struct Inputs {
     policy: (u64, Policy),
     validators: (u64, ValidatorSet),
     nodes: BTreeMap<NodeId, Node>,
+    /// How many of them are members.
+    active: usize,
     next_keys: NextKeys,
     shield: ShieldOrders,
     drains: Drains,
@@ -32,19 +34,26 @@ pub(crate) struct Remembered {
 impl Inputs {
     /// Brings it up to date.
     pub(crate) async fn refresh(&mut self, tx: &mut Transaction) -> Result<(), StoreError> {
-        if tx.policy_version().await? != self.policy.0 {
+        let there = tx.versions().await?;
+        if there.policy != self.policy.0 {
             self.policy = tx.policy().await?.unwrap_or_default();
         }
-        if tx.validators_version().await?.unwrap_or_default() != self.validators.0 {
+        if there.validators != self.validators.0 {
             self.validators = tx.merged().await?.map(|merged| (merged.version, merged.set)).unwrap_or_default();
         }
-        self.next_keys = tx.next_keys().await?;
-        (self.shield, self.drains) = (tx.shield_orders().await?, tx.drains().await?);
+        self.next_keys = if there.has_next_keys { tx.next_keys().await? } else { NextKeys::new() };
+        self.drains = if there.has_drains { tx.drains().await? } else { Drains::new() };
+        self.shield = there.shield;
+        if there.change == self.change {
+            return Ok(());
+        }
         let (nodes, change) = tx.nodes_changed_after(self.change).await?;
         self.change = change;
         for node in nodes {
             let id = node.id.clone();
+            self.active += usize::from(node.is_active());
             let before = self.nodes.insert(id.clone(), node);
+            self.active -= usize::from(before.as_ref().is_some_and(Node::is_active));
             self.changed.entry(id).or_insert(before);
         }
         Ok(())
@@ -77,6 +86,11 @@ impl Inputs {
     /// All hosts, revoked ones too.
     pub(crate) const fn nodes(&self) -> &BTreeMap<NodeId, Node> {
         &self.nodes
+    }
+
+    /// How many hosts are members, and how many were.
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        (self.active, self.nodes.len() - self.active)
     }
 
     /// How many validators there are.

@@ -30,7 +30,7 @@ pub(crate) async fn rekey(
     if known == Some(uses) && tx.next_keys().await?.remove(&node.id) == next {
         // A machine without an agent may have come since: its peers need not know the next key any more.
         if let Some(next) = next
-            && let Some(problem) = in_the_way(&tx.nodes().await?, node)
+            && let Some(problem) = in_the_way(&*tx.nodes().await?, node)
         {
             drop(tx);
             take_back(controller, node, (&next, None), &problem.0.detail, at).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn ask(controller: &Controller, actor: &Actor, id_or_name: &str
             format!("{0} runs no agent that could make one: `picket keys issue --name {0} --replace`", node.name);
         return Err(conflict(detail));
     }
-    if let Some(problem) = in_the_way(&tx.nodes().await?, &node) {
+    if let Some(problem) = in_the_way(&*tx.nodes().await?, &node) {
         return Err(problem);
     }
     if tx.ask_for_key(&node.id, &node.wireguard_key).await? {
@@ -157,7 +157,7 @@ async fn check(tx: &mut Transaction, node: &Node, next: &WireGuardPublicKey) -> 
         let detail = "this key was in use before: make another one".to_owned();
         return Err(ApiProblem::new(ProblemKind::KeyTaken, detail));
     }
-    in_the_way(&tx.nodes().await?, node).map_or(Ok(()), Err)
+    in_the_way(&*tx.nodes().await?, node).map_or(Ok(()), Err)
 }
 
 /// Why a host keeps its key: a peer would be left behind by another.

@@ -36,11 +36,9 @@ impl FromRequestParts<Arc<Controller>> for Member {
         if controller.ca.of_key_id(&identity.authority).is_none() {
             return Err(refused("the certificate is of a CA that was retired: renew it"));
         }
-        let mut tx = controller.store.read().await?;
-        let (node, lease) = (tx.node(&identity.node).await?, tx.lease(&identity.node).await?.unwrap_or_default());
-        let standing = tx.certificate_standing(&identity.node, &identity.serial).await?;
-        drop(tx);
-        let node = node.ok_or_else(|| refused("the certificate names a host this controller does not know"))?;
+        let known = controller.store.read().await?.shows(&identity.node, &identity.serial).await?;
+        let known = known.ok_or_else(|| refused("the certificate names a host this controller does not know"));
+        let (node, lease, standing) = known?;
         if node.tls_key_sha256 != identity.key_sha256 {
             return Err(refused("the certificate is not for the key this host has now"));
         }
@@ -88,7 +86,7 @@ pub(super) struct Anybody;
 pub(super) struct TokenMaker(pub(super) Operator);
 
 /// An operator who may change things.
-pub(super) struct Admin(pub(super) Operator);
+pub(crate) struct Admin(pub(crate) Operator);
 
 impl FromRequestParts<Arc<Controller>> for Viewer {
     type Rejection = ApiProblem;
@@ -138,7 +136,17 @@ pub(super) async fn operator(
     let bearer = given
         .and_then(|text| text.strip_prefix("Bearer "))
         .ok_or_else(|| refused("send an operator's token: `authorization: Bearer picket-op1.<id>.<secret>`"))?;
-    let token: OperatorToken = bearer.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
+    operator_with(bearer, controller, needed).await
+}
+
+/// Whose token this is, if it is known and of this role or a greater one.
+pub(crate) async fn operator_with(
+    token: &str,
+    controller: &Controller,
+    needed: OperatorRole,
+) -> Result<Operator, ApiProblem> {
+    let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
+    let token: OperatorToken = token.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
     let known = controller.store.read().await?.operator(&token.id).await?;
     match known.filter(|known| known.secret_hash == token.secret_hash()) {
         Some(operator) if !operator.is_good(now()) => {

@@ -159,7 +159,7 @@ async fn shown(
 ) -> Result<ShieldView, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let orders = tx.shield_orders().await?;
-    let nodes = if named.is_empty() { tx.nodes().await?.into_values().collect() } else { named };
+    let nodes = if named.is_empty() { tx.nodes().await?.values().cloned().collect() } else { named };
     let policy = tx.policy().await?.unwrap_or_default().1.shield;
     let generation = tx.target_generation().await?;
     drop(tx);

@@ -224,10 +224,10 @@ async fn host(tx: &mut crate::store::Transaction, subject: &str) -> Result<Optio
         return tx.node(&id).await;
     }
     let Some((_, instance)) = subject.rsplit_once('/') else { return Ok(None) };
-    let nodes = tx.nodes().await?.into_values();
-    for node in nodes.filter(|node| node.is_active() && is_called_after(node.name.as_str(), instance)) {
+    let nodes = tx.nodes().await?;
+    for node in nodes.values().filter(|node| node.is_active() && is_called_after(node.name.as_str(), instance)) {
         if tx.identity_of(&node.id).await?.is_none() {
-            return Ok(Some(node));
+            return Ok(Some(node.clone()));
         }
     }
     Ok(None)

@@ -3,10 +3,11 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{number, plain},
+    leases, nodes,
+    row::{number_or_none, plain, plain_or_none},
     statement::query,
 };
-use picket_model::NodeId;
+use picket_model::{Lease, Node, NodeId};
 use std::collections::BTreeSet;
 
 /// Certificates of one host that are kept and were never used: more answers in a row are not lost.
@@ -56,16 +57,26 @@ impl Transaction {
         Ok(())
     }
 
-    /// How a certificate that a host shows stands.
-    pub async fn certificate_standing(&mut self, node: &NodeId, serial: &str) -> Result<Standing, StoreError> {
-        let rows = query("SELECT serial, used FROM certificates WHERE mesh = $1 AND node = $2")
-            .bind(self.mesh.as_str())
-            .bind(node.as_str())
-            .fetch_all(&mut self.sql)
-            .await
-            .map_err(sql("read a host's certificates"))?;
-        let kept = rows.iter().map(|row| Ok((plain(row, "serial")?, number::<u8>(row, "used")? != 0)));
-        Ok(standing(&kept.collect::<Result<Vec<_>, StoreError>>()?, serial))
+    /// A host, its lease, and how a certificate that it shows stands. Every request of a host asks this: at one look.
+    pub async fn shows(&mut self, node: &NodeId, serial: &str) -> Result<Option<(Node, Lease, Standing)>, StoreError> {
+        let rows = query(
+            "SELECT nodes.*, certificates.serial AS serial, certificates.used AS used FROM nodes
+             LEFT JOIN certificates ON certificates.mesh = nodes.mesh AND certificates.node = nodes.id
+             WHERE nodes.mesh = $1 AND nodes.id = $2",
+        )
+        .bind(self.mesh.as_str())
+        .bind(node.as_str())
+        .fetch_all(&mut self.sql)
+        .await
+        .map_err(sql("read a host, its lease and its certificates"))?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let kept = rows.iter().filter_map(|row| {
+            let serial = plain_or_none(row, "serial").transpose()?;
+            let used = || Ok(number_or_none::<u8>(row, "used")?.is_some_and(|used| used != 0));
+            Some(serial.and_then(|serial| Ok((serial, used()?))))
+        });
+        let standing = standing(&kept.collect::<Result<Vec<_>, StoreError>>()?, serial);
+        Ok(Some((nodes::node(first)?, leases::lease(first)?, standing)))
     }
 
     /// Notes that a host uses a certificate: what was made before it is replaced. The ones that it may show from now on.

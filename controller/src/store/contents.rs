@@ -56,10 +56,13 @@ impl Transaction {
             rows.push((*config, body, names));
         }
         let mut ids: BTreeMap<String, i64> = BTreeMap::new();
-        for (digest, (set, named)) in sets {
-            match self.name_part(&digest, named).await? {
-                Some(id) => drop(ids.insert(digest, id)),
-                None => parts.add(&digest, Parts::text(&set)?.1, named),
+        let digests: Vec<_> = sets.iter().map(|(digest, (_, named))| (digest.as_str(), *named)).collect();
+        for digests in digests.chunks(AT_ONCE) {
+            self.name_parts(digests, &mut ids).await?;
+        }
+        for (digest, (set, named)) in &sets {
+            if !ids.contains_key(digest) {
+                parts.add(digest, Parts::text(set)?.1, *named);
             }
         }
         let parts: Vec<_> =
@@ -94,16 +97,25 @@ impl Transaction {
         digests.of(set).to_string()
     }
 
-    /// Has a part that is there already named so many times more; `None` where there is none.
-    async fn name_part(&mut self, digest: &str, named: u64) -> Result<Option<i64>, StoreError> {
-        let row = query("UPDATE parts SET named = named + $1 WHERE mesh = $2 AND digest = $3 RETURNING id")
-            .bind(integer(named))
-            .bind(self.mesh.as_str())
-            .bind(digest)
-            .fetch_optional(&mut self.sql)
-            .await
-            .map_err(sql("name a part of hosts' contents"))?;
-        row.map(|row| number(&row, "id")).transpose()
+    /// Has parts named so many times more, and says which are there already.
+    async fn name_parts(&mut self, digests: &[(&str, u64)], ids: &mut BTreeMap<String, i64>) -> Result<(), StoreError> {
+        let values: Vec<String> =
+            (0..digests.len()).map(|row| format!("(${}, ${})", 2 * row + 2, 2 * row + 3)).collect();
+        // Both databases call the columns of values so.
+        let mut statement = query_made(format!(
+            "UPDATE parts SET named = parts.named + given.column2 FROM (VALUES {}) AS given
+             WHERE parts.mesh = $1 AND parts.digest = given.column1 RETURNING parts.id AS id, parts.digest AS digest",
+            values.join(", ")
+        ));
+        statement = statement.bind(self.mesh.as_str());
+        for (digest, named) in digests {
+            statement = statement.bind(*digest).bind(integer(*named));
+        }
+        let rows = statement.fetch_all(&mut self.sql).await.map_err(sql("name parts of hosts' contents"))?;
+        for row in &rows {
+            ids.insert(plain(row, "digest")?, number(row, "id")?);
+        }
+        Ok(())
     }
 
     async fn put_parts(
@@ -168,15 +180,23 @@ impl Transaction {
         json(&row.ok_or_else(|| StoreError::row(format!("allow set {id}"), "it is missing"))?, "content")
     }
 
-    /// Drops contents that no plan from `oldest` on names, and the parts that no content names any more.
-    pub(super) async fn forget_contents(&mut self, oldest: Generation) -> Result<(), StoreError> {
+    /// Drops contents that no plan from `oldest` on has, and the parts that no content names any more. Those that no plan from
+    /// `before` on has are dropped already, so that looked at are hosts which got another content since, or departed.
+    pub(super) async fn forget_contents(&mut self, before: Generation, oldest: Generation) -> Result<(), StoreError> {
         let rows = query(
-            "SELECT * FROM configs WHERE mesh = $1 AND revision < $2 AND (
-                 EXISTS (SELECT 1 FROM configs AS later WHERE later.mesh = configs.mesh
-                     AND later.node = configs.node AND later.revision > configs.revision AND later.revision <= $2)
-                 OR node IN (SELECT node FROM cuts WHERE mesh = $1 AND generation <= $2))",
+            "SELECT configs.* FROM configs JOIN (
+                 SELECT node, MAX(ended) AS ended FROM (
+                     SELECT node, revision AS ended FROM configs
+                     WHERE mesh = $1 AND revision > $2 AND revision <= $3
+                     UNION ALL
+                     SELECT node, generation AS ended FROM departures
+                     WHERE mesh = $1 AND generation > $2 AND generation <= $3
+                 ) AS ends GROUP BY node
+             ) AS later ON later.node = configs.node
+             WHERE configs.mesh = $1 AND configs.revision < later.ended",
         )
         .bind(self.mesh.as_str())
+        .bind(integer(before.0))
         .bind(integer(oldest.0))
         .fetch_all(&mut self.sql)
         .await
@@ -213,6 +233,17 @@ impl Transaction {
                     .map_err(sql("drop an old part"))?;
             }
         }
+        // The last departure stays: who knows a plan of long ago is to learn of it.
+        query(
+            "DELETE FROM departures WHERE mesh = $1 AND EXISTS (SELECT 1 FROM departures AS later
+                 WHERE later.mesh = departures.mesh AND later.node = departures.node
+                     AND later.generation > departures.generation AND later.generation <= $2)",
+        )
+        .bind(self.mesh.as_str())
+        .bind(integer(oldest.0))
+        .execute(&mut self.sql)
+        .await
+        .map_err(sql("drop old departures"))?;
         Ok(())
     }
 }

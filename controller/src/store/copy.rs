@@ -13,7 +13,7 @@ use std::path::Path;
 /// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now,
 /// how far the schema is, and in what order hosts changed, each
 /// database knows itself.
-const TABLES: [&str; 31] = [
+const TABLES: [&str; 32] = [
     "meshes",
     "policies",
     "nodes",
@@ -29,6 +29,7 @@ const TABLES: [&str; 31] = [
     "plans",
     "parts",
     "configs",
+    "departures",
     "target",
     "cuts",
     "reports",

@@ -44,17 +44,6 @@ pub struct RoleCount {
 }
 
 impl Transaction {
-    /// A host's lease.
-    pub async fn lease(&mut self, id: &NodeId) -> Result<Option<Lease>, StoreError> {
-        let row = query("SELECT last_seen, lease_ms, lease_until FROM nodes WHERE mesh = $1 AND id = $2")
-            .bind(self.mesh.as_str())
-            .bind(id.as_str())
-            .fetch_optional(&mut self.sql)
-            .await
-            .map_err(sql("read a lease"))?;
-        row.as_ref().map(lease).transpose()
-    }
-
     /// The leases of all hosts, revoked ones too.
     pub async fn leases(&mut self) -> Result<BTreeMap<NodeId, Lease>, StoreError> {
         let rows = query("SELECT id, last_seen, lease_ms, lease_until FROM nodes WHERE mesh = $1")
@@ -179,7 +168,7 @@ pub(super) fn length_or_none(row: &Row) -> Result<Option<Duration>, StoreError> 
     Ok(number_or_none::<u64>(row, "lease_ms")?.map(Duration::from_millis))
 }
 
-fn lease(row: &Row) -> Result<Lease, StoreError> {
+pub(super) fn lease(row: &Row) -> Result<Lease, StoreError> {
     Ok(Lease {
         last_seen: time_or_none(row, "last_seen")?,
         length_ms: number_or_none(row, "lease_ms")?,

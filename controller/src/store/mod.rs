@@ -2,6 +2,7 @@
 //! A row that cannot be read is an error that names it, never an empty default.
 
 mod answers;
+mod begun;
 mod ca_trust;
 mod certificates;
 mod clones;
@@ -12,6 +13,7 @@ mod error;
 mod events;
 mod history;
 mod hooks;
+mod hosts;
 mod identities;
 mod leases;
 mod log;
@@ -35,9 +37,11 @@ mod sqlite;
 mod statement;
 mod tokens;
 mod validators;
+mod versions;
 mod webhooks;
 
 pub use answers::{Answer, Progress};
+pub use begun::Begun;
 pub use ca_trust::CaTrust;
 pub use certificates::Standing;
 pub use clones::{ClonedHost, Machine};
@@ -60,6 +64,7 @@ pub use validators::MergeRow;
 pub use webhooks::WebhookRow;
 
 use error::sql;
+use hosts::Hosts;
 use picket_model::{MeshId, SetDigests};
 use sqlx::{PgPool, SqlitePool};
 use statement::Connection;
@@ -88,6 +93,8 @@ pub struct Store {
     /// starve each other; and who waits in the database has a connection, which readers want.
     writer: Arc<Mutex<()>>,
     digests: SharedDigests,
+    begun: Begun,
+    hosts: Arc<Hosts>,
     patience: Duration,
 }
 
@@ -120,7 +127,16 @@ impl Store {
             }
         };
         let beyond = schema::bring_up_to_date(&pool, place).await?;
-        Ok(Self { pool, mesh, beyond, writer: Arc::default(), digests: Arc::default(), patience: QUEUED })
+        Ok(Self {
+            pool,
+            mesh,
+            beyond,
+            writer: Arc::default(),
+            digests: Arc::default(),
+            begun: Begun::default(),
+            hosts: Arc::default(),
+            patience: QUEUED,
+        })
     }
 
     /// Digests of the sets that are kept.
@@ -128,17 +144,30 @@ impl Store {
         Arc::clone(&self.digests)
     }
 
+    /// How transactions begin here.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
+    /// Forgets what it remembers of hosts: this is another database than that of before.
+    pub fn forget_hosts(&self) {
+        self.hosts.forget();
+    }
+
     /// A consistent view of everything.
     pub async fn read(&self) -> Result<Transaction, StoreError> {
-        self.begin(None).await
+        self.begun.of("read", self.begin(None)).await
     }
 
     /// A change. No other begins before this one is committed or dropped, by whatever controller; dropped, it leaves nothing
     /// behind. Whoever holds one must not ask for a second.
     pub async fn write(&self) -> Result<Transaction, StoreError> {
-        let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
-        let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
-        self.begin(Some(turn)).await
+        let in_turn = async {
+            let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
+            let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
+            self.begin(Some(turn)).await
+        };
+        self.begun.of("write", in_turn).await
     }
 
     async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<Transaction, StoreError> {
@@ -153,6 +182,8 @@ impl Store {
             sql,
             mesh: self.mesh.clone(),
             digests: Arc::clone(&self.digests),
+            hosts: Arc::clone(&self.hosts),
+            writes: turn.is_some(),
             changed: false,
             _turn: turn,
         })
@@ -193,6 +224,9 @@ pub struct Transaction {
     sql: Connection,
     mesh: MeshId,
     digests: SharedDigests,
+    hosts: Arc<Hosts>,
+    /// Whether it is a change: what it sees, others may never see.
+    writes: bool,
     /// Whether the audit log got a line: then others are to look.
     changed: bool,
     /// Of a change: given on after `sql` is done.

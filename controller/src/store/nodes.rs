@@ -1,4 +1,4 @@
-//! Enrolled hosts. Rows are never deleted: a revoked host's keys and addresses are not given out again.
+//! Enrolled hosts; all of them at once are in `hosts`. Rows are never deleted: a revoked host's keys and addresses are not given out again.
 
 use super::{
     StoreError, Transaction,
@@ -7,10 +7,7 @@ use super::{
     statement::{Row, query},
 };
 use picket_model::{Node, NodeId, NodeState, OverlayAddresses, PoolName, Timestamp, TokenId, WireGuardPublicKey};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
-};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// A host and the join token it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,16 +19,6 @@ pub struct Enrolled {
 }
 
 impl Transaction {
-    /// All hosts, revoked ones too.
-    pub async fn nodes(&mut self) -> Result<BTreeMap<NodeId, Node>, StoreError> {
-        let rows = query("SELECT * FROM nodes WHERE mesh = $1")
-            .bind(self.mesh.as_str())
-            .fetch_all(&mut self.sql)
-            .await
-            .map_err(sql("read the hosts"))?;
-        rows.iter().map(|row| node(row).map(|node| (node.id.clone(), node))).collect()
-    }
-
     /// Hosts that changed after a change, revoked ones too, and the number of the last change. Leases and reports are none.
     pub async fn nodes_changed_after(&mut self, change: i64) -> Result<(Vec<Node>, i64), StoreError> {
         let rows = query(
@@ -170,7 +157,7 @@ impl Transaction {
     }
 }
 
-fn node(row: &Row) -> Result<Node, StoreError> {
+pub(super) fn node(row: &Row) -> Result<Node, StoreError> {
     let id: NodeId = text(row, "id")?;
     read(row, id.clone()).map_err(|error| match error {
         StoreError::Row { what, problem } => StoreError::row(format!("host {id}, column {what},"), problem),

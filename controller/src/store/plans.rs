@@ -1,21 +1,24 @@
 //! Plans and which of them is the target. A host's content is kept once for each of its revisions, so that a change
-//! that touches two hosts writes two contents; what those are made of is in `contents`.
+//! that touches two hosts writes two contents; what those are made of is in `contents`. Which hosts a plan has follows from
+//! that, and from the plans in which hosts departed.
 
 use super::{
     StoreError, Transaction,
     contents::Sets,
     error::sql,
-    row::{generation, integer, json, time, to_json},
+    row::{generation, integer, json, text, time, to_json},
     statement::query,
 };
 use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
-use picket_plan::{Basis, Plan};
+use picket_plan::{Basis, Differences, Plan};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Plans kept: months of a list that changes a few times a day. With 50 hosts and mainnet's list, a change that touches
 /// every host takes 25 kB (`tests::contents` measures it; 2.6 MB when each host's state was kept whole), so all of them
 /// together take 25 MB.
 const KEPT: u64 = 1000;
+/// Old ones are dropped with each plan whose number this divides: looking for them costs more than most changes do.
+const DROPPED_EACH: u64 = 50;
 
 /// The wanted state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Transaction {
         self.kept_plan_after(number, None).await
     }
 
-    /// The same, where what hosts shall be is partly known from another plan.
+    /// The same, where an earlier plan is known: read is what is otherwise.
     pub(super) async fn kept_plan_after(
         &mut self,
         number: Generation,
@@ -74,22 +77,56 @@ impl Transaction {
             .await
             .map_err(sql("read a plan"))?;
         let Some(row) = row else { return Ok(None) };
-        let before = |node: &NodeId, revision: Generation| {
-            known?.plan.nodes.get(node).filter(|config| config.revision == revision).cloned()
-        };
-        let revisions: BTreeMap<NodeId, Generation> = json(&row, "revisions")?;
-        let mut nodes = BTreeMap::new();
+        let after = known.map(|known| known.plan.generation).unwrap_or_default();
+        let mut nodes = known.map(|known| known.plan.nodes.clone()).unwrap_or_default();
+        let departed = self.departed(after, number).await?;
+        for node in departed.keys() {
+            nodes.remove(node);
+        }
         let mut sets = Sets::new();
-        for (node, revision) in revisions {
-            // A revision is given once: what a host had under it is what it has.
-            let config = match before(&node, revision) {
-                Some(config) => config,
-                None => Arc::new(self.content(&node, revision, &mut sets).await?),
-            };
-            nodes.insert(node, config);
+        for (node, revision) in self.revisions(after, number).await? {
+            // Who came back has a content from then on.
+            if departed.get(&node).is_none_or(|departed| *departed < revision) {
+                let config = Arc::new(self.content(&node, revision, &mut sets).await?);
+                nodes.insert(node, config);
+            }
         }
         let plan = Plan { generation: number, parent: generation(&row, "parent")?, nodes, basis: json(&row, "basis")? };
         Ok(Some(Target { plan, planned_at: time(&row, "planned_at")? }))
+    }
+
+    /// The last revision up to a plan, of each host that got one after another plan.
+    async fn revisions(&mut self, after: Generation, to: Generation) -> Result<Vec<(NodeId, Generation)>, StoreError> {
+        let rows = query(
+            "SELECT node, MAX(revision) AS revision FROM configs
+             WHERE mesh = $1 AND revision > $2 AND revision <= $3 GROUP BY node",
+        )
+        .bind(self.mesh.as_str())
+        .bind(integer(after.0))
+        .bind(integer(to.0))
+        .fetch_all(&mut self.sql)
+        .await
+        .map_err(sql("read which contents a plan has"))?;
+        rows.iter().map(|row| Ok((text(row, "node")?, generation(row, "revision")?))).collect()
+    }
+
+    /// The last plan up to one, of each host that departed after another, in which it did.
+    async fn departed(
+        &mut self,
+        after: Generation,
+        to: Generation,
+    ) -> Result<BTreeMap<NodeId, Generation>, StoreError> {
+        let rows = query(
+            "SELECT node, MAX(generation) AS generation FROM departures
+             WHERE mesh = $1 AND generation > $2 AND generation <= $3 GROUP BY node",
+        )
+        .bind(self.mesh.as_str())
+        .bind(integer(after.0))
+        .bind(integer(to.0))
+        .fetch_all(&mut self.sql)
+        .await
+        .map_err(sql("read who departed"))?;
+        rows.iter().map(|row| Ok((text(row, "node")?, generation(row, "generation")?))).collect()
     }
 
     /// What a plan was made from, and when it became the target; `None` where it is not kept.
@@ -117,8 +154,14 @@ impl Transaction {
         Ok((newest > Generation::default()).then_some((generation(&row, "oldest")?, newest)))
     }
 
-    /// Makes `plan` the target if its parent still is; false, with nothing written, where another plan came first.
-    pub async fn commit_plan(&mut self, plan: &Plan, now: Timestamp) -> Result<bool, StoreError> {
+    /// Makes `plan` the target if its parent still is; false, with nothing written, where another plan came first. Written is what
+    /// is otherwise than by the parent.
+    pub async fn commit_plan(
+        &mut self,
+        parent: Option<&Plan>,
+        plan: &Plan,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let swapped = query("UPDATE target SET generation = $1 WHERE mesh = $2 AND generation = $3")
             .bind(integer(plan.generation.0))
             .bind(self.mesh.as_str())
@@ -129,32 +172,49 @@ impl Transaction {
         if swapped.rows_affected() != 1 {
             return Ok(false);
         }
-        let revisions: BTreeMap<&NodeId, Generation> = plan.nodes.iter().map(|(id, c)| (id, c.revision)).collect();
-        query(
-            "INSERT INTO plans (mesh, generation, parent, basis, revisions, planned_at)
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(self.mesh.as_str())
-        .bind(integer(plan.generation.0))
-        .bind(integer(plan.parent.0))
-        .bind(to_json(&plan.basis, "basis")?)
-        .bind(to_json(&revisions, "revisions")?)
-        .bind(now.as_millis())
-        .execute(&mut self.sql)
-        .await
-        .map_err(sql("enter a plan"))?;
-        let changed: Vec<&Arc<NodeConfig>> =
-            plan.nodes.values().filter(|config| config.revision == plan.generation).collect();
-        self.put_contents(&changed).await?;
-        self.forget_plans().await?;
+        let against = parent.map(|parent| parent.generation).unwrap_or_default();
+        if against != plan.parent {
+            let problem = format!("its parent is {}, and it was compared with {against}", plan.parent);
+            return Err(StoreError::row(format!("plan {}", plan.generation), problem));
+        }
+        query("INSERT INTO plans (mesh, generation, parent, basis, planned_at) VALUES ($1, $2, $3, $4, $5)")
+            .bind(self.mesh.as_str())
+            .bind(integer(plan.generation.0))
+            .bind(integer(plan.parent.0))
+            .bind(to_json(&plan.basis, "basis")?)
+            .bind(now.as_millis())
+            .execute(&mut self.sql)
+            .await
+            .map_err(sql("enter a plan"))?;
+        let Differences { came, changed, went } = plan.differences(parent);
+        let new: Vec<&Arc<NodeConfig>> = came.into_iter().chain(changed.into_iter().map(|(_, after)| after)).collect();
+        self.put_contents(&new).await?;
+        for config in went {
+            self.put_departure(&config.node, plan.generation).await?;
+        }
+        if plan.generation.0.is_multiple_of(DROPPED_EACH) {
+            self.forget_plans().await?;
+        }
         Ok(true)
+    }
+
+    async fn put_departure(&mut self, node: &NodeId, by: Generation) -> Result<(), StoreError> {
+        query("INSERT INTO departures (mesh, node, generation) VALUES ($1, $2, $3)")
+            .bind(self.mesh.as_str())
+            .bind(node.as_str())
+            .bind(integer(by.0))
+            .execute(&mut self.sql)
+            .await
+            .map_err(sql("note that a host departed"))?;
+        Ok(())
     }
 
     /// Has the target go on at a greater number, with every host's content as it is under that number: hosts that hold newer
     /// ones than this database knows take it. `None` before the first plan.
     pub async fn advance(&mut self, to: Generation, now: Timestamp) -> Result<Option<Target>, StoreError> {
         let Some(target) = self.target().await? else { return Ok(None) };
-        let mut plan = Plan { generation: to, parent: target.plan.generation, ..target.plan };
+        let parent = target.plan;
+        let mut plan = Plan { generation: to, parent: parent.generation, ..parent.clone() };
         if to <= plan.parent {
             let problem = format!("it is {} already", plan.parent);
             return Err(StoreError::row(format!("generation to advance to {to}"), problem));
@@ -162,7 +222,7 @@ impl Transaction {
         for config in plan.nodes.values_mut().map(Arc::make_mut) {
             (config.generation, config.revision) = (to, to);
         }
-        self.commit_plan(&plan, now).await?;
+        self.commit_plan(Some(&parent), &plan, now).await?;
         Ok(Some(Target { plan, planned_at: now }))
     }
 
@@ -193,7 +253,7 @@ impl Transaction {
         row.map(|row| Ok(Cut { generation: generation(&row, "generation")?, hosts: json(&row, "hosts")? })).transpose()
     }
 
-    /// Drops plans before the newest thousand, and contents that none of those names.
+    /// Drops plans before the newest thousand, and contents that none of those has.
     async fn forget_plans(&mut self) -> Result<(), StoreError> {
         // Numbers have gaps where the generation was advanced.
         let row = query("SELECT generation FROM plans WHERE mesh = $1 ORDER BY generation DESC LIMIT 1 OFFSET $2")
@@ -204,13 +264,14 @@ impl Transaction {
             .map_err(sql("find old plans"))?;
         let Some(row) = row else { return Ok(()) };
         let oldest = generation(&row, "generation")?;
+        let before = self.plans_kept().await?.map_or(oldest, |(before, _)| before);
         query("DELETE FROM plans WHERE mesh = $1 AND generation < $2")
             .bind(self.mesh.as_str())
             .bind(integer(oldest.0))
             .execute(&mut self.sql)
             .await
             .map_err(sql("drop old plans"))?;
-        self.forget_contents(oldest).await
+        self.forget_contents(before, oldest).await
     }
 
     /// Number of plans, of contents and of parts kept.

@@ -19,16 +19,6 @@ impl Transaction {
         row.map(|row| Ok((number(&row, "version")?, json(&row, "policy")?))).transpose()
     }
 
-    /// Version of the newest policy; zero before the first.
-    pub async fn policy_version(&mut self) -> Result<u64, StoreError> {
-        let row = query("SELECT COALESCE(MAX(version), 0) AS version FROM policies WHERE mesh = $1")
-            .bind(self.mesh.as_str())
-            .fetch_one(&mut self.sql)
-            .await
-            .map_err(sql("read the policy's version"))?;
-        number(&row, "version")
-    }
-
     /// A version of the policy; all are kept.
     pub async fn policy_of(&mut self, version: u64) -> Result<Option<Policy>, StoreError> {
         let row = query("SELECT policy FROM policies WHERE mesh = $1 AND version = $2")

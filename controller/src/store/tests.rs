@@ -88,7 +88,8 @@ async fn planned(store: &Store) -> (Plan, Generation) {
 
 async fn commit(store: &Store, plan: &Plan) -> bool {
     let mut tx = store.write().await.unwrap();
-    let won = tx.commit_plan(plan, NOW).await.unwrap();
+    let parent = tx.target().await.unwrap();
+    let won = tx.commit_plan(parent.as_ref().map(|parent| &parent.plan), plan, NOW).await.unwrap();
     if won {
         tx.commit().await.unwrap();
     }
@@ -132,7 +133,7 @@ async fn hosts_come_back_revoked_ones_too() {
         assert!(!tx.revoke_node(&one.id, Timestamp::from_millis(2_000)).await.unwrap());
         one.state = NodeState::Revoked { at: NOW };
         let all: BTreeMap<NodeId, Node> = [one.clone(), two].into_iter().map(|node| (node.id.clone(), node)).collect();
-        assert_eq!(tx.nodes().await.unwrap(), all);
+        assert_eq!(*tx.nodes().await.unwrap(), all);
         assert_eq!(tx.overlay_addresses_taken().await.unwrap().len(), 2);
         assert_eq!(tx.nodes_with_key(&one.wireguard_key, "none").await.unwrap()[0].token, token());
     })
@@ -257,7 +258,7 @@ async fn hosts_and_tokens_from_before_pools_are_in_none() {
     tx.insert_token(&token).await.unwrap();
     assert_eq!(tx.token(&"t-1".parse().unwrap()).await.unwrap(), Some(given("t-1", None)));
     assert_eq!(tx.token(&token.id).await.unwrap(), Some(token));
-    assert_eq!(tx.nodes().await.unwrap().into_values().collect::<Vec<_>>(), [old, new]);
+    assert_eq!(tx.nodes().await.unwrap().values().cloned().collect::<Vec<_>>(), [old, new]);
     query("UPDATE nodes SET pool = 'Edge 1' WHERE id = 'sentry-2'").execute(&mut tx.sql).await.unwrap();
     let error = tx.nodes().await.unwrap_err().to_string();
     assert!(error.contains("host sentry-2, column pool"), "{error}");

@@ -32,16 +32,6 @@ pub struct MergeRow {
 }
 
 impl Transaction {
-    /// Version of the set in force; `None` before the first merge.
-    pub async fn validators_version(&mut self) -> Result<Option<u64>, StoreError> {
-        let row = query("SELECT version FROM validator_sets WHERE mesh = $1")
-            .bind(self.mesh.as_str())
-            .fetch_optional(&mut self.sql)
-            .await
-            .map_err(sql("read the validator set's version"))?;
-        row.map(|row| number(&row, "version")).transpose()
-    }
-
     /// The last merge; `None` before the first.
     pub async fn merged(&mut self) -> Result<Option<MergeRow>, StoreError> {
         let row = query("SELECT * FROM validator_sets WHERE mesh = $1")

@@ -48,6 +48,7 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
         if parent.as_ref().map(|parent| parent.plan.generation) < known {
             // Another database than that of before: nothing that was read from it holds.
             *inputs = Inputs::default();
+            controller.store.forget_hosts();
         }
         inputs.refresh(&mut tx).await?;
         drop(tx);
@@ -72,7 +73,7 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
         let errors: Vec<String> = errors.collect();
         *controller.findings() = findings;
         let (hosts, validators) = (inputs.nodes().len(), inputs.validators());
-        count(controller, inputs.nodes(), validators);
+        count(controller, inputs.counted(), validators);
         // By now the parent is up, whoever planned it.
         let Some(next) = replanned else {
             inputs.became_target(planned);
@@ -114,7 +115,7 @@ async fn commit(
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut tx = controller.store.write().await?;
-    if !tx.commit_plan(next, at).await? {
+    if !tx.commit_plan(parent, next, at).await? {
         return Ok(false);
     }
     for (node, cut) in cuts(parent, next, touched, nodes) {
@@ -132,9 +133,8 @@ pub(super) fn publish(controller: &Controller, target: Target) {
     controller.wanted.publish(target);
 }
 
-fn count(controller: &Controller, nodes: &BTreeMap<NodeId, Node>, validators: usize) {
-    let active = nodes.values().filter(|node| node.is_active()).count();
-    controller.counts.hosts(active, nodes.len() - active);
+fn count(controller: &Controller, (active, gone): (usize, usize), validators: usize) {
+    controller.counts.hosts(active, gone);
     controller.counts.validators.set(i64::try_from(validators).unwrap_or(i64::MAX));
 }
 
@@ -149,7 +149,7 @@ fn cuts<'a>(
     let Some(parent) = parent else { return Vec::new() };
     let looked_at: Vec<&NodeId> = match touched {
         Touched::All => parent.nodes.keys().collect(),
-        Touched::Hosts(hosts) => hosts.iter().filter(|id| parent.nodes.contains_key(*id)).collect(),
+        Touched::Hosts(hosts) => hosts.iter().filter(|id| parent.nodes.contains_key(id)).collect(),
     };
     let cut = looked_at.into_iter().filter(|id| !nodes.get(*id).is_some_and(Node::is_meshed));
     cut.map(|cut| {

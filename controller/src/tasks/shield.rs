@@ -4,7 +4,7 @@ use super::report;
 use crate::{
     controller::Controller,
     now,
-    store::{Actor, StoreError, Transaction},
+    store::{Actor, StoreError},
     tasks::plan,
 };
 use picket_model::{Node, NodeId, ShieldOrder, ShieldOrders, Timestamp};
@@ -37,14 +37,14 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 async fn run_once(controller: &Controller, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let mut tx = controller.store.read().await?;
     let stored = tx.shield_orders().await?;
-    let nodes = named(&mut tx, &stored).await?;
+    let nodes = tx.nodes().await?;
     if stored == without_ended(&stored, &nodes, now).0 {
         return Ok(stored.next_end(now));
     }
     drop(tx);
     let mut tx = controller.store.write().await?;
     let stored = tx.shield_orders().await?;
-    let nodes = named(&mut tx, &stored).await?;
+    let nodes = tx.nodes().await?;
     let (left, ended) = without_ended(&stored, &nodes, now);
     tx.put_shield_orders(&left).await?;
     for (host, order) in ended {
@@ -59,17 +59,6 @@ async fn run_once(controller: &Controller, now: Timestamp) -> Result<Option<Time
     // What stops the plan is in the findings, and has its alarm.
     plan::run_once(controller).await?;
     Ok(left.next_end(now))
-}
-
-/// The hosts that orders are about.
-async fn named(tx: &mut Transaction, orders: &ShieldOrders) -> Result<BTreeMap<NodeId, Node>, StoreError> {
-    let mut nodes = BTreeMap::new();
-    for id in orders.hosts.keys() {
-        if let Some(node) = tx.node(id).await? {
-            nodes.insert(id.clone(), node);
-        }
-    }
-    Ok(nodes)
 }
 
 /// The orders still in force, and those that are not, each with the host it was about; none for the one about all. What was

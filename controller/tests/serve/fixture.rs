@@ -82,11 +82,16 @@ impl Mesh {
         let (icon, config) = (self.icon.clone(), self.config.clone());
         let mut other = Self { icon, running: None, config, dir: tempfile::tempdir().unwrap(), told: Told::default() };
         std::fs::create_dir(other.state_dir()).unwrap();
-        for name in ["ca.pem", "ca.key"] {
-            std::fs::copy(self.state_dir().join(name), other.state_dir().join(name)).unwrap();
-        }
+        other.take_ca(self);
         other.resume().await;
         other
+    }
+
+    /// Copies another controller's CA into this one's folder.
+    pub(crate) fn take_ca(&self, from: &Self) {
+        for name in ["ca.pem", "ca.key"] {
+            std::fs::copy(from.state_dir().join(name), self.state_dir().join(name)).unwrap();
+        }
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -94,8 +99,13 @@ impl Mesh {
     }
 
     pub(crate) async fn resume(&mut self) {
+        self.try_resume().await.unwrap();
+    }
+
+    pub(crate) async fn try_resume(&mut self) -> anyhow::Result<()> {
         let layered = |listener, routes| self.told.layered(listener, routes);
-        self.running = Some(App::start_layered(self.parsed(), &self.state_dir(), layered).await.unwrap());
+        self.running = Some(App::start_layered(self.parsed(), &self.state_dir(), layered).await?);
+        Ok(())
     }
 
     pub(crate) fn parsed(&self) -> Config {

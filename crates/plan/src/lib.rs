@@ -2,6 +2,7 @@
 //! No IO, no clock, no randomness: the same input gives the same plan on every controller.
 
 mod advertise;
+mod by_host;
 mod changes;
 mod explain;
 mod finding;
@@ -14,6 +15,7 @@ mod planner;
 mod touched;
 
 pub use advertise::{AdvertiseInput, SentryFacts, advertise};
+pub use by_host::ByHost;
 pub use changes::changes;
 pub use explain::{ExplainInput, explain};
 pub use finding::{Finding, FindingKind, Severity};

@@ -5,6 +5,7 @@ mod hidden;
 mod sync;
 
 use crate::{
+    by_host::ByHost,
     pairing::{Epochs, pairing},
     touched::Touched,
 };
@@ -37,7 +38,7 @@ pub struct Plan {
     /// Every active host's wanted state. One that is as before is the parent's own: it has the generation in which its content
     /// changed last, and whoever hands it out writes the plan's there.
     #[serde(with = "hosts")]
-    pub nodes: BTreeMap<NodeId, Arc<NodeConfig>>,
+    pub nodes: ByHost<Arc<NodeConfig>>,
     /// What it was made from.
     pub basis: Basis,
 }
@@ -57,18 +58,19 @@ impl Plan {
     /// What is otherwise than by an earlier plan; all came where there is none.
     pub fn differences<'a>(&'a self, earlier: Option<&'a Self>) -> Differences<'a> {
         let mut found = Differences::default();
-        // Both in the order of ids, so that nothing is looked up.
-        let mut before = earlier.into_iter().flat_map(|earlier| &earlier.nodes).peekable();
-        for (id, after) in &self.nodes {
-            found.went.extend(std::iter::from_fn(|| before.next_if(|(other, _)| *other < id)).map(|(_, went)| went));
-            match before.next_if(|(other, _)| *other == id) {
-                None => found.came.push(after),
-                Some((_, before)) if Arc::ptr_eq(before, after) => {}
-                Some((_, before)) if before.revision == after.revision && before.same_content(after) => {}
-                Some((_, before)) => found.changed.push((before, after)),
+        let Some(earlier) = earlier else {
+            found.came.extend(self.nodes.values());
+            return found;
+        };
+        for (_, before, after) in self.nodes.against(&earlier.nodes) {
+            match (before, after) {
+                (None, after) => found.came.extend(after),
+                (before, None) => found.went.extend(before),
+                (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {}
+                (Some(before), Some(after)) if before.revision == after.revision && before.same_content(after) => {}
+                (Some(before), Some(after)) => found.changed.push((before, after)),
             }
         }
-        found.went.extend(before.map(|(_, went)| went));
         found
     }
 }
@@ -158,7 +160,7 @@ fn empty(input: &PlanInput<'_>) -> Plan {
     let parent = input.parent.map_or(Generation(0), |parent| parent.generation);
     let PlanInput { policy_version, validators, validators_version, .. } = *input;
     let basis = Basis { policy_version, validators: validators.len(), validators_version };
-    Plan { generation: parent.next(), parent, nodes: BTreeMap::new(), basis }
+    Plan { generation: parent.next(), parent, nodes: ByHost::default(), basis }
 }
 
 /// Hosts that have tunnels, by role: gone through for a host that has tunnels to them.
@@ -370,10 +372,10 @@ fn shield(input: &PlanInput<'_>, node: &NodeId) -> Shield {
 
 /// Wanted states as text, each written out by itself.
 mod hosts {
-    use super::{Arc, BTreeMap, NodeConfig, NodeId};
+    use super::{Arc, BTreeMap, ByHost, NodeConfig, NodeId};
     use serde::{Deserialize, Deserializer, Serializer};
 
-    type Hosts = BTreeMap<NodeId, Arc<NodeConfig>>;
+    type Hosts = ByHost<Arc<NodeConfig>>;
 
     pub(super) fn serialize<S: Serializer>(hosts: &Hosts, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(hosts.iter().map(|(id, config)| (id, &**config)))

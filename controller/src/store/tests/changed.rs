@@ -17,7 +17,7 @@ impl Reader {
         let count = changed.len();
         self.nodes.extend(changed.into_iter().map(|node| (node.id.clone(), node)));
         self.change = last;
-        assert_eq!(self.nodes, tx.nodes().await.unwrap());
+        assert_eq!(self.nodes, *tx.nodes().await.unwrap());
         count
     }
 }
@@ -63,6 +63,44 @@ async fn what_changed_of_hosts_is_all_that_changed() {
         assert_eq!(other.read_on(&copy).await, 3);
         copy.close().await;
         drop(own);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_remembered_of_hosts_is_what_the_database_has_whoever_changed_it() {
+    on_both(async |store, own| {
+        let other = own.open().await;
+        let all = [node("n-1", NodeRole::Prep, 1), node("n-2", NodeRole::Sentry, 2), node("n-3", NodeRole::Sentry, 3)];
+        let names = async |tx: &mut Transaction| -> Vec<String> {
+            tx.nodes().await.unwrap().values().filter(|node| node.is_active()).map(|node| node.id.to_string()).collect()
+        };
+        let read = async |store: &Store| names(&mut store.read().await.unwrap()).await;
+        enter(&store, &all[..1]).await;
+        assert_eq!((read(&store).await, read(&other).await), (vec!["n-1".to_owned()], vec!["n-1".to_owned()]));
+        // What is never committed is seen by nobody else, and forgotten.
+        let mut tx = store.write().await.unwrap();
+        tx.insert_node(&all[1], &token()).await.unwrap();
+        assert_eq!(names(&mut tx).await, ["n-1", "n-2"]);
+        drop(tx);
+        assert_eq!(read(&store).await, ["n-1"]);
+        // Another controller's change is seen, and a view from before it stays as it is.
+        let mut before = store.read().await.unwrap();
+        assert_eq!(before.target_generation().await.unwrap(), Generation(0));
+        enter(&other, &all[1..]).await;
+        with(&other, async |tx| assert!(tx.revoke_node(&all[0].id, NOW).await.unwrap())).await;
+        assert_eq!(read(&store).await, ["n-2", "n-3"]);
+        assert_eq!(names(&mut before).await, ["n-1"]);
+        drop(before);
+        assert_eq!(read(&store).await, ["n-2", "n-3"]);
+        // Who looks at it still sees what was when it changes.
+        let held = store.read().await.unwrap().nodes().await.unwrap();
+        with(&store, async |tx| assert!(tx.revoke_node(&all[1].id, NOW).await.unwrap())).await;
+        assert_eq!(read(&store).await, ["n-3"]);
+        assert!(held[&all[1].id].is_active());
+        store.forget_hosts();
+        assert_eq!((read(&store).await, read(&other).await), (vec!["n-3".to_owned()], vec!["n-3".to_owned()]));
+        other.close().await;
     })
     .await;
 }

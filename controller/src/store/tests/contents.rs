@@ -57,7 +57,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
 async fn bytes(store: &Store) -> i64 {
     let sum = "SELECT (SELECT SUM(LENGTH(content) + LENGTH(digest) + LENGTH(mesh) + 16) FROM parts)
                     + (SELECT SUM(LENGTH(mesh) + LENGTH(node) + 48) FROM configs)
-                    + (SELECT SUM(LENGTH(mesh) + LENGTH(basis) + LENGTH(revisions) + 32) FROM plans) AS bytes";
+                    + (SELECT SUM(LENGTH(mesh) + LENGTH(basis) + 32) FROM plans) AS bytes";
     let mut tx = store.read().await.unwrap();
     row::number(&query(sum).fetch_one(&mut tx.sql).await.unwrap(), "bytes").unwrap()
 }
@@ -107,7 +107,7 @@ async fn old_plans_go_with_what_they_alone_named_and_the_others_stay_whole() {
         let mut tx = store.write().await.unwrap();
         for _ in 0..1100 {
             let generation = target.generation.next();
-            let mut next = Plan { generation, parent: target.generation, ..target };
+            let mut next = Plan { generation, parent: target.generation, ..target.clone() };
             for config in next.nodes.values_mut().map(std::sync::Arc::make_mut) {
                 if config.node.as_str() != "still" {
                     (config.generation, config.revision) = (generation, generation);
@@ -118,24 +118,146 @@ async fn old_plans_go_with_what_they_alone_named_and_the_others_stay_whole() {
                     config.firewall.allow.insert(Purpose::Admin, set);
                 }
             }
-            assert!(tx.commit_plan(&next, NOW).await.unwrap());
+            assert!(tx.commit_plan(Some(&target), &next, NOW).await.unwrap());
             target = next;
         }
         tx.commit().await.unwrap();
         let mut tx = store.read().await.unwrap();
         assert_eq!(tx.target().await.unwrap().unwrap().plan, target);
         // Of the host that stays as it is, one content; of the others, one for each plan. A set for each plan.
-        assert_eq!(tx.rows_kept().await, (1000, 2001, first_parts + 1000));
-        assert_eq!(tx.plans_kept().await.unwrap(), Some((Generation(102), Generation(1101))));
-        assert_eq!(tx.kept_plan(Generation(101)).await.unwrap(), None);
-        let oldest = tx.kept_plan(Generation(102)).await.unwrap().unwrap().plan;
+        // They were dropped last with plan 1100.
+        assert_eq!(tx.rows_kept().await, (1001, 2003, first_parts + 1001));
+        assert_eq!(tx.plans_kept().await.unwrap(), Some((Generation(101), Generation(1101))));
+        assert_eq!(tx.kept_plan(Generation(100)).await.unwrap(), None);
+        let oldest = tx.kept_plan(Generation(101)).await.unwrap().unwrap().plan;
         let line = |name: &str| {
             let config: &NodeConfig = &oldest.nodes[&name.parse::<NodeId>().unwrap()];
             config.firewall.allowed(Purpose::Admin).0.values().flatten().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!((line("prep-1"), line("still")), (vec!["policy: 102".to_owned()], vec![]));
+        assert_eq!((line("prep-1"), line("still")), (vec!["policy: 101".to_owned()], vec![]));
     })
     .await;
+}
+
+/// Plans by hand, one after another, each with the hosts that it is to have; in brackets those that are otherwise.
+async fn commit_all(store: &Store, first: &Plan, plans: &[&str]) -> Vec<Plan> {
+    let mut tx = store.write().await.unwrap();
+    let mut all = vec![first.clone()];
+    for hosts in plans {
+        let before = all.last().unwrap();
+        let generation = before.generation.next();
+        let mut next = Plan { generation, parent: before.generation, ..before.clone() };
+        next.nodes = Default::default();
+        for host in hosts.split_whitespace() {
+            let id: NodeId = host.trim_matches(['[', ']']).parse().unwrap();
+            let mut config = NodeConfig::clone(before.nodes.get(&id).unwrap_or(&first.nodes[&id]));
+            if host.starts_with('[') || !before.nodes.contains_key(&id) {
+                (config.generation, config.revision) = (generation, generation);
+                config.wireguard.mtu = u16::try_from(1300 + generation.0 % 100).unwrap();
+            }
+            next.nodes.insert(id, Arc::new(config));
+        }
+        assert!(tx.commit_plan(Some(before), &next, NOW).await.unwrap());
+        all.push(next);
+    }
+    tx.commit().await.unwrap();
+    all
+}
+
+#[tokio::test]
+async fn every_plan_has_the_hosts_that_it_had_whoever_came_went_and_came_back() {
+    on_both(async |store, own| {
+        enter(&store, &[node("a", NodeRole::Prep, 1), node("b", NodeRole::Sentry, 2), node("c", NodeRole::Sentry, 3)])
+            .await;
+        let first = next_plan(&store).await;
+        assert!(commit(&store, &first).await);
+        let plans = ["a c", "[a] c", "a b c", "", "b", "a b", "a b [b]", "a", "a b c"];
+        let all = commit_all(&store, &first, &plans).await;
+        let target = |plan: &Plan| Target { plan: plan.clone(), planned_at: NOW };
+        let mut tx = store.read().await.unwrap();
+        for plan in &all {
+            assert_eq!(tx.kept_plan(plan.generation).await.unwrap(), Some(target(plan)));
+            // Whatever a controller knew last, it comes to the same.
+            let newer = plan.generation < all.last().unwrap().generation;
+            let found = tx.target_after(&target(plan)).await.unwrap();
+            assert_eq!(found, newer.then(|| target(all.last().unwrap())), "after {}", plan.generation);
+        }
+        // In a copy too.
+        let folder = tempfile::tempdir().unwrap();
+        store.back_up(&folder.path().join("copy")).await.unwrap();
+        let copy = Store::open(&folder.path().join("copy"), "m-1".parse().unwrap()).await.unwrap();
+        let mut tx = copy.read().await.unwrap();
+        for plan in &all {
+            assert_eq!(tx.kept_plan(plan.generation).await.unwrap(), Some(target(plan)));
+        }
+        drop((tx, own));
+        copy.close().await;
+    })
+    .await;
+}
+
+/// A host that was in quarantine once and has been at peace since, a thousand plans about others ago.
+#[tokio::test]
+async fn a_host_that_was_cut_once_and_came_back_keeps_its_content_however_old() {
+    on_both(async |store, _own| {
+        enter(&store, &[node("a", NodeRole::Prep, 1), node("b", NodeRole::Sentry, 2)]).await;
+        let first = next_plan(&store).await;
+        assert!(commit(&store, &first).await);
+        let mut tx = store.write().await.unwrap();
+        let cut = Cut { generation: first.generation, hosts: vec!["b".parse().unwrap()] };
+        tx.put_cut(&"a".parse().unwrap(), &cut).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut plans = vec!["[a] b", "a", "a b"];
+        plans.extend(["a [b]"; 1060]);
+        let all = commit_all(&store, &first, &plans).await;
+        let mut tx = store.read().await.unwrap();
+        let (last, (oldest, _)) = (all.last().unwrap(), tx.plans_kept().await.unwrap().unwrap());
+        assert!(last.nodes[&"a".parse::<NodeId>().unwrap()].revision < oldest);
+        let target = |plan: &Plan| Target { plan: plan.clone(), planned_at: NOW };
+        assert_eq!(tx.target().await.unwrap(), Some(target(last)));
+        // Who was away for so long that the departure is older than any plan kept learns of it all the same.
+        assert_eq!(tx.target_after(&target(&all[1])).await.unwrap(), Some(target(last)));
+        assert_eq!(tx.target_after(&target(&all[2])).await.unwrap(), Some(target(last)));
+    })
+    .await;
+}
+
+/// The database of a controller whose plans each had the list of all hosts: who departed is found in those.
+#[tokio::test]
+async fn who_departed_is_found_in_the_lists_of_before() {
+    let (store, dir) = store().await;
+    enter(&store, &[node("a", NodeRole::Prep, 1), node("b", NodeRole::Sentry, 2), node("c", NodeRole::Sentry, 3)])
+        .await;
+    let first = next_plan(&store).await;
+    assert!(commit(&store, &first).await);
+    let all = commit_all(&store, &first, &["a c", "[a] c", "a b c", "", "b", "a b"]).await;
+    let mut tx = store.write().await.unwrap();
+    for statement in [
+        "DROP TABLE departures",
+        "ALTER TABLE plans ADD COLUMN revisions TEXT NOT NULL DEFAULT ''",
+        "DELETE FROM _sqlx_migrations WHERE version = 18",
+        "DELETE FROM plans WHERE generation <= 2",
+    ] {
+        query(statement).execute(&mut tx.sql).await.unwrap();
+    }
+    for plan in &all {
+        let revisions: std::collections::BTreeMap<&NodeId, Generation> =
+            plan.nodes.iter().map(|(id, config)| (id, config.revision)).collect();
+        query("UPDATE plans SET revisions = $1 WHERE generation = $2")
+            .bind(serde_json::to_string(&revisions).unwrap())
+            .bind(i64::try_from(plan.generation.0).unwrap())
+            .execute(&mut tx.sql)
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    store.close().await;
+
+    let store = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    let mut tx = store.read().await.unwrap();
+    for plan in &all[2..] {
+        assert_eq!(tx.kept_plan(plan.generation).await.unwrap().unwrap().plan, *plan);
+    }
 }
 
 /// The database of a controller before parts, with the plan of two hosts in it.

@@ -82,7 +82,7 @@ async fn controllers_that_plan_at_once_lose_no_host_and_repeat_no_generation() {
         let last = next_plan(&store).await;
         commit(&store, &last).await;
         let target = store.read().await.unwrap().target().await.unwrap().unwrap().plan;
-        let planned: BTreeSet<NodeId> = target.nodes.into_keys().collect();
+        let planned: BTreeSet<NodeId> = target.nodes.keys().cloned().collect();
         let wanted: BTreeSet<NodeId> =
             hosts.into_iter().map(|host| host.id).filter(|id| !leaving.contains(id)).collect();
         assert_eq!(planned, wanted);

@@ -6,7 +6,7 @@ use crate::{
     clones,
     controller::Controller,
     lag::lag,
-    store::{ClonedHost, MergeRow, SourceRow},
+    store::{ClonedHost, MergeRow, SourceRow, Target},
 };
 use picket_model::{Node, NodeReport, Timestamp};
 use picket_plan::{Finding, FindingKind, Held};
@@ -63,7 +63,8 @@ pub(crate) fn in_force<'a>(
     findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
     findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
     findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
-    findings.extend(members.iter().flat_map(|node| defended(controller, node)));
+    let target = controller.wanted.target();
+    findings.extend(members.iter().flat_map(|node| defended(controller, target.as_deref(), node)));
     findings.extend(members.iter().flat_map(|node| served(controller, node)));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
@@ -76,19 +77,22 @@ pub(crate) fn in_force<'a>(
 
 /// Peers that a host does not let in by its own guard.
 fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
-    let Some(received) = controller.reports.get(&node.id) else { return Vec::new() };
-    let peers = received.stored.report.unproven.into_iter().take(MOST_UNPROVEN);
-    peers
-        .map(|(peer, why)| {
-            let text = format!("host {} does not let {peer} in: {}", node.name, why.escape_debug());
-            Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
-        })
-        .collect()
+    let finding = |(peer, why): (&_, &String)| {
+        let text = format!("host {} does not let {peer} in: {}", node.name, why.escape_debug());
+        Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
+    };
+    said(controller, node, |report| report.unproven.iter().take(MOST_UNPROVEN).map(finding).collect())
+        .unwrap_or_default()
+}
+
+/// Something of what a host said last, which is not copied for it: this is asked of each host every few seconds.
+fn said<T>(controller: &Controller, node: &Node, read: impl FnOnce(&NodeReport) -> T) -> Option<T> {
+    controller.reports.of(&node.id, |received| read(&received.stored.report))
 }
 
 /// Another program changed a host's firewall not long ago; it was put right.
 fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Finding> {
-    let repairs = controller.reports.get(&node.id)?.stored.report.firewall_repairs?;
+    let repairs = said(controller, node, |report| report.firewall_repairs.clone())??;
     let text = format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
     // A time to come, of a clock that is ahead, would keep the alarm up until it has passed.
     let is_recent = repairs.last_at <= now && now.since(repairs.last_at) < DISTURBED;
@@ -96,25 +100,24 @@ fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Fin
 }
 
 /// How a host fares under attack, while it is known what is wanted of it.
-fn defended(controller: &Controller, node: &Node) -> Vec<Finding> {
-    let (target, received) = (controller.wanted.target(), controller.reports.get(&node.id));
-    let wanted = target.as_ref().and_then(|target| target.plan.nodes.get(&node.id));
-    match (wanted, received.and_then(|received| received.stored.report.defences)) {
-        (Some(wanted), Some(said)) => defences::findings(node, &wanted.firewall, &said),
-        _ => Vec::new(),
-    }
+fn defended(controller: &Controller, target: Option<&Target>, node: &Node) -> Vec<Finding> {
+    let Some(wanted) = target.and_then(|target| target.plan.nodes.get(&node.id)) else { return Vec::new() };
+    let found = |report: &NodeReport| Some(defences::findings(node, &wanted.firewall, report.defences.as_ref()?));
+    said(controller, node, found).flatten().unwrap_or_default()
 }
 
 /// Nodes' JSON-RPC that is not served, and tunnels that carry less than they should, by the host's own word.
 fn served(controller: &Controller, node: &Node) -> Vec<Finding> {
-    let Some(received) = controller.reports.get(&node.id) else { return Vec::new() };
-    let NodeReport { syncs, narrow, .. } = received.stored.report;
-    let not_served = syncs.into_iter().filter(|(_, served)| !served.status.is_in_force()).map(|(port, served)| {
+    said(controller, node, |report| not_served(node, report)).unwrap_or_default()
+}
+
+fn not_served(node: &Node, NodeReport { syncs, narrow, .. }: &NodeReport) -> Vec<Finding> {
+    let not_served = syncs.iter().filter(|(_, served)| !served.status.is_in_force()).map(|(port, served)| {
         let why: String = served.status.to_string().chars().take(SHOWN).collect();
         let text = format!("host {} does not serve JSON-RPC at port {port}: {why}", node.name);
         Finding::warning(FindingKind::SyncNotServed, &format!("{} {port}", node.name), text)
     });
-    let narrow = narrow.into_iter().map(|(peer, mtu)| {
+    let narrow = narrow.iter().map(|(peer, mtu)| {
         let text = format!(
             "the tunnel from {} to {peer} carries packets of {mtu} bytes at most: transfers are held to that; look at the links \
              between",
@@ -127,7 +130,7 @@ fn served(controller: &Controller, node: &Node) -> Vec<Finding> {
 
 /// A change after which a host could not be reached any more.
 fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
-    let taken = controller.reports.get(&node.id)?.stored.report.taken_back?;
+    let taken = said(controller, node, |report| report.taken_back.clone())??;
     let text = format!(
         "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
         node.name,

@@ -13,6 +13,7 @@ use picket_model::NodeRole;
 use picket_pki::{ClientCertificate, Fingerprint, TlsKey, client_config, random};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter::repeat_n,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -30,6 +31,8 @@ use tokio_rustls::rustls::ClientConfig;
 
 /// Enrolments under way at once.
 const AT_ONCE: usize = 64;
+/// So many hosts one token is good for, at most.
+const A_TOKEN: u32 = 1_000;
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Longest pause before an agent asks again, as the real one has it: anything up to it.
@@ -58,6 +61,7 @@ pub(super) struct Fleet {
     pub(super) operator: OperatorClient,
     ca: Fingerprint,
     agents: u32,
+    identities: Vec<Arc<ClientConfig>>,
     /// Those about whose shield there is an order.
     pub(super) shielded: BTreeSet<u32>,
     said: mpsc::UnboundedReceiver<Said>,
@@ -76,27 +80,42 @@ impl Fleet {
             place.operator()?
         };
         let (saying, said) = mpsc::unbounded_channel();
-        Ok(Self { runtime, operator, ca, agents: 0, shielded: BTreeSet::new(), said, saying, failures: Arc::default() })
+        Ok(Self {
+            runtime,
+            operator,
+            ca,
+            agents: 0,
+            identities: Vec::new(),
+            shielded: BTreeSet::new(),
+            said,
+            saying,
+            failures: Arc::default(),
+        })
     }
 
     /// Enrols so many more and has them ask; returns how long the enrolments took, once each has its first wanted state.
     pub(super) fn grow(&mut self, more: u32) -> anyhow::Result<Duration> {
-        let request = CreateToken::new(NodeRole::Prep, more, 24 * 3600);
-        let operator = self.operator.clone();
-        let token = self.run(async move { Ok(operator.create_token(&request).await?.token) })?;
+        let tokens = (0..more.div_ceil(A_TOKEN)).map(|_| {
+            let request = CreateToken::new(NodeRole::Prep, more.min(A_TOKEN), 24 * 3600);
+            let operator = self.operator.clone();
+            self.run(async move { Ok(operator.create_token(&request).await?.token) })
+        });
+        let tokens = tokens.collect::<anyhow::Result<Vec<_>>>()?;
         let first = self.agents;
         self.agents += more;
+        let tokens = tokens.iter().flat_map(|token| repeat_n(token.clone(), A_TOKEN as usize));
+        let seats: Vec<_> = (first..first + more).zip(tokens).collect();
         let (ca, started) = (self.ca, Instant::now());
         let joined = self.run(async move {
-            let joining = (first..first + more).map(|agent| {
-                let token = token.clone();
-                async move { anyhow::Ok((agent, Arc::new(enrol(ca, &token, agent).await?))) }
-            });
+            let joining = seats
+                .into_iter()
+                .map(|(agent, token)| async move { anyhow::Ok((agent, Arc::new(enrol(ca, &token, agent).await?))) });
             let joined: Vec<_> = stream::iter(joining).buffer_unordered(AT_ONCE).collect().await;
             joined.into_iter().collect::<anyhow::Result<Vec<_>>>()
         })?;
         let took = started.elapsed();
         for (agent, tls) in joined {
+            self.identities.push(tls.clone());
             let (saying, failures) = (self.saying.clone(), self.failures.clone());
             self.runtime.spawn(play(agent, tls, saying, failures));
         }
@@ -169,6 +188,30 @@ impl Fleet {
     /// The result of a call.
     pub(super) fn finish<T>(&self, call: JoinHandle<anyhow::Result<T>>) -> anyhow::Result<T> {
         self.runtime.block_on(call)?
+    }
+
+    /// Has each agent ask so many times on one more connection without reading an answer, for so long; what it comes to is looked
+    /// at meanwhile.
+    pub(super) fn stalled<T>(
+        &self,
+        streams: usize,
+        settled: Duration,
+        look: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let identities = self.identities.clone();
+        let held = self.run(async move {
+            let opening = identities.into_iter().zip(0..).map(|(tls, agent)| async move {
+                let link = Link::open_narrow(tls, source(agent)).await?;
+                let bodies = link.stall(streams).await?;
+                anyhow::Ok((link, bodies))
+            });
+            let held: Vec<_> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
+            held.into_iter().collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        self.rest(settled);
+        let seen = look();
+        drop(held);
+        seen
     }
 
     /// Lets the agents be for a while: what they still have to say to the controller, they say.

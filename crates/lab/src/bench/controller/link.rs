@@ -24,6 +24,10 @@ use tokio_rustls::{
 
 /// Where the controller listens for agents, seen from its own host.
 const AGENTS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7443);
+/// What one takes of an answer that does not read.
+const NARROW: u32 = 256;
+/// The least that HTTP/2 has for a connection.
+const NARROW_ALL: u32 = 65_535;
 /// As much of an answer as is kept: revision and digest come first.
 const HEAD: usize = 256;
 
@@ -44,13 +48,27 @@ pub(super) struct News {
 impl Link {
     /// Connects from an address of 127/8.
     pub(super) async fn open(tls: Arc<ClientConfig>, source: Ipv4Addr) -> anyhow::Result<Self> {
+        Self::open_with(tls, source, &http2::Builder::new(TokioExecutor::new())).await
+    }
+
+    /// Connects as one that takes next to nothing of any answer until it reads, which it does not.
+    pub(super) async fn open_narrow(tls: Arc<ClientConfig>, source: Ipv4Addr) -> anyhow::Result<Self> {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(NARROW).initial_connection_window_size(NARROW_ALL);
+        Self::open_with(tls, source, &builder).await
+    }
+
+    async fn open_with(
+        tls: Arc<ClientConfig>,
+        source: Ipv4Addr,
+        builder: &http2::Builder<TokioExecutor>,
+    ) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4().context("make a socket")?;
         socket.bind((source, 0).into()).with_context(|| format!("bind {source}"))?;
         let stream = socket.connect(SocketAddr::from(AGENTS)).await.context("connect to the controller")?;
         stream.set_nodelay(true).context("set a socket up")?;
         let name = ServerName::try_from(SERVER_NAME).context("name the controller")?;
         let stream = TlsConnector::from(tls).connect(name, stream).await.context("shake hands with the controller")?;
-        let builder = http2::Builder::new(TokioExecutor::new());
         let (requests, connection) = builder.handshake(TokioIo::new(stream)).await.context("begin HTTP/2")?;
         // Its end shows in the next request.
         tokio::spawn(async move { drop(connection.await) });
@@ -73,6 +91,17 @@ impl Link {
             head.extend_from_slice(&data[..data.len().min(HEAD.saturating_sub(head.len()))]);
         }
         news(&String::from_utf8_lossy(&head), bytes).map(Some)
+    }
+
+    /// Asks for the whole wanted state so many times and reads none of the answers; held for as long as what is returned.
+    pub(super) async fn stall(&self, streams: usize) -> anyhow::Result<Vec<Incoming>> {
+        let mut stalled = Vec::new();
+        for _ in 0..streams {
+            let (status, body) = self.send(Method::GET, "/v1/node/config?after=0", String::new()).await?;
+            ensure!(status == StatusCode::OK, "the poll was answered with {status}");
+            stalled.push(body);
+        }
+        Ok(stalled)
     }
 
     /// Puts a report up.

@@ -44,12 +44,16 @@ pub(super) enum Part {
     All,
     /// All agents back after a restart, and the memory they take.
     Connect,
+    /// Memory while every agent has answers outstanding that it does not read.
+    Stalled,
     /// How long a plan takes by itself.
     Planning,
 }
 
 /// Changes to one agent for each of the runs asked for: one alone is too small to be measured.
 const CHANGES: u32 = 10;
+/// Answers that an agent leaves unread: as many as it may have at once.
+const UNREAD: usize = 64;
 /// Reports are written to the database a second after they came; what a change costs is counted to the end of that.
 const SETTLED: Duration = Duration::from_millis(2_500);
 /// So much of agents' first wanted states goes over the loopback at most: agents times validators.
@@ -103,6 +107,9 @@ impl Bench<'_> {
             }
             if self.parts.contains(&Part::All) {
                 self.all(&mut place, &mut fleet)?;
+            }
+            if self.parts.contains(&Part::Stalled) {
+                self.stalled(&place, &fleet)?;
             }
             if self.parts.contains(&Part::Connect) {
                 self.connect(&mut place, &mut fleet)?;
@@ -223,6 +230,22 @@ impl Bench<'_> {
                 "first_to_last_ms": rounded(spread.median()), "cpu_ms": rounded(cpu.median()),
                 "bytes": bodies / usize::from(self.runs), "changes_only": changes_only / usize::from(self.runs),
                 "rss_mib": rounded(place.memory_mib()?), "from": "the operator's call", "goal": goal,
+            }),
+        )
+    }
+
+    /// Every agent opens one more connection, asks for its whole state as often as it may, and reads nothing.
+    fn stalled(&self, place: &Place, fleet: &Fleet) -> anyhow::Result<()> {
+        self.report.say(&format!("has {} agents leave answers unread", fleet.len()));
+        let before = place.memory_mib()?;
+        let during = fleet.stalled(UNREAD, SETTLED, || place.memory_mib())?;
+        fleet.rest(SETTLED);
+        let each = (during - before) * 1024.0 / f64::from(fleet.len());
+        self.row(
+            fleet.len(),
+            json!({
+                "case": "stalled", "unread_each": UNREAD, "rss_mib_before": rounded(before), "rss_mib": rounded(during),
+                "rss_mib_after": rounded(place.memory_mib()?), "kib_each": rounded(each),
             }),
         )
     }
