@@ -81,6 +81,8 @@ pub(crate) enum Here {
     Init(Box<Init>),
     /// User data (cloud-init's) with which a new machine becomes a member, without a secret in it
     CloudInit(Box<CloudInit>),
+    /// The controllers that have a name here: `--context NAME`, or PICKET_CONTEXT=NAME, asks one of them
+    Contexts,
     #[command(flatten)]
     Manual(Manual),
 }
@@ -88,8 +90,8 @@ pub(crate) enum Here {
 /// Which controller.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
-    /// Context file
-    #[arg(long, global = true, value_name = "FILE", env = "PICKET_CONTEXT", default_value = DEFAULT_CONTEXT)]
+    /// Context file, or the name of one in ~/.config/picket/contexts, as `contexts` lists them
+    #[arg(long, global = true, value_name = "FILE or NAME", env = "PICKET_CONTEXT", default_value = DEFAULT_CONTEXT)]
     pub(crate) context: PathBuf,
     /// The controller's operator listener, https://host:port
     #[arg(long, global = true, value_parser = parse_url)]
@@ -108,6 +110,8 @@ pub(crate) enum Verb {
         #[arg(long)]
         watch: bool,
     },
+    /// Hosts, flows, drops and attacks on a full screen, as they change: 1 to 4 or tab turn the page, q ends it
+    Top,
     /// All hosts: what each should hold and what it has read back
     Nodes(Nodes),
     /// The validator set in force, how it came about, and orders about it

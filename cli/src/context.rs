@@ -1,6 +1,9 @@
 //! Which controller, which CA, which token: from arguments, the environment and the context file, in this order.
 
-use crate::args::{Connection, parse_url};
+use crate::{
+    args::{Connection, parse_url},
+    contexts,
+};
 use anyhow::{Context as _, anyhow, bail};
 use picket_api::OperatorClient;
 use picket_pki::{Fingerprint, OperatorToken, client_config};
@@ -47,7 +50,7 @@ impl Context {
             // The file's token is for the file's CA; it is not shown to another one.
             (_, Some(_), None) => bail!("--ca is given without a token: set {TOKEN_VARIABLE}, or leave --ca out"),
             (url, ca, token) => {
-                let file = Self::read(&connection.context)?;
+                let file = Self::read(&contexts::file(&connection.context, &variable))?;
                 Ok(Self {
                     url: url.clone().unwrap_or(file.url),
                     ca: ca.unwrap_or(file.ca),

@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Arguments, Here},
-    cloud_init, context, doctor,
+    cloud_init, context, contexts, doctor,
     doctor::facts::{Answer, Controller},
     init,
     run::{ATTENTION, Outcome, outcome, sentence},
@@ -33,6 +33,10 @@ pub(crate) async fn run(arguments: &Arguments, here: &Here) -> anyhow::Result<Ou
             Ok(Outcome { stdout: text.into(), ..Outcome::default() })
         }
         Here::Init(asked) => Ok(Outcome { stdout: init::init(asked)?.into(), ..Outcome::default() }),
+        Here::Contexts => {
+            let known = contexts::known(&|name| std::env::var(name).ok())?;
+            outcome(&known, arguments.json, 0, |known| contexts::page(known))
+        }
         Here::Manual(manual) => {
             manual.write(Arguments::command())?;
             Ok(Outcome::default())

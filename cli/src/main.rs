@@ -6,6 +6,7 @@ mod args;
 mod audit;
 mod cloud_init;
 mod context;
+mod contexts;
 mod cut;
 mod doctor;
 mod drain;
@@ -18,6 +19,7 @@ mod run;
 mod show;
 mod table;
 mod time;
+mod top;
 
 use args::{Arguments, Command, Verb};
 use clap::Parser as _;

@@ -6,7 +6,7 @@ use crate::{
         Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
         TokenVerb, Validators, ValidatorsVerb, Verb,
     },
-    audit, cut, drain, follow, keys, show,
+    audit, cut, drain, follow, keys, show, top,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -70,6 +70,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::status::page)
         }
+        Verb::Top => ended(top::run(client, json).await),
         Verb::Nodes(Nodes { verb: None, pool }) => {
             let view = client.nodes_of(pool.as_ref()).await?;
             outcome(&view, json, 0, |view| show::nodes::page(view, pool.as_ref(), now))

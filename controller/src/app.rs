@@ -11,8 +11,9 @@ use crate::{
     joins::Joins,
     knocks::Knocks,
     leases::Leases,
-    metrics::Counts,
+    metrics::{Counts, Progress},
     now, operators,
+    page::{self, PageLines},
     planning::Planning,
     reports::Reports,
     start::{check_first_start, enter_policy, new_id, new_mesh, open_store},
@@ -60,6 +61,10 @@ pub struct Running {
     pub health: SocketAddr,
     /// Where it listens for clouds.
     pub hooks: Option<SocketAddr>,
+    /// Where it shows the status page.
+    pub page: Option<SocketAddr>,
+    /// Where it shows everybody what everybody may see.
+    pub public: Option<SocketAddr>,
     controller: Arc<Controller>,
     tasks: JoinSet<()>,
     /// Held until the end, so that no second controller takes the folder.
@@ -88,7 +93,7 @@ impl App {
         let at = now();
         let state = StateDir::open(state_dir)?;
         // A port that is taken is found before anything is written.
-        let listeners = Listeners::bind(&config.listen).await?;
+        let listeners = Listeners::bind(&config.listen, config.page.as_ref()).await?;
         let proofs = Proofs::new(&config.attest, config.enroll.clone())?;
         let shown = Shown::new(&config.hooks)?;
         let (hooks, senders) = (Hooks::new(config.hooks.clone())?, tasks::webhooks::Sender::all(&config.webhook)?);
@@ -107,7 +112,7 @@ impl App {
         let agents_tls = server_config_accepting(ca.served(), Some(ca.accepted()))?;
         let operators_tls = server_config_accepting(ca.served(), None)?;
         let mut metrics = Metrics::new("picket-controller", env!("CARGO_PKG_VERSION"));
-        let counts = Counts::new(&mut metrics);
+        let counts = Counts::new(&mut metrics, store.begun());
         let leases = Leases::new(config.leases);
         let restored =
             restored(store, ca, proofs, overlay, (config.chain, config.keys), (leases, hooks, names), counts);
@@ -118,12 +123,9 @@ impl App {
             agents: listeners.agents.local_addr().context("read the agents' address")?,
             operators: listeners.operators.local_addr().context("read the operators' address")?,
             health: listeners.health.local_addr().context("read the health address")?,
-            hooks: listeners
-                .hooks
-                .as_ref()
-                .map(TcpListener::local_addr)
-                .transpose()
-                .context("read the hooks' address")?,
+            hooks: address(listeners.hooks.as_ref(), "hooks")?,
+            page: address(listeners.page.as_ref(), "page")?,
+            public: address(listeners.public.as_ref(), "public page")?,
             controller: controller.clone(),
             tasks: tasks::spawn_all(&controller)?,
             _state: state,
@@ -144,6 +146,9 @@ impl App {
             tracing::info!(hooks = ?running.hooks, "listening for clouds");
         }
         running.tell(senders, shown);
+        if let Some(lines) = config.page {
+            running.show(lines, listeners.page, listeners.public)?;
+        }
         for keeper in keepers {
             let task = tasks::dns::run(controller.clone(), keeper);
             running.tasks.spawn(tasks::until_stopped(controller.clone(), task));
@@ -188,6 +193,38 @@ impl Running {
         if let Some(shown) = shown {
             self.tasks.spawn(tasks::until_stopped(controller, tasks::hooks::renew(shown)));
         }
+    }
+
+    /// Serves the status page, over TLS but on loopback without a certificate of its own.
+    fn show(
+        &mut self,
+        lines: PageLines,
+        operators: Option<TcpListener>,
+        everybody: Option<TcpListener>,
+    ) -> anyhow::Result<()> {
+        let shown = Shown::of("the status page", lines.certificate.as_deref(), lines.key.as_deref())?;
+        let controller = self.controller.clone();
+        let tls = |address: SocketAddr| match &shown {
+            Some(shown) => shown.tls().map(Some),
+            None if address.ip().is_loopback() => Ok(None),
+            None => Ok(Some(server_config_accepting(controller.ca.served(), None)?)),
+        };
+        if let Some(listener) = operators {
+            let tls = tls(lines.listen)?;
+            let router = page::router(controller.clone(), tls.is_some());
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            self.serve(listener, router, tls, page::limits());
+            tracing::info!(page = ?self.page, scheme, "the status page is up");
+        }
+        if let (Some(listener), Some(public)) = (everybody, lines.public) {
+            let tls = tls(public.listen)?;
+            self.serve(listener, page::public_router(controller.clone(), public), tls, page::limits());
+            tracing::info!(public = ?self.public, "the public page is up");
+        }
+        if let Some(shown) = shown {
+            self.tasks.spawn(tasks::until_stopped(controller, tasks::hooks::renew(shown)));
+        }
+        Ok(())
     }
 
     fn serve(&mut self, listener: TcpListener, router: Router, tls: Option<rustls::ServerConfig>, limits: Limits) {
@@ -242,6 +279,7 @@ async fn restored(
         dns,
         knocks: Knocks::default(),
         counts,
+        progress: Progress::default(),
         joins: Joins::default(),
         planning: Planning::default(),
         stopping: watch::Sender::new(false),
@@ -257,18 +295,20 @@ struct Listeners {
     operators: TcpListener,
     health: TcpListener,
     hooks: Option<TcpListener>,
+    page: Option<TcpListener>,
+    public: Option<TcpListener>,
 }
 
 impl Listeners {
-    async fn bind(listen: &Listen) -> anyhow::Result<Self> {
+    async fn bind(listen: &Listen, page: Option<&PageLines>) -> anyhow::Result<Self> {
+        let public = page.and_then(|page| Some(page.public.as_ref()?.listen));
         Ok(Self {
             agents: bind(listen.agents, "agents").await?,
             operators: bind(listen.operators, "operators").await?,
             health: bind(listen.health, "health").await?,
-            hooks: match listen.hooks {
-                Some(address) => Some(bind(address, "hooks").await?),
-                None => None,
-            },
+            hooks: bind_some(listen.hooks, "hooks").await?,
+            page: bind_some(page.map(|page| page.listen), "page").await?,
+            public: bind_some(public, "page.public").await?,
         })
     }
 
@@ -281,6 +321,19 @@ impl Listeners {
             _ => {}
         }
         Ok(address)
+    }
+}
+
+/// Where one listens that may not be there.
+fn address(listener: Option<&TcpListener>, name: &'static str) -> anyhow::Result<Option<SocketAddr>> {
+    let address = listener.map(TcpListener::local_addr).transpose();
+    address.with_context(|| format!("read the address of {name}"))
+}
+
+async fn bind_some(address: Option<SocketAddr>, name: &'static str) -> anyhow::Result<Option<TcpListener>> {
+    match address {
+        Some(address) => bind(address, name).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -15,6 +15,7 @@ pub use overlay::Overlay;
 use crate::{
     ca::CaConfig,
     hooks::{HooksLines, WebhookLines},
+    page::PageLines,
     store::{Place, ServerUrl},
 };
 use picket_attest::Rule;
@@ -100,6 +101,8 @@ pub struct Config {
     pub webhook: Vec<WebhookLines>,
     /// Names that follow the sentries.
     pub dns: Vec<DnsLines>,
+    /// The status page; none where absent.
+    pub page: Option<PageLines>,
 }
 
 /// Where to listen.
@@ -167,6 +170,14 @@ impl Config {
         Place::of(self.database.as_ref(), self.database_password_file.as_deref(), file)
     }
 
+    /// Everywhere that it listens.
+    fn listeners(&self) -> Vec<SocketAddr> {
+        let Listen { agents, operators, health: _, hooks } = self.listen;
+        let page = self.page.as_ref();
+        let pages = [page.map(|page| page.listen), page.and_then(|page| Some(page.public.as_ref()?.listen))];
+        [Some(agents), Some(operators), hooks].into_iter().chain(pages).flatten().collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.database.is_none() && self.database_password_file.is_some() {
             return Err(
@@ -176,12 +187,13 @@ impl Config {
         self.chain.check()?;
         self.overlay.check()?;
         if let Some(policy) = &self.policy {
-            policy::check(policy, self.chain.sources.len(), &self.listen)?;
+            policy::check(policy, self.chain.sources.len(), &self.listeners())?;
         }
         self.keys.check()?;
         self.hooks.check(self.listen.hooks)?;
         WebhookLines::check(&self.webhook)?;
         DnsLines::check(&self.dns)?;
+        self.page.as_ref().map_or(Ok(()), PageLines::check)?;
         self.ca.check()?;
         self.attest.check(&self.enroll)
     }

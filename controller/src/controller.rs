@@ -10,7 +10,7 @@ use crate::{
     joins::Joins,
     knocks::Knocks,
     leases::Leases,
-    metrics::Counts,
+    metrics::{Counts, Progress},
     planning::Planning,
     reports::Reports,
     store::{Store, StoreError},
@@ -85,6 +85,8 @@ pub(crate) struct Controller {
     pub(crate) knocks: Knocks,
     /// What is counted.
     pub(crate) counts: Counts,
+    /// Changes that are not in force everywhere yet.
+    pub(crate) progress: Progress,
     /// Whose turn it is to join.
     pub(crate) joins: Joins,
     /// One plan at a time.

@@ -6,16 +6,20 @@ use crate::{
     api::{ApiProblem, source},
     clones,
     controller::Controller,
+    metrics::Change,
     proofs::{Credential, Entry, Known, Worthless},
     start::new_id,
     store::{Actor, Enrolled, StoreError, Transaction},
-    tasks::plan,
+    tasks::{plan, progress},
 };
 use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind};
 use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp};
 use picket_pki::{CaError, SignedCertificate};
 use picket_plan::overlay;
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 /// Longest machine id taken, in characters; systemd's has 32.
 const LONGEST_MACHINE_ID: usize = 128;
@@ -50,6 +54,7 @@ pub(crate) async fn enroll(
     from: IpAddr,
     now: Timestamp,
 ) -> Result<EnrollResponse, ApiProblem> {
+    let began = Instant::now();
     let credential = match Credential::read(controller, &request, now).await {
         Ok(credential) => credential,
         // What cannot be read names nobody, and leaves no line behind.
@@ -79,7 +84,8 @@ pub(crate) async fn enroll(
     };
     controller.counts.enrolled(None);
     // A plan that is stopped shows as an alarm; the host is a member and waits for its first content.
-    plan::run_once(controller).await?;
+    let planned = plan::run_once(controller).await?;
+    progress::follow(controller, Change::Join, began, &planned);
     Ok(EnrollResponse {
         mesh: controller.mesh.clone(),
         node: node.id,

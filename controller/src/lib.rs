@@ -28,6 +28,7 @@ mod moves;
 mod operators;
 mod origin;
 mod owner;
+pub mod page;
 mod planning;
 mod proofs;
 mod rekey;

@@ -5,9 +5,13 @@ use crate::{
     api::ApiProblem,
     controller::Controller,
     lag::lag,
+    metrics::Change,
     now,
     store::{Actor, Cut},
-    tasks::plan::{self, Planned},
+    tasks::{
+        plan::{self, Planned},
+        progress,
+    },
 };
 use picket_api::{
     ProblemKind,
@@ -51,7 +55,9 @@ pub(crate) async fn cut(
         Kind::Revoke => "revoked and gets no answers any more",
         Kind::Quarantine => "marked as quarantined",
     };
-    planned_or_stopped(planned?, &id, what, "takes it from its peers")?;
+    let planned = planned?;
+    progress::follow(controller, Change::Revoke, started, &planned);
+    planned_or_stopped(planned, &id, what, "takes it from its peers")?;
     let mut tx = controller.store.read().await?;
     let (cut, nodes) = (tx.cut(&id).await?, tx.nodes().await?);
     let target = tx.target_generation().await?;

@@ -77,7 +77,8 @@ fn a_flood_of_strangers_leaves_no_trace_but_in_a_counter() {
         if packets.get("refused_p2p") > Some(&6000) { Ok(()) } else { Err(format!("{packets:?}")) }
     })
     .unwrap();
-    let is_told = |line: &&str| line.starts_with("picket_host_packets{") && line.contains("decision=\"refused_p2p\"} ");
+    let is_told =
+        |line: &&str| line.starts_with("picket_host_packets_total{") && line.contains("decision=\"refused_p2p\"} ");
     wait_until("the metrics to have it", SOON * 2, || {
         let metrics = mesh.controller.metrics().unwrap();
         if metrics.lines().filter(is_told).any(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(metrics) }

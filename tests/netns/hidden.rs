@@ -311,7 +311,7 @@ fn a_drained_sentry_keeps_what_runs_through_it_until_its_end_and_gets_nothing_ne
     called_through(&called[0], &prep, drained);
     let metrics = mesh.controller.metrics().unwrap();
     assert!(
-        metrics.lines().any(|line| line.starts_with("picket_paths_moved{") && line.contains("drained")),
+        metrics.lines().any(|line| line.starts_with("picket_paths_moved_total{") && line.contains("drained")),
         "{metrics}"
     );
 }

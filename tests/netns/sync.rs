@@ -122,7 +122,7 @@ fn citizens_are_served_json_rpc_of_the_validator_and_nothing_else_and_nobody_els
     // A stream goes on with blocks and is cut with the policy.
     let stream = streamed(&citizen, at);
     let reader = std::thread::spawn(move || read_to_its_end(stream));
-    wait_told(&mesh, "picket_host_sync_requests{node=", "outcome=\"passed\"");
+    wait_told(&mesh, "picket_host_sync_requests_total{node=", "outcome=\"passed\"");
     reconfigure(&mut mesh, |text| text.replace(LINES, ""));
     let (blocks, ended) = reader.join().unwrap();
     assert!(blocks > 0);

@@ -12,7 +12,9 @@ use super::{
 use crate::{
     controller::Controller,
     encode::Parts,
-    enroll, leases, now, origin, proofs, rekey,
+    enroll, leases,
+    metrics::counted,
+    now, origin, proofs, rekey,
     renew::{self, Renewed},
     wanted::News,
 };
@@ -36,9 +38,10 @@ use tokio::time::sleep;
 /// The agents' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
     with_fallbacks(routes().into_router())
-        .with_state(controller)
+        .with_state(controller.clone())
         .layer(from_fn(origin::known))
         .layer(from_fn_with_state(rate::Rate::of_strangers(), rate::limit))
+        .layer(from_fn_with_state(controller, counted))
 }
 
 pub(super) fn routes() -> Routes {

@@ -86,7 +86,7 @@ pub(super) struct Anybody;
 pub(super) struct TokenMaker(pub(super) Operator);
 
 /// An operator who may change things.
-pub(super) struct Admin(pub(super) Operator);
+pub(crate) struct Admin(pub(crate) Operator);
 
 impl FromRequestParts<Arc<Controller>> for Viewer {
     type Rejection = ApiProblem;
@@ -136,7 +136,17 @@ pub(super) async fn operator(
     let bearer = given
         .and_then(|text| text.strip_prefix("Bearer "))
         .ok_or_else(|| refused("send an operator's token: `authorization: Bearer picket-op1.<id>.<secret>`"))?;
-    let token: OperatorToken = bearer.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
+    operator_with(bearer, controller, needed).await
+}
+
+/// Whose token this is, if it is known and of this role or a greater one.
+pub(crate) async fn operator_with(
+    token: &str,
+    controller: &Controller,
+    needed: OperatorRole,
+) -> Result<Operator, ApiProblem> {
+    let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
+    let token: OperatorToken = token.parse().map_err(|error: picket_pki::TokenError| refused(&error.to_string()))?;
     let known = controller.store.read().await?.operator(&token.id).await?;
     match known.filter(|known| known.secret_hash == token.secret_hash()) {
         Some(operator) if !operator.is_good(now()) => {

@@ -4,6 +4,7 @@ use super::{Shared, rate, routes::Routes, with_fallbacks};
 use crate::{
     controller::Controller,
     hooks::{self, Arrived, Taken},
+    metrics::counted,
     now, origin,
 };
 use axum::{
@@ -21,9 +22,10 @@ use std::sync::Arc;
 /// The hooks' routes.
 pub(crate) fn router(controller: Arc<Controller>) -> Router {
     with_fallbacks(routes().into_router())
-        .with_state(controller)
+        .with_state(controller.clone())
         .layer(from_fn(origin::known))
         .layer(from_fn_with_state(rate::Rate::of_strangers(), rate::limit))
+        .layer(from_fn_with_state(controller, counted))
 }
 
 pub(super) fn routes() -> Routes {

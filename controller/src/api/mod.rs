@@ -1,7 +1,7 @@
 //! The HTTP surface: who may ask, how an answer looks. What is decided is decided elsewhere.
 
 pub(crate) mod agents;
-mod auth;
+pub(crate) mod auth;
 mod away;
 mod cas;
 pub(crate) mod hooks;
@@ -10,17 +10,17 @@ mod names;
 mod nodes;
 mod once;
 pub(crate) mod operators;
-mod orders;
+pub(crate) mod orders;
 mod page;
 mod past;
 mod paths;
 mod people;
-mod problem;
-mod rate;
+pub(crate) mod problem;
+pub(crate) mod rate;
 mod routes;
 mod shield;
 mod tokens;
-mod views;
+pub(crate) mod views;
 
 pub(crate) use problem::ApiProblem;
 pub(crate) use rate::source;

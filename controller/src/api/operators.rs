@@ -9,7 +9,7 @@ use super::{
     routes::Routes,
     shield, tokens, views, with_fallbacks,
 };
-use crate::{clones, controller::Controller, now, origin, store::Actor};
+use crate::{clones, controller::Controller, metrics::counted, now, origin, store::Actor};
 use axum::{
     Json, Router,
     extract::State,
@@ -32,8 +32,9 @@ pub(crate) fn router(controller: Arc<Controller>) -> Router {
         .with_state(controller.clone())
         .layer(from_fn(origin::known))
         .layer(from_fn_with_state(Arc::<away::Last>::default(), away::or_last))
-        .layer(from_fn_with_state(once::Once::new(controller), once::once))
+        .layer(from_fn_with_state(once::Once::new(controller.clone()), once::once))
         .layer(from_fn_with_state(rate::Rate::of_operators(), rate::limit))
+        .layer(from_fn_with_state(controller, counted))
 }
 
 pub(super) fn routes() -> Routes {

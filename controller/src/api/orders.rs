@@ -23,7 +23,7 @@ const LONGEST_HOLD: Duration = Duration::from_hours(365 * 24);
 const LONGEST_QUOTE: usize = 20;
 
 /// Lets exactly the change through that is held now.
-pub(super) async fn approve(
+pub(crate) async fn approve(
     axum::extract::State(controller): Shared,
     Admin(operator): Admin,
     Body(ApproveRequest { digest }): Body<ApproveRequest>,
@@ -52,7 +52,7 @@ pub(super) async fn approve(
 }
 
 /// Freezes the set, or says anew why and until when it is frozen.
-pub(super) async fn hold(
+pub(crate) async fn hold(
     axum::extract::State(controller): Shared,
     Admin(operator): Admin,
     Body(request): Body<HoldRequest>,
@@ -75,7 +75,7 @@ pub(super) async fn hold(
 }
 
 /// Ends a hold. What the list has become meanwhile is let through as far as the brakes allow.
-pub(super) async fn release(axum::extract::State(controller): Shared, Admin(operator): Admin) -> Answer<OrderReceipt> {
+pub(crate) async fn release(axum::extract::State(controller): Shared, Admin(operator): Admin) -> Answer<OrderReceipt> {
     let at = now();
     let mut tx = controller.store.write().await?;
     let mut orders = tx.orders().await?;

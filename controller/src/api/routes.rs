@@ -1,9 +1,11 @@
 //! Routers that can have no route but those of the API's tables of operations, from which the OpenAPI document is made too.
 
-use crate::controller::Controller;
+use crate::{controller::Controller, metrics::Answered};
 use axum::{
     Router,
     handler::Handler,
+    middleware::map_response,
+    response::Response,
     routing::{MethodFilter, on},
 };
 use picket_api::openapi::{Method, Operation};
@@ -31,9 +33,14 @@ impl Routes {
             Method::Post => MethodFilter::POST,
             Method::Put => MethodFilter::PUT,
         };
+        // Who answered is counted outside, together with what no operation answers.
+        let answered = async |mut response: Response| {
+            response.extensions_mut().insert(Answered(operation.id));
+            response
+        };
         let Self { router, mut operations } = self;
         operations.push(operation.id);
-        Self { router: router.route(operation.path, on(method, handler)), operations }
+        Self { router: router.route(operation.path, on(method, handler).layer(map_response(answered))), operations }
     }
 
     pub(super) fn into_router(self) -> Router<Arc<Controller>> {

@@ -21,7 +21,15 @@ use std::collections::{BTreeMap, BTreeSet};
 const SHOWN: usize = 20;
 
 /// The one-screen truth.
-pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<StatusView, ApiProblem> {
+pub(crate) async fn status(controller: &Controller, now: Timestamp) -> Result<StatusView, ApiProblem> {
+    Ok(status_and_findings(controller, now).await?.0)
+}
+
+/// The same, and all that is wrong, one by one.
+pub(crate) async fn status_and_findings(
+    controller: &Controller,
+    now: Timestamp,
+) -> Result<(StatusView, Vec<Finding>), ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (sources, merged, nodes) =
         (configured(controller, &tx.sources().await?), tx.merged().await?, tx.nodes().await?);
@@ -31,7 +39,7 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
     let members = nodes.values().filter(|node| node.reports()).count();
     let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
-    Ok(StatusView {
+    let status = StatusView {
         mesh: controller.mesh.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         now,
@@ -42,11 +50,12 @@ pub(super) async fn status(controller: &Controller, now: Timestamp) -> Result<St
         in_force: members - lagging,
         alarms: shortened(&findings),
         sources,
-    })
+    };
+    Ok((status, findings))
 }
 
 /// Hosts of a pool or all, revoked ones too, in order of name: `most` of those after a name and an id, and one more where there is one.
-pub(super) async fn nodes(
+pub(crate) async fn nodes(
     controller: &Controller,
     pool: Option<&PoolName>,
     after: Option<&(NodeName, NodeId)>,
@@ -83,7 +92,7 @@ pub(super) async fn nodes(
 }
 
 /// The validator set and what was not taken into it.
-pub(super) async fn validators(controller: &Controller, now: Timestamp) -> Result<ValidatorsView, ApiProblem> {
+pub(crate) async fn validators(controller: &Controller, now: Timestamp) -> Result<ValidatorsView, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (merged, mut orders) = (tx.merged().await?, tx.orders().await?);
     orders.hold = orders.hold.filter(|hold| hold.is_active(now));
@@ -126,7 +135,7 @@ pub(super) fn held(held: &Held) -> HeldView {
 }
 
 /// Would this address reach which port on which host, and why.
-pub(super) async fn explain(controller: &Controller, query: &ExplainQuery) -> Result<Explanation, ApiProblem> {
+pub(crate) async fn explain(controller: &Controller, query: &ExplainQuery) -> Result<Explanation, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (nodes, merged) = (tx.nodes().await?, tx.merged().await?);
     let policy = tx.policy().await?.unwrap_or_default().1;

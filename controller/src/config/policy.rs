@@ -1,13 +1,12 @@
 //! `[policy]`: what the file says of it beyond the type, which is the model's own.
 
-use super::Listen;
 use picket_model::Policy;
+use std::net::SocketAddr;
 
 /// Refuses values out of their range; `sources` is how many the chain has, `listen` where the controller is reached.
-pub(super) fn check(policy: &Policy, sources: usize, listen: &Listen) -> Result<(), String> {
-    let own = [Some(listen.agents), Some(listen.operators), listen.hooks];
+pub(super) fn check(policy: &Policy, sources: usize, listen: &[SocketAddr]) -> Result<(), String> {
     // No guard stands before loopback.
-    let own = own.into_iter().flatten().filter(|address| !address.ip().to_canonical().is_loopback());
+    let own = listen.iter().filter(|address| !address.ip().to_canonical().is_loopback());
     let mut own = own.map(|address| address.port());
     let is_guarded =
         |port: &u16| policy.ports.p2p.iter().chain(&policy.ports.rpc).any(|guarded| guarded.get() == *port);

@@ -1,4 +1,4 @@
-//! The hooks' own listener: TLS with a certificate that clouds trust, from files that something else renews.
+//! TLS with a certificate that clouds or browsers trust, from files that something else renews: for hooks, and for the status page.
 
 use super::HooksLines;
 use crate::now;
@@ -16,6 +16,8 @@ use std::{
 
 /// The certificate that the listener shows.
 pub(crate) struct Shown {
+    /// Whose listener it is, for messages.
+    name: &'static str,
     files: (PathBuf, PathBuf),
     served: Arc<ServedCertificate>,
 }
@@ -23,22 +25,37 @@ pub(crate) struct Shown {
 impl Shown {
     /// Reads the files; `None` where the listener has no TLS, on loopback behind a proxy.
     pub(crate) fn new(lines: &HooksLines) -> anyhow::Result<Option<Self>> {
-        let (Some(certificate), Some(key)) = (&lines.certificate, &lines.key) else { return Ok(None) };
-        let served = ServedCertificate::new(read(certificate, key)?).context("show the hooks' certificate")?;
-        Ok(Some(Self { files: (certificate.clone(), key.clone()), served }))
+        Self::of("hooks", lines.certificate.as_deref(), lines.key.as_deref())
+    }
+
+    /// The same, of the listener with this name.
+    pub(crate) fn of(
+        name: &'static str,
+        certificate: Option<&Path>,
+        key: Option<&Path>,
+    ) -> anyhow::Result<Option<Self>> {
+        let (Some(certificate), Some(key)) = (certificate, key) else { return Ok(None) };
+        let served = ServedCertificate::new(read(name, certificate, key)?);
+        let served = served.with_context(|| format!("show the certificate of {name}"))?;
+        Ok(Some(Self { name, files: (certificate.to_owned(), key.to_owned()), served }))
+    }
+
+    /// Whose listener it is.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Reads the files again: whatever renews them need not know of us.
     pub(crate) fn renew(&self) -> anyhow::Result<()> {
-        let certificate = read(&self.files.0, &self.files.1)?;
-        self.served.replace(certificate).context("show the hooks' new certificate")
+        let certificate = read(self.name, &self.files.0, &self.files.1)?;
+        self.served.replace(certificate).with_context(|| format!("show the new certificate of {}", self.name))
     }
 
     /// TLS 1.2 too: not every cloud's senders speak 1.3.
     pub(crate) fn tls(&self) -> anyhow::Result<ServerConfig> {
         let mut config = ServerConfig::builder_with_provider(picket_pki::provider())
             .with_safe_default_protocol_versions()
-            .context("set up TLS for hooks")?
+            .with_context(|| format!("set up TLS for {}", self.name))?
             .with_no_client_auth()
             .with_cert_resolver(self.served.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -46,8 +63,8 @@ impl Shown {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> anyhow::Result<ServerCertificate> {
-    let reading = |what: &'static str, path: &Path| format!("read the hooks' {what} in {}", path.display());
+fn read(name: &str, certificate: &Path, key: &Path) -> anyhow::Result<ServerCertificate> {
+    let reading = |what: &'static str, path: &Path| format!("read the {what} of {name} in {}", path.display());
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.with_context(|| reading("certificate", certificate))?;
     anyhow::ensure!(!chain.is_empty(), "{} has no certificate", certificate.display());

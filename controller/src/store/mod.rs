@@ -2,6 +2,7 @@
 //! A row that cannot be read is an error that names it, never an empty default.
 
 mod answers;
+mod begun;
 mod ca_trust;
 mod certificates;
 mod clones;
@@ -40,6 +41,7 @@ mod versions;
 mod webhooks;
 
 pub use answers::{Answer, Progress};
+pub use begun::Begun;
 pub use ca_trust::CaTrust;
 pub use certificates::Standing;
 pub use clones::{ClonedHost, Machine};
@@ -91,6 +93,7 @@ pub struct Store {
     /// starve each other; and who waits in the database has a connection, which readers want.
     writer: Arc<Mutex<()>>,
     digests: SharedDigests,
+    begun: Begun,
     hosts: Arc<Hosts>,
     patience: Duration,
 }
@@ -130,6 +133,7 @@ impl Store {
             beyond,
             writer: Arc::default(),
             digests: Arc::default(),
+            begun: Begun::default(),
             hosts: Arc::default(),
             patience: QUEUED,
         })
@@ -140,6 +144,11 @@ impl Store {
         Arc::clone(&self.digests)
     }
 
+    /// How transactions begin here.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
     /// Forgets what it remembers of hosts: this is another database than that of before.
     pub fn forget_hosts(&self) {
         self.hosts.forget();
@@ -147,15 +156,18 @@ impl Store {
 
     /// A consistent view of everything.
     pub async fn read(&self) -> Result<Transaction, StoreError> {
-        self.begin(None).await
+        self.begun.of("read", self.begin(None)).await
     }
 
     /// A change. No other begins before this one is committed or dropped, by whatever controller; dropped, it leaves nothing
     /// behind. Whoever holds one must not ask for a second.
     pub async fn write(&self) -> Result<Transaction, StoreError> {
-        let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
-        let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
-        self.begin(Some(turn)).await
+        let in_turn = async {
+            let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
+            let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
+            self.begin(Some(turn)).await
+        };
+        self.begun.of("write", in_turn).await
     }
 
     async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<Transaction, StoreError> {

@@ -152,7 +152,7 @@ pub(crate) async fn renew(shown: Shown) {
     loop {
         sleep(RENEW).await;
         if let Err(error) = shown.renew() {
-            report("hooks' certificate", &*error);
+            report(shown.name(), &*error);
         }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod leases;
 pub(crate) mod names;
 pub(crate) mod plan;
 pub(crate) mod poll;
+pub(crate) mod progress;
 pub(crate) mod push;
 pub(crate) mod reports;
 pub(crate) mod shield;
@@ -36,6 +37,7 @@ pub(crate) fn spawn_all(controller: &Arc<Controller>) -> anyhow::Result<JoinSet<
     tasks.spawn(until_stopped(controller.clone(), push::run(controller.clone(), dialer)));
     tasks.spawn(until_stopped(controller.clone(), alarms::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), reports::run(controller.clone())));
+    tasks.spawn(until_stopped(controller.clone(), progress::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), expire::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), leases::run(controller.clone())));
     tasks.spawn(until_stopped(controller.clone(), hooks::run(controller.clone())));

@@ -1,7 +1,7 @@
 //! Keeps the hosts' last reports in the database, many in one transaction.
 
 use super::report;
-use crate::{controller::Controller, lag::lag, now, store::StoreError};
+use crate::{controller::Controller, lag::lag, metrics::Standing, now, store::StoreError};
 use picket_model::NodeId;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
@@ -45,9 +45,23 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<(), StoreError> 
 
 fn count(controller: &Controller) {
     let Some(target) = controller.wanted.target() else { return };
-    let now = now();
-    let in_force = target.plan.nodes.keys().filter(|id| lag(controller, id, now).is_none());
-    controller.counts.in_force.set(i64::try_from(in_force.count()).unwrap_or(i64::MAX));
+    let (now, hosts) = (now(), &controller.counts.hosts);
+    let highest = highest(controller);
+    let mut in_force = 0;
+    hosts.nobody_stands();
+    for (node, config) in &target.plan.nodes {
+        let is_in_force = lag(controller, node, now).is_none();
+        in_force += i64::from(is_in_force);
+        let silent = Standing { node, wanted: config.revision, is_in_force, report: None };
+        let told = controller.reports.of(node, |received| {
+            let report = Some((&received.stored.report, received.stored.received_at));
+            hosts.stands(&Standing { report, ..silent }, highest);
+        });
+        if told.is_none() {
+            hosts.stands(&silent, highest);
+        }
+    }
+    controller.counts.in_force.set(in_force);
     let packets = |id: &NodeId| {
         Some((id.clone(), controller.reports.of(id, |received| received.stored.report.kernel.packets.clone())?))
     };
@@ -56,10 +70,17 @@ fn count(controller: &Controller) {
     };
     let syncs =
         |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.syncs.clone())?));
-    controller.counts.syncs(target.plan.nodes.keys().filter_map(syncs));
-    controller.counts.defences(target.plan.nodes.keys().filter_map(defences));
-    controller.counts.packets(target.plan.nodes.keys().filter_map(packets));
+    hosts.syncs(target.plan.nodes.keys().filter_map(syncs));
+    hosts.defences(target.plan.nodes.keys().filter_map(defences));
+    hosts.packets(target.plan.nodes.keys().filter_map(packets));
     let ways =
         |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.paths.clone())??));
-    controller.counts.paths(target.plan.nodes.keys().filter_map(ways));
+    hosts.paths(target.plan.nodes.keys().filter_map(ways));
+}
+
+/// The height of the highest list that a source gave last; `None` where another controller asks them.
+fn highest(controller: &Controller) -> Option<u64> {
+    let round = controller.rounds.borrow();
+    let lists = round.as_ref()?.answers.values().filter_map(|answer| answer.as_ref().ok());
+    lists.map(|list| list.height).max()
 }

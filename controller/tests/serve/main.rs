@@ -23,6 +23,8 @@ mod lost;
 mod once;
 mod operators;
 mod orders;
+mod page;
+mod page_forms;
 mod pages;
 mod paths;
 mod poll;

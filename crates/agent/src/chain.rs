@@ -71,7 +71,7 @@ async fn listen(goloop: Goloop, node: NodeId, said: watch::Sender<Word>) {
     loop {
         ticks.tick().await;
         let word = match goloop.ask(&node, host::now()).await {
-            Ok(Inspected { health, advertised }) => Word { chain: Some(health), advertised },
+            Ok(Inspected { health, advertised, .. }) => Word { chain: Some(health), advertised },
             Err(error) => Word { chain: Some(ChainHealth::unknown(error.to_string())), advertised: None },
         };
         said.send_if_modified(|held| {

@@ -1,8 +1,15 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
 use crate::{
-    dry_run, enroll::enroll, host, leave, lockdown, proof::ProofOptions, rekey, release, run, state::StateDir, status,
-    trust_by_hand, vouch, wg_bench,
+    dry_run,
+    enroll::enroll,
+    host, leave, lockdown,
+    proof::ProofOptions,
+    rekey, release, run,
+    state::StateDir,
+    status, trust_by_hand, vouch,
+    watch::{self, Board, NodeOptions},
+    wg_bench,
 };
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -10,7 +17,7 @@ use picket_attest::IdentityId;
 use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_manual::Manual;
-use picket_model::{NodeName, NodeRole};
+use picket_model::{NodeName, NodeRole, PrepId};
 use picket_pki::{Fingerprint, JoinToken};
 use picket_wireguard::Preference;
 use std::{
@@ -20,6 +27,7 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 const SENTRY: &str = "picket-sentry-agent";
@@ -113,6 +121,10 @@ enum Command {
         /// Make another key for the tunnels when the one in use is so many days old, as `rotate-key` does.
         #[arg(long, value_name = "DAYS", env = "PICKET_ROTATE_KEY_DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
         rotate_key_days: Option<u16>,
+        /// Where to answer `/health`, `/ready` and `/metrics`: on loopback, or inside the mesh for who watches from there. `off`
+        /// for nowhere.
+        #[arg(long, value_name = "IP:PORT", env = "PICKET_HEALTH", default_value = "127.0.0.1:7447")]
+        health: watch::Place,
         #[command(flatten)]
         goloop: GoloopOptions,
     },
@@ -256,9 +268,22 @@ pub struct GoloopOptions {
     /// A sentry's own node, by its RPC port: hidden validators give no share to a sentry whose node is behind the others.
     #[arg(long, value_name = "URL", env = "PICKET_NODE")]
     pub node: Option<goloop::Place>,
+    /// Where the node keeps its data, for metrics of the room on that disk.
+    #[arg(long, value_name = "DIR", env = "PICKET_NODE_DATA")]
+    pub node_data: Option<PathBuf>,
+    /// Address of the validator, hx..., for metrics of its missed blocks and penalties, as the node tells them.
+    #[arg(long, value_name = "ADDRESS", env = "PICKET_PREP_ADDRESS")]
+    pub prep_address: Option<PrepId>,
 }
 
 impl GoloopOptions {
+    /// What to look at for the node's health.
+    fn watched(&self) -> Option<NodeOptions> {
+        let place = self.goloop.clone().or_else(|| self.node.clone())?;
+        let goloop = Goloop { place, channel: self.goloop_channel.clone() };
+        Some(NodeOptions { goloop, data: self.node_data.clone(), prep: self.prep_address })
+    }
+
     /// What to ask; an error for the other role's.
     fn beside(self, role: NodeRole) -> Result<Option<Goloop>> {
         ensure!(
@@ -339,11 +364,14 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard, leave_on_stop, rotate_key_days, goloop } => {
+            Command::Run { wireguard, leave_on_stop, rotate_key_days, health, goloop } => {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 let every = rotate_key_days.map(|days| Duration::from_hours(24 * u64::from(days)));
+                let (watched, board) = (goloop.watched(), Board::new(program));
+                let mut answering = JoinSet::new();
+                answering.spawn(board.clone().serve(health));
                 return tokio::select! {
-                    ended = run::run(&place, wireguard, goloop.beside(role)?, role, leaving) => ended,
+                    ended = run::run(&place, wireguard, (goloop.beside(role)?, watched), (role, leaving), board) => ended,
                     never = rekey::keep_fresh(StateDir::new(&place.state_dir), every) => match never {},
                 };
             }

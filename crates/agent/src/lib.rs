@@ -42,6 +42,7 @@ pub mod subscribe;
 pub mod trust;
 pub mod trust_by_hand;
 pub mod vouch;
+pub mod watch;
 pub mod wg_bench;
 
 pub use cli::main;

@@ -5,6 +5,7 @@ mod certificate;
 mod company;
 mod confirming;
 mod cut_off;
+mod force;
 mod home;
 mod own_proof;
 mod rekey;
@@ -31,10 +32,8 @@ use crate::{
     lockdown::{close_if_open, close_without_nft},
     pairing::PairKeys,
     paths::narrow::Narrow,
-    posture::{AgentIs, Posture},
-    reconcile::{Found, HostFilter, HostTunnels, Wanted, reconcile},
+    reconcile::{Found, HostFilter, HostTunnels},
     rekey::{Awaited, KeyWord, Rekey},
-    release::is_released,
     renewal::Renewals,
     report::Reporter,
     sessions,
@@ -44,6 +43,7 @@ use crate::{
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
     vouch::Vouched,
+    watch::{Board, NodeOptions, watch},
 };
 use anyhow::{Context as _, Result, bail, ensure};
 use company::Company;
@@ -62,6 +62,7 @@ use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use signals::{Signals, notify};
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 use tracing::{error, info, warn};
 use vouching::{Answers, Vouching};
@@ -119,13 +120,14 @@ enum Event {
 }
 
 /// Runs until it is told to stop or the host is revoked. `goloop` is the host's own node, where there is one to ask: a validator's
-/// for what its peers advertise, a sentry's for its height.
+/// for what its peers advertise, a sentry's for its height; `watched` is looked at for its health. What this host shows of itself
+/// goes to `board`.
 pub async fn run(
     place: &Place,
     preference: Preference,
-    goloop: Option<Goloop>,
-    role: NodeRole,
-    leaving: Leaving,
+    (goloop, watched): (Option<Goloop>, Option<NodeOptions>),
+    (role, leaving): (NodeRole, Leaving),
+    board: Board,
 ) -> Result<End> {
     let state = StateDir::new(&place.state_dir);
     let Some(identity) = Identity::load(&state).transpose() else {
@@ -174,9 +176,21 @@ pub async fn run(
     let renewals = Renewals::new(validity, csr_pem);
     info!(name = %identity.name, node = %identity.node, mesh = %identity.mesh, revision = %ledger.revision(), "enrolled");
     let chain = ChainWatch::start(goloop, identity.node.clone());
+    // Ends with this function.
+    let mut beside = JoinSet::new();
+    watched.into_iter().for_each(|node| {
+        beside.spawn(watch(board.clone(), identity.node.clone(), node));
+    });
     let held = Held { identity, guard, ledger, state, _lock: lock };
-    let agent =
-        Agent::new(held, (tunnels, endpoints, ways), filter, controllers, renewals, chain, (vouching, own_proof));
+    let agent = Agent::new(
+        held,
+        (tunnels, endpoints, ways),
+        filter,
+        controllers,
+        renewals,
+        chain,
+        (vouching, own_proof, board),
+    );
     agent.work(Signals::new()?, leaving).await
 }
 
@@ -210,6 +224,7 @@ struct Agent {
     vouching: Vouching,
     own_proof: OwnProof,
     reporter: Reporter,
+    board: Board,
     /// Revision judged last: the one held, or a newer one that the guard refused.
     after: Generation,
     asked_at: Instant,
@@ -234,7 +249,7 @@ impl Agent {
         controllers: Controllers,
         renewals: Renewals,
         chain: ChainWatch,
-        (vouching, own_proof): (Vouching, OwnProof),
+        (vouching, own_proof, board): (Vouching, OwnProof, Board),
     ) -> Self {
         let refused = held.ledger.admitted(&held.guard).err();
         if let Some(violation) = &refused {
@@ -265,6 +280,7 @@ impl Agent {
             vouching,
             own_proof,
             reporter: Reporter::default(),
+            board,
             applied: Generation::default(),
             found: None,
             drift: every(DRIFT),
@@ -361,6 +377,11 @@ impl Agent {
 
     /// Deals with an answer; the next poll.
     async fn take(&mut self, answer: Result<Option<ConfigAnswer>, ApiError>) -> Poll {
+        self.board.counts().answered(match &answer {
+            Ok(Some(_)) => "news",
+            Ok(None) => "nothing",
+            Err(_) => "failed",
+        });
         let answer = match answer {
             Ok(answer) => {
                 self.controllers.answered();
@@ -449,45 +470,6 @@ impl Agent {
         self.digest = Some(digest);
         self.refused = None;
         true
-    }
-
-    async fn bring_into_force(&mut self) {
-        let posture = self.posture();
-        let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
-        let Held { ledger, guard, .. } = &self.held;
-        let admitted = ledger.admitted(guard).ok().flatten().filter(|_| posture.has_tunnels());
-        let steered = self.ways.steer(&mut self.tunnels, admitted.as_deref());
-        let wireguard = steered.as_ref();
-        let doors = serving::doors_of(firewall.as_ref(), wireguard);
-        // A door goes before the rules that guard it, and comes after them.
-        self.gateway.close_all_but(&doors).await;
-        let wanted = Wanted { wireguard, firewall };
-        let found = reconcile(&mut self.tunnels, &mut self.filter, &wanted).await;
-        self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
-        let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
-        if !found.is_in_force() {
-            error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
-        } else if !was_in_force || self.applied != ledger.revision() {
-            info!(revision = %ledger.revision(), peers = found.kernel.peers, elements = found.kernel.elements, "in force");
-        }
-        if found.is_in_force() && wireguard.is_some() {
-            self.applied = ledger.revision();
-        }
-        if found.wireguard.is_in_force() {
-            self.endpoints.keep(&found.peers);
-        }
-        self.found = Some(found);
-        self.open(doors).await;
-        self.look = LOOK[0];
-        self.drift.reset();
-        self.tell();
-        self.look_at_proofs();
-    }
-
-    /// The state from which the host's firewall follows.
-    fn posture(&self) -> Posture {
-        let Held { ledger, guard, state, .. } = &self.held;
-        ledger.posture(guard, is_released(state), AgentIs::AtWork(self.controllers.answers()))
     }
 }
 

@@ -100,6 +100,9 @@ pub fn run(args: &Args) -> Result<bool> {
         }
     })?;
     let ended = ended.with_context(|| format!("the machine ended before the program did: {}", machine.log()))?;
+    if ended != "0" {
+        eprintln!("the program ended with {ended}, as xargs(1) tells");
+    }
     Ok(ended == "0")
 }
 

@@ -1,7 +1,7 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{autoscaled, bench, demo, guest, hosts, icon, soak, stop, tunnels::carry};
+use picket_lab::{autoscaled, bench, demo, guest, hosts, icon, monitoring, page, soak, stop, tunnels::carry};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -28,6 +28,11 @@ enum Command {
     /// Run a program in a virtual machine with Debian's kernel, which has WireGuard: `cargo xtask test --kernel` does
     #[command(hide = true)]
     Guest(guest::Args),
+    /// Look at a mesh with a real Prometheus and Alertmanager, by our rules and dashboards
+    Monitoring(monitoring::Args),
+    /// Show the status page to a real browser and look what comes of it: `cargo xtask test --page` runs it
+    #[command(hide = true)]
+    Page(page::Args),
     /// Serve a made-up ICON chain to controllers
     Icon(icon::Args),
     /// Carry one WireGuard device with our engine, for benches and tests
@@ -57,6 +62,12 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Guest(args) => {
             return Ok(if guest::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Monitoring(args) => {
+            return Ok(if monitoring::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Page(args) => {
+            return Ok(if page::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Bench(args) => bench::run(&args)?,
         Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,

@@ -4,7 +4,7 @@
 use crate::metrics::{self, Metrics};
 use axum::{
     Json, Router,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -25,13 +25,13 @@ impl Readiness {
     }
 }
 
-/// `/health` answers 200 while the program runs, `/ready` 200 or 503 with the reasons as JSON, `/metrics` OpenMetrics.
-/// `ready` is called for each request and must not block.
+/// `/health` answers 200 while the program runs, `/ready` 200 or 503 with the reasons as JSON, `/metrics` OpenMetrics
+/// to those who accept it, and Prometheus' older text to all others. `ready` is called for each request and must not block.
 pub fn router(ready: impl Fn() -> Readiness + Clone + Send + Sync + 'static, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/health", get(async || "ok\n"))
         .route("/ready", get(async move || answer(ready())))
-        .route("/metrics", get(async move || render(&metrics)))
+        .route("/metrics", get(async move |headers: HeaderMap| render(&metrics, &headers)))
 }
 
 #[derive(Serialize)]
@@ -46,9 +46,16 @@ fn answer(readiness: Readiness) -> Response {
     (status, Json(Answer { ready, reasons: readiness.reasons })).into_response()
 }
 
-fn render(metrics: &Metrics) -> Response {
-    match metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+fn render(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
+    let is_open = accepted.into_iter().any(|accepted| accepted.contains("application/openmetrics-text"));
+    let (kind, text) = if is_open {
+        (metrics::CONTENT_TYPE, metrics.render())
+    } else {
+        (metrics::CLASSIC_TYPE, metrics.render_classic())
+    };
+    match text {
+        Ok(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -63,9 +70,13 @@ mod tests {
     use tower::ServiceExt as _;
 
     async fn get(path: &str, reasons: &[&str]) -> (u16, String, String) {
+        get_as(path, "*/*", reasons).await
+    }
+
+    async fn get_as(path: &str, accept: &str, reasons: &[&str]) -> (u16, String, String) {
         let readiness = Readiness { reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect() };
         let router = router(move || readiness.clone(), Arc::new(Metrics::new("picket-test", "1.2.3")));
-        let request = Request::get(path).body(body::Body::empty()).unwrap();
+        let request = Request::get(path).header(header::ACCEPT, accept).body(body::Body::empty()).unwrap();
         let response = router.oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         let kind = response.headers().get(header::CONTENT_TYPE).map(|v| v.to_str().unwrap().to_owned());
@@ -89,9 +100,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_are_openmetrics() {
-        let (status, kind, text) = get("/metrics", &[]).await;
+    async fn metrics_are_openmetrics_to_those_who_accept_it() {
+        // As Prometheus asks.
+        let accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let (status, kind, text) = get_as("/metrics", accept, &[]).await;
         assert_eq!((status, kind.as_str()), (200, metrics::CONTENT_TYPE));
-        assert!(text.contains("picket_build_info{") && text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains("# TYPE picket_build info") && text.ends_with("# EOF\n"), "{text}");
+        let (status, kind, text) = get("/metrics", &[]).await;
+        assert_eq!((status, kind.as_str()), (200, metrics::CLASSIC_TYPE));
+        assert!(text.contains("# TYPE picket_build_info gauge") && !text.contains("EOF"), "{text}");
     }
 }

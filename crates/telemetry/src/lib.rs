@@ -1,6 +1,8 @@
 //! What a program says about itself: logs on stderr, metrics, health endpoints.
 //! Nothing global but the one subscriber that `tracing` has; metrics are a value that the program passes on.
 
+mod classic;
+pub mod document;
 pub mod health;
 pub mod logs;
 pub mod metrics;

@@ -58,6 +58,9 @@ const VIRTUAL_MACHINES: [Program; 3] = [
     Program { name: "strip", package: "binutils" },
 ];
 
+/// A terminal that a program can be looked at in.
+const TERMINAL: [Program; 1] = [Program { name: "tmux", package: "tmux" }];
+
 /// Where system programs lie; root's PATH may lack the sbin folders.
 const FOLDERS: [&str; 6] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
 
@@ -146,6 +149,11 @@ pub(crate) fn virtual_machines() -> Result<()> {
     install_missing(&VIRTUAL_MACHINES)
 }
 
+/// The terminal of tests.
+pub(crate) fn terminal() -> Result<()> {
+    install_missing(&TERMINAL)
+}
+
 /// What reads templates of images; Debian has it.
 pub(crate) fn packer() -> Result<()> {
     install_missing(&[Program { name: "packer", package: "packer" }])
@@ -171,6 +179,13 @@ pub(crate) fn toolchain_components() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// A browser, and letters for it to write with.
+pub(crate) fn browser() -> Result<()> {
+    install_missing(&[Program { name: "chromium", package: "chromium" }])?;
+    let fonts = std::path::Path::new("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf");
+    if fonts.exists() { Ok(()) } else { install(&["fonts-dejavu-core"]) }
 }
 
 fn install_missing(programs: &[Program]) -> Result<()> {

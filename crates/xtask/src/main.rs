@@ -9,8 +9,10 @@ mod hosts;
 mod judges;
 mod kernel;
 mod machine;
+mod monitoring;
 mod openapi;
 mod outcome;
+mod page;
 mod python;
 mod step;
 mod terraform;
@@ -94,10 +96,19 @@ enum Command {
         /// Run what needs a kernel with WireGuard and nothing else, in a virtual machine with Debian's kernel.
         #[arg(long, conflicts_with_all = ["terraform", "hosts"])]
         kernel: bool,
+        /// Run what is under monitoring/ and nothing else: by promtool and amtool, and on a real Prometheus with a mesh of ours.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel"])]
+        monitoring: bool,
+        /// Run the status page in headless Chromium and nothing else: every view of a real mesh, forms, what changes while one
+        /// looks, accessibility.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel", "monitoring"])]
+        page: bool,
         /// For --hosts: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, requires = "hosts", value_name = "DIR")]
         packages: Option<PathBuf>,
     },
+    /// Make the pictures of the status page under docs/screenshots anew, of a real mesh in headless Chromium.
+    Screenshots,
     /// Make what is released: Debian packages, a tarball, a bill of materials, and their sums. Runs lintian where it is installed.
     Dist {
         /// Make everything twice, at two places, and fail where a byte differs.
@@ -151,6 +162,9 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
         Command::Test { kernel: true, .. } => kernel::run(&root),
+        Command::Test { monitoring: true, .. } => monitoring::run(&root),
+        Command::Test { page: true, .. } => page::test(&root),
+        Command::Screenshots => page::screenshots(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),

@@ -15,6 +15,8 @@ use crate::{
 };
 use log::AlarmLog;
 use picket_model::Timestamp;
+use picket_pki::validity_of;
+use picket_plan::{Finding, FindingKind};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
 
@@ -25,6 +27,9 @@ const GATHER: Duration = Duration::from_millis(200);
 /// Lines of the audit log from which the alarms raised before a start are known. One that was raised earlier is raised
 /// once more, if it lasts.
 const REMEMBERED: usize = 1000;
+/// What is said of a source that does not say what the others do.
+const DISSENT: [FindingKind; 4] =
+    [FindingKind::SourceDissents, FindingKind::SourceAway, FindingKind::SourceWentBack, FindingKind::SourceClock];
 
 /// Looks after each judgement and every few seconds.
 pub(crate) async fn run(controller: Arc<Controller>) {
@@ -54,7 +59,8 @@ async fn run_once(controller: &Controller, known: &mut Option<AlarmLog>, now: Ti
     drop(tx);
     let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
     controller.counts.alarms(&findings);
-    count(controller, &sources, merged.as_ref());
+    count(controller, &sources, merged.as_ref(), &findings);
+    controller.counts.hosts.named(nodes.values());
 
     let Some(mut log) = log else { return Ok(()) };
     let lines = log.look(&findings, now);
@@ -71,11 +77,17 @@ async fn run_once(controller: &Controller, known: &mut Option<AlarmLog>, now: Ti
     Ok(())
 }
 
-fn count(controller: &Controller, sources: &[SourceRow], merged: Option<&MergeRow>) {
+fn count(controller: &Controller, sources: &[SourceRow], merged: Option<&MergeRow>, findings: &[Finding]) {
     let counts = &controller.counts;
     for source in sources {
         let up = source.error.is_none() && source.seen_at.is_some();
-        counts.source(source.id.as_str(), up, source.height, source.seen_at);
+        let dissents = |finding: &&Finding| DISSENT.contains(&finding.kind) && finding.subject == source.id.as_str();
+        let agrees = up && !findings.iter().any(|finding| dissents(&finding));
+        counts.source(source.id.as_str(), (up, agrees), source.height, source.seen_at);
+    }
+    // A certificate of ours that cannot be read would have kept the controller from starting.
+    if let Ok(validity) = validity_of(&controller.ca.certificate_pem()) {
+        counts.ca_ends(&controller.ca.fingerprint().to_string(), validity.not_after);
     }
     if let Some(merged) = merged {
         counts.validators_held.set(i64::from(merged.held.is_some()));

@@ -37,7 +37,7 @@ impl Anew {
     }
 
     /// Changes after each judgement.
-    pub(in crate::tasks) fn judged(&self) -> watch::Receiver<u64> {
+    pub(crate) fn judged(&self) -> watch::Receiver<u64> {
         self.served.subscribe()
     }
 

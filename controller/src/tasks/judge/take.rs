@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{
     controller::Controller,
+    metrics::Change,
     now,
     store::{Actor, StoreError},
     tasks::{
         plan::{self, Planned},
         poll::Round,
+        progress,
     },
 };
 use picket_model::{Observation, Orders, Policy, Timestamp, ValidatorSet};
@@ -65,9 +67,9 @@ pub(super) async fn run_once(controller: &Controller, round: &Round) -> Result<O
     controller.names.taken(&lookups, &row.memory, merged.names.clone());
     controller.listed.store(!merged.set.is_empty(), Ordering::Relaxed);
     let is_first = !round.judged.swap(true, Ordering::Relaxed);
-    if let Planned::Committed(_) = plan::run_once(controller).await?
-        && is_first
-    {
+    let planned = plan::run_once(controller).await?;
+    if matches!(planned, Planned::Committed(_)) && is_first {
+        progress::follow(controller, Change::List, round.arrived, &planned);
         controller.counts.list_to_commit.observe(round.arrived.elapsed().as_secs_f64());
     }
     controller.anew.done(began);

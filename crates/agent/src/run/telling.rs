@@ -36,6 +36,7 @@ impl Agent {
         report.taken_back.clone_from(&self.held.ledger.taken_back);
         let word = LastWord { at: host::now(), controller_answers: self.controllers.answers(), report };
         note(&self.held.state, &word);
+        self.board.tell(&word, self.held.ledger.config.as_ref(), self.renewals.renewal.not_after());
         self.reporter.put(word.report, self.controllers.client(), delay);
     }
 

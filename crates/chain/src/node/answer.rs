@@ -7,7 +7,10 @@ use picket_model::{
     Advertised, ChainHealth, EndpointError, IdError, NodeAddress, NodeId, P2pEndpoint, Refused, Timestamp,
 };
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use thiserror::Error;
 
 /// Most entries read from one answer; goloop itself sends at most 200 roots and 200 seeds to a peer.
@@ -49,9 +52,22 @@ pub enum AnswerError {
 pub struct Inspected {
     /// How its chain stands.
     pub health: ChainHealth,
+    /// How its consensus goes.
+    pub pace: Pace,
     /// What its peers advertise; `None` where the chain is not started or knows nobody yet: that is silence, not an empty
     /// list.
     pub advertised: Option<Advertised>,
+}
+
+/// How a node's consensus goes, as it counts it. Shown, and nothing is decided by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// Validators with a link to it.
+    pub peers: usize,
+    /// Round of the consensus at its height; 0 where all is well.
+    pub round: Option<u64>,
+    /// How long the last round took: less than a block's time while it catches up.
+    pub round_took: Option<Duration>,
 }
 
 /// Reads one answer. `node` is the host that asked its own goloop.
@@ -84,7 +100,7 @@ pub fn parse(node: &NodeId, channel: &Channel, body: &[u8], seen_at: Timestamp) 
         }
         _ => None,
     };
-    Ok(Inspected { health, advertised })
+    Ok(Inspected { health, pace: read_pace(&answer), advertised })
 }
 
 fn read_health(answer: &Value) -> Result<ChainHealth, AnswerError> {
@@ -97,6 +113,17 @@ fn read_health(answer: &Value) -> Result<ChainHealth, AnswerError> {
         height: Some(height.ok_or(AnswerError::Shape { what: "height" })?),
         error: (!error.is_empty()).then(|| shortened(error)),
     })
+}
+
+/// What is missing or of another kind is not known; goloop says null before the first block.
+fn read_pace(answer: &Value) -> Pace {
+    let number = |what: &str| answer.pointer(&format!("/module/metrics/{what}")).and_then(Value::as_u64);
+    let friends = answer.pointer("/module/network/p2p/friends").and_then(Value::as_array);
+    Pace {
+        peers: friends.map_or(0, Vec::len),
+        round: number("consensus_round"),
+        round_took: number("consensus_round_duration").map(Duration::from_millis),
+    }
 }
 
 fn read_peers(answer: &Value, advertised: &mut Advertised) -> Result<(), AnswerError> {

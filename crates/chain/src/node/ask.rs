@@ -1,12 +1,12 @@
 //! Asks goloop on this host, over plain HTTP or its socket: one GET under limits of time and size. No TLS, no name
 //! lookup, no redirect: it is small, for agents.
 
-use super::{Channel, Inspected, Place, System, answer, answer::AnswerError, system};
+use super::{Channel, Inspected, Place, PrepStanding, System, answer, answer::AnswerError, prep, system};
 use crate::quote::{innermost, shortened, start};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header, http::request::Builder};
 use hyper_util::rt::TokioIo;
-use picket_model::{NodeId, Timestamp};
+use picket_model::{NodeId, PrepId, Timestamp};
 use serde_json::{Value, json};
 use std::{error::Error, time::Duration};
 use thiserror::Error;
@@ -19,6 +19,8 @@ use tokio::{
 
 /// Time for everything, from the connection to the last byte.
 const LONGEST: Duration = Duration::from_secs(3);
+/// The chain's own SCORE.
+const CHAIN_SCORE: &str = "cx0000000000000000000000000000000000000000";
 /// Largest body read, in bytes; a mainnet validator's answer has some 30 KiB.
 const LARGEST: usize = 1 << 20;
 
@@ -73,6 +75,15 @@ pub enum AskError {
         /// What is wrong with it.
         reason: AnswerError,
     },
+}
+
+/// A node's last block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastBlock {
+    /// Its height.
+    pub height: u64,
+    /// When it was made, by those who made it.
+    pub at: Timestamp,
 }
 
 /// A goloop on this host and the chain it is asked about.
@@ -140,22 +151,57 @@ impl Goloop {
     /// # Errors
     /// An [`AskError`] for anything but a height; its socket, which answers nothing else than about itself, has none.
     pub async fn height(&self) -> Result<u64, AskError> {
-        timeout(LONGEST, self.height_slowly()).await.map_err(|_| AskError::Timeout { place: self.name() })?
+        self.last_block().await.map(|block| block.height)
     }
 
-    async fn height_slowly(&self) -> Result<u64, AskError> {
+    /// Its last block.
+    ///
+    /// # Errors
+    /// As [`height`](Self::height).
+    pub async fn last_block(&self) -> Result<LastBlock, AskError> {
+        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getLastBlock"});
+        let (status, body) = self.call(&question).await?;
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        let block = answer.as_ref().and_then(|answer| {
+            let block = answer.get("result")?;
+            // goloop counts microseconds.
+            let at = i64::try_from(block.get("time_stamp")?.as_u64()? / 1000).ok()?;
+            Some(LastBlock { height: block.get("height")?.as_u64()?, at: Timestamp::from_millis(at) })
+        });
+        block.filter(|_| status == StatusCode::OK).ok_or_else(|| self.refused(status, &body))
+    }
+
+    /// How the chain judges a validator, by this node's word.
+    ///
+    /// # Errors
+    /// As [`height`](Self::height), and where the chain does not know it.
+    pub async fn prep(&self, prep: PrepId) -> Result<PrepStanding, AskError> {
+        let data = json!({"method": "getPRep", "params": {"address": prep}});
+        let params = json!({"to": CHAIN_SCORE, "dataType": "call", "data": data});
+        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "icx_call", "params": params});
+        let (status, body) = self.call(&question).await?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &body));
+        }
+        prep::parse(&body).map_err(|reason| AskError::Answer { place: self.name(), reason })
+    }
+
+    /// One call of its JSON-RPC, within the time that a question may take.
+    async fn call(&self, question: &Value) -> Result<(StatusCode, Bytes), AskError> {
         let Place::Http(address) = &self.place else {
             let reason = "its socket tells no height: give its RPC port, http://127.0.0.1:PORT".to_owned();
             return Err(AskError::Unreachable { place: self.name(), reason });
         };
-        let stream = TcpStream::connect(address).await.map_err(|error| self.transport(&error))?;
-        let question = json!({"jsonrpc": "2.0", "id": 1, "method": "icx_getLastBlock"});
-        let request = Request::post("/api/v3").header(header::CONTENT_TYPE, "application/json");
-        let (status, body) = self.exchange(stream, request, question.to_string()).await?;
-        let answer: Option<Value> = serde_json::from_slice(&body).ok();
-        let height = answer.as_ref().and_then(|answer| answer.get("result")?.get("height")?.as_u64());
-        let refused = || AskError::Status { place: self.name(), status: status.as_u16(), said: start(&body) };
-        height.filter(|_| status == StatusCode::OK).ok_or_else(refused)
+        let called = async {
+            let stream = TcpStream::connect(address).await.map_err(|error| self.transport(&error))?;
+            let request = Request::post("/api/v3").header(header::CONTENT_TYPE, "application/json");
+            self.exchange(stream, request, question.to_string()).await
+        };
+        timeout(LONGEST, called).await.map_err(|_| AskError::Timeout { place: self.name() })?
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> AskError {
+        AskError::Status { place: self.name(), status: status.as_u16(), said: start(body) }
     }
 
     async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), AskError> {

@@ -4,9 +4,11 @@
 pub mod answer;
 pub mod ask;
 pub mod place;
+pub mod prep;
 pub mod system;
 
-pub use answer::{AnswerError, Inspected, parse};
-pub use ask::{AskError, Goloop};
+pub use answer::{AnswerError, Inspected, Pace, parse};
+pub use ask::{AskError, Goloop, LastBlock};
 pub use place::{Channel, Place, PlaceError};
+pub use prep::PrepStanding;
 pub use system::System;

@@ -12,7 +12,8 @@ use crate::{
 };
 use picket_api::operator::RevokeReceipt;
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    io::{self, Read as _, Write as _},
+    net::{Ipv6Addr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -88,6 +89,14 @@ fn controller_starts(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabErro
     report.check("controller starts with its own CA and database", || {
         Ok(Seen::after(started.elapsed(), "first start, nothing but a small TOML file"))
     });
+    let (page, context) = (mesh.controller.page()?, mesh.controller.context());
+    report.check("the status page answers a browser on this machine", || {
+        let first = first_line(page)?;
+        must(first.contains(" 200 "), || first.clone())?;
+        Ok(Seen::that(format!("http://{page}")))
+    });
+    report.line(&format!("  the status page: http://{page}"));
+    report.line(&format!("  log in with what this prints: sed -n 's/^token = \"\\(.*\\)\"/\\1/p' {context}"));
     report.check("the real mainnet list is read: 100 validators", || {
         let waited = mesh.controller.wait_for_list()?;
         let view = mesh.controller.validators()?;
@@ -96,6 +105,19 @@ fn controller_starts(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabErro
         Ok(Seen::after(waited.took, format!("{} refused, height {height}", view.refused.len())))
     });
     Ok(())
+}
+
+/// The first line of the answer to a browser that wants to log in.
+fn first_line(page: SocketAddr) -> Result<String, LabError> {
+    let asked = || -> io::Result<String> {
+        let mut stream = TcpStream::connect(page)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.write_all(format!("GET /login HTTP/1.1\r\nHost: {page}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.lines().next().unwrap_or_default().to_owned())
+    };
+    asked().map_err(|error| LabError::io(format!("ask http://{page}"), error))
 }
 
 fn hosts_enrol(mesh: &mut Mesh, report: &mut Report) -> Result<(), LabError> {

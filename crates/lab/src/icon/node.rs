@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// How long a round takes where nothing has to be caught up.
+const ROUND_MILLIS: u64 = 2_000;
+
 /// What a validator's node knows of its peers. Untyped, since a fake must be able to say anything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
@@ -125,6 +128,8 @@ fn inspection(chain: &ChainState, node: &NodeState) -> Value {
         }}),
         _ => Value::Null,
     };
-    inspection["module"] = json!({"metrics": {"consensus_height": chain.height}, "network": network});
+    let metrics =
+        json!({"consensus_height": chain.height, "consensus_round": 0, "consensus_round_duration": ROUND_MILLIS});
+    inspection["module"] = json!({"metrics": metrics, "network": network});
     inspection
 }

@@ -23,6 +23,8 @@ pub struct Agent {
     pub further: Vec<String>,
     /// Whether it leaves the mesh when it is stopped, from its next start on.
     pub leaves_on_stop: bool,
+    /// Further settings from its environment, from its next start on.
+    pub settings: Vec<(&'static str, String)>,
     state: String,
     process: Option<Process>,
     overlay: Option<OverlayAddresses>,
@@ -38,6 +40,7 @@ impl Agent {
             guard: None,
             further: Vec::new(),
             leaves_on_stop: false,
+            settings: Vec::new(),
             state,
             process: None,
             overlay: None,
@@ -114,7 +117,8 @@ impl Agent {
             self.guard.as_deref().map(|file| ("PICKET_GUARD", file)),
             self.leaves_on_stop.then_some(("PICKET_LEAVE_ON_STOP", "true")),
         ];
-        let settings: Vec<_> = settings.into_iter().flatten().collect();
+        let further = self.settings.iter().map(|(name, value)| (*name, value.as_str()));
+        let settings: Vec<_> = settings.into_iter().flatten().chain(further).collect();
         self.process = Some(self.host.start("agent", self.program().path()?, &args, &settings)?);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The controller on its host, and the operator's command line beside it.
 
 use super::SOON;
-use crate::{Host, LabError, Output, Process, Program, Waited, wait_until};
+use crate::{Host, LabError, Output, Process, Program, Relay, Waited, wait_until};
 use picket_api::{
     operator::{EventView, NodeView, StatusView},
     validators::ValidatorsView,
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    net::{Ipv4Addr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
 };
 
@@ -21,6 +21,14 @@ const CONFIG: &str = r#"
 agents = "[::]:7443"
 operators = "127.0.0.1:7444"
 health = "127.0.0.1:7445"
+
+[page]
+listen = "127.0.0.1:7448"
+
+[page.public]
+listen = "127.0.0.1:7449"
+title = "Demonstration mesh"
+show = ["state", "hosts", "tunnels", "validators", "changes"]
 
 [chain]
 nid = 1
@@ -40,6 +48,9 @@ const AGENTS_PORT: u16 = 7443;
 /// Where it tells of its health.
 const HEALTH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7445);
 
+/// Where it shows the status page, and what everybody may see.
+const PAGES: [(Ipv4Addr, u16); 2] = [(Ipv4Addr::LOCALHOST, 7448), (Ipv4Addr::LOCALHOST, 7449)];
+
 /// A controller, whether it runs or not.
 #[derive(Debug)]
 pub struct Controller {
@@ -49,6 +60,7 @@ pub struct Controller {
     config: String,
     state: String,
     process: Option<Process>,
+    relays: [Option<Relay>; 2],
 }
 
 impl Controller {
@@ -56,7 +68,7 @@ impl Controller {
         let config = host.write("controller.toml", &CONFIG.replace("SOURCES", &format!("{sources:?}")))?;
         let state = host.path("state");
         let url = format!("https://{}", host.v4(AGENTS_PORT)?);
-        Ok(Self { host, url, config, state, process: None })
+        Ok(Self { host, url, config, state, process: None, relays: [None, None] })
     }
 
     /// Where agents find it.
@@ -78,6 +90,31 @@ impl Controller {
     pub fn fingerprint(&self) -> Result<String, LabError> {
         let args = ["fingerprint", "--state-dir", &self.state];
         Ok(self.host.run(Program::Controller.path()?, &args)?.success()?.trim().to_owned())
+    }
+
+    /// Where a browser on this machine finds the status page, as long as the controller is there.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if no port can be had.
+    pub fn page(&mut self) -> Result<SocketAddr, LabError> {
+        self.relayed(0)
+    }
+
+    /// The same of what everybody may see.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if no port can be had.
+    pub fn public_page(&mut self) -> Result<SocketAddr, LabError> {
+        self.relayed(1)
+    }
+
+    fn relayed(&mut self, which: usize) -> Result<SocketAddr, LabError> {
+        let Some((relay, to)) = self.relays.get_mut(which).zip(PAGES.get(which)) else { return Err(LabError::Gone) };
+        let made = match relay.take() {
+            Some(made) => made,
+            None => self.host.relay(SocketAddr::from(*to))?,
+        };
+        Ok(relay.insert(made).address())
     }
 
     /// Changes its configuration file; it takes effect at the next start.

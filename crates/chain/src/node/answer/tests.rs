@@ -32,7 +32,7 @@ fn hx(number: usize) -> String {
 
 #[test]
 fn a_real_node_names_all_four_validators() {
-    let Inspected { health, advertised } = read(&recorded()).unwrap();
+    let Inspected { health, advertised, .. } = read(&recorded()).unwrap();
     assert_eq!((health.state.as_str(), health.height, health.error), ("started", Some(153), None));
     let advertised = advertised.unwrap();
     assert_eq!((advertised.node.as_str(), advertised.channel.as_str(), advertised.height), ("n-1", "icon_dex", 153));
@@ -49,7 +49,7 @@ fn a_chain_that_is_not_started_advertises_nothing() {
         let mut answer = recorded();
         answer["state"] = state.into();
         answer["lastError"] = "NoSpace\u{1b}[31m".into();
-        let Inspected { health, advertised } = read(&answer).unwrap();
+        let Inspected { health, advertised, .. } = read(&answer).unwrap();
         assert_eq!((health.state.as_str(), advertised), (state, None));
         assert!(!health.is_good());
         assert_eq!(health.error.as_deref(), Some("NoSpace\u{1b}[31m"));

@@ -1,0 +1,164 @@
+//! Pages that only show: each gathers its values and has them written.
+
+use super::{
+    Desk, Shared, gather,
+    guard::{Failed, Seen, page},
+};
+use crate::{
+    api::{ApiProblem, views},
+    now,
+};
+use axum::{
+    extract::{Path, Query, State, rejection::QueryRejection},
+    response::Response,
+};
+use picket_api::{ProblemKind, operator::ExplainQuery};
+use picket_model::NodeName;
+use picket_page::{CutForm, CutKind, Frame, Section, WhyForm};
+use serde::Deserialize;
+
+type Page = Result<Response, Failed>;
+
+/// Events on one page.
+const EVENTS: usize = 100;
+
+fn frame(desk: &Desk, seen: &Seen, section: Section) -> Frame {
+    Frame { mesh: desk.controller.mesh.clone(), viewer: seen.viewer(), section }
+}
+
+pub(super) async fn overview(State(desk): Shared, seen: Seen) -> Page {
+    let of = gather::overview(&desk.controller, now()).await?;
+    Ok(page(picket_page::overview(&frame(&desk, &seen, Section::Overview), &of)))
+}
+
+pub(super) async fn map(State(desk): Shared, seen: Seen) -> Page {
+    let now = now();
+    let of = gather::hosts(&desk.controller, now).await?;
+    Ok(page(picket_page::map(&frame(&desk, &seen, Section::Map), &of.hosts, &of.tunnels, now)))
+}
+
+pub(super) async fn hosts(State(desk): Shared, seen: Seen) -> Page {
+    let now = now();
+    let of = gather::hosts(&desk.controller, now).await?;
+    Ok(page(picket_page::hosts(&frame(&desk, &seen, Section::Hosts), &of.hosts, &of.tunnels, of.more, now)))
+}
+
+pub(super) async fn host(State(desk): Shared, seen: Seen, Path(host): Path<String>) -> Page {
+    let now = now();
+    let (state, tunnels) = gather::host(&desk.controller, &host, now).await?;
+    let (_, findings) = views::status_and_findings(&desk.controller, now).await?;
+    let about = |subject: &str| subject.split(' ').next() == Some(state.name());
+    let findings: Vec<String> =
+        findings.into_iter().filter(|finding| about(&finding.subject)).map(|finding| finding.text).collect();
+    Ok(page(picket_page::host(&frame(&desk, &seen, Section::Hosts), &state, &tunnels, &findings, now)))
+}
+
+pub(super) async fn revoke(desk: Shared, seen: Seen, host: Path<String>) -> Page {
+    cut_form(desk, seen, host, CutKind::Revoke).await
+}
+
+pub(super) async fn quarantine(desk: Shared, seen: Seen, host: Path<String>) -> Page {
+    cut_form(desk, seen, host, CutKind::Quarantine).await
+}
+
+async fn cut_form(State(desk): Shared, seen: Seen, Path(host): Path<String>, kind: CutKind) -> Page {
+    let frame = frame(&desk, &seen, Section::Hosts);
+    if !frame.viewer.is_admin() {
+        let detail = format!("operator {} is a {} and this needs an admin", seen.operator.id, seen.operator.role);
+        return Err(ApiProblem::new(ProblemKind::Forbidden, detail).into());
+    }
+    let (state, tunnels) = gather::host(&desk.controller, &host, now()).await?;
+    let name = state.view.node.name;
+    let others = tunnels.into_iter().filter_map(|tunnel| match name {
+        _ if tunnel.prep == name => Some(tunnel.sentry),
+        _ if tunnel.sentry == name => Some(tunnel.prep),
+        _ => None,
+    });
+    let peers: Vec<NodeName> = others.collect();
+    Ok(page(picket_page::cut_form(&frame, &CutForm { name, kind, peers })))
+}
+
+pub(super) async fn validators(State(desk): Shared, seen: Seen) -> Page {
+    let now = now();
+    let of = views::validators(&desk.controller, now).await?;
+    Ok(page(picket_page::validators(&frame(&desk, &seen, Section::Validators), &of, now)))
+}
+
+/// Which lines.
+#[derive(Deserialize)]
+pub(super) struct EventsQuery {
+    #[serde(default)]
+    before: Option<i64>,
+}
+
+pub(super) async fn events(State(desk): Shared, seen: Seen, query: Result<Query<EventsQuery>, QueryRejection>) -> Page {
+    let before = query.ok().and_then(|Query(query)| query.before);
+    let events = desk.controller.store.read().await?.events_before(before, EVENTS).await?;
+    let older = events.first().filter(|first| first.id > 1).map(|first| first.id);
+    Ok(page(picket_page::events(&frame(&desk, &seen, Section::Events), &events, older, now())))
+}
+
+/// What is asked, as it was typed.
+#[derive(Deserialize)]
+pub(super) struct WhyQuery {
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    port: String,
+}
+
+pub(super) async fn why(State(desk): Shared, seen: Seen, query: Result<Query<WhyQuery>, QueryRejection>) -> Page {
+    let typed =
+        query.map_or_else(|_| WhyQuery { address: String::new(), host: String::new(), port: String::new() }, |q| q.0);
+    let answer = match asked(&typed) {
+        None => None,
+        Some(Err(problem)) => Some(Err(problem)),
+        Some(Ok(query)) => Some(views::explain(&desk.controller, &query).await.map_err(|problem| problem.0.detail)),
+    };
+    let WhyQuery { address, host, port } = typed;
+    let hosts = gather::hosts(&desk.controller, now()).await?.hosts;
+    let names: Vec<NodeName> =
+        hosts.into_iter().filter(|host| host.view.node.is_active()).map(|host| host.view.node.name).collect();
+    let form = WhyForm { address, host, port, answer };
+    Ok(page(picket_page::why(&frame(&desk, &seen, Section::Why), &form, &names)))
+}
+
+/// `None` before anything was asked.
+fn asked(typed: &WhyQuery) -> Option<Result<ExplainQuery, String>> {
+    let (address, port) = (typed.address.trim(), typed.port.trim());
+    if address.is_empty() {
+        return None;
+    }
+    let read = || {
+        let address = address
+            .parse()
+            .map_err(|_| format!("{address:?} is no address: write it as 203.0.113.7 or 2001:db8::7"))?;
+        let port = match port {
+            "" => None,
+            port => Some(port.parse().map_err(|_| format!("{port:?} is no port: write 1 to 65535, or leave it out"))?),
+        };
+        Ok(ExplainQuery { address, port, generation: None })
+    };
+    Some(read())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_is_read_or_said_to_be_wrong() {
+        let ask = |address: &str, port: &str| {
+            let [address, port] = [address, port].map(str::to_owned);
+            asked(&WhyQuery { address, host: String::new(), port })
+        };
+        assert!(ask(" ", "7100").is_none());
+        assert_eq!(ask(" 203.0.113.7 ", "").unwrap().unwrap().port, None);
+        assert_eq!(ask("2001:db8::7", "7100").unwrap().unwrap().port, Some(7100));
+        for (address, port) in [("203.0.113", ""), ("<script>", ""), ("203.0.113.7", "x"), ("203.0.113.7", "70000")] {
+            assert!(ask(address, port).unwrap().is_err(), "{address} {port}");
+        }
+    }
+}

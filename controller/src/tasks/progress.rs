@@ -1,0 +1,24 @@
+//! Follows changes until every host that they touch has read them back, for the histogram of how long that takes.
+
+use crate::{controller::Controller, lag::lag, metrics::Change, now, tasks::plan::Planned};
+use std::{sync::Arc, time::Instant};
+
+/// Follows a change that began then, if a plan became of it. Where one plan carries several changes, each waits for all
+/// hosts of the plan.
+pub(crate) fn follow(controller: &Controller, change: Change, began: Instant, planned: &Planned) {
+    let (Planned::Committed(generation), Some(target)) = (planned, controller.wanted.target()) else { return };
+    let touched = target.plan.nodes.iter().filter(|(_, config)| config.revision >= *generation);
+    let hosts = touched.map(|(id, _)| id.clone());
+    controller.progress.committed(&controller.counts, change, began, Instant::now(), hosts);
+}
+
+/// Looks after each report.
+pub(crate) async fn run(controller: Arc<Controller>) {
+    let mut arrivals = controller.reports.arrivals();
+    // The sender lives as long as the controller.
+    while arrivals.changed().await.is_ok() {
+        let now = now();
+        let is_in_force = |host: &_| lag(&controller, host, now).is_none();
+        controller.progress.look(&controller.counts, Instant::now(), is_in_force);
+    }
+}

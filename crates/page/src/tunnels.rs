@@ -1,0 +1,145 @@
+//! How the tunnels of the mesh stand, from what the validators' hosts report.
+
+use crate::HostState;
+use picket_model::{NodeId, NodeName, NodeRole, PoolName, Timestamp};
+use std::{collections::BTreeMap, time::Duration};
+
+/// A tunnel that carries anything shakes hands every two minutes, and after three its keys are not used any more (WireGuard's
+/// REJECT_AFTER_TIME).
+const FRESH: Duration = Duration::from_secs(180);
+
+/// How one tunnel stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TunnelState {
+    /// Its last handshake is fresh, and the host at its end does not complain.
+    Up,
+    /// It carries, and loses part of it, by the host's own word.
+    Lossy,
+    /// It had a handshake, and not lately; or nothing comes back through it.
+    Silent,
+    /// It never had one.
+    Never,
+    /// Nobody reports of it.
+    Unknown,
+}
+
+impl TunnelState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Up, Self::Lossy, Self::Silent, Self::Never, Self::Unknown];
+
+    /// In one word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Lossy => "lossy",
+            Self::Silent => "silent",
+            Self::Never => "never up",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// As the name of a style.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Lossy => "lossy",
+            Self::Silent => "silent",
+            Self::Never => "never",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One tunnel, from a validator's host to a sentry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    /// The validator's host.
+    pub prep: NodeName,
+    /// The sentry.
+    pub sentry: NodeName,
+    /// With which hosts the sentry was brought up.
+    pub pool: Option<PoolName>,
+    /// How it stands.
+    pub state: TunnelState,
+    /// Its last handshake.
+    pub handshake: Option<Timestamp>,
+    /// Of the last probes, how many in a thousand had no answer; `None` where nobody probes.
+    pub lost_permille: Option<u16>,
+    /// Round trip of those probes, in microseconds.
+    pub round_trip_us: Option<u32>,
+    /// Bytes from the validator to the sentry, and back.
+    pub bytes: (u64, u64),
+}
+
+/// Every tunnel that is wanted, in order of the two names.
+pub fn tunnels(hosts: &[HostState], now: Timestamp) -> Vec<Tunnel> {
+    let known: BTreeMap<&NodeId, &HostState> = hosts.iter().map(|host| (&host.view.node.id, host)).collect();
+    let preps = hosts.iter().filter(|host| host.view.node.role == NodeRole::Prep && host.view.node.is_meshed());
+    let mut tunnels: Vec<Tunnel> = preps.flat_map(|prep| of_prep(prep, &known, now)).collect();
+    tunnels.sort_by(|a, b| (&a.prep, &a.sentry).cmp(&(&b.prep, &b.sentry)));
+    tunnels
+}
+
+fn of_prep(prep: &HostState, known: &BTreeMap<&NodeId, &HostState>, now: Timestamp) -> Vec<Tunnel> {
+    let Some(config) = &prep.config else { return Vec::new() };
+    let report = prep.view.report.as_ref();
+    // A next key carries nothing yet.
+    let peers = config.wireguard.peers.iter().filter(|(_, peer)| !peer.allowed_ips.is_empty());
+    peers
+        .map(|(key, peer)| {
+            let health = report.and_then(|report| report.peers.get(key));
+            let paths = report.and_then(|report| report.paths.as_ref());
+            let way = paths.and_then(|paths| paths.sentries.get(&peer.node));
+            let handshake = health.and_then(|health| health.last_handshake);
+            let sentry = known.get(&peer.node);
+            Tunnel {
+                prep: prep.view.node.name.clone(),
+                sentry: peer.name.clone(),
+                pool: sentry.and_then(|host| host.view.node.pool.clone()),
+                state: state(
+                    report.is_some(),
+                    handshake,
+                    way.map(|way| way.way.as_str()),
+                    prep.view.reported_at.unwrap_or(now),
+                ),
+                handshake,
+                lost_permille: way.map(|way| way.lost_permille),
+                round_trip_us: way.and_then(|way| way.round_trip_us),
+                bytes: health.map_or((0, 0), |health| (health.sent_bytes, health.received_bytes)),
+            }
+        })
+        .collect()
+}
+
+/// As it was when the report was made: what nobody has said since is told by the host's own lag.
+fn state(is_reported: bool, handshake: Option<Timestamp>, way: Option<&str>, at: Timestamp) -> TunnelState {
+    match (handshake, way) {
+        _ if !is_reported => TunnelState::Unknown,
+        (None, _) => TunnelState::Never,
+        (Some(handshake), _) if at.since(handshake) > FRESH => TunnelState::Silent,
+        (Some(_), Some("silent")) => TunnelState::Silent,
+        (Some(_), Some("lossy")) => TunnelState::Lossy,
+        (Some(_), _) => TunnelState::Up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_is_what_its_last_report_says() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let check = |reported, handshake: Option<i64>, way, expect| {
+            assert_eq!(state(reported, handshake.map(at), way, at(1000)), expect);
+        };
+        check(false, Some(999), None, TunnelState::Unknown);
+        check(true, None, None, TunnelState::Never);
+        check(true, Some(820), None, TunnelState::Up);
+        check(true, Some(819), None, TunnelState::Silent);
+        check(true, Some(999), Some("good"), TunnelState::Up);
+        check(true, Some(999), Some("lossy"), TunnelState::Lossy);
+        check(true, Some(999), Some("silent"), TunnelState::Silent);
+        check(true, Some(100), Some("lossy"), TunnelState::Silent);
+    }
+}
