@@ -6,9 +6,8 @@ use crate::{
     lag::lag,
     store::{Cut, Transaction},
 };
-use picket_model::{Node, NodeId, NodeName, Timestamp};
+use picket_model::{Node, NodeName, Timestamp};
 use picket_page::{CutState, HostState, Overview, Tunnel, tunnels};
-use std::collections::BTreeMap;
 
 /// Hosts on one page.
 pub(super) const MOST_HOSTS: usize = 1000;
@@ -69,7 +68,7 @@ async fn cut(
     now: Timestamp,
 ) -> Result<Option<CutState>, ApiProblem> {
     let Some(Cut { generation, hosts }) = tx.cut(&node.id).await? else { return Ok(None) };
-    let nodes: BTreeMap<NodeId, Node> = tx.nodes().await?;
+    let nodes = tx.nodes().await?;
     let members = hosts.iter().filter_map(|id| nodes.get(id)).filter(|node| node.reports());
     let (missing, confirmed): (Vec<&Node>, Vec<&Node>) =
         members.partition(|node| lag(controller, &node.id, now).is_some());
