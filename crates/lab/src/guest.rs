@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<bool> {
         ["-serial", "stdio"],
         ["-kernel", &kernel.to_string_lossy()],
         ["-initrd", &memory.to_string_lossy()],
-        ["-append", "console=ttyS0 quiet panic=-1 rdinit=/init"],
+        ["-append", "console=ttyS0 loglevel=1 panic=-1 rdinit=/init"],
     ];
     let words: Vec<&str> = ["-nodefaults", "-no-reboot"].into_iter().chain(words.into_iter().flatten()).collect();
     let machine = host.start("machine", "qemu-system-x86_64", &words, &[])?;
@@ -93,7 +93,8 @@ pub fn run(args: &Args) -> Result<bool> {
         let line = line.trim_end();
         has_begun |= line.ends_with(BEGINS);
         match line.strip_prefix(ENDS) {
-            Some(status) => ended = Some(status.to_owned()),
+            // The kernel may go on in the same line.
+            Some(status) => ended = Some(status.chars().take_while(char::is_ascii_digit).collect::<String>()),
             // What the firmware says is not worth a line, and after the program's end the kernel only says good-bye.
             None if has_begun && ended.is_none() => println!("{line}"),
             None => {}
