@@ -122,11 +122,12 @@ fn tools(folder: &Path) -> Result<PathBuf> {
         return Ok(programs);
     }
     fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    let mut download = Command::new("apt-get");
-    download.args(["download", "-qq"]).args(PACKAGES).current_dir(folder);
+    let apt = |what: &str, words: &[&str]| step::run(what, Command::new("apt-get").args(words).current_dir(folder));
+    ensure!(apt("what packages there are", &["update", "-qq"])?, "apt-get update failed, what it says is above");
+    let download = [&["download", "-qq"], &PACKAGES[..]].concat();
     ensure!(
-        step::run("Prometheus and Alertmanager of this Debian", &mut download)?,
-        "apt-get download failed: apt-get update?"
+        apt("Prometheus and Alertmanager of this Debian", &download)?,
+        "apt-get download failed, what it says is above"
     );
     for package in files(folder, "deb")? {
         let mut unpack = Command::new("dpkg-deb");
