@@ -78,7 +78,7 @@ fn an_agent_killed_before_or_after_any_run_of_nft_opens_nothing_and_comes_back()
             host.nft(&["add", "rule", "inet", "picket", "gate_admin", "counter"]).unwrap();
             let killed = start_with_nft(&mesh.preps[0], run, moment);
             let ended = wait_until("the agent to end or to be done", SOON, || {
-                (!killed.is_running() || killed.log().contains("run: in force")).then(|| !killed.is_running())
+                (!killed.is_running() || killed.log().contains(": in force")).then(|| !killed.is_running())
             });
             let ended = ended.unwrap().value;
             killed.kill();
