@@ -8,11 +8,11 @@ use std::{fmt, path::Path, process::ExitCode, time::Instant};
 const FORMAT_FUZZ: [&str; 4] = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
 
 /// The controller's own tests that are run once more on a database server, where `PICKET_TEST_DATABASE` says so: those that
-/// change something, lose answers, look back, and start again.
-const ON_SERVER: [&str; 15] = [
+/// change something, lose answers, look back, and start again. Of the whole workspace, because cargo chooses features by what it is
+/// asked for, and would compile nearly everything once more for one package.
+const ON_SERVER: [&str; 14] = [
     "test",
-    "-p",
-    "picket-controller",
+    "--workspace",
     "--test",
     "serve",
     "--locked",
