@@ -3,7 +3,7 @@
 //! operators run, and both engines measured by the agent itself. Takes minutes, because the processor is emulated.
 
 use crate::{demo, machine, outcome::Outcome, step};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode},
@@ -13,6 +13,7 @@ use std::{
 /// A test program that runs in the machine.
 struct Suite {
     what: &'static str,
+    /// Folder of the crate.
     package: &'static str,
     test: &'static str,
     variables: &'static [&'static str],
@@ -22,7 +23,7 @@ struct Suite {
 const SUITES: [Suite; 2] = [
     Suite {
         what: "tunnels with the kernel's WireGuard, and of both engines with each other",
-        package: "picket-wireguard",
+        package: "crates/wireguard",
         test: "netns",
         variables: &["PICKET_ENGINE=kernel"],
         // What is of our own engine alone was tried already, and faster.
@@ -38,7 +39,7 @@ const SUITES: [Suite; 2] = [
     },
     Suite {
         what: "the firewall under Debian's kernel",
-        package: "picket-firewall",
+        package: "crates/firewall",
         test: "firewall",
         variables: &[],
         // By the clock, and by files that are not there.
@@ -54,7 +55,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let lab = demo::lab(root, demo::Build::Dev)?;
     let lab = PathBuf::from(lab.get_program());
     for suite in SUITES {
-        let program = built(root, &suite)?;
+        let program = PathBuf::from(step::test_program(root, suite.package, suite.test)?.get_program());
         let variables = suite.variables.iter().flat_map(|variable| ["--env", variable]);
         let mut guest = guest(&lab, &[&program]);
         guest.args(variables).arg("--").arg(&program).arg("--color=never").args(suite.words);
@@ -86,13 +87,4 @@ fn guest(lab: &Path, programs: &[&Path]) -> Command {
         guest.arg("--put").arg(program);
     }
     guest
-}
-
-/// Builds a test program and says where it is.
-fn built(root: &Path, suite: &Suite) -> Result<PathBuf> {
-    let words = ["test", "-p", suite.package, "--test", suite.test, "--no-run", "--locked", "--message-format=json"];
-    let text = step::said(&mut step::cargo(root, &words))?;
-    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut programs = messages.filter_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    programs.next().with_context(|| format!("cargo names no test program {} of {}", suite.test, suite.package))
 }

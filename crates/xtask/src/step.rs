@@ -37,6 +37,25 @@ pub(crate) fn metadata(root: &Path) -> Result<String> {
     said(&mut cargo(root, &["metadata", "--format-version", "1", "--locked", "--filter-platform", &host]))
 }
 
+/// A test program of the package in a folder of the workspace, to be run with words of its own, in the folder where cargo would run it. It is built with all the
+/// others: asked for one alone, cargo chooses features for it alone, and compiles nearly everything once more.
+pub(crate) fn test_program(root: &Path, package: &str, test: &str) -> Result<Command> {
+    let all = ["test", "--workspace", "--no-run", "--locked", "--message-format=json"];
+    let text = said(&mut cargo(root, &all))?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let is_test =
+        |message: &serde_json::Value| message["target"]["name"] == test && message["target"]["kind"][0] == "test";
+    let mut found = messages.filter(is_test).filter_map(|message| {
+        let folder = PathBuf::from(message["manifest_path"].as_str()?).parent()?.to_owned();
+        Some((PathBuf::from(message["executable"].as_str()?), folder))
+    });
+    let found = found.find(|(_, folder)| folder.ends_with(package));
+    let (program, folder) = found.with_context(|| format!("cargo names no test program {test} in {package}"))?;
+    let mut command = Command::new(program);
+    command.env("CARGO_MANIFEST_DIR", &folder).current_dir(folder);
+    Ok(command)
+}
+
 /// What a program prints, without its last line's end.
 pub(crate) fn said(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("start {command:?}"))?;

@@ -8,24 +8,8 @@ use std::{fmt, path::Path, process::ExitCode, time::Instant};
 const FORMAT_FUZZ: [&str; 4] = ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"];
 
 /// The controller's own tests that are run once more on a database server, where `PICKET_TEST_DATABASE` says so: those that
-/// change something, lose answers, look back, and start again. Of the whole workspace, because cargo chooses features by what it is
-/// asked for, and would compile nearly everything once more for one package.
-const ON_SERVER: [&str; 14] = [
-    "test",
-    "--workspace",
-    "--test",
-    "serve",
-    "--locked",
-    "--no-fail-fast",
-    "--",
-    "enroll::",
-    "revoke::",
-    "lost::",
-    "history::",
-    "restart::",
-    "leases::",
-    "rekey::",
-];
+/// change something, lose answers, look back, and start again.
+const ON_SERVER: [&str; 7] = ["enroll::", "revoke::", "lost::", "history::", "restart::", "leases::", "rekey::"];
 
 pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let started = Instant::now();
@@ -49,9 +33,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let mut totals = Totals::default();
     let mut cargo_test = step::cargo(root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     let tests = build && step::lines("tests", &mut cargo_test, |line| totals.add(line))?;
-    let mut on_server = step::cargo(root, &ON_SERVER);
-    on_server.env("PICKET_TEST_DATABASE", "postgresql");
-    let tests = tests & (build && step::lines("tests on PostgreSQL", &mut on_server, |line| totals.add(line))?);
+    let tests = tests & (build && on_server(root, &mut totals)?);
     let fuzzed = fuzz::run(root, fuzz::SECONDS)?;
     fuzzed.iter().flatten().for_each(|held| totals.count(*held));
     let fuzz = fuzzed.is_some_and(|held| held.iter().all(|held| *held));
@@ -68,6 +50,12 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     println!("picket: {totals}");
     let good = failed.is_empty() && totals.failed == 0 && totals.passed > 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn on_server(root: &Path, totals: &mut Totals) -> Result<bool> {
+    let mut program = step::test_program(root, "controller", "serve")?;
+    program.args(ON_SERVER).env("PICKET_TEST_DATABASE", "postgresql");
+    step::lines("tests on PostgreSQL", &mut program, |line| totals.add(line))
 }
 
 fn verdict(failed: &[&str]) -> String {
