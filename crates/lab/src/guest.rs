@@ -30,7 +30,8 @@ const WORDS: &str = "picket-words";
 const INIT: &str = r#"#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc && mount -t sysfs sysfs /sys && mount -t devtmpfs devtmpfs /dev || echo "picket-guest: mounts failed"
-mkdir -p /run /tmp && mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /tmp
+# Not over /tmp: programs may be there.
+mkdir -p /run /tmp && mount -t tmpfs tmpfs /run
 for stream in 0:stdin 1:stdout 2:stderr; do ln -s /proc/self/fd/${stream%:*} /dev/${stream#*:}; done
 ln -s /proc/self/fd /dev/fd
 ip link set lo up
