@@ -215,7 +215,7 @@ impl HostCounts {
         let Some((report, at)) = host.report else { return };
         set(&self.applied, gauge(report.applied.0));
         set(&self.tunnels, gauge(report.kernel.peers));
-        self.reported.get_or_create(&labels).set(seconds(at));
+        self.reported.get_or_create(&labels).set(at.as_secs_f64());
         let repairs = report.firewall_repairs.as_ref().map_or(0, |repairs| repairs.count);
         self.repairs.get_or_create(&labels).inc_by(repairs);
         let Some(chain) = &report.chain else { return };
@@ -306,12 +306,6 @@ impl HostCounts {
 
 fn labels(node: &NodeId) -> Labels {
     vec![("node", node.to_string())]
-}
-
-/// As Prometheus counts time.
-pub(super) fn seconds(at: Timestamp) -> f64 {
-    // Milliseconds since the epoch have 41 bits.
-    at.as_millis() as f64 / 1000.0
 }
 
 /// Whether a name that a host gave is one of a firewall's decisions.

@@ -284,7 +284,7 @@ impl Counts {
     /// Sets when the CA at work ends.
     pub(crate) fn ca_ends(&self, fingerprint: &str, at: Timestamp) {
         self.ca_expires.clear();
-        self.ca_expires.get_or_create(&vec![("ca", fingerprint.to_owned())]).set(hosts::seconds(at));
+        self.ca_expires.get_or_create(&vec![("ca", fingerprint.to_owned())]).set(at.as_secs_f64());
     }
 
     /// Counts a change of a name, or one that failed.

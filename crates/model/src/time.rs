@@ -22,6 +22,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Seconds since 1970, as Prometheus counts time.
+    pub fn as_secs_f64(self) -> f64 {
+        // Milliseconds since then have 41 bits.
+        self.0 as f64 / 1000.0
+    }
+
     /// Time from `earlier` until `self`; zero where `earlier` lies later (clocks may step back).
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -8,7 +8,7 @@ use picket_telemetry::{
     Metrics,
     metrics::{
         Counters, Fractions, Gauges, Labels, gauge,
-        metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+        metrics::{gauge::Gauge, histogram::Histogram},
         seconds,
     },
 };
@@ -128,21 +128,26 @@ impl Counts {
         }
         self.refused.set(report.refused.is_some().into());
         self.controller_answers.set(word.controller_answers.unwrap_or_default().into());
-        self.certificate.set(epoch(certificate_ends));
-        self.reported.set(epoch(word.at));
+        self.certificate.set(certificate_ends.as_secs_f64());
+        self.reported.set(word.at.as_secs_f64());
         self.peers.set(gauge(report.kernel.peers));
         self.elements.set(gauge(report.kernel.elements));
         self.unproven.set(gauge(report.unproven.len()));
         self.narrow.set(gauge(report.narrow.len()));
-        count_to(&self.repairs, &Labels::new(), report.firewall_repairs.as_ref().map_or(0, |repairs| repairs.count));
+        let count = report.firewall_repairs.as_ref().map_or(0, |repairs| repairs.count);
+        let repairs = self.repairs.get_or_create_owned(&Labels::new());
+        // Both count since this process began.
+        repairs.inc_by(count.saturating_sub(repairs.get()));
         self.packets.clear();
         for (decision, count) in report.kernel.packets.iter().take(MOST) {
-            count_to(&self.packets, &vec![("decision", decision.clone())], *count);
+            self.packets.get_or_create(&vec![("decision", decision.clone())]).inc_by(*count);
         }
         self.syncs.clear();
         for (port, served) in report.syncs.iter().take(MOST) {
             for (outcome, count) in served.requests.iter().take(MOST) {
-                count_to(&self.syncs, &vec![("port", port.to_string()), ("outcome", outcome.clone())], *count);
+                self.syncs
+                    .get_or_create(&vec![("port", port.to_string()), ("outcome", outcome.clone())])
+                    .inc_by(*count);
             }
         }
         self.show_defences(word);
@@ -177,10 +182,10 @@ impl Counts {
             let labels = vec![("peer", peer.name.to_string())];
             if let Some(seen) = word.report.peers.get(key) {
                 seen.last_handshake.into_iter().for_each(|at| {
-                    self.handshake.get_or_create(&labels).set(epoch(at));
+                    self.handshake.get_or_create(&labels).set(at.as_secs_f64());
                 });
-                count_to(&self.received, &labels, seen.received_bytes);
-                count_to(&self.sent, &labels, seen.sent_bytes);
+                self.received.get_or_create(&labels).inc_by(seen.received_bytes);
+                self.sent.get_or_create(&labels).inc_by(seen.sent_bytes);
             }
             if let Some(way) = ways.and_then(|ways| ways.sentries.get(&peer.node)) {
                 self.loss.get_or_create(&labels).set(f64::from(way.lost_permille) / 1000.0);
@@ -260,8 +265,8 @@ impl NodeCounts {
             family.clear();
         }
         if let Some(prep) = prep {
-            count_to(&self.blocks, &none, prep.total_blocks);
-            count_to(&self.missed, &none, prep.missed_blocks());
+            self.blocks.get_or_create(&none).inc_by(prep.total_blocks);
+            self.missed.get_or_create(&none).inc_by(prep.missed_blocks());
         }
     }
 }
@@ -272,20 +277,4 @@ fn set(family: &Gauges, value: Option<u64>) {
     value.into_iter().for_each(|value| {
         family.get_or_create(&Labels::new()).set(gauge(value));
     });
-}
-
-/// Sets a counter that somebody else counts; one that fell began anew.
-fn count_to(family: &Counters, labels: &Labels, count: u64) {
-    let counter: Counter = family.get_or_create(labels).clone();
-    let before = counter.get();
-    if count < before {
-        family.remove(labels);
-    }
-    family.get_or_create(labels).inc_by(if count < before { count } else { count - before });
-}
-
-/// As Prometheus counts time.
-fn epoch(at: Timestamp) -> f64 {
-    // Milliseconds since the epoch have 41 bits.
-    at.as_millis() as f64 / 1000.0
 }
