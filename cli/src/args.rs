@@ -6,6 +6,7 @@ mod hosts;
 mod operators;
 mod parse;
 mod paths;
+mod plan;
 mod shield;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub(crate) use hosts::{Identities, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, T
 pub(crate) use operators::OperatorVerb;
 pub(crate) use parse::parse_url;
 pub(crate) use paths::{Drain, Paths};
+pub(crate) use plan::{Plan, PlanVerb};
 pub(crate) use shield::Shield;
 pub(crate) use validators::{Validators, ValidatorsVerb};
 
@@ -39,7 +41,7 @@ Exit status:
   2  done, and something wants attention: `status` has an alarm or a host that is not in force,
      `revoke` or `quarantine` is not yet in force on every host, something is still held after `validators approve|release`,
      an order of `shield` is not yet in force on every host it is for, a host still sends something through a sentry that
-     `drain` has it leave,
+     `drain` has it leave, `plan --dry-run` found a plan that would be stopped,
      `audit` found a port that is not as promised, or nothing that answers,
      `doctor` found something bad (--strict: or a warning), `advertise` found something wrong, `dns` has a name that is not as it shall be,
      the controller's database does not answer, and what is shown is what the controller said before (its age is on stderr)
@@ -154,6 +156,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "N", value_parser = parse_generation)]
         generation: Option<Generation>,
     },
+    /// What changed between two plans, and what another configuration would change
+    Plan(Plan),
     /// Tighten limits while hosts are attacked, for all or some, and see how they stand
     Shield(Shield),
     /// Have hidden validators leave a sentry before it goes: nothing that can be kept is lost

@@ -3,8 +3,8 @@
 use crate::{
     advertise,
     args::{
-        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, RotateStep, Shield,
-        TokenVerb, Validators, ValidatorsVerb, Verb,
+        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, Plan, PlanVerb,
+        RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
     },
     audit, cut, drain, follow, keys, show, top,
 };
@@ -18,6 +18,7 @@ use picket_api::{
     operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
     operators::{CreateOperator, EventsQuery},
     paths::{DrainNode, PathsQuery},
+    plans::{PlansQuery, PreviewPlan},
     shield::OrderShield,
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
@@ -70,6 +71,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::status::page)
         }
+        Verb::Plan(arguments) => plan(client, arguments, json).await,
         Verb::Top => ended(top::run(client, json).await),
         Verb::Nodes(Nodes { verb: None, pool }) => {
             let view = client.nodes_of(pool.as_ref()).await?;
@@ -250,6 +252,22 @@ async fn cut_off(steps: Lines<CutStep>, json: bool) -> anyhow::Result<Outcome> {
     .await?;
     let code = if view.missing.is_empty() { 0 } else { ATTENTION };
     outcome(&view, json, code, show::revoke::page)
+}
+
+async fn plan(client: &OperatorClient, arguments: &Plan, json: bool) -> anyhow::Result<Outcome> {
+    match arguments {
+        Plan { verb: Some(PlanVerb::Diff { from, to }), .. } => {
+            let view = client.plans_diff(&PlansQuery { from: *from, to: *to }).await?;
+            outcome(&view, json, 0, show::plan::diff)
+        }
+        Plan { dry_run: Some(file), .. } => {
+            let configuration = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            let view = client.preview_plan(&PreviewPlan { configuration }).await?;
+            let code = if view.errors.is_empty() { 0 } else { ATTENTION };
+            outcome(&view, json, code, show::plan::preview)
+        }
+        Plan { dry_run: None, verb: None } => bail!("say `plan diff` or `plan --dry-run FILE`"),
+    }
 }
 
 async fn validators(

@@ -86,6 +86,10 @@ fn every_verb_is_understood() {
     let target = Target { address: "192.0.2.1".parse().unwrap(), port: NonZeroU16::new(7100) };
     check("explain 192.0.2.1:7100", Verb::Explain { target, generation: None });
     check("explain 192.0.2.1:7100 --generation 7", Verb::Explain { target, generation: Some(Generation(7)) });
+    let diff = |from, to| Plan { dry_run: None, verb: Some(PlanVerb::Diff { from: Generation(from), to }) };
+    check("plan diff 7", Verb::Plan(diff(7, None)));
+    check("plan diff 7 9", Verb::Plan(diff(7, Some(Generation(9)))));
+    check("plan --dry-run a.toml", Verb::Plan(Plan { dry_run: Some("a.toml".into()), verb: None }));
     let identities = |verb| Verb::Identities(Identities { verb });
     check("identities", identities(None));
     let id = || "aws/1/i-1".to_owned();

@@ -14,6 +14,7 @@ pub(crate) mod nodes;
 pub(crate) mod operators;
 pub(crate) mod orders;
 pub(crate) mod paths;
+pub(crate) mod plan;
 pub(crate) mod revoke;
 pub(crate) mod shield;
 pub(crate) mod status;

@@ -15,6 +15,7 @@ mod page;
 mod past;
 mod paths;
 mod people;
+mod plans;
 pub(crate) mod problem;
 pub(crate) mod rate;
 mod routes;

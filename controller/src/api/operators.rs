@@ -3,8 +3,8 @@
 use super::{
     Answer, Shared,
     auth::{Admin, Anybody, Viewer},
-    away, cas, identities, names, nodes as hosts, once, orders, page, past, paths, people,
-    problem::{Asked, Named},
+    away, cas, identities, names, nodes as hosts, once, orders, page, past, paths, people, plans,
+    problem::{Asked, Body, Named},
     rate,
     routes::Routes,
     shield, tokens, views, with_fallbacks,
@@ -21,6 +21,7 @@ use picket_api::{
     openapi::operators as api,
     operator::{EventView, ExplainQuery, NodeView, NodesQuery, Page, StatusView},
     operators::{EventsQuery, LogVerdict},
+    plans::{PlanPreview, PlansDiff, PlansQuery, PreviewPlan},
     validators::{DiffQuery, HistoryQuery, ValidatorChange, ValidatorsDiff, ValidatorsView},
 };
 use picket_model::{Explanation, Node};
@@ -45,6 +46,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::VALIDATORS, validators)
         .on(&api::HISTORY, history)
         .on(&api::DIFF, diff)
+        .on(&api::PLANS_DIFF, plans_diff)
+        .on(&api::PREVIEW_PLAN, preview_plan)
         .on(&api::APPROVE, orders::approve)
         .on(&api::HOLD, orders::hold)
         .on(&api::RELEASE, orders::release)
@@ -106,6 +109,14 @@ async fn history(
 
 async fn diff(State(controller): Shared, _: Viewer, Asked(query): Asked<DiffQuery>) -> Answer<ValidatorsDiff> {
     Ok(Json(past::diff(&controller, query).await?))
+}
+
+async fn plans_diff(State(controller): Shared, _: Viewer, Asked(query): Asked<PlansQuery>) -> Answer<PlansDiff> {
+    Ok(Json(plans::diff(&controller, &query).await?))
+}
+
+async fn preview_plan(State(controller): Shared, _: Viewer, Body(request): Body<PreviewPlan>) -> Answer<PlanPreview> {
+    Ok(Json(plans::preview(&controller, &request).await?))
 }
 
 async fn events(State(controller): Shared, _: Viewer, Asked(query): Asked<EventsQuery>) -> Answer<Vec<EventView>> {

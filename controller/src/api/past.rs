@@ -94,7 +94,7 @@ async fn set_of(tx: &mut Transaction, generation: Generation, basis: &Basis) -> 
     })
 }
 
-async fn not_kept(tx: &mut Transaction, generation: Generation) -> Result<ApiProblem, ApiProblem> {
+pub(super) async fn not_kept(tx: &mut Transaction, generation: Generation) -> Result<ApiProblem, ApiProblem> {
     let detail = match tx.plans_kept().await? {
         None => "there is no plan yet".to_owned(),
         Some((oldest, newest)) if generation > newest => {

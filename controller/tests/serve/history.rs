@@ -4,6 +4,7 @@ use crate::fixture::{Mesh, eventually, preps};
 use picket_api::{
     ProblemKind,
     operator::ExplainQuery,
+    plans::{PlansQuery, PreviewPlan},
     validators::{DiffQuery, HistoryQuery},
 };
 use picket_model::{Explanation, Generation, NodeRole, Validator};
@@ -126,4 +127,45 @@ async fn a_generation_that_is_not_there_is_said_to_be_so() {
         assert_eq!(error.kind(), Some(ProblemKind::NotFound));
         assert!(error.to_string().contains(&format!("generations 1 to {newest} can be asked for")), "{error}");
     }
+}
+
+#[tokio::test]
+async fn another_policy_is_tried_first_and_then_changes_what_was_said() {
+    let mut mesh = Mesh::start().await;
+    mesh.join(NodeRole::Prep, "prep-1").await;
+    let first = mesh.status().await.generation;
+    let validators = mesh.operator().validators().await.unwrap().validators;
+    let (denied, address) =
+        validators.iter().find_map(|validator| Some((validator.prep, address(&validators, validator)?))).unwrap();
+    let line = format!("[[policy.deny]]\nprep = \"{denied}\"\ncomment = \"rogue\"\n");
+    let preview = async |mesh: &Mesh, more: &str| {
+        let configuration = format!("{}{more}", mesh.config);
+        mesh.operator().preview_plan(&PreviewPlan { configuration }).await
+    };
+    let said = preview(&mesh, &line).await.unwrap();
+    assert_eq!((said.generation, said.differs), (first, true));
+    let goes = |changes: &[String]| changes.iter().any(|line| line.starts_with(&format!("- {address}")));
+    assert!(goes(&said.changes) && said.errors.is_empty(), "{said:?}");
+    assert_eq!(mesh.status().await.generation, first, "a look changes nothing");
+
+    let error = preview(&mesh, "[[policy.deny]]\nnobody = true\n").await.unwrap_err();
+    assert_eq!(error.kind(), Some(ProblemKind::BadRequest));
+    assert!(error.to_string().contains("nobody") && error.to_string().contains("configuration:"), "{error}");
+    let nothing = PreviewPlan { configuration: String::new() };
+    let error = mesh.operator().preview_plan(&nothing).await.unwrap_err();
+    assert!(error.to_string().contains("has no [policy]"), "{error}");
+
+    mesh.stop().await;
+    mesh.config.push_str(&line);
+    mesh.resume().await;
+    eventually("the new plan", async || mesh.status().await.generation > first).await;
+    let diff = mesh.operator().plans_diff(&PlansQuery { from: first, to: None }).await.unwrap();
+    assert!(goes(&diff.changes), "{diff:?}");
+    assert_eq!((diff.from.generation, diff.to.generation), (first, mesh.status().await.generation));
+    let back = PlansQuery { from: diff.to.generation, to: Some(first) };
+    let back = mesh.operator().plans_diff(&back).await.unwrap();
+    assert_eq!(back.changes.len(), diff.changes.len(), "the same, the other way round");
+    let missing = PlansQuery { from: Generation(99_999), to: None };
+    let error = mesh.operator().plans_diff(&missing).await.unwrap_err();
+    assert_eq!(error.kind(), Some(ProblemKind::NotFound));
 }

@@ -13,6 +13,7 @@ pub mod openapi;
 pub mod operator;
 pub mod operators;
 pub mod paths;
+pub mod plans;
 pub mod probe;
 pub mod problem;
 pub mod shield;

@@ -12,6 +12,7 @@ use crate::{
     },
     operators::{CreateOperator, EventsQuery, IDEMPOTENCY_KEY, LogVerdict, OperatorCreated, OperatorView, REASON},
     paths::{DrainNode, DrainView, PathsQuery, PathsView},
+    plans::{PlanPreview, PlansDiff, PlansQuery, PreviewPlan},
     shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
@@ -149,6 +150,16 @@ impl OperatorClient {
     #[must_use]
     pub fn because(self, reason: Option<String>) -> Self {
         Self { reason, ..self }
+    }
+
+    /// How the plans of two generations differ.
+    pub async fn plans_diff(&self, query: &PlansQuery) -> Result<PlansDiff, ApiError> {
+        self.get("/v1/plans/diff", query).await
+    }
+
+    /// What the plan would be by the policy of this configuration.
+    pub async fn preview_plan(&self, request: &PreviewPlan) -> Result<PlanPreview, ApiError> {
+        self.post("/v1/plans/preview", request).await
     }
 
     /// Would this address reach which port on which host, and why.

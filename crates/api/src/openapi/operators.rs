@@ -13,6 +13,7 @@ use crate::{
     },
     operators::{CreateOperator, EventsQuery, LogVerdict, OperatorCreated, OperatorView},
     paths::{DrainNode, DrainView, PathsQuery, PathsView},
+    plans::{PlanPreview, PlansDiff, PlansQuery, PreviewPlan},
     shield::{OrderShield, ShieldView},
     validators::{
         ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt, ValidatorChange, ValidatorsDiff,
@@ -61,6 +62,28 @@ pub static DIFF: Operation = Operation::get(
 )
 .query(of::<DiffQuery>)
 .answers(of::<ValidatorsDiff>)
+.fails(&[P::NotFound]);
+
+/// How two plans differ.
+pub static PLANS_DIFF: Operation = Operation::get(
+    "plansDiff",
+    "/v1/plans/diff",
+    VIEWERS,
+    "How the plans of two generations differ, a line for each change",
+)
+.query(of::<PlansQuery>)
+.answers(of::<PlansDiff>)
+.fails(&[P::NotFound]);
+
+/// What another policy would come to.
+pub static PREVIEW_PLAN: Operation = Operation::post(
+    "previewPlan",
+    "/v1/plans/preview",
+    VIEWERS,
+    "What the plan would be by the policy of another configuration, with the set in force; nothing is changed",
+)
+.body(of::<PreviewPlan>)
+.answers(of::<PlanPreview>)
 .fails(&[P::NotFound]);
 
 /// Lets a held change through.
@@ -330,6 +353,8 @@ pub static ALL: &[&Operation] = &[
     &VALIDATORS,
     &HISTORY,
     &DIFF,
+    &PLANS_DIFF,
+    &PREVIEW_PLAN,
     &APPROVE,
     &HOLD,
     &RELEASE,
