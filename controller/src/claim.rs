@@ -18,14 +18,16 @@ pub(crate) struct Claim {
     pub(crate) operator: TokenId,
     /// The key.
     pub(crate) key: String,
+    /// Digest of the request.
+    pub(crate) asked: String,
     /// Whether this request has marked it: of two that are answered by two controllers at once, one has.
     marked: Arc<AtomicBool>,
 }
 
 impl Claim {
     /// A key that nobody has carried out as far as is known.
-    pub(crate) fn new(operator: TokenId, key: String) -> Self {
-        Self { operator, key, marked: Arc::default() }
+    pub(crate) fn new(operator: TokenId, key: String, asked: String) -> Self {
+        Self { operator, key, asked, marked: Arc::default() }
     }
 
     /// Whether this request has marked the key.

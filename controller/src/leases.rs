@@ -57,7 +57,7 @@ pub(crate) async fn heard(
     if !lease.is_renewal_due(now) {
         return Ok(());
     }
-    match renew(controller, &node.id, from, now).await {
+    match Box::pin(renew(controller, &node.id, from, now)).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(ApiProblem::new(ProblemKind::NodeRevoked, format!("host {} has been revoked", node.name))),
         Err(error) if lease.is_over(now) => Err(error.into()),

@@ -68,7 +68,7 @@ pub(crate) async fn shown(
         tx.commit().await?;
         Ok(good)
     };
-    match replace().await {
+    match Box::pin(replace()).await {
         Ok(good) => {
             let closed = controller.connections.close_replaced(&node.id, &good);
             tracing::debug!(node = %node.name, serial = identity.serial, closed, "a host uses its next certificate");

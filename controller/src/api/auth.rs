@@ -24,33 +24,39 @@ impl FromRequestParts<Arc<Controller>> for Member {
     type Rejection = ApiProblem;
 
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
-        let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
-        let peer = parts.extensions.get::<Peer>();
-        let (peer, identity) = peer
-            .and_then(|peer| Some((peer, peer.node()?)))
-            .ok_or_else(|| refused("show the certificate that this host got when it enrolled"))?;
-        if identity.mesh != controller.mesh {
-            return Err(refused("the certificate is of another mesh"));
-        }
-        // A connection may be older than the end of the CA that its certificate is of.
-        if controller.ca.of_key_id(&identity.authority).is_none() {
-            return Err(refused("the certificate is of a CA that was retired: renew it"));
-        }
-        let known = controller.store.read().await?.shows(&identity.node, &identity.serial).await?;
-        let known = known.ok_or_else(|| refused("the certificate names a host this controller does not know"));
-        let (node, lease, standing) = known?;
-        if node.tls_key_sha256 != identity.key_sha256 {
-            return Err(refused("the certificate is not for the key this host has now"));
-        }
-        let from = canonical(peer.address.ip());
-        if !node.is_active() {
-            came_back(controller, &node, from).await?;
-            return Err(revoked(&node));
-        }
-        renew::shown(controller, &node, identity, standing).await?;
-        leases::heard(controller, &node, &lease, from, now()).await?;
-        Ok(Self(node))
+        // In a box that goes before the handler begins: a poll waits long, and would keep the room of all this meanwhile. What is
+        // seldom done has a box of its own, or each request would get its room.
+        Box::pin(member(parts, controller)).await.map(Self)
     }
+}
+
+async fn member(parts: &Parts, controller: &Controller) -> Result<Node, ApiProblem> {
+    let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
+    let peer = parts.extensions.get::<Peer>();
+    let (peer, identity) = peer
+        .and_then(|peer| Some((peer, peer.node()?)))
+        .ok_or_else(|| refused("show the certificate that this host got when it enrolled"))?;
+    if identity.mesh != controller.mesh {
+        return Err(refused("the certificate is of another mesh"));
+    }
+    // A connection may be older than the end of the CA that its certificate is of.
+    if controller.ca.of_key_id(&identity.authority).is_none() {
+        return Err(refused("the certificate is of a CA that was retired: renew it"));
+    }
+    let known = controller.store.read().await?.shows(&identity.node, &identity.serial).await?;
+    let known = known.ok_or_else(|| refused("the certificate names a host this controller does not know"));
+    let (node, lease, standing) = known?;
+    if node.tls_key_sha256 != identity.key_sha256 {
+        return Err(refused("the certificate is not for the key this host has now"));
+    }
+    let from = canonical(peer.address.ip());
+    if !node.is_active() {
+        Box::pin(came_back(controller, &node, from)).await?;
+        return Err(revoked(&node));
+    }
+    renew::shown(controller, &node, identity, standing).await?;
+    leases::heard(controller, &node, &lease, from, now()).await?;
+    Ok(node)
 }
 
 /// Notes that a revoked host, which has shown its key, came back.
@@ -125,12 +131,19 @@ impl FromRequestParts<Arc<Controller>> for Admin {
     }
 }
 
+/// Whom a layer before the handler has found to ask.
+#[derive(Clone)]
+pub(super) struct Asker(pub(super) Operator);
+
 /// Whoever asks, if their token is known and of this role or a greater one.
 pub(super) async fn operator(
     parts: &Parts,
     controller: &Controller,
     needed: OperatorRole,
 ) -> Result<Operator, ApiProblem> {
+    if let Some(Asker(known)) = parts.extensions.get() {
+        return at_least(known.clone(), needed);
+    }
     let refused = |detail: &str| ApiProblem::new(ProblemKind::Unauthorized, detail);
     let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = given
@@ -157,10 +170,14 @@ pub(crate) async fn operator_with(
             tracing::warn!(token = %token.id, "an operator's token was refused");
             Err(refused("this operator's token is not known here"))
         }
-        Some(operator) if operator.role < needed => {
-            let detail = format!("operator {} is a {} and this needs an {needed}", operator.id, operator.role);
-            Err(ApiProblem::new(ProblemKind::Forbidden, detail))
-        }
-        Some(operator) => Ok(operator),
+        Some(operator) => at_least(operator, needed),
     }
+}
+
+fn at_least(operator: Operator, needed: OperatorRole) -> Result<Operator, ApiProblem> {
+    if operator.role < needed {
+        let detail = format!("operator {} is a {} and this needs an {needed}", operator.id, operator.role);
+        return Err(ApiProblem::new(ProblemKind::Forbidden, detail));
+    }
+    Ok(operator)
 }

@@ -6,7 +6,10 @@
 
 mod turns;
 
-use super::{ApiProblem, auth::operator};
+use super::{
+    ApiProblem,
+    auth::{Asker, operator},
+};
 use crate::{
     claim::Claim,
     controller::Controller,
@@ -21,15 +24,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use picket_api::{ProblemKind, operators::IDEMPOTENCY_KEY};
-use picket_model::Timestamp;
 use picket_pki::{OperatorRole, random};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use turns::Turns;
 
-/// How long an answer is kept.
-const KEPT: Duration = Duration::from_hours(24);
 /// Largest body of a request or an answer that is kept.
 const LARGEST: usize = 1 << 20;
 /// Longest key, in characters.
@@ -70,12 +70,14 @@ pub(crate) async fn once(State(once): State<Arc<Once>>, request: Request, next: 
     };
     let asked = asked(&parts, &body);
     let seal = Seal::new(&parts.headers, &key);
-    let claim = Claim::new(operator.id, key);
+    let claim = Claim::new(operator.id.clone(), key, asked);
+    // It was looked up for this request, and need not be again.
+    parts.extensions.insert(Asker(operator));
     // Whoever repeats a request that is under way waits for its answer.
     let turn = once.turns.take(&claim).await;
-    match kept(&controller, &claim, &asked, now()).await {
+    match kept(&controller, &claim).await {
         Err(error) => return ApiProblem::from(error).into_response(),
-        Ok(Some(Answer { request, .. })) if request != asked => {
+        Ok(Some(Answer { request, .. })) if request != claim.asked => {
             let detail = format!("idempotency key {} was used for another request: give each its own", claim.key);
             return ApiProblem::new(ProblemKind::BadRequest, detail).into_response();
         }
@@ -110,24 +112,15 @@ fn asked(parts: &Parts, body: &Bytes) -> String {
     hex::encode(hash.finalize())
 }
 
-/// What is kept under a key; where nothing is, the key is taken for this request.
-async fn kept(
-    controller: &Controller,
-    claim: &Claim,
-    asked: &str,
-    now: Timestamp,
-) -> Result<Option<Answer>, StoreError> {
-    let day = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-    let mut tx = controller.store.write().await?;
-    tx.forget_answers(Timestamp::from_millis(now.as_millis().saturating_sub(day))).await?;
-    let kept = tx.claim_answer(&claim.operator, &claim.key, asked, now).await?;
-    tx.commit().await?;
-    Ok(kept)
+/// What is kept under a key.
+async fn kept(controller: &Controller, claim: &Claim) -> Result<Option<Answer>, StoreError> {
+    controller.store.read().await?.answer(&claim.operator, &claim.key).await
 }
 
-/// Keeps what was answered. A fault of ours that changed nothing is no answer: the request may be tried again.
+/// Keeps what was answered. A fault of ours that changed nothing is no answer: the request may be tried again. Nor is one where
+/// another controller carried the request out.
 async fn keep(controller: &Controller, claim: &Claim, seal: &Seal, response: Response) -> Response {
-    let Claim { operator, key, .. } = claim;
+    let key = &claim.key;
     let (head, body) = response.into_parts();
     let body = match to_bytes(body, LARGEST).await {
         Ok(body) => body,
@@ -136,18 +129,16 @@ async fn keep(controller: &Controller, claim: &Claim, seal: &Seal, response: Res
             return ApiProblem::internal("read its own answer", &error).into_response();
         }
     };
-    let written = async {
-        let mut tx = controller.store.write().await?;
-        let is_free = head.status.is_server_error() && tx.free_answer(operator, key).await?;
-        // What failed here and was carried out by another controller has that one's answer.
-        let is_ours = !head.status.is_server_error() || claim.is_marked();
-        if let Some(sealed) = seal.close(head.status, &body).filter(|_| !is_free && is_ours) {
-            tx.put_answer(operator, key, &sealed).await?;
+    let is_answer = !head.status.is_server_error() || claim.is_marked();
+    if let Some(sealed) = is_answer.then(|| seal.close(head.status, &body)).flatten() {
+        let written = async {
+            let mut tx = controller.store.write().await?;
+            tx.put_answer(claim, &sealed, now()).await?;
+            tx.commit().await
+        };
+        if let Err(error) = written.await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept for its idempotency key");
         }
-        tx.commit().await
-    };
-    if let Err(error) = written.await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "an answer was not kept for its idempotency key");
     }
     Response::from_parts(head, Body::from(body))
 }

@@ -6,6 +6,7 @@ use super::{
     row::{plain, plain_or_none},
     statement::query,
 };
+use crate::claim::Claim;
 use picket_model::{Timestamp, TokenId};
 
 /// What is kept under a key.
@@ -20,7 +21,7 @@ pub struct Answer {
 /// How far a request with a key is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It has changed nothing yet.
+    /// It has changed nothing yet: programs of before said so first.
     Begun,
     /// What it asks for is written, in the transaction that said so; its answer is not kept yet.
     CarriedOut,
@@ -32,14 +33,8 @@ pub enum Progress {
 const CARRIED_OUT: &str = "";
 
 impl Transaction {
-    /// What is kept under an operator's key; where nothing is, the key is taken for this request.
-    pub async fn claim_answer(
-        &mut self,
-        operator: &TokenId,
-        key: &str,
-        request: &str,
-        now: Timestamp,
-    ) -> Result<Option<Answer>, StoreError> {
+    /// What is kept under an operator's key.
+    pub async fn answer(&mut self, operator: &TokenId, key: &str) -> Result<Option<Answer>, StoreError> {
         let row = query("SELECT request, sealed FROM answers WHERE mesh = $1 AND operator = $2 AND key = $3")
             .bind(self.mesh.as_str())
             .bind(operator.as_str())
@@ -47,63 +42,50 @@ impl Transaction {
             .fetch_optional(&mut self.sql)
             .await
             .map_err(sql("look an idempotency key up"))?;
-        if let Some(row) = row {
-            let progress = match plain_or_none(&row, "sealed")? {
-                None => Progress::Begun,
-                Some(sealed) if sealed == CARRIED_OUT => Progress::CarriedOut,
-                Some(sealed) => Progress::Answered(sealed),
-            };
-            return Ok(Some(Answer { request: plain(&row, "request")?, progress }));
-        }
-        query("INSERT INTO answers (mesh, operator, key, request, at) VALUES ($1, $2, $3, $4, $5)")
-            .bind(self.mesh.as_str())
-            .bind(operator.as_str())
-            .bind(key)
-            .bind(request)
-            .bind(now.as_millis())
-            .execute(&mut self.sql)
-            .await
-            .map_err(sql("take an idempotency key"))?;
-        Ok(None)
+        let Some(row) = row else { return Ok(None) };
+        let progress = match plain_or_none(&row, "sealed")? {
+            None => Progress::Begun,
+            Some(sealed) if sealed == CARRIED_OUT => Progress::CarriedOut,
+            Some(sealed) => Progress::Answered(sealed),
+        };
+        Ok(Some(Answer { request: plain(&row, "request")?, progress }))
     }
 
-    /// Marks a key's request as carried out, with whatever else this transaction changes; false where it was before.
-    pub(super) async fn carry_out(&mut self, operator: &TokenId, key: &str) -> Result<bool, StoreError> {
-        let done =
-            query("UPDATE answers SET sealed = $1 WHERE mesh = $2 AND operator = $3 AND key = $4 AND sealed IS NULL")
-                .bind(CARRIED_OUT)
-                .bind(self.mesh.as_str())
-                .bind(operator.as_str())
-                .bind(key)
-                .execute(&mut self.sql)
-                .await
-                .map_err(sql("mark an idempotency key"))?;
+    /// Marks a request as carried out, with whatever else this transaction changes; false where its key was marked before.
+    pub(super) async fn carry_out(&mut self, claim: &Claim, now: Timestamp) -> Result<bool, StoreError> {
+        let done = query(
+            "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (mesh, operator, key) DO UPDATE SET request = excluded.request, sealed = excluded.sealed
+             WHERE answers.sealed IS NULL",
+        )
+        .bind(self.mesh.as_str())
+        .bind(claim.operator.as_str())
+        .bind(claim.key.as_str())
+        .bind(claim.asked.as_str())
+        .bind(CARRIED_OUT)
+        .bind(now.as_millis())
+        .execute(&mut self.sql)
+        .await
+        .map_err(sql("mark an idempotency key"))?;
         Ok(done.rows_affected() == 1)
     }
 
-    /// Keeps the answer under a key that was taken.
-    pub async fn put_answer(&mut self, operator: &TokenId, key: &str, sealed: &str) -> Result<(), StoreError> {
-        query("UPDATE answers SET sealed = $1 WHERE mesh = $2 AND operator = $3 AND key = $4")
-            .bind(sealed)
-            .bind(self.mesh.as_str())
-            .bind(operator.as_str())
-            .bind(key)
-            .execute(&mut self.sql)
-            .await
-            .map_err(sql("keep an answer"))?;
+    /// Keeps the answer to a request under its key.
+    pub(crate) async fn put_answer(&mut self, claim: &Claim, sealed: &str, now: Timestamp) -> Result<(), StoreError> {
+        query(
+            "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (mesh, operator, key) DO UPDATE SET sealed = excluded.sealed",
+        )
+        .bind(self.mesh.as_str())
+        .bind(claim.operator.as_str())
+        .bind(claim.key.as_str())
+        .bind(claim.asked.as_str())
+        .bind(sealed)
+        .bind(now.as_millis())
+        .execute(&mut self.sql)
+        .await
+        .map_err(sql("keep an answer"))?;
         Ok(())
-    }
-
-    /// Gives a key back whose request came to nothing; false where it was carried out, and the key stays taken.
-    pub async fn free_answer(&mut self, operator: &TokenId, key: &str) -> Result<bool, StoreError> {
-        let done = query("DELETE FROM answers WHERE mesh = $1 AND operator = $2 AND key = $3 AND sealed IS NULL")
-            .bind(self.mesh.as_str())
-            .bind(operator.as_str())
-            .bind(key)
-            .execute(&mut self.sql)
-            .await
-            .map_err(sql("give an idempotency key back"))?;
-        Ok(done.rows_affected() == 1)
     }
 
     /// Drops answers to requests from before a moment.

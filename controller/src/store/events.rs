@@ -87,7 +87,7 @@ impl Transaction {
         self.put_lines_written(line.id).await?;
         self.changed = true;
         match Claim::current() {
-            Some(claim) if self.carry_out(&claim.operator, &claim.key).await? => claim.mark(),
+            Some(claim) if self.carry_out(&claim, now).await? => claim.mark(),
             Some(claim) if !claim.is_marked() => return Err(StoreError::Overtaken { key: claim.key }),
             Some(_) | None => {}
         }

@@ -11,6 +11,7 @@ mod copy;
 mod drains;
 mod error;
 mod events;
+mod file;
 mod history;
 mod hooks;
 mod hosts;
@@ -64,9 +65,11 @@ pub use validators::MergeRow;
 pub use webhooks::WebhookRow;
 
 use error::sql;
+use file::File;
 use hosts::Hosts;
 use picket_model::{MeshId, SetDigests};
-use sqlx::{PgPool, SqlitePool};
+use schema::Opened;
+use sqlx::PgPool;
 use statement::Connection;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -101,7 +104,7 @@ pub struct Store {
 /// Connections to one of the two databases.
 #[derive(Clone, Debug)]
 enum Pool {
-    Sqlite(SqlitePool),
+    Sqlite(File),
     Postgres(PgPool),
 }
 
@@ -120,13 +123,20 @@ impl Store {
 
     /// The same, without a word of this mesh in it.
     async fn as_it_is(place: &Place, mesh: MeshId) -> Result<Self, StoreError> {
-        let pool = match place {
-            Place::File(path) => Pool::Sqlite(sqlite::open(path).await?),
+        let (pool, beyond) = match place {
+            Place::File(path) => {
+                let opened = sqlite::open(path).await?;
+                let beyond = schema::bring_up_to_date(&Opened::Sqlite(opened.clone()), place).await;
+                opened.close().await;
+                let beyond = beyond?;
+                (Pool::Sqlite(File::open(path).map_err(error::opening(place))?), beyond)
+            }
             Place::Server(server) => {
-                Pool::Postgres(postgres::open(server.url.as_str(), server.password_file.as_deref()).await?)
+                let pool = postgres::open(server.url.as_str(), server.password_file.as_deref()).await?;
+                let beyond = schema::bring_up_to_date(&Opened::Postgres(pool.clone()), place).await?;
+                (Pool::Postgres(pool), beyond)
             }
         };
-        let beyond = schema::bring_up_to_date(&pool, place).await?;
         Ok(Self {
             pool,
             mesh,
@@ -191,10 +201,7 @@ impl Store {
 
     async fn connection(&self, writes: bool) -> Result<Connection, sqlx::Error> {
         match &self.pool {
-            Pool::Sqlite(pool) => {
-                let statement = if writes { "BEGIN IMMEDIATE" } else { "BEGIN" };
-                pool.begin_with(statement).await.map(Connection::Sqlite)
-            }
+            Pool::Sqlite(file) => file.begin(writes).await.map(Connection::Sqlite),
             Pool::Postgres(pool) => {
                 let begun = async {
                     if writes {
@@ -212,7 +219,7 @@ impl Store {
     /// Waits for what is under way and closes the database.
     pub async fn close(&self) {
         match &self.pool {
-            Pool::Sqlite(pool) => pool.close().await,
+            Pool::Sqlite(file) => file.close().await,
             Pool::Postgres(pool) => pool.close().await,
         }
     }

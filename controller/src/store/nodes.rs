@@ -49,8 +49,12 @@ impl Transaction {
     /// One host by id or name: the member of that name, else the one revoked last.
     pub async fn node_called(&mut self, id_or_name: &str) -> Result<Option<Node>, StoreError> {
         let row = query(
-            "SELECT * FROM nodes WHERE mesh = $1 AND (id = $2 OR name = $2)
-             ORDER BY CASE WHEN id = $2 THEN 0 WHEN revoked_at IS NULL THEN 1 ELSE 2 END, revoked_at DESC LIMIT 1",
+            "SELECT * FROM (
+                 SELECT nodes.*, 0 AS place FROM nodes WHERE mesh = $1 AND id = $2
+                 UNION ALL
+                 SELECT nodes.*, CASE WHEN revoked_at IS NULL THEN 1 ELSE 2 END AS place FROM nodes
+                 WHERE mesh = $1 AND name = $2
+             ) AS called ORDER BY place, revoked_at DESC LIMIT 1",
         )
         .bind(self.mesh.as_str())
         .bind(id_or_name)

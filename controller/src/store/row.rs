@@ -2,19 +2,46 @@
 
 use super::{StoreError, statement::Row};
 use picket_model::{Generation, Timestamp};
+use rusqlite::types::Value as Cell;
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{Decode, Postgres, Row as _, Type};
 use std::{fmt::Display, str::FromStr};
 
-fn get<'r, T>(row: &'r Row, column: &'static str) -> Result<T, StoreError>
+/// What either database has in a column.
+trait Column: for<'r> Decode<'r, Postgres> + Type<Postgres> {
+    /// As SQLite has it; `None` where that is something else.
+    fn of(cell: &Cell) -> Option<Self>;
+}
+
+impl Column for String {
+    fn of(cell: &Cell) -> Option<Self> {
+        if let Cell::Text(text) = cell { Some(text.clone()) } else { None }
+    }
+}
+
+impl Column for i64 {
+    fn of(cell: &Cell) -> Option<Self> {
+        if let Cell::Integer(number) = cell { Some(*number) } else { None }
+    }
+}
+
+impl<T: Column> Column for Option<T>
 where
-    T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+    Self: for<'r> Decode<'r, Postgres> + Type<Postgres>,
 {
-    let value = match row {
-        Row::Sqlite(row) => row.try_get(column),
-        Row::Postgres(row) => row.try_get(column),
-    };
-    value.map_err(|cause| StoreError::row(column, cause.to_string()))
+    fn of(cell: &Cell) -> Option<Self> {
+        if *cell == Cell::Null { Some(None) } else { T::of(cell).map(Some) }
+    }
+}
+
+fn get<T: Column>(row: &Row, column: &'static str) -> Result<T, StoreError> {
+    match row {
+        Row::Sqlite(row) => {
+            let cell = row.get(column).ok_or_else(|| StoreError::row(column, "there is no such column"))?;
+            T::of(cell).ok_or_else(|| StoreError::row(column, format!("a {} is there", cell.data_type())))
+        }
+        Row::Postgres(row) => row.try_get(column).map_err(|cause| StoreError::row(column, cause.to_string())),
+    }
 }
 
 /// A text as it is.

@@ -4,15 +4,21 @@
 //! from before it go on and may start. A step that changes or takes away what they use sets it to its own number, and they refuse.
 //! One release may only add; what it replaced is taken away by the next at the earliest, when nobody needs it any more.
 
-use super::{Place, Pool, StoreError, error::sql, postgres, sqlite};
+use super::{Place, StoreError, error::sql, postgres, sqlite};
 use sqlx::{
-    SqlSafeStr as _,
+    PgPool, SqlSafeStr as _, SqlitePool,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
+/// A database whose steps are taken.
+pub(super) enum Opened {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
 /// Takes the steps that are not taken yet. The newest step that this program does not know, where there is one and it may work all
 /// the same.
-pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Option<i64>, StoreError> {
+pub(super) async fn bring_up_to_date(pool: &Opened, place: &Place) -> Result<Option<i64>, StoreError> {
     match run(pool, false).await {
         Ok(()) => return Ok(None),
         Err(MigrateError::VersionMissing(step)) => {
@@ -32,12 +38,12 @@ pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Optio
     Ok(Some(step))
 }
 
-async fn run(pool: &Pool, passes_over_others: bool) -> Result<(), MigrateError> {
+async fn run(pool: &Opened, passes_over_others: bool) -> Result<(), MigrateError> {
     let mut migrator = migrator(steps(pool));
     migrator.set_ignore_missing(passes_over_others);
     match pool {
-        Pool::Sqlite(pool) => migrator.run(pool).await,
-        Pool::Postgres(pool) => migrator.run(pool).await,
+        Opened::Sqlite(pool) => migrator.run(pool).await,
+        Opened::Postgres(pool) => migrator.run(pool).await,
     }
 }
 
@@ -48,31 +54,31 @@ fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
     Migrator::with_migrations(steps.collect())
 }
 
-const fn steps(pool: &Pool) -> &'static [(i64, &'static str, &'static str)] {
+fn steps(pool: &Opened) -> &'static [(i64, &'static str, &'static str)] {
     match pool {
-        Pool::Sqlite(_) => sqlite::MIGRATIONS,
-        Pool::Postgres(_) => postgres::MIGRATIONS,
+        Opened::Sqlite(_) => sqlite::MIGRATIONS,
+        Opened::Postgres(_) => postgres::MIGRATIONS,
     }
 }
 
 /// The newest step that this program knows.
-fn newest(pool: &Pool) -> i64 {
+fn newest(pool: &Opened) -> i64 {
     steps(pool).last().map_or(0, |(step, ..)| *step)
 }
 
 /// The least step whose programs may work on the database.
-async fn least(pool: &Pool) -> Result<i64, sqlx::Error> {
+async fn least(pool: &Opened) -> Result<i64, sqlx::Error> {
     one(pool, "SELECT MAX(least) FROM schema_reach").await
 }
 
 /// The newest step that was taken.
-async fn furthest(pool: &Pool) -> Result<i64, sqlx::Error> {
+async fn furthest(pool: &Opened) -> Result<i64, sqlx::Error> {
     one(pool, "SELECT MAX(version) FROM _sqlx_migrations").await
 }
 
-async fn one(pool: &Pool, statement: &'static str) -> Result<i64, sqlx::Error> {
+async fn one(pool: &Opened, statement: &'static str) -> Result<i64, sqlx::Error> {
     match pool {
-        Pool::Sqlite(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
-        Pool::Postgres(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
+        Opened::Sqlite(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
+        Opened::Postgres(pool) => sqlx::query_scalar(statement).fetch_one(pool).await,
     }
 }

@@ -1,4 +1,4 @@
-//! The database as a file of SQLite's: how it is opened, and the steps of its schema.
+//! The database as a file of SQLite's: how it is made, and the steps of its schema. How it is asked is in `file`.
 
 use super::{StoreError, error::opening};
 use sqlx::{
@@ -26,13 +26,12 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "reach", include_str!("../../migrations/sqlite/0016_reach.sql")),
     (17, "node changes", include_str!("../../migrations/sqlite/0017_node_changes.sql")),
     (18, "departures", include_str!("../../migrations/sqlite/0018_departures.sql")),
+    (19, "names", include_str!("../../migrations/sqlite/0019_names.sql")),
 ];
-/// One writer and a few readers; each connection costs a thread and a page cache.
-const CONNECTIONS: u32 = 4;
-/// How long a change waits for one of another program to finish.
+/// How long the steps wait for a change of another program to finish.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Opens the database file, made where there is none.
+/// Opens the database file for the steps of its schema, made where there is none.
 pub(super) async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
     // SQLite gives its other files the mode of this one.
     let private = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
@@ -44,6 +43,6 @@ pub(super) async fn open(path: &Path) -> Result<SqlitePool, StoreError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY);
-    let pool = SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await;
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
     pool.map_err(opening(path.display()))
 }

@@ -1,4 +1,4 @@
-//! Deletes join tokens some time after their end, and says so in the audit log.
+//! Deletes join tokens some time after their end, and says so in the audit log; forgets answers that nobody asks for again.
 
 use super::report;
 use crate::{
@@ -13,6 +13,8 @@ use tokio::time::sleep;
 const EVERY: Duration = Duration::from_hours(1);
 /// Kept so long after its end, so that whoever comes late hears "expired" and not "unknown".
 const KEPT: Duration = Duration::from_hours(7 * 24);
+/// How long an answer is kept for a request that is repeated, at least.
+const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 
 /// Looks once an hour.
 pub(crate) async fn run(controller: Arc<Controller>) {
@@ -25,11 +27,15 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 }
 
 async fn run_once(controller: &Controller, now: Timestamp) -> Result<(), StoreError> {
-    let kept = i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
-    let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
     let mut tx = controller.store.write().await?;
-    for token in tx.delete_tokens_expired(before).await? {
+    tx.forget_answers(before(now, ANSWERS_KEPT)).await?;
+    for token in tx.delete_tokens_expired(before(now, KEPT)).await? {
         tx.record(now, &Actor::Controller, "token.deleted", token.as_str(), "its time was over").await?;
     }
     tx.commit().await
+}
+
+fn before(now: Timestamp, length: Duration) -> Timestamp {
+    let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
 }

@@ -8,6 +8,7 @@ use picket_api::{OperatorClient, Problem, ProblemKind, keys::IssueKey, operator:
 use picket_model::{NodeRole, WireGuardPublicKey};
 use picket_pki::client_config;
 use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
 use std::{net::SocketAddr, sync::Arc};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -177,14 +178,15 @@ async fn a_controller_that_ended_before_the_change_does_it_when_it_is_asked_agai
     let mesh = Mesh::start().await;
     let token = mesh.add_operator("admin").await;
     let body = serde_json::to_string(&CreateToken::new(NodeRole::Prep, 1, 60)).unwrap();
-    // As it is left when the controller ends right after the key was taken.
+    // As a controller of the version before leaves it that ends right after the key was taken.
     let asked = hex::encode(Sha256::digest(format!("POST /v1/tokens {body}")));
-    let operator = token.split('.').nth(1).unwrap().parse().unwrap();
-    let store = mesh.store().await;
-    let mut tx = store.write().await.unwrap();
-    let now = std::time::SystemTime::now().into();
-    assert_eq!(tx.claim_answer(&operator, "k", &asked, now).await.unwrap(), None);
-    tx.commit().await.unwrap();
+    let operator = token.split('.').nth(1).unwrap();
+    let url = format!("sqlite://{}", mesh.state_dir().join("controller.db").display());
+    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let taken = "INSERT INTO answers (mesh, operator, key, request, at) SELECT id, $1, 'k', $2, $3 FROM meshes";
+    let now = picket_model::Timestamp::from(std::time::SystemTime::now());
+    let taken = sqlx::query(taken).bind(operator).bind(asked).bind(now.as_millis());
+    assert_eq!(taken.execute(&mut database).await.unwrap().rows_affected(), 1);
     let url = format!("{}/v1/tokens", mesh.operators_url());
     let ask = async |key: &str| {
         let call = http(&mesh).post(&url).bearer_auth(&token).header("idempotency-key", key.to_owned());

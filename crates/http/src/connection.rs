@@ -1,6 +1,10 @@
 //! One connection from accept to close: handshake, identity, its place, HTTP/1 or 2, and every reason for which it ends.
 
-use crate::{ClientIdentity, Connections, Limits, Peer, Share, connections::Entered, places::Places};
+use crate::{
+    ClientIdentity, Connections, Limits, Peer, Share,
+    connections::Entered,
+    places::{Place, Places},
+};
 use axum::{Router, body::Body, http::Request, http::StatusCode, response::IntoResponse};
 use http_body_util::Limited;
 use hyper::{body::Incoming, server::conn, service::service_fn};
@@ -13,7 +17,7 @@ use std::{
     fmt,
     future::pending,
     net::SocketAddr,
-    pin::pin,
+    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -59,20 +63,35 @@ impl Shared {
     }
 
     /// Serves one connection to its end. `stopped` fails once the listener stops.
-    pub(crate) async fn connection(&self, stream: TcpStream, address: SocketAddr, mut stopped: watch::Receiver<()>) {
+    ///
+    /// Thousands of connections wait, and for as long as one does it holds the room of the largest of its steps: each step that is
+    /// over by then, and what is larger than a pointer and stays, is in a box of its own.
+    pub(crate) async fn connection(&self, stream: TcpStream, address: SocketAddr, stopped: watch::Receiver<()>) {
         if let Err(cause) = stream.set_nodelay(true) {
             debug!(%address, %cause, "client gone at once");
             return;
         }
-        let Some(acceptor) = &self.acceptor else {
-            let peer = Peer { address, identity: ClientIdentity::Anonymous };
-            return self.serve(stream, peer, Version::Http1, stopped).await;
+        let serving = match &self.acceptor {
+            None => self.serve(stream, Peer { address, identity: ClientIdentity::Anonymous }, Version::Http1, stopped),
+            Some(acceptor) => Box::pin(self.handshake(acceptor, stream, address, stopped)).await,
         };
-        let Some(place) = self.handshakes.take(address.ip()) else { return };
+        if let Some(serving) = serving {
+            serving.await;
+        }
+    }
+
+    async fn handshake(
+        &self,
+        acceptor: &TlsAcceptor,
+        stream: TcpStream,
+        address: SocketAddr,
+        mut stopped: watch::Receiver<()>,
+    ) -> Option<Serving<'_>> {
+        let place = self.handshakes.take(address.ip())?;
         let handshake = timeout(self.limits.handshake_timeout, acceptor.accept(stream));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
-            _ = stopped.changed() => return,
+            _ = stopped.changed() => return None,
         };
         drop(place);
         match shaken {
@@ -82,25 +101,28 @@ impl Shared {
                 Err(cause) => warn!(%address, %cause, "certificate of our CA without a node"),
                 Ok(identity) => {
                     let version = Version::of(&stream);
-                    self.serve(stream, Peer { address, identity }, version, stopped).await;
+                    return self.serve(stream, Peer { address, identity }, version, stopped);
                 }
             },
         }
+        None
     }
 
-    async fn serve<S>(&self, stream: S, peer: Peer, version: Version, stopped: watch::Receiver<()>)
+    /// `None` where there is no place for it.
+    fn serve<S>(&self, stream: S, peer: Peer, version: Version, stopped: watch::Receiver<()>) -> Option<Serving<'_>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Limits { header_timeout, request_timeout, keep_alive, stop_grace, .. } = self.limits;
         let stranger = self.limits.strangers.filter(|_| peer.node().is_none());
         let places = if stranger.is_some() { &self.strangers } else { &self.members };
-        let Some(_place) = places.take(peer.address.ip()) else { return };
+        let place = places.take(peer.address.ip())?;
         let max_body = stranger.map_or(self.limits.max_body, |granted| granted.max_body);
         let said = Arc::new(Said::default());
         let certified = peer.node().map(|node| node.not_after.since(SystemTime::now().into()));
+        let node = peer.node().map(|node| (node.node.clone(), node.serial.clone()));
         let end = End {
-            entered: self.connections.enter(peer.node().map(|node| (node.node.clone(), node.serial.clone()))),
+            entered: self.connections.enter(node, self.limits.of_one_member),
             stopped,
             stop_grace,
             valid_for: certified.or(stranger.map(|granted| granted.lifetime)),
@@ -124,21 +146,26 @@ impl Shared {
             }
         });
         let io = TokioIo::new(stream);
-        match version {
+        Some(match version {
             Version::Http1 => {
                 let mut http = conn::http1::Builder::new();
                 http.timer(TokioTimer::new()).header_read_timeout(header_timeout).keep_alive(stranger.is_none());
-                end.drive(http.serve_connection(io, service), &said).await;
+                let connection = Box::pin(http.serve_connection(io, service));
+                Box::pin(end.drive(connection, said, place))
             }
             Version::Http2 => {
                 let mut http = conn::http2::Builder::new(TokioExecutor::new());
                 http.timer(TokioTimer::new()).keep_alive_interval(keep_alive).keep_alive_timeout(keep_alive);
                 http.max_concurrent_streams(if stranger.is_some() { 1 } else { MAX_STREAMS });
-                end.drive(http.serve_connection(io, service), &said).await;
+                let connection = Box::pin(http.serve_connection(io, service));
+                Box::pin(end.drive(connection, said, place))
             }
-        }
+        })
     }
 }
+
+/// A connection up to its end.
+type Serving<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// What has been said on a connection.
 #[derive(Default)]
@@ -161,13 +188,12 @@ struct End {
 }
 
 impl End {
-    async fn drive<C>(mut self, connection: C, said: &Said)
+    async fn drive<C>(mut self, mut connection: Pin<Box<C>>, said: Arc<Said>, _place: Place<'_>)
     where
         C: GracefulConnection,
         C::Error: fmt::Display,
     {
         let address = self.address;
-        let mut connection = pin!(connection);
         let grace = tokio::select! {
             ended = connection.as_mut() => return say(address, ended),
             () = no_request(&said.asked, self.header_timeout) => return debug!(%address, "client asks for nothing"),

@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections at once, strangers apart; one more is closed after its handshake. Default 16,384.
     pub max_connections: usize,
+    /// Connections of one member at once; with one more the oldest is closed. Default 8: an agent has one, another while it turns to
+    /// a new certificate or looks whether its first controller is back, and those that a restart of its host left half open.
+    pub of_one_member: usize,
     /// TLS handshakes under way: nobody is known yet, so these limits are everybody's. One more is closed as soon as it
     /// is accepted. Default 1024 in all, 64 for one source: hosts behind one address translation join together.
     pub handshakes: Share,
@@ -60,6 +63,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 16_384,
+            of_one_member: 8,
             handshakes: Share { all: 1024, source: 64 },
             strangers: Some(Strangers::default()),
             handshake_timeout: Duration::from_secs(5),

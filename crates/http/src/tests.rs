@@ -67,6 +67,34 @@ async fn one_connection_too_many_is_closed_and_its_place_given_again() {
 }
 
 #[tokio::test]
+async fn members_oldest_connection_is_closed_for_one_too_many_and_nobody_elses() {
+    let mesh = Mesh::new();
+    let poll = Poll::default();
+    let server = mesh.serve(poll.router(), Limits { of_one_member: 2, ..Limits::default() }).await;
+    let other = server.spawn_get(&mesh.node("sentry-2"), "/");
+    within(poll.arrived.notified()).await;
+    let (mut waiting, mut clients) = (Vec::new(), Vec::new());
+    // One and the same certificate, as whoever has stolen it.
+    let certificate = mesh.member("sentry-1");
+    for _ in 0..4 {
+        let client = mesh.client(Some(&certificate));
+        waiting.push(server.spawn_get(&client, "/"));
+        within(poll.arrived.notified()).await;
+        clients.push(client);
+    }
+    let kept = waiting.split_off(2);
+    for closed in waiting {
+        assert!(within(closed).await.unwrap().is_err());
+    }
+    until(async || server.connections.count() == 3).await;
+    assert!(!other.is_finished() && kept.iter().all(|poll| !poll.is_finished()));
+    poll.answer.send(Some(StatusCode::NO_CONTENT)).unwrap();
+    for answered in kept.into_iter().chain([other]) {
+        assert_eq!(within(answered).await.unwrap().unwrap().0, StatusCode::NO_CONTENT);
+    }
+}
+
+#[tokio::test]
 async fn handshake_that_never_ends_is_cut_off() {
     let mesh = Mesh::new();
     let server = mesh.serve(who(), Limits { handshake_timeout: SHORT, ..Limits::default() }).await;

@@ -59,7 +59,7 @@ mod tests {
     #[tokio::test]
     async fn who_has_the_same_key_waits_and_nobody_else_does() {
         let turns = Turns::default();
-        let claim = |operator: &str, key: &str| Claim::new(operator.parse().unwrap(), key.to_owned());
+        let claim = |operator: &str, key: &str| Claim::new(operator.parse().unwrap(), key.to_owned(), String::new());
         let first = turns.take(&claim("op-1", "k")).await;
         let others = (turns.take(&claim("op-2", "k")).await, turns.take(&claim("op-1", "other")).await);
         assert!(turns.try_take(&claim("op-1", "k")).is_err());

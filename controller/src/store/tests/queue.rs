@@ -74,3 +74,32 @@ async fn a_change_that_waits_too_long_says_so_and_the_next_one_is_not_in_its_way
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_change_of_another_program_is_waited_for_and_no_thread_is_kept() {
+    // One thread: were it kept, the other's change could not end.
+    let (store, dir) = store().await;
+    let other = Store::open(&dir.path().join("db"), "m-1".parse().unwrap()).await.unwrap();
+    let first = store.write().await.unwrap();
+    let mut second = pin!(other.write());
+    assert!(poll_fn(|context| Poll::Ready(second.as_mut().poll(context).is_pending())).await);
+    first.commit().await.unwrap();
+    drop(second.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_not_there_and_its_connection_goes_on() {
+    on_both(async |store, _own| {
+        let before = written(&store).await;
+        for round in 0..20 {
+            let mut tx = store.write().await.unwrap();
+            tx.record(NOW, &Actor::Controller, "written", &round.to_string(), "").await.unwrap();
+            if round % 2 == 0 {
+                // What fails leaves nothing behind either.
+                assert!(query("INSERT INTO nowhere (one) VALUES ($1)").bind(1_i64).execute(&mut tx.sql).await.is_err());
+            }
+        }
+        assert_eq!(written(&store).await, before);
+    })
+    .await;
+}

@@ -37,13 +37,14 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// What brings IO, a clock or randomness.
-const IMPURE: [&str; 13] = [
+const IMPURE: [&str; 14] = [
     "tokio",
     "async-io",
     "reqwest",
     "hyper",
     "axum",
     "sqlx",
+    "rusqlite",
     "rustls",
     "rtnetlink",
     "nix",
@@ -67,10 +68,10 @@ const FORBIDDEN: [(&[&str], &[&str], &str); 5] = [
     ),
     (
         &["picket-agent", "picket-sentry-agent", "picket-prep-agent"],
-        &["picket-plan", "sqlx"],
+        &["picket-plan", "sqlx", "rusqlite"],
         "agents carry out, they do not plan or store the mesh",
     ),
-    (&["picket"], &["picket-plan", "picket-agent", "sqlx"], "the command line asks the controller"),
+    (&["picket"], &["picket-plan", "picket-agent", "sqlx", "rusqlite"], "the command line asks the controller"),
     (&["xtask"], &[], "it builds the rest"),
 ];
 

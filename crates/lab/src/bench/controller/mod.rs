@@ -25,7 +25,7 @@ use std::{
 #[group(id = "controller")]
 pub(super) struct Options {
     /// Of the controller bench, so many agents, in rising order.
-    #[arg(long, value_delimiter = ',', default_values_t = [50, 1_000, 5_000], value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    #[arg(long, value_delimiter = ',', default_values_t = [50, 1_000, 5_000, 10_000], value_parser = clap::value_parser!(u32).range(1..=20_000))]
     hosts: Vec<u32>,
     /// Of the controller bench, these databases.
     #[arg(long, value_delimiter = ',', default_values = ["sqlite", "postgres"])]
