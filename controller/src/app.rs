@@ -240,7 +240,7 @@ impl Running {
 }
 
 /// The controller as it was when it stopped.
-async fn restored(
+pub(crate) async fn restored(
     store: Store,
     ca: Authority,
     proofs: Proofs,

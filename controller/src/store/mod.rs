@@ -18,6 +18,8 @@ mod identities;
 mod leases;
 mod log;
 mod meshes;
+#[cfg(test)]
+pub(crate) mod moments;
 mod nodes;
 mod observations;
 mod observed;
@@ -190,7 +192,9 @@ impl Store {
     }
 
     async fn connection(&self, writes: bool) -> Result<Connection, sqlx::Error> {
-        match &self.pool {
+        #[cfg(test)]
+        moments::before_begin(writes).await?;
+        let begun = match &self.pool {
             Pool::Sqlite(pool) => {
                 let statement = if writes { "BEGIN IMMEDIATE" } else { "BEGIN" };
                 pool.begin_with(statement).await.map(Connection::Sqlite)
@@ -206,7 +210,10 @@ impl Store {
                 let begun = timeout(postgres::STATEMENT, begun).await;
                 begun.unwrap_or_else(|_| Err(postgres::timed_out())).map(Connection::Postgres)
             }
-        }
+        };
+        #[cfg(test)]
+        moments::after(moments::Moment::Begin).await?;
+        begun
     }
 
     /// Waits for what is under way and closes the database.

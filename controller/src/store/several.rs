@@ -143,17 +143,6 @@ impl Transaction {
         rows.iter().map(|row| super::row::plain(row, "subject")).collect()
     }
 
-    /// Hosts that were revoked since a moment.
-    pub async fn revoked_since(&mut self, since: Timestamp) -> Result<Vec<NodeId>, StoreError> {
-        let rows = query("SELECT id FROM nodes WHERE mesh = $1 AND revoked_at >= $2")
-            .bind(self.mesh.as_str())
-            .bind(since.as_millis())
-            .fetch_all(&mut self.sql)
-            .await
-            .map_err(sql("read who is revoked"))?;
-        rows.iter().map(|row| text(row, "id")).collect()
-    }
-
     /// Reports that came since a moment and that `is_news` wants to have, by host and when they came.
     pub async fn reports_since(
         &mut self,

@@ -1,5 +1,7 @@
 //! One statement for both databases: `$1` is a place for a value in either. Runs what it is given; no SQL of its own.
 
+#[cfg(test)]
+use super::moments::{self, Moment};
 use super::postgres;
 use sqlx::{
     AssertSqlSafe, Column as _, PgTransaction, SqlSafeStr as _, SqlStr, SqliteTransaction, TypeInfo as _,
@@ -17,10 +19,15 @@ pub(super) enum Connection {
 
 impl Connection {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self {
+        #[cfg(test)]
+        moments::before(Moment::Commit).await?;
+        let committed = match self {
             Self::Sqlite(transaction) => transaction.commit().await,
             Self::Postgres(transaction) => transaction.commit().await,
-        }
+        };
+        #[cfg(test)]
+        moments::after(Moment::Commit).await?;
+        committed
     }
 }
 
@@ -92,8 +99,10 @@ pub(super) fn query_made(text: String) -> Query {
 
 /// The statement as the driver of the connection's database has it, run by one of the driver's methods.
 macro_rules! run {
-    ($query:ident, $connection:ident, $method:ident, $sqlite:expr, $postgres:expr) => {
-        match $connection {
+    ($query:ident, $connection:ident, $method:ident, $sqlite:expr, $postgres:expr) => {{
+        #[cfg(test)]
+        moments::before(Moment::Statement).await?;
+        let done = match $connection {
             Connection::Sqlite(transaction) => {
                 let statement =
                     $query.values.into_iter().fold(sqlx::query($query.text), |statement, value| match value {
@@ -111,8 +120,11 @@ macro_rules! run {
                 let done = timeout(postgres::STATEMENT, statement.$method(&mut **transaction)).await;
                 done.unwrap_or_else(|_| Err(postgres::timed_out())).map($postgres)
             }
-        }
-    };
+        };
+        #[cfg(test)]
+        moments::after(Moment::Statement).await?;
+        done
+    }};
 }
 
 impl Query {

@@ -58,6 +58,7 @@ mod programs;
 mod random;
 mod relay;
 pub mod soak;
+pub mod sources;
 pub mod stop;
 mod stream;
 pub mod tunnels;
