@@ -7,6 +7,7 @@ mod kept;
 mod rest;
 mod rotation;
 mod secrets;
+mod shared;
 
 pub use config::CaConfig;
 pub use secrets::Secrets;
@@ -16,3 +17,4 @@ pub(crate) use authority::Authority;
 pub(crate) use rest::{decrypt, encrypt, status};
 pub(crate) use rotation::{step, switch_if_ready, view};
 pub(crate) use secrets::plain;
+pub(crate) use shared::follow;

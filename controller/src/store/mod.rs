@@ -3,6 +3,7 @@
 
 mod answers;
 mod begun;
+mod ca_successions;
 mod ca_trust;
 mod certificates;
 mod clones;
@@ -44,6 +45,7 @@ mod webhooks;
 
 pub use answers::{Answer, Progress};
 pub use begun::Begun;
+pub use ca_successions::CaSuccession;
 pub use ca_trust::CaTrust;
 pub use certificates::Standing;
 pub use clones::{ClonedHost, Machine};

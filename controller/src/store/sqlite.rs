@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "reach", include_str!("../../migrations/sqlite/0016_reach.sql")),
     (17, "node changes", include_str!("../../migrations/sqlite/0017_node_changes.sql")),
     (18, "departures", include_str!("../../migrations/sqlite/0018_departures.sql")),
+    (20, "ca successions", include_str!("../../migrations/sqlite/0020_ca_successions.sql")),
 ];
 /// One writer and a few readers; each connection costs a thread and a page cache.
 const CONNECTIONS: u32 = 4;

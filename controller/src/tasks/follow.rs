@@ -80,7 +80,8 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 pub(crate) async fn keep_duty(controller: Arc<Controller>) {
     while controller.store.is_shared() {
         let at = Instant::now();
-        match timeout(LENGTH, controller.store.be_here(&controller.duties.holder, LENGTH)).await {
+        let cas = controller.ca.now().told().tag;
+        match timeout(LENGTH, controller.store.be_here(&controller.duties.holder, &cas, LENGTH)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => report("duties", &error),
             Err(_) => tracing::error!("the database was not told in time that this controller is here"),
@@ -191,6 +192,9 @@ fn wake(controller: &Controller, actions: &BTreeSet<String>) {
     let is_there = |start: &str| actions.iter().any(|action| action.starts_with(start));
     if is_there("shield.") {
         controller.shield_ordered.send_replace(());
+    }
+    if is_there("ca.rotation.") {
+        controller.ca.heard.notify_one();
     }
     if is_there("node.drained") || is_there("node.undrained") {
         controller.drained.send_replace(());
