@@ -10,10 +10,13 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
+/// Number, name and text.
+pub(super) type Step = (i64, &'static str, &'static str);
+
 /// Takes the steps that are not taken yet. The newest step that this program does not know, where there is one and it may work all
 /// the same.
 pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Option<i64>, StoreError> {
-    match run(pool, false).await {
+    match run(pool, steps(pool), false).await {
         Ok(()) => return Ok(None),
         Err(MigrateError::VersionMissing(step)) => {
             let least = least(pool).await.map_err(sql("read which programs may work"))?;
@@ -23,7 +26,7 @@ pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Optio
         }
         Err(cause) => return Err(StoreError::Migrate { place: place.to_string(), cause }),
     }
-    run(pool, true).await.map_err(|cause| StoreError::Migrate { place: place.to_string(), cause })?;
+    run(pool, steps(pool), true).await.map_err(|cause| StoreError::Migrate { place: place.to_string(), cause })?;
     let step = furthest(pool).await.map_err(sql("read how far the schema is"))?;
     tracing::warn!(
         %place, step, known = newest(pool),
@@ -32,8 +35,9 @@ pub(super) async fn bring_up_to_date(pool: &Pool, place: &Place) -> Result<Optio
     Ok(Some(step))
 }
 
-async fn run(pool: &Pool, passes_over_others: bool) -> Result<(), MigrateError> {
-    let mut migrator = migrator(steps(pool));
+/// Takes those of these steps that are not taken yet.
+pub(super) async fn run(pool: &Pool, steps: &[Step], passes_over_others: bool) -> Result<(), MigrateError> {
+    let mut migrator = migrator(steps);
     migrator.set_ignore_missing(passes_over_others);
     match pool {
         Pool::Sqlite(pool) => migrator.run(pool).await,
@@ -41,14 +45,15 @@ async fn run(pool: &Pool, passes_over_others: bool) -> Result<(), MigrateError> 
     }
 }
 
-fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+fn migrator(steps: &[Step]) -> Migrator {
     let steps = steps.iter().map(|(version, name, text)| {
         Migration::new(*version, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
     });
     Migrator::with_migrations(steps.collect())
 }
 
-const fn steps(pool: &Pool) -> &'static [(i64, &'static str, &'static str)] {
+/// The steps that this program knows, oldest first.
+pub(super) const fn steps(pool: &Pool) -> &'static [Step] {
     match pool {
         Pool::Sqlite(_) => sqlite::MIGRATIONS,
         Pool::Postgres(_) => postgres::MIGRATIONS,
