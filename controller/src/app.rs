@@ -100,6 +100,7 @@ impl App {
         let keepers = tasks::dns::Keeper::all(&config.dns, &config.hooks.metadata_url)?;
         let names = Names::new(config.dns.clone(), at);
         let place = config.database(state.database());
+        ca::adopt(&state, &config.ca)?;
         check_first_start(&state, &place).await?;
         let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
         let (store, overlay) = open_store(&place, &ca.mesh(), &config.overlay, at).await?;

@@ -41,6 +41,12 @@ enum Command {
         #[command(flatten)]
         state: State,
     },
+    /// Ask the controller that runs on this host whether it is ready, as a container's health check does; exit status 0 where it is.
+    Ready {
+        /// Configuration file, whose `listen.health` says where it answers.
+        #[arg(long, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file, whose `listen.health` says where it answers [default: {DEFAULT_PATH}, if it exists]"))]
+        config: Option<PathBuf>,
+    },
     /// Add an operator, and print the file by which `picket --context FILE` asks in their name. Shown once.
     AddOperator {
         /// `enroller` may make join tokens, `viewer` may look, `admin` may change things too.
@@ -126,14 +132,21 @@ impl Command {
             | Self::Restore { state, .. }
             | Self::Advance { state, .. }
             | Self::Migrate { state, .. } => Some(&state.dir),
+            Self::Ca { command: CaCommand::Create { .. }, .. } => None,
             Self::Ca { state_dir, .. } => Some(state_dir),
             _ => None,
         }
     }
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum CaCommand {
+    /// Make the CA of a new mesh, before any controller runs, for several that are given it by `ca.certificate_file` and `ca.key_file`.
+    Create {
+        /// Folder for `ca.pem` and `ca.key`; one that has none of them.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Which CA it is, until when it lasts, and whether its key is encrypted. The controller may run.
     Status,
     /// Encrypt its key under the configured passphrase. The controller must not run.
@@ -182,6 +195,10 @@ pub fn run() -> anyhow::Result<()> {
             let config = Config::load(config.as_deref())?;
             runtime()?.block_on(serve(config, state.dir))
         }
+        Command::Ready { config } => {
+            let health = Config::load(config.as_deref())?.listen.health;
+            Ok(runtime()?.block_on(picket_telemetry::ask_ready(health))?)
+        }
         Command::AddOperator { role, database, state } => {
             let config = database.load()?;
             let context = runtime()?.block_on(operators::add(&state.dir, &config, role, now()))?;
@@ -212,6 +229,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Ca { command, config, state_dir } => {
             let config = Config::load(config.as_deref())?.ca;
             let said = match command {
+                CaCommand::Create { out } => runtime()?.block_on(ca::create(&out, &config, now()))?,
                 CaCommand::Status => ca::status(&state_dir, &config)?,
                 CaCommand::Encrypt => runtime()?.block_on(ca::encrypt(&state_dir, &config))?,
                 CaCommand::Decrypt => runtime()?.block_on(ca::decrypt(&state_dir, &config))?,

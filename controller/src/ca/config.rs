@@ -11,6 +11,8 @@ pub struct CaConfig {
     pub passphrase_file: Option<PathBuf>,
     /// Program that prints it, with its arguments; never a shell.
     pub passphrase_command: Option<Vec<String>>,
+    /// File with the certificate, for a state folder that has none.
+    pub certificate_file: Option<PathBuf>,
     /// File with the key, PEM, encrypted or not; then the state folder has none.
     pub key_file: Option<PathBuf>,
     /// Program that prints it.
@@ -28,6 +30,7 @@ impl Default for CaConfig {
         Self {
             passphrase_file: None,
             passphrase_command: None,
+            certificate_file: None,
             key_file: None,
             key_command: None,
             next_key_file: None,
@@ -82,6 +85,14 @@ impl CaConfig {
                 return Err(format!("ca.{name}_command does not begin with a program's absolute path, as {example}"));
             }
         }
+        if self.certificate_file.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return Err("ca.certificate_file is not an absolute path".to_owned());
+        }
+        if self.certificate_file.is_some() && self.key().is_none() {
+            return Err(
+                "ca.certificate_file is there and the key is not given: write ca.key_file or ca.key_command".to_owned()
+            );
+        }
         if self.next_key().is_some() && self.key().is_none() {
             return Err("ca.next_key_file and ca.next_key_command are for keys that are given by ca.key_file or \
                         ca.key_command: leave them out, a rotation makes its key"
@@ -114,6 +125,9 @@ mod tests {
         check("passphrase_command = [\"/usr/bin/aws\", \"kms\"]\nkey_file = \"/mnt/ca.key\"", "");
         check("passphrase_file = \"/a\"\npassphrase_command = [\"/b\"]", "write one of them");
         check("key_file = \"ca.key\"", "not an absolute path");
+        check("certificate_file = \"/a\"\nkey_file = \"/b\"", "");
+        check("certificate_file = \"/a\"", "the key is not given");
+        check("certificate_file = \"a\"\nkey_file = \"/b\"", "absolute path");
         check("key_command = []", "absolute path");
         check("key_command = [\"aws\", \"kms\"]", "absolute path");
         check("next_key_file = \"/a\"", "leave them out");

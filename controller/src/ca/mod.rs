@@ -3,6 +3,7 @@
 mod agreed;
 mod authority;
 mod config;
+mod given;
 mod kept;
 mod rest;
 mod rotation;
@@ -14,6 +15,7 @@ pub use secrets::Secrets;
 
 pub(crate) use agreed::agree;
 pub(crate) use authority::Authority;
+pub(crate) use given::{adopt, create};
 pub(crate) use rest::{decrypt, encrypt, status};
 pub(crate) use rotation::{step, switch_if_ready, view};
 pub(crate) use secrets::plain;

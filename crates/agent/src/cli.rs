@@ -1,39 +1,32 @@
 //! The command line of both agents, and what becomes of each command. The role is given by the program, not the user.
 
+mod options;
+
+pub use options::{EnrollOptions, GoloopOptions, how_to_join};
+
 use crate::{
     dry_run,
     enroll::enroll,
-    host, leave, lockdown,
-    proof::ProofOptions,
-    rekey, release, run,
+    host, leave, lockdown, rekey, release, run,
     state::StateDir,
     status, trust_by_hand, vouch,
-    watch::{self, Board, NodeOptions},
+    watch::{self, Board},
     wg_bench,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use picket_attest::IdentityId;
-use picket_chain::node::{self as goloop, Goloop};
 use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_manual::Manual;
-use picket_model::{NodeName, NodeRole, PrepId};
-use picket_pki::{Fingerprint, JoinToken};
+use picket_model::NodeRole;
+use picket_pki::Fingerprint;
+use picket_telemetry::ask_ready;
 use picket_wireguard::Preference;
-use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZeroU16,
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, process::ExitCode, time::Duration};
 use tokio::task::JoinSet;
-use zeroize::Zeroizing;
 
 const SENTRY: &str = "picket-sentry-agent";
 const PREP: &str = "picket-prep-agent";
-/// Variable that may hold the join token, so that it does not stand in the process list.
-const TOKEN_VARIABLE: &str = "PICKET_JOIN_TOKEN";
 /// sysexits.h EX_CONFIG: a service manager need not start a revoked host's agent again.
 const REVOKED: u8 = 78;
 
@@ -128,6 +121,12 @@ enum Command {
         #[command(flatten)]
         goloop: GoloopOptions,
     },
+    /// Ask the agent that runs on this host whether it is ready, as a container's health check does; exit status 0 where it is.
+    Ready {
+        /// Where it answers.
+        #[arg(long, value_name = "IP:PORT", env = "PICKET_HEALTH", default_value = "127.0.0.1:7447")]
+        health: watch::Place,
+    },
     /// Leave the mesh for good: its tunnels end everywhere, and its name is free again. Guarded ports close.
     Leave,
     /// Make another key for the tunnels; the agent that runs takes it into use once every peer knows it.
@@ -196,6 +195,7 @@ impl Command {
         !matches!(
             self,
             Self::Status { .. }
+                | Self::Ready { .. }
                 | Self::Probe { .. }
                 | Self::Proofs { .. }
                 | Self::Trust { .. }
@@ -255,97 +255,6 @@ enum Rules {
     },
 }
 
-/// The host's own node.
-#[derive(Args)]
-pub struct GoloopOptions {
-    /// This validator's goloop, to hear which addresses its peers advertise: http://127.0.0.1:9080, or the path of its
-    /// cli.sock.
-    #[arg(long, value_name = "URL or PATH", env = "PICKET_GOLOOP")]
-    pub goloop: Option<goloop::Place>,
-    /// Its chain.
-    #[arg(long, value_name = "NAME", env = "PICKET_GOLOOP_CHANNEL", default_value = "icon_dex")]
-    pub goloop_channel: goloop::Channel,
-    /// A sentry's own node, by its RPC port: hidden validators give no share to a sentry whose node is behind the others.
-    #[arg(long, value_name = "URL", env = "PICKET_NODE")]
-    pub node: Option<goloop::Place>,
-    /// Where the node keeps its data, for metrics of the room on that disk.
-    #[arg(long, value_name = "DIR", env = "PICKET_NODE_DATA")]
-    pub node_data: Option<PathBuf>,
-    /// Address of the validator, hx..., for metrics of its missed blocks and penalties, as the node tells them.
-    #[arg(long, value_name = "ADDRESS", env = "PICKET_PREP_ADDRESS")]
-    pub prep_address: Option<PrepId>,
-}
-
-impl GoloopOptions {
-    /// What to look at for the node's health.
-    fn watched(&self) -> Option<NodeOptions> {
-        let place = self.goloop.clone().or_else(|| self.node.clone())?;
-        let goloop = Goloop { place, channel: self.goloop_channel.clone() };
-        Some(NodeOptions { goloop, data: self.node_data.clone(), prep: self.prep_address })
-    }
-
-    /// What to ask; an error for the other role's.
-    fn beside(self, role: NodeRole) -> Result<Option<Goloop>> {
-        ensure!(
-            role == NodeRole::Prep || self.goloop.is_none(),
-            "--goloop is for validators; this is the agent of a {role}"
-        );
-        ensure!(
-            role == NodeRole::Sentry || self.node.is_none(),
-            "--node is for sentries; this is the agent of a {role}"
-        );
-        ensure!(
-            !matches!(self.node, Some(goloop::Place::Socket(_))),
-            "--node is an RPC port, http://127.0.0.1:PORT: a socket tells no height"
-        );
-        Ok(self.goloop.or(self.node).map(|place| Goloop { place, channel: self.goloop_channel }))
-    }
-}
-
-/// How to join.
-#[derive(Args)]
-pub struct EnrollOptions {
-    /// A controller's agent address, https://HOST:PORT; may be given several times.
-    #[arg(long = "controller", value_name = "URL", env = "PICKET_CONTROLLER", value_delimiter = ',', required = true)]
-    pub controllers: Vec<String>,
-    /// Join token, picket1....; better in a file or in PICKET_JOIN_TOKEN, where the process list does not show it.
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
-    /// File that holds the join token.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
-    /// A proof of identity in place of a token.
-    #[command(flatten)]
-    pub proof: ProofOptions,
-    /// Name of this host in the mesh [default: the host name].
-    #[arg(long)]
-    pub name: Option<NodeName>,
-    /// Where its tunnels are reached from outside, IP:PORT; 0.0.0.0 stands for the address the controller sees
-    /// [default: 0.0.0.0:51820 for a sentry, none for a validator, which dials].
-    #[arg(long, value_name = "IP:PORT")]
-    pub endpoint: Option<SocketAddr>,
-}
-
-impl EnrollOptions {
-    /// The join token, from wherever it was given. Errors never quote it.
-    pub fn token(&self) -> Result<JoinToken> {
-        let text = match (&self.token, &self.token_file) {
-            (Some(token), _) => Zeroizing::new(token.clone()),
-            (None, Some(file)) => {
-                let text = std::fs::read_to_string(file);
-                Zeroizing::new(text.with_context(|| format!("read the join token from {}", file.display()))?)
-            }
-            (None, None) => Zeroizing::new(std::env::var(TOKEN_VARIABLE).with_context(|| {
-                format!(
-                    "give a join token: --token-file FILE, {TOKEN_VARIABLE} in the environment, or --token TOKEN; or prove \
-                     who this host is with --proof KIND"
-                )
-            })?),
-        };
-        text.parse().context("the join token cannot be read")
-    }
-}
-
 fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
     let Cli { place, command } = cli;
     if command.touches_the_network() {
@@ -374,6 +283,10 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
                     ended = run::run(&place, wireguard, (goloop.beside(role)?, watched), (role, leaving), board) => ended,
                     never = rekey::keep_fresh(StateDir::new(&place.state_dir), every) => match never {},
                 };
+            }
+            Command::Ready { health: watch::Place::At(address) } => ask_ready(address).await?,
+            Command::Ready { health: watch::Place::Off } => {
+                bail!("PICKET_HEALTH is off: the agent of this host answers nowhere whether it is ready")
             }
             Command::RotateKey => println!("{}", rekey::rotate(&place)?),
             Command::Trust { ca_fingerprint } => println!("{}", trust_by_hand::trust(&place, ca_fingerprint).await?),

@@ -2,7 +2,7 @@
 //! identity is asked for with these keys in its audience.
 
 use crate::{
-    cli::{EnrollOptions, Place},
+    cli::{EnrollOptions, Place, how_to_join},
     host,
     identity::{Identity, Keys},
     ledger::{Ledger, Standing},
@@ -38,10 +38,10 @@ enum Credential {
 }
 
 impl Credential {
-    fn of(options: &EnrollOptions) -> Result<Self> {
+    fn of(options: &EnrollOptions) -> Result<Option<Self>> {
         Ok(match options.proof.chosen()? {
-            Some((kind, ca)) => Self::Proof(kind, ca),
-            None => Self::Token(options.token()?),
+            Some((kind, ca)) => Some(Self::Proof(kind, ca)),
+            None => options.token()?.map(Self::Token),
         })
     }
 
@@ -68,8 +68,9 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
     let lock = state.lock();
     if let Some(identity) = Identity::load(&state)? {
         // Nothing is written, so the running agent may keep its lock.
-        return already(&state, &identity, credential.ca(), &name, role);
+        return already(&state, &identity, credential.as_ref().map(Credential::ca), &name, role);
     }
+    let credential = credential.with_context(how_to_join)?;
     let _lock = lock?;
 
     let keys = Keys::load_or_make(&state)?;
@@ -163,13 +164,19 @@ fn remedy(kind: ProblemKind) -> &'static str {
 }
 
 /// A repeat of what was done is done; anything else would take the host out of its mesh.
-fn already(state: &StateDir, identity: &Identity, ca: Fingerprint, name: &NodeName, role: NodeRole) -> Result<String> {
+fn already(
+    state: &StateDir,
+    identity: &Identity,
+    ca: Option<Fingerprint>,
+    name: &NodeName,
+    role: NodeRole,
+) -> Result<String> {
     let Identity { mesh, node, .. } = identity;
     let again = format!("stop its agent, remove {}, and enrol", state.path().display());
     if Ledger::load_of(state, identity)?.standing == Standing::Revoked {
         bail!("this host was revoked from mesh {mesh} (it was {}, {node}); to let it in again: {again}", identity.name);
     }
-    let same = identity.knew(ca) && identity.name == *name && identity.role == role;
+    let same = ca.is_none_or(|ca| identity.knew(ca)) && identity.name == *name && identity.role == role;
     if !same {
         bail!(
             "this host is enrolled already: {} {} ({node}) in mesh {mesh}; to change that: {again}",

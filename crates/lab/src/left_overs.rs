@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    LabError,
+    LabError, command,
     namespace::{self, Namespace},
 };
 
@@ -72,12 +72,25 @@ fn clean_if(unwanted: impl Fn(LabId) -> bool) -> Result<Vec<String>, LabError> {
     let handles: Vec<_> = namespaces.iter().map(|name| Namespace { name: name.clone() }).collect();
     namespace::remove(&handles)?;
     for folder in folders.iter().map(|name| std::env::temp_dir().join(name)) {
+        unmount_below(&folder)?;
         let removed = fs::remove_dir_all(&folder);
         if folder.exists() {
             removed.map_err(|error| LabError::io(format!("remove {}", folder.display()), error))?;
         }
     }
     Ok(namespaces.into_iter().chain(folders).collect())
+}
+
+/// Unmounts what a container engine mounted in a lab's folder, innermost first.
+fn unmount_below(folder: &Path) -> Result<(), LabError> {
+    let mounts =
+        fs::read_to_string("/proc/self/mounts").map_err(|error| LabError::io("read /proc/self/mounts", error))?;
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    let ours: Vec<&str> = places.filter(|place| Path::new(place).starts_with(folder)).collect();
+    for place in ours.iter().rev() {
+        command::run("umount", &["--lazy", place], "")?.success()?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

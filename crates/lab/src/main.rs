@@ -1,7 +1,9 @@
 //! `picket-lab`: the lab's tools for people. Reads the command line, nothing else.
 
 use clap::{Parser, Subcommand};
-use picket_lab::{autoscaled, bench, demo, guest, hosts, icon, monitoring, page, soak, stop, tunnels::carry};
+use picket_lab::{
+    autoscaled, bench, containers, demo, guest, hosts, icon, monitoring, page, soak, stop, tunnels::carry,
+};
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -25,6 +27,9 @@ enum Command {
     Autoscaled(autoscaled::Args),
     /// Take booted machines from nothing to a mesh with Ansible, and through their lives
     Hosts(hosts::Args),
+    /// Take hosts from nothing to a mesh with our images and compose files: `cargo xtask test --containers` runs it
+    #[command(hide = true)]
+    Containers(containers::Args),
     /// Run a program in a virtual machine with Debian's kernel, which has WireGuard: `cargo xtask test --kernel` does
     #[command(hide = true)]
     Guest(guest::Args),
@@ -47,31 +52,18 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    match Cli::parse().command {
-        Command::Demo(args) => {
-            return Ok(if demo::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Autoscaled(args) => {
-            return Ok(if autoscaled::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Soak(args) => {
-            return Ok(if soak::run(args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Hosts(args) => {
-            return Ok(if hosts::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Guest(args) => {
-            return Ok(if guest::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Monitoring(args) => {
-            return Ok(if monitoring::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Page(args) => {
-            return Ok(if page::run(&args)? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Command::Bench(args) => bench::run(&args)?,
-        Command::Icon(args) => Runtime::new()?.block_on(icon::run(args))?,
-        Command::Carry(args) => Runtime::new()?.block_on(carry::run(args))?,
+    let held = match Cli::parse().command {
+        Command::Demo(args) => demo::run(args)?,
+        Command::Autoscaled(args) => autoscaled::run(&args)?,
+        Command::Soak(args) => soak::run(args)?,
+        Command::Hosts(args) => hosts::run(&args)?,
+        Command::Containers(args) => containers::run(&args)?,
+        Command::Guest(args) => guest::run(&args)?,
+        Command::Monitoring(args) => monitoring::run(&args)?,
+        Command::Page(args) => page::run(&args)?,
+        Command::Bench(args) => done(bench::run(&args)?),
+        Command::Icon(args) => done(Runtime::new()?.block_on(icon::run(args))?),
+        Command::Carry(args) => done(Runtime::new()?.block_on(carry::run(args))?),
         Command::Clean { own: true } => return Ok(ExitCode::from(stop::clean_own()?)),
         Command::Clean { .. } => {
             let removed = picket_lab::clean_left_overs()?;
@@ -79,7 +71,13 @@ fn main() -> anyhow::Result<ExitCode> {
             if removed.is_empty() {
                 println!("nothing to clean");
             }
+            true
         }
-    }
-    Ok(ExitCode::SUCCESS)
+    };
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What has no verdict holds when it has ended.
+const fn done((): ()) -> bool {
+    true
 }

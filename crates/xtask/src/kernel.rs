@@ -75,8 +75,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         engines += usize::from(["kernel: ", "userspace: "].iter().any(|engine| line.starts_with(engine)));
     })?;
     outcome.of("the agent measures both engines", held && engines == 2);
-    println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
-    Ok(if outcome.is_good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome.end(started, false))
 }
 
 /// The virtual machine, with these programs in it.

@@ -58,6 +58,13 @@ const VIRTUAL_MACHINES: [Program; 3] = [
     Program { name: "strip", package: "binutils" },
 ];
 
+/// Build images and run them, with no daemon.
+const CONTAINERS: [Program; 3] = [
+    Program { name: "buildah", package: "buildah" },
+    Program { name: "podman", package: "podman" },
+    Program { name: "runc", package: "runc" },
+];
+
 /// A terminal that a program can be looked at in.
 const TERMINAL: [Program; 1] = [Program { name: "tmux", package: "tmux" }];
 
@@ -95,6 +102,11 @@ pub(crate) fn judges() -> Result<()> {
 /// What stands for a cloud that posts events.
 pub(crate) fn web_client() -> Result<()> {
     install_missing(&WEB_CLIENT)
+}
+
+/// What builds and runs our images.
+pub(crate) fn containers() -> Result<()> {
+    install_missing(&CONTAINERS)
 }
 
 /// The name server that the tests change names at.

@@ -2,6 +2,7 @@
 //! Depends on none of our crates, so that it is built in seconds and can then build the rest.
 
 mod bench;
+mod containers;
 mod demo;
 mod dist;
 mod fuzz;
@@ -103,8 +104,11 @@ enum Command {
         /// looks, accessibility.
         #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel", "monitoring"])]
         page: bool,
-        /// For --hosts: where the packages are; made first, not optimised, where this is not given.
-        #[arg(long, requires = "hosts", value_name = "DIR")]
+        /// Build our images and run meshes of them by our compose files, and nothing else.
+        #[arg(long, conflicts_with_all = ["terraform", "hosts", "kernel", "monitoring", "page"])]
+        containers: bool,
+        /// For --hosts and --containers: where the packages are; made first, not optimised, where this is not given.
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["terraform", "kernel", "monitoring", "page"])]
         packages: Option<PathBuf>,
     },
     /// Make the pictures of the status page under docs/screenshots anew, of a real mesh in headless Chromium.
@@ -171,6 +175,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             demo::finish(soak)
         }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
+        Command::Test { containers: true, packages, .. } => containers::run(&root, packages.clone()),
         Command::Test { kernel: true, .. } => kernel::run(&root),
         Command::Test { monitoring: true, .. } => monitoring::run(&root),
         Command::Test { page: true, .. } => page::test(&root),

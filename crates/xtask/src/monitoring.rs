@@ -44,8 +44,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         }
         Err(error) => outcome.not_run(format!("all that needs Prometheus: {error:#}")),
     }
-    println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
-    Ok(if outcome.is_good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome.end(started, false))
 }
 
 fn said(held: &Result<()>) -> bool {

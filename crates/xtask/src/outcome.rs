@@ -1,5 +1,7 @@
 //! What came of a run of many checks, some of which a machine may not be able to run.
 
+use std::{process::ExitCode, time::Instant};
+
 /// What holds, what does not, and what was not looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -26,8 +28,14 @@ impl Outcome {
         self.not_run.push(what.into());
     }
 
+    /// Prints the closing line, and is the run's exit status.
+    pub(crate) fn end(&self, started: Instant, allow_missing: bool) -> ExitCode {
+        println!("{} in {:.0} s", self.closing(), started.elapsed().as_secs_f64());
+        if self.is_good(allow_missing) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
     /// The closing line.
-    pub(crate) fn closing(&self) -> String {
+    fn closing(&self) -> String {
         let named = |what: &str, of: &[String]| match of {
             [] => String::new(),
             of => format!("; {what}: {}", of.join(", ")),
@@ -37,7 +45,7 @@ impl Outcome {
     }
 
     /// Whether the run succeeded.
-    pub(crate) fn is_good(&self, allow_missing: bool) -> bool {
+    fn is_good(&self, allow_missing: bool) -> bool {
         self.failed.is_empty() && !self.passed.is_empty() && (allow_missing || self.not_run.is_empty())
     }
 }

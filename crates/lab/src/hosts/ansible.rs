@@ -120,6 +120,28 @@ impl Ansible {
         Ok(Played { changed: recap(&text), succeeded: output.status.success(), text })
     }
 
+    /// Runs the collection's molecule scenario on the machines of the inventory.
+    pub(super) fn molecule(&self, packages: &Path) -> Result<Played> {
+        let collection = self.path("collections/ansible_collections/picket/picket");
+        let mut variables = self.variables();
+        let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
+        variables.extend([
+            ("PATH", path),
+            ("PICKET_INVENTORY", self.path("inventory.yml").to_string_lossy().into_owned()),
+            ("PICKET_PACKAGES", packages.to_string_lossy().into_owned()),
+            ("ANSIBLE_PIPELINING", "true".to_owned()),
+        ]);
+        let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let run = format!(
+            "cd {} && exec {}/molecule test --scenario-name mesh",
+            collection.display(),
+            self.programs.display()
+        );
+        let output = self.host.run_with("sh", &["-c", &run], &variables, PLAYED_WITHIN)?;
+        let text = output.stdout + &output.stderr;
+        Ok(Played { changed: recap(&text), succeeded: output.status.success(), text })
+    }
+
     /// Copies files to a machine, into its root's folder.
     pub(super) fn copy(&self, files: &[PathBuf], to: IpAddr) -> Result<()> {
         let (key, known) = (self.path("key"), self.path("known_hosts"));

@@ -1,8 +1,8 @@
 //! `docs/install.md` as somebody follows it: its blocks, taken out of the document in order, typed where it says, with what stands for
 //! something of one's own replaced. A block that is new, gone or elsewhere fails here first.
 
-use super::{Seen, packages, site::Site};
-use crate::Machine;
+use super::{packages, site::Site};
+use crate::{Machine, steps::Seen};
 use anyhow::{Context as _, Result, bail, ensure};
 
 /// Where a block is typed, or into which file of that machine it is written.

@@ -1,10 +1,10 @@
 //! The steps: from bare machines to a mesh, its life, and its end.
 
 use super::{
-    Seen, packages,
+    packages,
     site::{P2P, Site, tried},
 };
-use crate::{Connect, Machine};
+use crate::{Connect, Machine, steps::Seen};
 use anyhow::{Context as _, Result, ensure};
 use std::process::Command;
 
@@ -189,4 +189,17 @@ pub(super) fn remove(site: &mut Site) -> Seen {
     site.prep.reboot()?;
     exposed(site)?;
     Ok(format!("{}; {knocks}; after a reboot everybody is let in again", played.changes()))
+}
+
+/// As somebody who works on the collection runs it. It ends where it began.
+pub(super) fn molecule(site: &mut Site) -> Seen {
+    let played = site.ansible.molecule(&site.packages)?.success()?;
+    for action in ["converge", "idempotence", "verify", "cleanup"] {
+        ensure!(played.text.contains(&format!("mesh > {action}")), "it did not {action}:\n{}", played.tail());
+    }
+    for (name, machine) in site.machines() {
+        let left = machine.run(&["sh", "-c", "ls /usr/bin/picket*"])?;
+        ensure!(!left.status.success(), "{name} has programs of ours still: {}", left.stdout);
+    }
+    Ok("converge, idempotence, verify, cleanup".to_owned())
 }

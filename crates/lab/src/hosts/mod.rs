@@ -7,16 +7,13 @@ mod life;
 mod packages;
 mod site;
 
-use crate::{clean_left_overs, stop};
+use crate::{
+    clean_left_overs,
+    steps::{Afterwards, Step, Steps},
+};
 use anyhow::{Context as _, Result};
 use site::Site;
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
-
-/// How long a run that is told to stop may take to the end of its step.
-const IN_ORDER: Duration = Duration::from_secs(5);
+use std::path::PathBuf;
 
 /// What it takes.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,14 +45,8 @@ impl Args {
     }
 }
 
-/// What a step saw, in words.
-type Seen = Result<String>;
-
-/// A step: its name, what it shows, and what does it.
-type Step = (&'static str, &'static str, fn(&mut Site) -> Seen);
-
-/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for the last two.
-const STEPS: [Step; 10] = [
+/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for the last three.
+const STEPS: [Step<Site>; 11] = [
     ("exposed", "bare machines are exposed", life::exposed),
     ("site", "site.yml: from bare machines to a mesh", life::site),
     ("again", "site.yml again changes nothing", life::again),
@@ -65,6 +56,7 @@ const STEPS: [Step; 10] = [
     ("upgrade", "upgrade.yml: newer packages, one machine after the other", life::upgrade),
     ("hide", "hide.yml: from exposed to hidden, and back where a check fails", life::hide),
     ("remove", "remove.yml: nobody is a member any more", life::remove),
+    ("molecule", "the collection's molecule scenario, from bare machines to bare ones", life::molecule),
     ("install", "docs/install.md, word by word", document::followed),
 ];
 
@@ -73,34 +65,9 @@ const STEPS: [Step; 10] = [
 /// # Errors
 /// What keeps it from beginning at all. All namespaces and files are gone then, too.
 pub fn run(args: &Args) -> Result<bool> {
-    let stop = stop::on_signal(IN_ORDER)?;
+    let steps = Steps::of_run("hosts")?;
     clean_left_overs()?;
-    let started = Instant::now();
     let mut site = Site::new(&args.clone().absolute()?)?;
-    println!("three machines are up after {:.1} s", started.elapsed().as_secs_f64());
-    let (mut held, mut is_over) = (0, false);
-    for (name, what, step) in STEPS {
-        let is_wanted = args.only.is_empty() || args.only.iter().any(|wanted| wanted == name);
-        is_over |= stop.try_recv().is_ok();
-        if is_over || !is_wanted {
-            println!("NOT RUN            {name:8} {what}");
-            continue;
-        }
-        let began = Instant::now();
-        let seen = step(&mut site);
-        let took = began.elapsed().as_secs_f64();
-        match seen {
-            Ok(seen) => {
-                println!("ok       {took:6.1} s  {name:8} {what}: {seen}");
-                held += 1;
-            }
-            Err(error) => {
-                println!("FAILED   {took:6.1} s  {name:8} {what}: {error:#}");
-                site.print_journals();
-                is_over = true;
-            }
-        }
-    }
-    println!("hosts: {held} of {} steps held in {:.0} s", STEPS.len(), started.elapsed().as_secs_f64());
-    Ok(held == STEPS.len())
+    steps.is_up("three machines are");
+    Ok(steps.run(&mut site, &STEPS, &args.only, Afterwards::End, Site::print_journals))
 }

@@ -1,11 +1,10 @@
 //! What is looked at, one function each.
 
 use super::{
-    Seen,
     site::{SOON, Site},
     texts::{documented, expressions, undocumented},
 };
-use crate::{Output, Program, icon::Behaviour, wait_until};
+use crate::{Output, Program, icon::Behaviour, steps::Seen, wait_until};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use std::{
@@ -20,7 +19,7 @@ use std::{
 const KNOCK: Duration = Duration::from_millis(50);
 
 /// Every target is up.
-pub(super) fn scraped(site: &Site) -> Seen {
+pub(super) fn scraped(site: &mut Site) -> Seen {
     let programs = site.programs().len();
     wait_until("Prometheus to scrape everybody", SOON, || {
         let up = site.query("sum(up)").map_err(|error| format!("{error:#}"))?;
@@ -44,7 +43,7 @@ fn told_by(site: &Site, program: &str) -> Result<usize> {
 }
 
 /// All of them.
-pub(super) fn all_documented(site: &Site) -> Seen {
+pub(super) fn all_documented(site: &mut Site) -> Seen {
     let mut samples = 0;
     for program in site.programs() {
         samples += told_by(site, &program)?;
@@ -65,7 +64,7 @@ fn lint(site: &Site, program: &str, text: &str) -> Result<()> {
 }
 
 /// The validator's host is ready while its node goes on.
-pub(super) fn ready(site: &Site) -> Seen {
+pub(super) fn ready(site: &mut Site) -> Seen {
     let prep = site.agents.first().context("no validator")?;
     let until = |what: &str, expect: u16, reason: &str| {
         wait_until(what, SOON, || {
@@ -82,7 +81,7 @@ pub(super) fn ready(site: &Site) -> Seen {
 }
 
 /// Something happens on the mesh, and every panel shows something.
-pub(super) fn dashboards(site: &Site) -> Seen {
+pub(super) fn dashboards(site: &mut Site) -> Seen {
     // A stranger knocks, and an operator asks for what is not there.
     let guarded = site.mesh().preps[0].host.v4(7100)?;
     let disturb = || -> Result<()> {
@@ -120,7 +119,7 @@ pub(super) fn dashboards(site: &Site) -> Seen {
 }
 
 /// All rules are known to Prometheus and well, and nothing critical fires.
-pub(super) fn quiet(site: &Site) -> Seen {
+pub(super) fn quiet(site: &mut Site) -> Seen {
     let rules = fs::read_to_string(site.project.join("monitoring/rules/picket.yml")).context("read the rules")?;
     let names: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
     wait_until("all alerts to be evaluated and nothing critical to fire", SOON, || {
@@ -136,7 +135,7 @@ pub(super) fn quiet(site: &Site) -> Seen {
 }
 
 /// The validator's agent and the sentries' log JSON.
-pub(super) fn logged(site: &Site) -> Seen {
+pub(super) fn logged(site: &mut Site) -> Seen {
     let mesh = site.mesh();
     let logs = mesh.agents().filter_map(|agent| agent.process().map(|process| process.log()));
     let text: String = logs.collect();
@@ -153,7 +152,7 @@ pub(super) fn logged(site: &Site) -> Seen {
 }
 
 /// The full screen on a terminal: turned from page to page, and ended.
-pub(super) fn top(site: &Site) -> Seen {
+pub(super) fn top(site: &mut Site) -> Seen {
     const ENVIRONMENT: [(&str, &str); 2] = [("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")];
     let mesh = site.mesh();
     let host = &mesh.controller.host;
@@ -189,7 +188,7 @@ pub(super) fn top(site: &Site) -> Seen {
 }
 
 /// Prometheus, Alertmanager and the pager: the whole way.
-pub(super) fn told(site: &Site) -> Seen {
+pub(super) fn told(site: &mut Site) -> Seen {
     const ALERT: &str = "PicketControllerDown";
     let paged = |status: &str| {
         wait_until(&format!("the pager to hear that {ALERT} is {status}"), SOON * 3, || {

@@ -53,6 +53,19 @@ pub(crate) fn run(root: &Path, profile: &str, out: Option<PathBuf>, check: bool)
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The packages in that folder; made first, not optimised, where none is given.
+pub(crate) fn packages(root: &Path, given: Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(folder) = given {
+        return folder.canonicalize().with_context(|| format!("look for {}", folder.display()));
+    }
+    let out = step::target_folder(root)?.join("dist/out");
+    ensure!(
+        run(root, "dev", Some(out.clone()), false)? == ExitCode::SUCCESS,
+        "the packages are not as they shall be; what is wrong is above"
+    );
+    Ok(out)
+}
+
 /// Everything but the checks; names of the files in `out`, in order.
 pub(crate) fn make(root: &Path, profile: &str, work: PathBuf, out: &Path) -> Result<Vec<String>> {
     machine::packagers()?;

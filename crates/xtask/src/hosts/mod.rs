@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Pinned: a linter finds more each month.
-const ANSIBLE: (&str, &[&str]) = ("ansible", &["ansible-core==2.19.14", "ansible-lint==26.10.1"]);
+const ANSIBLE: (&str, &[&str]) = ("ansible", &["ansible-core==2.19.14", "ansible-lint==26.10.1", "molecule==26.10.0"]);
 
 /// Runs all of it. `packages`: where the Debian packages are; made here where absent.
 pub(crate) fn run(root: &Path, packages: Option<PathBuf>) -> Result<ExitCode> {
@@ -26,8 +26,7 @@ pub(crate) fn run(root: &Path, packages: Option<PathBuf>) -> Result<ExitCode> {
         Some(python) => everything(root, &scratch, &python, packages, &mut outcome)?,
         None => outcome.not_run("everything: Ansible cannot be installed from PyPI"),
     }
-    println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
-    Ok(if outcome.is_good(false) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome.end(started, false))
 }
 
 fn everything(
@@ -53,10 +52,7 @@ fn everything(
         check.args(["--syntax-check", "-i", "examples/inventory.yml"]).arg(&playbook).current_dir(&collection);
         outcome.of(format!("syntax of {playbook}"), step::run(&format!("syntax of {playbook}"), &mut check)?);
     }
-    let packages = match packages {
-        Some(folder) => folder.canonicalize().with_context(|| format!("look for {}", folder.display()))?,
-        None => made(root)?,
-    };
+    let packages = dist::packages(root, packages)?;
     image(root, &packages, outcome)?;
     let mut lab = lab(root)?;
     lab.arg("hosts").arg("--ansible").arg(programs).arg("--packages").arg(&packages);
@@ -109,15 +105,6 @@ fn playbooks(collection: &Path) -> Result<Vec<String>> {
         files.filter_map(|file| Some(format!("picket.picket.{}", file.strip_suffix(".yml")?))).collect();
     names.sort();
     Ok(names)
-}
-
-/// The packages, not optimised, which is what the machines test.
-fn made(root: &Path) -> Result<PathBuf> {
-    let out = step::target_folder(root)?.join("dist/out");
-    if dist::run(root, "dev", Some(out.clone()), false)? != ExitCode::SUCCESS {
-        bail!("the packages are not as they shall be; what is wrong is above");
-    }
-    Ok(out)
 }
 
 /// The lab's program alone: the programs that are tested come out of the packages.

@@ -19,8 +19,7 @@ pub(crate) fn run(root: &Path, allow_missing: bool) -> Result<ExitCode> {
     let started = Instant::now();
     let mut outcome = Outcome::of_run("terraform");
     everything(root, &mut outcome)?;
-    println!("{} in {:.0} s", outcome.closing(), started.elapsed().as_secs_f64());
-    Ok(if outcome.is_good(allow_missing) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(outcome.end(started, allow_missing))
 }
 
 /// Whether the files are formatted; `None` where there is no terraform.
