@@ -200,8 +200,8 @@ impl Mesh {
             set.iter().map(|validator| (validator.prep, validator.addresses.clone())).collect()
         };
         let by_honest = self.merged(&honest, &lookups);
-        assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{:?} moved the set", dishonest);
-        assert_eq!(merged.names, by_honest.names, "{:?} has names looked up", dishonest);
+        assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{dishonest:?} moved the set");
+        assert_eq!(merged.names, by_honest.names, "{dishonest:?} has names looked up");
         self.check_names(&merged.set);
         assert!(self.orders.hold.is_none() || merged.set == self.validators, "a frozen set changed");
         (self.validators, self.memory, self.names) = (merged.set, merged.memory, merged.names);

@@ -30,7 +30,7 @@ pub(super) enum Told {
     Started(usize, Result<Running, String>),
     Joined(usize, Result<EnrollResponse, String>),
     Heard(usize, Result<Heard, String>),
-    Cut(NodeId, Result<RevokeReceipt, String>),
+    Cut(NodeId, Result<Box<RevokeReceipt>, String>),
     Left(usize, Result<(), String>),
     /// A controller has looked what others did, of which these hosts were out before.
     Followed(usize, Vec<NodeId>, Result<(), String>),
@@ -99,7 +99,7 @@ pub(super) fn cut(running: Running, node: NodeId) -> Operation<Told> {
         let (actor, kind) = (Actor::Controller, revoke::Kind::Revoke);
         let cut = revoke::cut(&running.controller, &actor, node.as_str(), kind, Duration::ZERO).await;
         let receipt = match cut {
-            Ok(following) => Ok(following.receipt().await),
+            Ok(following) => Ok(Box::new(following.receipt().await)),
             Err(problem) => Err(problem.0.detail),
         };
         Told::Cut(node, receipt)
