@@ -34,6 +34,7 @@ pub(super) enum Told {
     Left(usize, Result<(), String>),
     /// A controller has looked what others did, of which these hosts were out before.
     Followed(usize, Vec<NodeId>, Result<(), String>),
+    BackedUp(PathBuf, Result<(), String>),
     /// Something was done.
     Done(Done, Result<(), String>),
 }
@@ -47,7 +48,6 @@ pub(super) enum Done {
     Swept,
     Edited,
     Ordered,
-    BackedUp,
     Readmitted,
     Quarantined,
 }
@@ -163,7 +163,10 @@ pub(super) fn sweep(running: Running) -> Operation<Told> {
 }
 
 pub(super) fn back_up(running: Running, file: PathBuf) -> Operation<Told> {
-    done(Done::BackedUp, async move { running.controller.store.back_up(&file).await.map(drop) })
+    Box::pin(async move {
+        let backed_up = running.controller.store.back_up(&file).await;
+        Told::BackedUp(file, backed_up.map(drop).map_err(told))
+    })
 }
 
 /// The operator has another policy: with a start of the controller, or as here while it runs.

@@ -279,8 +279,8 @@ impl World {
 
     async fn back_up(&mut self, site: usize) -> &'static str {
         let Some(running) = self.idle(site) else { return "nobody there" };
-        let file = self.folder.path().join("backup.new");
-        fs::remove_file(&file).ok();
+        self.backups += 1;
+        let file = self.folder.path().join(format!("backup-{}", self.backups));
         self.run(site, back_up(running, file)).await;
         "back up"
     }

@@ -2,7 +2,7 @@
 
 use super::{
     agent::Agent,
-    operations::{Done, Heard, Told, join},
+    operations::{Heard, Told, join},
     oracle::{MAX_REMOVED, Oracle},
     rim::{self, Rim},
     site::{Operation, Running, Site, start},
@@ -55,8 +55,9 @@ pub(super) struct World {
     pub(super) now: Timestamp,
     pub(super) away: Arc<AtomicBool>,
     pub(super) frozen: bool,
-    /// The last backup.
+    /// The last backup, and how many were begun.
     pub(super) backup: Option<PathBuf>,
+    pub(super) backups: usize,
     /// An old database was put back by hand, and nobody has told the controllers yet.
     pub(super) is_behind: bool,
     /// Nothing comes between any more.
@@ -101,6 +102,7 @@ impl World {
             away: Arc::default(),
             frozen: false,
             backup: None,
+            backups: 0,
             is_behind: false,
             is_calm: false,
             tokens: BTreeMap::new(),
@@ -310,11 +312,8 @@ impl World {
             Told::Done(what, Err(error)) => failed(&format!("{what:?}"), &error),
             Told::Followed(_, _, Err(error)) => failed("a look at what others did", &error),
             Told::Followed(site, out, Ok(())) => self.followed(site, &out),
-            Told::Done(Done::BackedUp, Ok(())) => {
-                let kept = self.folder.path().join("backup");
-                fs::rename(self.folder.path().join("backup.new"), &kept).unwrap();
-                self.backup = Some(kept);
-            }
+            Told::BackedUp(file, Ok(())) => self.backup = Some(file),
+            Told::BackedUp(_, Err(error)) => failed("a backup", &error),
             Told::Done(_, Ok(())) => {}
         }
     }
