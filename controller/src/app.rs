@@ -104,6 +104,7 @@ impl App {
         check_first_start(&state, &place).await?;
         let ca = Authority::open(Arc::new(state.borrowed()), config.ca.clone(), new_mesh, at).await?;
         let (store, overlay) = open_store(&place, &ca.mesh(), &config.overlay, at).await?;
+        ca::follow(&ca, &store, at).await.context("follow the CA's rotation by the database")?;
         ca::agree(&ca, &store, at).await?;
         let first = config.first_policy();
         enter_policy(&store, config.policy, first, at).await?;
@@ -241,7 +242,7 @@ impl Running {
 }
 
 /// The controller as it was when it stopped.
-async fn restored(
+pub(crate) async fn restored(
     store: Store,
     ca: Authority,
     proofs: Proofs,

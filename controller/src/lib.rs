@@ -35,6 +35,8 @@ mod rekey;
 mod renew;
 mod reports;
 mod revoke;
+#[cfg(test)]
+mod simulation;
 mod start;
 pub mod state_dir;
 pub mod store;
@@ -50,5 +52,9 @@ use std::time::SystemTime;
 
 /// The clock of the rim.
 fn now() -> Timestamp {
+    #[cfg(test)]
+    if let Some(now) = simulation::rim::now() {
+        return now;
+    }
     SystemTime::now().into()
 }

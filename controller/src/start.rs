@@ -16,6 +16,10 @@ const OVERLAY_V4: &str = "10.86.0.0/16";
 
 /// An id for something new, sortable by when it was made.
 pub(crate) fn new_id() -> String {
+    #[cfg(test)]
+    if let Some(id) = crate::simulation::rim::id() {
+        return id;
+    }
     Uuid::now_v7().to_string()
 }
 

@@ -1,6 +1,6 @@
 //! A controller and its agents as the values they hold, moved by the same functions the programs call.
 
-use crate::world::{Manner, NameServer, Step};
+use crate::world::{NameServer, Step};
 use picket_agent::{
     decide::{Here, judge},
     guard::{Guard, GuardRules},
@@ -9,10 +9,11 @@ use picket_agent::{
 };
 use picket_api::ConfigAnswer;
 use picket_firewall::{Features, HostFacts, lower};
+use picket_lab::sources::Sources;
 use picket_model::{
-    Brakes, Denied, DnsName, Grade, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole,
-    NodeState, Observation, ObservedValidator, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp,
-    Validator, ValidatorSet, fixture::node,
+    Brakes, Denied, DnsName, HoldOrder, Lookups, MeshId, NameAnswer, Node, NodeConfig, NodeId, NodeRole, NodeState,
+    Observation, Orders, OverlayPrefixes, Policy, PolicyDeny, PrepId, Purpose, Timestamp, Validator, ValidatorSet,
+    fixture::node,
 };
 use picket_plan::{MergeInput, MergeMemory, Merged, Plan, PlanInput, Severity, lint, merge, names_due, overlay, plan};
 use proptest::{prop_assert, prop_assert_eq, test_runner::TestCaseError};
@@ -28,7 +29,7 @@ const FIRST: u8 = 20;
 /// Of those, how many have names.
 const NAMED: u8 = 8;
 /// How many sources are asked.
-pub(crate) const SOURCES: u8 = 3;
+pub(crate) const SOURCES: usize = 3;
 /// Polls are far apart, so that the brakes' window moves on.
 const BETWEEN_POLLS_MS: i64 = 20 * 60 * 1000;
 
@@ -37,13 +38,8 @@ pub(crate) struct Mesh {
     mesh: MeshId,
     policy: Policy,
     prefixes: OverlayPrefixes,
-    chain: BTreeMap<PrepId, ObservedValidator>,
-    /// The list at the beginning.
-    first_chain: BTreeMap<PrepId, ObservedValidator>,
-    height: u64,
+    sources: Sources,
     polls: i64,
-    /// Which source is not to be trusted now, and how.
-    dishonest: (u8, Manner),
     name_server: NameServer,
     /// Names that came due.
     names: BTreeSet<DnsName>,
@@ -75,11 +71,8 @@ impl Mesh {
             mesh: "m-1".parse().unwrap(),
             policy,
             prefixes: OverlayPrefixes { v4: "192.0.2.0/24".parse().unwrap(), v6: overlay::ula_prefix([1; 5]) },
-            chain: BTreeMap::new(),
-            first_chain: BTreeMap::new(),
-            height: 100,
+            sources: Sources::default(),
             polls: 0,
-            dishonest: (0, Manner::Honest),
             name_server: NameServer::Honest,
             names: BTreeSet::new(),
             orders: Orders::default(),
@@ -93,7 +86,7 @@ impl Mesh {
         };
         (0..FIRST).for_each(|number| mesh.register(number, &format!("5.0.0.{number}:7100")));
         (0..NAMED).for_each(|number| mesh.register(number, &format!("node-{number}.example.com:7100")));
-        mesh.first_chain = mesh.chain.clone();
+        mesh.sources.begin();
         mesh.poll(true);
         mesh
     }
@@ -110,12 +103,9 @@ impl Mesh {
     pub(crate) fn step(&mut self, step: &Step) {
         match *step {
             Step::Register { number, last } => self.register(number, &format!("5.0.1.{last}:7100")),
-            Step::Unregister(number) => drop(self.chain.remove(&prep(number))),
-            Step::LoseHalf => {
-                let half = self.chain.len() / 2;
-                self.chain = std::mem::take(&mut self.chain).into_iter().take(half).collect();
-            }
-            Step::LoseAll => self.chain.clear(),
+            Step::Unregister(number) => self.sources.unregister(prep(number)),
+            Step::LoseHalf => self.sources.lose_half(),
+            Step::LoseAll => self.sources.lose_all(),
             Step::Hostile(number) => self.register(number, "10.0.0.1:7100"),
             Step::RegisterName(number) => self.register(number, &format!("node-{number}.example.com:7100")),
             Step::TurnNames(manner) => self.name_server = manner,
@@ -123,7 +113,7 @@ impl Mesh {
             Step::Freeze(frozen) => self.freeze(frozen),
             Step::Poll => self.poll(true),
             Step::Silence => self.poll(false),
-            Step::Turn { source, manner } => self.dishonest = (source, manner),
+            Step::Turn { source, manner } => self.sources.turn(source, manner),
             Step::Join { sentry } => self.join(if sentry { NodeRole::Sentry } else { NodeRole::Prep }),
             Step::Revoke(number) => self.revoke(number),
             Step::Hear(number) => self.hear(number, false),
@@ -193,34 +183,25 @@ impl Mesh {
     }
 
     fn register(&mut self, number: u8, endpoint: &str) {
-        let entry = ObservedValidator {
-            prep: prep(number),
-            name: String::new(),
-            node_address: format!("hx{number:040x}").parse().unwrap(),
-            grade: Grade::Main,
-            endpoint: endpoint.parse().unwrap(),
-            penalty: 0,
-            jail_flags: None,
-            power: None,
-        };
-        self.chain.insert(entry.prep, entry);
+        self.sources.register(prep(number), endpoint.parse().unwrap());
     }
 
     /// Three sources are asked, one of which may not be honest. What two honest ones say decides alone.
     fn poll(&mut self, answered: bool) {
-        self.height += 1;
+        self.sources.next_block();
         self.polls += 1;
+        let dishonest = self.sources.dishonest();
         let seen: Vec<Observation> = (0..SOURCES).filter(|_| answered).filter_map(|n| self.answer(n)).collect();
         let honest: Vec<Observation> =
-            (0..SOURCES).filter(|n| answered && *n != self.dishonest.0).filter_map(|n| self.answer(n)).collect();
+            (0..SOURCES).filter(|n| answered && *n != dishonest.0).filter_map(|n| self.answer(n)).collect();
         let lookups = self.look_up();
         let merged = self.merged(&seen, &lookups);
         let addresses = |set: &ValidatorSet| -> BTreeMap<PrepId, BTreeSet<IpAddr>> {
             set.iter().map(|validator| (validator.prep, validator.addresses.clone())).collect()
         };
         let by_honest = self.merged(&honest, &lookups);
-        assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{:?} moved the set", self.dishonest);
-        assert_eq!(merged.names, by_honest.names, "{:?} has names looked up", self.dishonest);
+        assert_eq!(addresses(&merged.set), addresses(&by_honest.set), "{dishonest:?} moved the set");
+        assert_eq!(merged.names, by_honest.names, "{dishonest:?} has names looked up");
         self.check_names(&merged.set);
         assert!(self.orders.hold.is_none() || merged.set == self.validators, "a frozen set changed");
         (self.validators, self.memory, self.names) = (merged.set, merged.memory, merged.names);
@@ -282,7 +263,7 @@ impl Mesh {
             previous: &self.validators,
             memory: &self.memory,
             seen,
-            sources: usize::from(SOURCES),
+            sources: SOURCES,
             advertised: &[],
             lookups,
             policy: &self.policy,
@@ -292,50 +273,8 @@ impl Mesh {
     }
 
     /// What the source with this number says.
-    fn answer(&self, number: u8) -> Option<Observation> {
-        let mut answer = Observation {
-            source: format!("s-{number}").parse().unwrap(),
-            height: self.height,
-            seen_at: self.now(),
-            block_time: Some(self.now()),
-            entries: self.chain.clone(),
-            refused: Vec::new(),
-            doubted: BTreeMap::new(),
-        };
-        if number != self.dishonest.0 {
-            return Some(answer);
-        }
-        match self.dishonest.1 {
-            Manner::Honest => {}
-            Manner::Silent => return None,
-            Manner::Empty => answer.entries.clear(),
-            Manner::Invents => {
-                answer.entries.values_mut().for_each(|entry| entry.endpoint = "6.6.6.6:7100".parse().unwrap());
-            }
-            Manner::Halves => answer.entries = answer.entries.into_iter().step_by(2).collect(),
-            Manner::Lags => (answer.height, answer.entries) = (1, self.first_chain.clone()),
-            Manner::Leaps => {
-                answer.height = u64::MAX;
-                answer.entries.clear();
-            }
-            Manner::Flaps if self.polls % 2 == 0 => answer.entries.clear(),
-            Manner::Flaps => {}
-            Manner::StandsStill => {
-                answer.block_time = Some(Timestamp::default());
-                answer.entries.clear();
-            }
-            Manner::NamesMany => {
-                let names = (0..250u8).map(|n| format!("node-{n}.example.org:7100").parse().unwrap());
-                for (entry, name) in answer.entries.values_mut().zip(names) {
-                    entry.endpoint = name;
-                }
-            }
-            Manner::Doubts => {
-                answer.doubted = self.first_chain.keys().map(|prep| (*prep, None)).collect();
-                answer.entries.clear();
-            }
-        }
-        Some(answer)
+    fn answer(&self, number: usize) -> Option<Observation> {
+        self.sources.answer(number, format!("s-{number}").parse().unwrap(), self.now())
     }
 
     fn replan(&mut self) {

@@ -1,6 +1,7 @@
 //! What can happen to a mesh, as values to draw at random.
 
 use crate::mesh::SOURCES;
+use picket_lab::sources::Manner;
 use proptest::prelude::*;
 
 /// One thing that happens.
@@ -29,7 +30,7 @@ pub(crate) enum Step {
     /// The controller asks and nobody answers.
     Silence,
     /// One source turns so; the others are honest.
-    Turn { source: u8, manner: Manner },
+    Turn { source: usize, manner: Manner },
     /// A host enrols.
     Join { sentry: bool },
     /// The n-th host is revoked.
@@ -42,33 +43,6 @@ pub(crate) enum Step {
     RestartAgent(u8),
     /// The controller restarts: only what it stored is left.
     RestartController,
-}
-
-/// What a source does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Manner {
-    /// It tells what is on chain.
-    Honest,
-    /// It does not answer.
-    Silent,
-    /// It says that there are no validators.
-    Empty,
-    /// It puts an address of its own for every validator.
-    Invents,
-    /// It leaves out every second validator.
-    Halves,
-    /// It is far behind and tells the first list.
-    Lags,
-    /// It claims a height of the far future, and that there are no validators.
-    Leaps,
-    /// Every second answer is empty.
-    Flaps,
-    /// It lists all who were ever there, in a form that cannot be read.
-    Doubts,
-    /// Its chain stands still, and it says that there are no validators.
-    StandsStill,
-    /// It names thousands of names that nobody else has.
-    NamesMany,
 }
 
 /// What the name server does.
@@ -111,19 +85,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
 }
 
 fn manner() -> impl Strategy<Value = Manner> {
-    prop::sample::select(vec![
-        Manner::Honest,
-        Manner::Silent,
-        Manner::Empty,
-        Manner::Invents,
-        Manner::Halves,
-        Manner::Lags,
-        Manner::Leaps,
-        Manner::Flaps,
-        Manner::Doubts,
-        Manner::StandsStill,
-        Manner::NamesMany,
-    ])
+    prop::sample::select(Manner::ALL.to_vec())
 }
 
 fn name_server() -> impl Strategy<Value = NameServer> {

@@ -5,6 +5,7 @@ use super::{
     Authority,
     authority::CaSet,
     kept::{Phase, forget},
+    shared,
 };
 use crate::store::{Actor, Store};
 use anyhow::bail;
@@ -66,6 +67,9 @@ pub(crate) async fn agree(ca: &Authority, store: &Store, now: Timestamp) -> anyh
             set.current.fingerprint(),
             last.map(|last| last.id).unwrap_or_default()
         );
+    }
+    if store.is_shared() {
+        shared::found(&mut tx, ca, &set).await?;
     }
     let before = last.map_or_else(|| "no rotation".to_owned(), |last| format!("line {}, {}", last.id, last.action));
     let detail = format!("{}, by the state folder; the last that this log has of it is {before}", words(&set));

@@ -8,6 +8,7 @@ mod kept;
 mod rest;
 mod rotation;
 mod secrets;
+mod shared;
 
 pub use config::CaConfig;
 pub use secrets::Secrets;
@@ -18,3 +19,4 @@ pub(crate) use given::{adopt, create};
 pub(crate) use rest::{decrypt, encrypt, status};
 pub(crate) use rotation::{step, switch_if_ready, view};
 pub(crate) use secrets::plain;
+pub(crate) use shared::follow;

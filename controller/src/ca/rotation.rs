@@ -6,6 +6,7 @@ use super::{
     agreed::{FINISHED, words},
     authority::{CaSet, Rotation},
     kept::{Kept, Phase, forget},
+    shared,
 };
 use crate::{
     api::ApiProblem,
@@ -51,16 +52,9 @@ pub(crate) async fn step(
     now: Timestamp,
 ) -> Result<CaView, ApiProblem> {
     let changing = controller.ca.change().await;
-    let here = controller.store.controllers().await?;
-    if here > 1 {
-        let detail = format!(
-            "{here} controllers share this mesh's database, and a rotation is in the folder of one: stop the others, finish it, and \
-             copy ca.pem and ca.key to them before they start"
-        );
-        return Err(ApiProblem::new(ProblemKind::Conflict, detail));
-    }
     let set = controller.ca.now();
     let conflict = |detail: &str| ApiProblem::new(ProblemKind::Conflict, detail);
+    all_agree(controller, &set).await?;
     match (step, &set.rotation) {
         (RotationStep::Start, None) => start(controller, actor, &set, now).await?,
         (RotationStep::Start, Some(_)) => return Err(conflict("a rotation is under way: see `picket ca`")),
@@ -72,17 +66,42 @@ pub(crate) async fn step(
         (RotationStep::Finish, Some(rotation)) if rotation.kept.phase == Phase::Announced => {
             return Err(conflict("the next CA does not sign yet: every host must trust it first; see `picket ca`"));
         }
-        (RotationStep::Finish, Some(rotation)) => finish(controller, actor, rotation, force, now).await?,
+        (RotationStep::Finish, Some(rotation)) => finish(controller, actor, &set, rotation, force, now).await?,
     }
     drop(changing);
     view(controller, now).await
+}
+
+/// An error where another controller is at work that does not go by the same CAs: hosts would be strangers to it after the step.
+async fn all_agree(controller: &Controller, set: &CaSet) -> Result<(), ApiProblem> {
+    let here = controller.store.controllers().await?;
+    let agree = controller.store.controllers_with(&set.told().tag).await?;
+    if here <= 1 || agree >= here {
+        return Ok(());
+    }
+    let detail = format!(
+        "{agree} of {here} controllers go by the CAs of now: wait a moment; one that does not follow says in its log why, and one of an \
+         older version never does: stop it"
+    );
+    Err(ApiProblem::new(ProblemKind::Conflict, detail))
+}
+
+/// In a change: another controller may have taken a step a moment ago, which this one has not heard of.
+async fn check_newest(controller: &Controller, tx: &mut Transaction, set: &CaSet) -> Result<(), ApiProblem> {
+    if !controller.store.is_shared()
+        || shared::is_at(tx, set).await.map_err(|error| unable("read the rotation", &error))?
+    {
+        return Ok(());
+    }
+    let detail = "another controller has just taken a step of the rotation: look again in a second";
+    Err(ApiProblem::new(ProblemKind::Conflict, detail))
 }
 
 /// Lets the next CA sign once every host trusts it.
 pub(crate) async fn switch_if_ready(controller: &Controller, now: Timestamp) -> Result<(), ApiProblem> {
     let is_waiting =
         |set: &CaSet| set.rotation.as_ref().is_some_and(|rotation| rotation.kept.phase == Phase::Announced);
-    if !is_waiting(&controller.ca.now()) {
+    if !is_waiting(&controller.ca.now()) || !controller.duties.is_mine() {
         return Ok(());
     }
     let _changing = controller.ca.change().await;
@@ -91,16 +110,27 @@ pub(crate) async fn switch_if_ready(controller: &Controller, now: Timestamp) -> 
     if !progress(&mut controller.store.read().await?, rotation, now).await?.without_trust.is_empty() {
         return Ok(());
     }
+    // Said as an error where an operator orders it; here it is waited for.
+    if all_agree(controller, &set).await.is_err() {
+        return Ok(());
+    }
     switch(controller, &Actor::Controller, &set, rotation, false, now).await
 }
 
 async fn start(controller: &Controller, actor: &Actor, set: &CaSet, now: Timestamp) -> Result<(), ApiProblem> {
     let made = make_next(controller, &set.current, now).await;
     let (next, kept, secrets) = made.map_err(|error| unable("make the next CA", &error))?;
+    if secrets.key.is_none() && secrets.passphrase.is_none() && controller.store.controllers().await? > 1 {
+        let detail = "several controllers share this mesh, and the next CA's key would reach the others in the clear: configure the same \
+            passphrase at all (ca.passphrase_file, ca.passphrase_command), or give the keys (ca.key_file, ca.next_key_file)";
+        return Err(ApiProblem::new(ProblemKind::Conflict, detail));
+    }
     let key = secrets.key.is_none().then(|| next.to_pem().key);
-    let rotation = Some(Rotation { next: Arc::new(next), kept: kept.clone() });
-    let after = CaSet { current: set.current.clone(), rotation };
+    let rotation = Rotation { next: Arc::new(next), kept: kept.clone() };
+    let after = CaSet { current: set.current.clone(), rotation: Some(rotation.clone()) };
     let mut tx = controller.store.write().await?;
+    check_newest(controller, &mut tx, set).await?;
+    shared_step(controller, &mut tx, &set.current, &rotation, Some(&secrets)).await?;
     tx.record(now, actor, "ca.rotation.started", controller.mesh.as_str(), &words(&after)).await?;
     let state = &controller.ca.state;
     let written = || -> anyhow::Result<()> {
@@ -119,6 +149,21 @@ async fn start(controller: &Controller, actor: &Actor, set: &CaSet, now: Timesta
         }
     }
     put(controller, after, now)
+}
+
+/// Writes a step down for other controllers, where there may be some.
+async fn shared_step(
+    controller: &Controller,
+    tx: &mut Transaction,
+    current: &Ca,
+    rotation: &Rotation,
+    secrets: Option<&Secrets>,
+) -> Result<(), ApiProblem> {
+    if !controller.store.is_shared() {
+        return Ok(());
+    }
+    let put = shared::put(tx, current, rotation, secrets).await;
+    put.map_err(|error| unable("write the rotation into the database", &error))
 }
 
 /// Commits; where that fails, takes back what was written to the folder for it.
@@ -168,12 +213,14 @@ async fn switch(
     now: Timestamp,
 ) -> Result<(), ApiProblem> {
     let mut tx = controller.store.write().await?;
+    check_newest(controller, &mut tx, set).await?;
     let lost = progress(&mut tx, rotation, now).await?.without_trust;
     let lost =
         refuse_loss(&lost, force, "have not said that they trust the next CA, and would not reach this controller")?;
     let kept = Kept { phase: Phase::Issuing, switched_at: Some(now), ..rotation.kept.clone() };
-    let next = Some(Rotation { next: rotation.next.clone(), kept: kept.clone() });
-    let after = CaSet { current: set.current.clone(), rotation: next };
+    let next = Rotation { next: rotation.next.clone(), kept: kept.clone() };
+    shared_step(controller, &mut tx, &set.current, &next, None).await?;
+    let after = CaSet { current: set.current.clone(), rotation: Some(next) };
     let detail = format!("{}{lost}", words(&after));
     tx.record(now, actor, "ca.rotation.switched", controller.mesh.as_str(), &detail).await?;
     kept.save(&controller.ca.state).map_err(|error| unable("write the rotation down", &error))?;
@@ -184,11 +231,13 @@ async fn switch(
 async fn finish(
     controller: &Controller,
     actor: &Actor,
+    set: &CaSet,
     rotation: &Rotation,
     force: bool,
     now: Timestamp,
 ) -> Result<(), ApiProblem> {
     let mut tx = controller.store.write().await?;
+    check_newest(controller, &mut tx, set).await?;
     let view = progress(&mut tx, rotation, now).await?;
     let why = "trust the old CA alone or show a certificate of it, and would be out";
     let mut lost = view.without_trust;
@@ -197,6 +246,9 @@ async fn finish(
     lost.dedup();
     let text = refuse_loss(&lost, force, why)?;
     let kept = Kept { phase: Phase::Finishing, ..rotation.kept.clone() };
+    let ended = Rotation { next: rotation.next.clone(), kept: kept.clone() };
+    shared_step(controller, &mut tx, &set.current, &ended, None).await?;
+    tx.forget_ca_keys_but_after(&set.current.fingerprint()).await?;
     let after = CaSet { current: rotation.next.clone(), rotation: None };
     let detail = format!("{}; the one before is retired{text}", words(&after));
     tx.record(now, actor, FINISHED, controller.mesh.as_str(), &detail).await?;

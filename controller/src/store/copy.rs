@@ -13,7 +13,7 @@ use std::path::Path;
 /// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now,
 /// how far the schema is, and in what order hosts changed, each
 /// database knows itself.
-const TABLES: [&str; 32] = [
+const TABLES: [&str; 33] = [
     "meshes",
     "policies",
     "nodes",
@@ -42,6 +42,7 @@ const TABLES: [&str; 32] = [
     "hook_tasks",
     "webhooks",
     "ca_trust",
+    "ca_successions",
     "next_keys",
     "former_keys",
     "certificates",

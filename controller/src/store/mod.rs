@@ -3,6 +3,7 @@
 
 mod answers;
 mod begun;
+mod ca_successions;
 mod ca_trust;
 mod certificates;
 mod clones;
@@ -19,6 +20,8 @@ mod identities;
 mod leases;
 mod log;
 mod meshes;
+#[cfg(test)]
+pub(crate) mod moments;
 mod nodes;
 mod observations;
 mod observed;
@@ -43,6 +46,7 @@ mod webhooks;
 
 pub use answers::{Answer, Progress};
 pub use begun::Begun;
+pub use ca_successions::CaSuccession;
 pub use ca_trust::CaTrust;
 pub use certificates::Standing;
 pub use clones::{ClonedHost, Machine};
@@ -200,7 +204,9 @@ impl Store {
     }
 
     async fn connection(&self, writes: bool) -> Result<Connection, sqlx::Error> {
-        match &self.pool {
+        #[cfg(test)]
+        moments::before_begin(writes).await?;
+        let begun = match &self.pool {
             Pool::Sqlite(file) => file.begin(writes).await.map(Connection::Sqlite),
             Pool::Postgres(pool) => {
                 let begun = async {
@@ -213,7 +219,10 @@ impl Store {
                 let begun = timeout(postgres::STATEMENT, begun).await;
                 begun.unwrap_or_else(|_| Err(postgres::timed_out())).map(Connection::Postgres)
             }
-        }
+        };
+        #[cfg(test)]
+        moments::after(moments::Moment::Begin).await?;
+        begun
     }
 
     /// Waits for what is under way and closes the database.

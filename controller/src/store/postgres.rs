@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "node changes", include_str!("../../migrations/postgres/0017_node_changes.sql")),
     (18, "departures", include_str!("../../migrations/postgres/0018_departures.sql")),
     (19, "names", include_str!("../../migrations/postgres/0019_names.sql")),
+    (20, "ca successions", include_str!("../../migrations/postgres/0020_ca_successions.sql")),
 ];
 /// A connection costs the server a process; a controller writes with one, and reads with the others.
 const CONNECTIONS: u32 = 8;

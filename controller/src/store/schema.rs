@@ -10,6 +10,9 @@ use sqlx::{
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
+/// Number, name and text.
+pub(super) type Step = (i64, &'static str, &'static str);
+
 /// A database whose steps are taken.
 pub(super) enum Opened {
     Sqlite(SqlitePool),
@@ -19,7 +22,7 @@ pub(super) enum Opened {
 /// Takes the steps that are not taken yet. The newest step that this program does not know, where there is one and it may work all
 /// the same.
 pub(super) async fn bring_up_to_date(pool: &Opened, place: &Place) -> Result<Option<i64>, StoreError> {
-    match run(pool, false).await {
+    match run(pool, steps(pool), false).await {
         Ok(()) => return Ok(None),
         Err(MigrateError::VersionMissing(step)) => {
             let least = least(pool).await.map_err(sql("read which programs may work"))?;
@@ -29,7 +32,7 @@ pub(super) async fn bring_up_to_date(pool: &Opened, place: &Place) -> Result<Opt
         }
         Err(cause) => return Err(StoreError::Migrate { place: place.to_string(), cause }),
     }
-    run(pool, true).await.map_err(|cause| StoreError::Migrate { place: place.to_string(), cause })?;
+    run(pool, steps(pool), true).await.map_err(|cause| StoreError::Migrate { place: place.to_string(), cause })?;
     let step = furthest(pool).await.map_err(sql("read how far the schema is"))?;
     tracing::warn!(
         %place, step, known = newest(pool),
@@ -38,8 +41,9 @@ pub(super) async fn bring_up_to_date(pool: &Opened, place: &Place) -> Result<Opt
     Ok(Some(step))
 }
 
-async fn run(pool: &Opened, passes_over_others: bool) -> Result<(), MigrateError> {
-    let mut migrator = migrator(steps(pool));
+/// Takes those of these steps that are not taken yet.
+pub(super) async fn run(pool: &Opened, steps: &[Step], passes_over_others: bool) -> Result<(), MigrateError> {
+    let mut migrator = migrator(steps);
     migrator.set_ignore_missing(passes_over_others);
     match pool {
         Opened::Sqlite(pool) => migrator.run(pool).await,
@@ -47,14 +51,15 @@ async fn run(pool: &Opened, passes_over_others: bool) -> Result<(), MigrateError
     }
 }
 
-fn migrator(steps: &[(i64, &'static str, &'static str)]) -> Migrator {
+fn migrator(steps: &[Step]) -> Migrator {
     let steps = steps.iter().map(|(version, name, text)| {
         Migration::new(*version, (*name).into(), MigrationType::Simple, text.into_sql_str(), false)
     });
     Migrator::with_migrations(steps.collect())
 }
 
-fn steps(pool: &Opened) -> &'static [(i64, &'static str, &'static str)] {
+/// The steps that this program knows, oldest first.
+pub(super) const fn steps(pool: &Opened) -> &'static [Step] {
     match pool {
         Opened::Sqlite(_) => sqlite::MIGRATIONS,
         Opened::Postgres(_) => postgres::MIGRATIONS,

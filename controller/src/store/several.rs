@@ -16,6 +16,8 @@ const CHANNEL: &str = "picket";
 
 /// How the row begins by which a controller says that it is here.
 const HERE: &str = "here ";
+/// How the row begins by which it says which CAs it goes by.
+const CAS: &str = "cas ";
 
 /// How far the database is: whoever has seen this far has seen everything that is to be acted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,22 +79,32 @@ impl Store {
         Ok(taken.rows_affected() == 1)
     }
 
-    /// Says for so long that a controller is here.
-    pub async fn be_here(&self, holder: &str, length: Duration) -> Result<(), StoreError> {
+    /// Says for so long that a controller is here, and which CAs it goes by.
+    pub async fn be_here(&self, holder: &str, cas: &str, length: Duration) -> Result<(), StoreError> {
         let Pool::Postgres(pool) = &self.pool else { return Ok(()) };
         self.take_duty(&format!("{HERE}{holder}"), holder, length).await?;
-        let gone = "DELETE FROM duties WHERE mesh = $1 AND substr(duty, 1, length($2)) = $2
+        self.take_duty(&format!("{CAS}{cas} {holder}"), holder, length).await?;
+        let gone = "DELETE FROM duties WHERE mesh = $1 AND (substr(duty, 1, length($2)) = $2 OR substr(duty, 1, length($3)) = $3)
             AND until < (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
-        let gone = sqlx::query(gone).bind(self.mesh.as_str()).bind(HERE).execute(pool).await;
+        let gone = sqlx::query(gone).bind(self.mesh.as_str()).bind(HERE).bind(CAS).execute(pool).await;
         gone.map(|_| ()).map_err(sql("forget controllers that are gone"))
     }
 
     /// How many controllers are here, by what they said of late; none where only one could be.
     pub async fn controllers(&self) -> Result<usize, StoreError> {
+        self.duties_like(HERE).await
+    }
+
+    /// How many of them go by these CAs.
+    pub async fn controllers_with(&self, cas: &str) -> Result<usize, StoreError> {
+        self.duties_like(&format!("{CAS}{cas} ")).await
+    }
+
+    async fn duties_like(&self, start: &str) -> Result<usize, StoreError> {
         let Pool::Postgres(pool) = &self.pool else { return Ok(0) };
         let counted = "SELECT COUNT(*) FROM duties WHERE mesh = $1 AND substr(duty, 1, length($2)) = $2
             AND until >= (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
-        let row = sqlx::query(counted).bind(self.mesh.as_str()).bind(HERE).fetch_one(pool).await;
+        let row = sqlx::query(counted).bind(self.mesh.as_str()).bind(start).fetch_one(pool).await;
         number(&Row::Postgres(row.map_err(sql("see who is here"))?), "count")
     }
 
@@ -141,17 +153,6 @@ impl Transaction {
             .await
             .map_err(sql("see what was changed"))?;
         rows.iter().map(|row| super::row::plain(row, "subject")).collect()
-    }
-
-    /// Hosts that were revoked since a moment.
-    pub async fn revoked_since(&mut self, since: Timestamp) -> Result<Vec<NodeId>, StoreError> {
-        let rows = query("SELECT id FROM nodes WHERE mesh = $1 AND revoked_at >= $2")
-            .bind(self.mesh.as_str())
-            .bind(since.as_millis())
-            .fetch_all(&mut self.sql)
-            .await
-            .map_err(sql("read who is revoked"))?;
-        rows.iter().map(|row| text(row, "id")).collect()
     }
 
     /// Reports that came since a moment and that `is_news` wants to have, by host and when they came.

@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "node changes", include_str!("../../migrations/sqlite/0017_node_changes.sql")),
     (18, "departures", include_str!("../../migrations/sqlite/0018_departures.sql")),
     (19, "names", include_str!("../../migrations/sqlite/0019_names.sql")),
+    (20, "ca successions", include_str!("../../migrations/sqlite/0020_ca_successions.sql")),
 ];
 /// How long the steps wait for a change of another program to finish.
 const BUSY: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
 //! One statement for both databases: `$1` is a place for a value in either. Runs what it is given; no SQL of its own.
 
+#[cfg(test)]
+use super::moments::{self, Moment};
 use super::{
     file::{FileRow, FileTransaction},
     postgres,
@@ -19,10 +21,15 @@ pub(super) enum Connection {
 
 impl Connection {
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        match self {
+        #[cfg(test)]
+        moments::before(Moment::Commit).await?;
+        let committed = match self {
             Self::Sqlite(transaction) => transaction.commit(),
             Self::Postgres(transaction) => transaction.commit().await,
-        }
+        };
+        #[cfg(test)]
+        moments::after(Moment::Commit).await?;
+        committed
     }
 }
 
@@ -107,31 +114,44 @@ impl Query {
 
     /// Runs it for what it changes.
     pub(super) async fn execute(self, on: &mut Connection) -> Result<Done, sqlx::Error> {
-        match on {
-            Connection::Sqlite(file) => {
-                consume_budget().await;
-                file.execute(self.text.as_str(), &self.values).map(Done)
+        asked(async {
+            match on {
+                Connection::Sqlite(file) => {
+                    consume_budget().await;
+                    file.execute(self.text.as_str(), &self.values).map(Done)
+                }
+                Connection::Postgres(server) => {
+                    on_server!(self, server, execute).map(|done| Done(done.rows_affected()))
+                }
             }
-            Connection::Postgres(server) => on_server!(self, server, execute).map(|done| Done(done.rows_affected())),
-        }
+        })
+        .await
     }
 
     /// All rows.
     pub(super) async fn fetch_all(self, on: &mut Connection) -> Result<Vec<Row>, sqlx::Error> {
-        match on {
-            Connection::Sqlite(file) => self.read(file, usize::MAX).await,
-            Connection::Postgres(server) => {
-                on_server!(self, server, fetch_all).map(|rows| rows.into_iter().map(Row::Postgres).collect())
+        asked(async {
+            match on {
+                Connection::Sqlite(file) => self.read(file, usize::MAX).await,
+                Connection::Postgres(server) => {
+                    on_server!(self, server, fetch_all).map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The first row, if there is one.
     pub(super) async fn fetch_optional(self, on: &mut Connection) -> Result<Option<Row>, sqlx::Error> {
-        match on {
-            Connection::Sqlite(file) => Ok(self.read(file, 1).await?.pop()),
-            Connection::Postgres(server) => on_server!(self, server, fetch_optional).map(|row| row.map(Row::Postgres)),
-        }
+        asked(async {
+            match on {
+                Connection::Sqlite(file) => Ok(self.read(file, 1).await?.pop()),
+                Connection::Postgres(server) => {
+                    on_server!(self, server, fetch_optional).map(|row| row.map(Row::Postgres))
+                }
+            }
+        })
+        .await
     }
 
     /// The only row.
@@ -145,6 +165,16 @@ impl Query {
         let rows = file.rows(self.text.as_str(), &self.values, most)?;
         Ok(rows.into_iter().map(Row::Sqlite).collect())
     }
+}
+
+/// A statement's answer. In tests something may come before it, or between it and who asked.
+async fn asked<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    #[cfg(test)]
+    moments::before(Moment::Statement).await?;
+    let done = statement.await;
+    #[cfg(test)]
+    moments::after(Moment::Statement).await?;
+    done
 }
 
 /// A text as both databases keep it: PostgreSQL has no NUL in a text.

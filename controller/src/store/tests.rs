@@ -5,13 +5,14 @@ mod changed;
 mod contents;
 mod history;
 mod log;
+mod mixed;
 mod observed;
 mod planners;
 mod queue;
 mod races;
 
 use super::{statement::query, *};
-use both::on_both;
+use both::{Own, on_both};
 use picket_model::{
     Generation, IdentityKey, Node, NodeId, NodeRole, NodeState, OverlayAddresses, OverlayPrefixes, Policy, Timestamp,
     TokenId, ValidatorSet, WireGuardPublicKey, fixture,
@@ -178,46 +179,6 @@ async fn a_damaged_row_is_an_error_that_names_it() {
         assert!(error.contains("it is missing"), "{error}");
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_database_that_a_newer_program_added_to_is_worked_on_and_not_copied() {
-    on_both(async |store, own| {
-        enter(&store, &[node("prep-1", NodeRole::Prep, 1)]).await;
-        later_step(&store, "ALTER TABLE nodes ADD COLUMN later TEXT NOT NULL DEFAULT 'x'").await;
-        let older = own.open().await;
-        enter(&older, &[node("sentry-1", NodeRole::Sentry, 2)]).await;
-        assert!(commit(&older, &next_plan(&older).await).await);
-        assert_eq!(store.read().await.unwrap().target().await.unwrap().unwrap().plan.nodes.len(), 2);
-        // It may have tables of which this program knows nothing.
-        let folder = tempfile::tempdir().unwrap();
-        let error = older.back_up(&folder.path().join("backup")).await.unwrap_err();
-        assert!(matches!(error, StoreError::Newer { step: 99, .. }), "{error}");
-        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_database_that_a_newer_program_changed_is_refused() {
-    on_both(async |store, own| {
-        later_step(&store, "UPDATE schema_reach SET least = 99").await;
-        let error = own.try_open().await.unwrap_err();
-        assert!(matches!(error, StoreError::Newer { step: 99, .. }), "{error}");
-        assert!(error.to_string().contains("install that version or newer"), "{error}");
-    })
-    .await;
-}
-
-/// What a newer program does at its start.
-async fn later_step(store: &Store, statement: &'static str) {
-    let mut tx = store.write().await.unwrap();
-    let step = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-                VALUES (99, 'later', TRUE, '', 0)";
-    for statement in [step, statement] {
-        query(statement).execute(&mut tx.sql).await.unwrap();
-    }
-    tx.commit().await.unwrap();
 }
 
 /// The database of a controller before pools, with a host and a token in it.

@@ -9,7 +9,7 @@ use crate::{
     store::{Ears, Mark, StoreError, StoredReport},
     tasks::plan,
 };
-use picket_model::{NodeId, Timestamp};
+use picket_model::{Node, NodeId, Timestamp};
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
@@ -26,14 +26,21 @@ const GATHER: Duration = Duration::from_millis(10);
 
 /// How far this controller has seen.
 #[derive(Debug)]
-struct Seen {
+pub(crate) struct Seen {
     mark: Mark,
     /// When the newest report came that was read.
     report: Timestamp,
-    /// When it looked last.
-    at: Timestamp,
+    /// The last change of a host.
+    change: i64,
     /// Whether something has changed since it was made sure that all of it is planned.
     changed: bool,
+}
+
+impl Seen {
+    /// Of a controller that starts.
+    pub(crate) fn nothing(now: Timestamp) -> Self {
+        Self { mark: Mark::default(), report: now, change: 0, changed: false }
+    }
 }
 
 /// Looks for as long as the controller runs; at once done where the database is not shared.
@@ -41,7 +48,7 @@ pub(crate) async fn run(controller: Arc<Controller>) {
     if !controller.store.is_shared() {
         return;
     }
-    let mut seen = Seen { mark: Mark::default(), report: now(), at: now(), changed: false };
+    let mut seen = Seen::nothing(now());
     loop {
         let mut ears = match controller.store.listen().await {
             Ok(ears) => ears,
@@ -73,7 +80,8 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 pub(crate) async fn keep_duty(controller: Arc<Controller>) {
     while controller.store.is_shared() {
         let at = Instant::now();
-        match timeout(LENGTH, controller.store.be_here(&controller.duties.holder, LENGTH)).await {
+        let cas = controller.ca.now().told().tag;
+        match timeout(LENGTH, controller.store.be_here(&controller.duties.holder, &cas, LENGTH)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => report("duties", &error),
             Err(_) => tracing::error!("the database was not told in time that this controller is here"),
@@ -108,22 +116,22 @@ async fn woken(ears: &mut Ears) -> bool {
     }
 }
 
-async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
+/// Looks once.
+pub(crate) async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
     let mut tx = controller.store.read().await?;
     let is_news = |node: &_, at| controller.reports.get(node).is_none_or(|known| known.stored.received_at < at);
-    let at = now();
     let reports = tx.reports_since(before(seen.report), is_news).await?;
     let mark = tx.mark().await?;
     if mark == seen.mark {
         drop(tx);
         hear(controller, seen, reports);
-        seen.at = at;
         return make_sure(controller, seen).await;
     }
     // At the start everything sleeps until what it finds in the database itself.
     let line = if seen.mark == Mark::default() { mark.line } else { seen.mark.line };
     let actions = tx.actions_since(line).await?;
-    let revoked = tx.revoked_since(before(seen.at)).await?;
+    // By the number of the change and no clock: another controller's may be far behind.
+    let (hosts, change) = tx.nodes_changed_after(seen.change).await?;
     let mut asked = Vec::new();
     for name in tx.subjects_since(line, "node.rekey.asked").await? {
         asked.extend(tx.node_called(&name).await?);
@@ -141,9 +149,9 @@ async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreE
     if let Some(target) = target {
         plan::publish(controller, target);
     }
-    for id in revoked {
-        if controller.wanted.revoke(&id) {
-            let closed = controller.connections.close_node(&id);
+    for Node { id, .. } in hosts.iter().filter(|host| !host.is_active()) {
+        if controller.wanted.revoke(id) {
+            let closed = controller.connections.close_node(id);
             tracing::info!(node = %id, closed, "host cut by another controller");
         }
     }
@@ -152,7 +160,7 @@ async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreE
     }
     controller.listed.store(has_list, Ordering::Relaxed);
     wake(controller, &actions);
-    (seen.mark, seen.at, seen.changed) = (mark, at, true);
+    (seen.mark, seen.change, seen.changed) = (mark, change, true);
     Ok(())
 }
 
@@ -184,6 +192,9 @@ fn wake(controller: &Controller, actions: &BTreeSet<String>) {
     let is_there = |start: &str| actions.iter().any(|action| action.starts_with(start));
     if is_there("shield.") {
         controller.shield_ordered.send_replace(());
+    }
+    if is_there("ca.rotation.") {
+        controller.ca.heard.notify_one();
     }
     if is_there("node.drained") || is_there("node.undrained") {
         controller.drained.send_replace(());

@@ -15,21 +15,21 @@ use std::{path::Path, time::SystemTime};
 const SENTRY: NodeRole = NodeRole::Sentry;
 
 /// A member that follows its mesh's CAs by hand.
-struct Follower {
+pub(crate) struct Follower {
     host: Host,
-    agent: Agent,
+    pub(crate) agent: Agent,
     pins: Vec<Fingerprint>,
 }
 
 impl Follower {
-    async fn join(mesh: &Mesh, name: &str) -> Self {
+    pub(crate) async fn join(mesh: &Mesh, name: &str) -> Self {
         let (host, token) = (Host::new(SENTRY, name), mesh.token(SENTRY, 1).await);
         let response = host.enroll(mesh, &token).await.unwrap();
         let agent = host.agent(mesh, &response);
         Self { host, agent, pins: vec![mesh.ca()] }
     }
 
-    fn client(&self, mesh: &Mesh) -> AgentClient {
+    pub(crate) fn client(&self, mesh: &Mesh) -> AgentClient {
         self.agent.pinning(mesh, &self.pins)
     }
 
@@ -44,7 +44,7 @@ impl Follower {
     }
 
     /// Trusts the next CA, if the one before vouches for it, and says so.
-    async fn learn(&mut self, mesh: &Mesh) -> Fingerprint {
+    pub(crate) async fn learn(&mut self, mesh: &Mesh) -> Fingerprint {
         let told = self.ask(mesh).await;
         let (current, next) = (CaCertificate::from_pem(&told.current_pem).unwrap(), told.next.unwrap());
         let certificate = CaCertificate::from_pem(&next.pem).unwrap();
@@ -56,7 +56,7 @@ impl Follower {
     }
 
     /// Shows a certificate of whichever CA signs now.
-    async fn renew(&mut self, mesh: &Mesh) -> String {
+    pub(crate) async fn renew(&mut self, mesh: &Mesh) -> String {
         let request = RenewRequest { node: self.agent.node.clone(), csr_pem: self.host.request.csr_pem.clone() };
         let renewed = self.client(mesh).renew(&request).await.unwrap();
         self.agent = self.host.renewed(mesh, &self.agent.node, &renewed.certificate_pem);
@@ -69,11 +69,11 @@ fn at() -> Timestamp {
     SystemTime::now().into()
 }
 
-async fn rotate(mesh: &Mesh, step: RotationStep) -> Result<CaView, ApiError> {
+pub(crate) async fn rotate(mesh: &Mesh, step: RotationStep) -> Result<CaView, ApiError> {
     mesh.operator().rotate_ca(&RotateCa { step, force: false }).await
 }
 
-async fn phase(mesh: &Mesh) -> Option<RotationPhase> {
+pub(crate) async fn phase(mesh: &Mesh) -> Option<RotationPhase> {
     mesh.operator().ca().await.unwrap().rotation.map(|rotation| rotation.phase)
 }
 

@@ -7,6 +7,7 @@ mod attest;
 mod audit;
 mod away;
 mod ca;
+mod ca_several;
 mod chain;
 mod crashes;
 mod crowd;

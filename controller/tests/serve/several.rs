@@ -4,7 +4,6 @@
 use crate::fixture::{Agent, Host, Mesh, eventually, report};
 use picket_api::{
     AgentClient, ApiError, ProblemKind,
-    ca::{RotateCa, RotationPhase, RotationStep},
     operator::{CreateToken, RevokeQuery},
     shield::{OrderShield, ShieldWish},
     validators::HoldRequest,
@@ -77,42 +76,6 @@ async fn what_is_changed_through_one_reaches_the_hosts_of_the_other_within_a_sec
     assert!(generations.is_sorted_by(|a, b| a < b), "{generations:?}");
     assert_eq!(a.status().await.generation, b.status().await.generation);
     assert!(b.operator().verify_events().await.unwrap().broken.is_none());
-}
-
-/// By the steps of the manual, and with one of them forgotten: each controller's folder has a CA of its own.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ca_follows_another_at_one_controller_and_none_signs_with_the_one_of_before() {
-    let (a, mut b) = two().await;
-    let step = async |step| a.operator().rotate_ca(&RotateCa { step, force: false }).await;
-    let store = a.store().await;
-    eventually("both to say that they are here", async || store.controllers().await.unwrap() == 2).await;
-    let error = step(RotationStep::Start).await.unwrap_err();
-    assert_eq!(error.kind(), Some(ProblemKind::Conflict), "{error}");
-    assert!(error.to_string().contains("2 controllers share"), "{error}");
-    b.stop().await;
-    eventually("the other one to be gone", async || step(RotationStep::Start).await.is_ok()).await;
-    let old = b.ca();
-    eventually("the next one to sign", async || {
-        let rotation = a.operator().ca().await.unwrap().rotation;
-        rotation.is_some_and(|rotation| rotation.phase == RotationPhase::Issuing)
-    })
-    .await;
-    for finished in [false, true] {
-        if finished {
-            step(RotationStep::Finish).await.unwrap();
-        }
-        let error = format!("{:#}", b.try_resume().await.unwrap_err());
-        assert!(error.contains("is not the one that signs any more"), "{error}");
-        assert!(error.contains(&old.to_string()) && error.contains("copy ca.pem and ca.key"), "{error}");
-    }
-    b.take_ca(&a);
-    b.resume().await;
-    assert_eq!((a.ca(), b.ca(), a.ca() == old), (b.ca(), a.ca(), false));
-    // Hosts of the one are hosts of the other.
-    let prep = b.join(NodeRole::Prep, "prep-1").await.connected(&a);
-    assert_eq!(prep.client().config(Generation(0)).await.unwrap().unwrap().full.node, prep.node);
-    let log = a.operator().events().await.unwrap();
-    assert!(!log.iter().any(|line| line.action == "ca.rotation.found"), "{log:?}");
 }
 
 /// The one that asks for the list, and the other.

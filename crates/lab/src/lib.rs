@@ -59,6 +59,7 @@ mod programs;
 mod random;
 mod relay;
 pub mod soak;
+pub mod sources;
 mod steps;
 pub mod stop;
 mod stream;

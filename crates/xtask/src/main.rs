@@ -131,6 +131,16 @@ enum Command {
         #[arg(long, default_value_t = fuzz::SECONDS)]
         seconds: u32,
     },
+    /// Walk through everything that can happen to a mesh with several controllers, in one process and by a clock of its own; a
+    /// failure says from which seed it follows.
+    Simulate {
+        /// For so many steps.
+        #[arg(long, default_value_t = 100_000)]
+        steps: u64,
+        /// One walk from this seed, as a failure named it; without it, walk after walk from seeds that nobody chose.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Write docs/openapi.json anew from the code. The tests hold the two against each other.
     Openapi,
     /// Check house rules: dependency direction, licences, text.
@@ -174,6 +184,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Test { .. } => test::run(&root),
         Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
+        Command::Simulate { steps, seed } => simulate(&root, *steps, *seed),
         Command::Openapi => openapi::run(&root),
         Command::Tidy => tidy_only(&root),
     }
@@ -183,6 +194,13 @@ fn fuzz_only(root: &std::path::Path, seconds: u32) -> Result<ExitCode> {
     machine::cpp_compiler()?;
     let held = fuzz::run(root, seconds)?.is_some_and(|held| held.iter().all(|held| *held));
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn simulate(root: &std::path::Path, steps: u64, seed: Option<u64>) -> Result<ExitCode> {
+    let mut walk = step::cargo(root, &["test", "--package", "picket-controller", "--lib", "--locked", "simulation::"]);
+    walk.args(["--", "--nocapture"]).env("PICKET_SIMULATE_STEPS", steps.to_string());
+    seed.map(|seed| walk.env("PICKET_SIMULATE_SEED", seed.to_string()));
+    Ok(if step::run("simulation", &mut walk)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tidy_only(root: &std::path::Path) -> Result<ExitCode> {

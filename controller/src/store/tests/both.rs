@@ -1,6 +1,7 @@
 //! One test on both databases: SQLite in a folder of its own, and a database of its own on the tests' PostgreSQL server.
 
 use super::*;
+use crate::store::{postgres, schema::Opened, sqlite};
 use picket_lab::Postgres;
 
 /// A database of a test's own; it goes with the test.
@@ -23,6 +24,14 @@ impl Own {
     /// The database as one more controller opens it.
     pub(super) async fn open(&self) -> Store {
         self.try_open().await.unwrap()
+    }
+
+    /// The same for steps of its schema.
+    pub(super) async fn for_steps(&self) -> Opened {
+        match &self.place {
+            Place::File(path) => Opened::Sqlite(sqlite::open(path).await.unwrap()),
+            Place::Server(server) => Opened::Postgres(postgres::open(server.url.as_str(), None).await.unwrap()),
+        }
     }
 
     pub(super) async fn try_open(&self) -> Result<Store, StoreError> {

@@ -7,6 +7,8 @@ mod orders;
 mod take;
 
 pub(crate) use anew::Anew;
+#[cfg(test)]
+pub(crate) use take::run_once;
 
 use super::report;
 use crate::{controller::Controller, now};

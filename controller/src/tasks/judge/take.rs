@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering;
 
 /// Takes this round's answers, what hosts say now, what lookups gave since the last merge, and the orders. When the next
 /// line or order ends by itself; `None` where none does.
-pub(super) async fn run_once(controller: &Controller, round: &Round) -> Result<Option<Timestamp>, StoreError> {
+pub(crate) async fn run_once(controller: &Controller, round: &Round) -> Result<Option<Timestamp>, StoreError> {
     let began = controller.anew.begin();
     let seen: Vec<Observation> = round.answers.values().filter_map(|answer| answer.as_ref().ok().cloned()).collect();
     let lookups = controller.names.answers();
