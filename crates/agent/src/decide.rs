@@ -41,13 +41,15 @@ pub enum Refusal {
         node: NodeId,
     },
     /// Not newer than what is held.
-    #[error("it is revision {offered} of generation {generation}, this host holds a newer or the same one ({held})")]
+    #[error(
+        "it is revision {offered} of generation {generation}, this host holds or tried a newer or the same one ({held})"
+    )]
     Older {
         /// Revision offered.
         offered: Generation,
         /// Generation offered.
         generation: Generation,
-        /// Revision held.
+        /// Revision held, or tried.
         held: Generation,
     },
     /// Lets too many in at once; the hour will be over, and whom it takes away is taken away now.
@@ -117,6 +119,10 @@ pub fn judge(here: Here<'_>, answer: ConfigAnswer) -> Result<NodeConfig, Refusal
     {
         let (generation, held) = (offered.generation, held.revision);
         return Err(Refusal::Older { offered: offered.revision, generation, held });
+    }
+    // The agent ended while that one was on trial. It may be tried once more; what a controller that lags has from before it may not.
+    if let Some(tried) = ledger.interrupted.filter(|tried| offered.revision < *tried) {
+        return Err(Refusal::Older { offered: offered.revision, generation: offered.generation, held: tried });
     }
     if ledger.taken_back.as_ref().is_some_and(|taken| offered.revision <= taken.revision) {
         return Err(Refusal::TakenBack(offered.revision));
@@ -298,6 +304,17 @@ mod tests {
             assert!(offer(revision).unwrap_err().contains("was taken back on this host"));
         }
         assert!(offer(10).is_ok());
+    }
+
+    #[test]
+    fn what_is_older_than_an_interrupted_trial_is_refused_although_something_older_yet_is_held() {
+        let ledger = Ledger { config: Some(config()), interrupted: Some(Generation(9)), ..Ledger::default() };
+        let offer = |revision| {
+            let offered = NodeConfig { revision: Generation(revision), generation: Generation(revision), ..config() };
+            judged_by(&ledger, &[], answer(offered)).map_err(|refusal| refusal.to_string())
+        };
+        assert!(offer(8).unwrap_err().contains("holds or tried a newer or the same one (9)"));
+        assert!(offer(9).is_ok() && offer(10).is_ok());
     }
 
     #[test]
