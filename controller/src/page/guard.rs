@@ -40,6 +40,9 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Where the request comes from, as the browser says: a page of another site cannot say `same-origin`.
 const SENT_FROM: &str = "sec-fetch-site";
 
+/// What our script says of a request that nobody made.
+const LIVE: &str = "picket-live";
+
 /// Puts our headers on.
 pub(super) async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -101,11 +104,17 @@ impl FromRequestParts<Arc<Desk>> for Seen {
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
         let to_login = || {
-            let is_script = parts.headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-            if is_script { StatusCode::UNAUTHORIZED.into_response() } else { Redirect::to("/login").into_response() }
+            if parts.headers.get(header::ACCEPT).is_some_and(is_stream) {
+                StatusCode::UNAUTHORIZED.into_response()
+            } else {
+                Redirect::to("/login").into_response()
+            }
         };
         let cookie = entry::cookie(&parts.headers, entry::session(desk.is_tls)).ok_or_else(to_login)?;
-        let session = desk.sessions.find(&cookie, Instant::now()).ok_or_else(to_login)?;
+        let is_by_itself = parts.headers.contains_key(LIVE) || parts.headers.get(header::ACCEPT).is_some_and(is_stream);
+        let at = Instant::now();
+        let session = if is_by_itself { desk.sessions.look(&cookie, at) } else { desk.sessions.find(&cookie, at) };
+        let session = session.ok_or_else(to_login)?;
         let known = known(desk, &session.operator).await.map_err(|error| Failed::from(error).into_response())?;
         let is_good = |known: &Operator| {
             known.secret_hash == session.secret_hash && known.is_good(now()) && known.role >= OperatorRole::Viewer
@@ -118,6 +127,11 @@ impl FromRequestParts<Arc<Desk>> for Seen {
             }
         }
     }
+}
+
+/// Whether a script asks for news.
+fn is_stream(accept: &HeaderValue) -> bool {
+    accept == "text/event-stream"
 }
 
 async fn known(desk: &Desk, id: &picket_model::TokenId) -> Result<Option<Operator>, StoreError> {

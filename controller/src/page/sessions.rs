@@ -58,22 +58,22 @@ impl Sessions {
         Ok(cookie)
     }
 
-    /// The session of a request.
+    /// The session of a request that somebody made.
     pub(super) fn find(&self, cookie: &str, now: Instant) -> Option<Session> {
         let mut sessions = self.lock();
-        let key = digest(cookie);
-        if sessions.get(&key)?.is_over(now) {
-            sessions.remove(&key);
-            return None;
-        }
-        let session = sessions.get_mut(&key)?;
+        let session = sessions.get_mut(&digest(cookie)).filter(|session| !session.is_over(now))?;
         session.asked = now;
         Some(session.clone())
     }
 
+    /// That of a request that a page made by itself: it keeps nothing alive.
+    pub(super) fn look(&self, cookie: &str, now: Instant) -> Option<Session> {
+        self.lock().get(&digest(cookie)).filter(|session| !session.is_over(now)).cloned()
+    }
+
     /// Whether it goes on; asking so keeps nothing alive.
     pub(super) fn is_alive(&self, cookie: &str, now: Instant) -> bool {
-        self.lock().get(&digest(cookie)).is_some_and(|session| !session.is_over(now))
+        self.look(cookie, now).is_some()
     }
 
     /// Ends one.
@@ -112,7 +112,8 @@ mod tests {
         let idle = sessions.begin(&operator, start).unwrap();
         assert!(sessions.find(&idle, start + IDLE - Duration::from_secs(1)).is_some());
         assert!(sessions.find(&idle, start + IDLE + Duration::from_mins(10)).is_some(), "it was asked meanwhile");
-        assert!(sessions.find(&idle, start + IDLE + Duration::from_mins(40)).is_none());
+        assert!(sessions.look(&idle, start + IDLE + Duration::from_mins(39)).is_some(), "a look is allowed");
+        assert!(sessions.find(&idle, start + IDLE + Duration::from_mins(40)).is_none(), "and keeps nothing alive");
         let busy = sessions.begin(&operator, start).unwrap();
         let mut now = start;
         while now < start + LONGEST {

@@ -153,7 +153,7 @@ impl FileTransaction {
         values: &[Value],
         work: impl FnOnce(&mut Statement<'_>) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
-        let connection = self.connection()?;
+        let (connection, text) = (self.connection()?, &numbered(text));
         if text.len() > LONGEST_READY {
             let mut statement = connection.prepare(text)?;
             fill(&mut statement, values)?;
@@ -191,15 +191,27 @@ impl Drop for FileTransaction {
     }
 }
 
-/// Fills a statement's places: the one called `$2` with the second value.
+/// A statement with `?1` for `$1`: SQLite counts the former, and looks for the latter by its name through all of them.
+fn numbered(text: &str) -> String {
+    let next = text.chars().skip(1).map(Some).chain([None]);
+    let place = |(sign, next): (char, Option<char>)| match (sign, next) {
+        ('$', Some('0'..='9')) => '?',
+        (other, _) => other,
+    };
+    text.chars().zip(next).map(place).collect()
+}
+
+/// Fills a statement's places in order.
 fn fill(statement: &mut Statement<'_>, values: &[Value]) -> rusqlite::Result<()> {
-    for place in 1..=statement.parameter_count() {
-        let number = statement.parameter_name(place).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        match number.and_then(|number| values.get(number.checked_sub(1)?)) {
-            Some(Value::Text(Some(text))) => statement.raw_bind_parameter(place, text.as_str())?,
-            Some(Value::Number(Some(number))) => statement.raw_bind_parameter(place, number)?,
-            Some(Value::Text(None) | Value::Number(None)) => statement.raw_bind_parameter(place, Null)?,
-            None => return Err(rusqlite::Error::InvalidParameterCount(values.len(), statement.parameter_count())),
+    let places = statement.parameter_count();
+    let Some(values) = values.get(..places) else {
+        return Err(rusqlite::Error::InvalidParameterCount(values.len(), places));
+    };
+    for (place, value) in (1..).zip(values) {
+        match value {
+            Value::Text(Some(text)) => statement.raw_bind_parameter(place, text.as_str())?,
+            Value::Number(Some(number)) => statement.raw_bind_parameter(place, number)?,
+            Value::Text(None) | Value::Number(None) => statement.raw_bind_parameter(place, Null)?,
         }
     }
     Ok(())
@@ -300,5 +312,22 @@ impl DatabaseError for Failure {
 
     fn kind(&self) -> ErrorKind {
         ErrorKind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_numbered_and_nothing_else_is_changed() {
+        for (text, expect) in [
+            ("SELECT a FROM b WHERE c = $1 AND d = $12", "SELECT a FROM b WHERE c = ?1 AND d = ?12"),
+            ("SELECT json_extract(a, '$.b') FROM c", "SELECT json_extract(a, '$.b') FROM c"),
+            ("$1$", "?1$"),
+            ("", ""),
+        ] {
+            assert_eq!(numbered(text), expect);
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Place {
             let database = url.map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
             let text = text.replace("192.0.2.0/25", "10.64.0.0/10");
             // Whole lists come and go here, which is what brakes are against.
-            format!("{database}{text}\n[policy.brakes]\nmax_added = 5000\nmax_size = 5000\n")
+            format!("{database}{text}max_addresses = 10000\n\n[policy.brakes]\nmax_added = 5000\nmax_size = 5000\n")
         })?;
         let mut place = Self { controller, height: 0, validators, _server: server, _lab: lab };
         place.write_list()?;
