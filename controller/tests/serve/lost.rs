@@ -181,12 +181,22 @@ async fn a_controller_that_ended_before_the_change_does_it_when_it_is_asked_agai
     // As a controller of the version before leaves it that ends right after the key was taken.
     let asked = hex::encode(Sha256::digest(format!("POST /v1/tokens {body}")));
     let operator = token.split('.').nth(1).unwrap();
-    let url = format!("sqlite://{}", mesh.state_dir().join("controller.db").display());
-    let mut database = sqlx::SqliteConnection::connect(&url).await.unwrap();
     let taken = "INSERT INTO answers (mesh, operator, key, request, at) SELECT id, $1, 'k', $2, $3 FROM meshes";
-    let now = picket_model::Timestamp::from(std::time::SystemTime::now());
-    let taken = sqlx::query(taken).bind(operator).bind(asked).bind(now.as_millis());
-    assert_eq!(taken.execute(&mut database).await.unwrap().rows_affected(), 1);
+    let now = picket_model::Timestamp::from(std::time::SystemTime::now()).as_millis();
+    let rows = match mesh.parsed().database {
+        Some(server) => {
+            let mut database = sqlx::PgConnection::connect(server.as_str()).await.unwrap();
+            let taken = sqlx::query(taken).bind(operator).bind(asked).bind(now).execute(&mut database).await;
+            taken.unwrap().rows_affected()
+        }
+        None => {
+            let file = format!("sqlite://{}", mesh.state_dir().join("controller.db").display());
+            let mut database = sqlx::SqliteConnection::connect(&file).await.unwrap();
+            let taken = sqlx::query(taken).bind(operator).bind(asked).bind(now).execute(&mut database).await;
+            taken.unwrap().rows_affected()
+        }
+    };
+    assert_eq!(rows, 1);
     let url = format!("{}/v1/tokens", mesh.operators_url());
     let ask = async |key: &str| {
         let call = http(&mesh).post(&url).bearer_auth(&token).header("idempotency-key", key.to_owned());

@@ -6,7 +6,7 @@ use crate::{
     ledger::Ledger,
 };
 use ipnet::IpNet;
-use picket_model::{FirewallPolicy, NodeConfig, Purpose, TakenBack, Timestamp, WireGuardConfig};
+use picket_model::{AllowSet, FirewallPolicy, NodeConfig, Purpose, TakenBack, Timestamp, WireGuardConfig};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, time::Duration};
 
@@ -173,10 +173,19 @@ fn returned(trial: &Trial, newer: &NodeConfig) -> Option<NodeConfig> {
 pub fn without_cut(mut config: NodeConfig, newer: &NodeConfig) -> NodeConfig {
     config.wireguard.peers.retain(|key, _| newer.wireguard.peers.contains_key(key));
     for (purpose, set) in config.firewall.allow.iter_mut().filter(|(purpose, _)| **purpose != Purpose::Admin) {
-        let kept = newer.firewall.allowed(*purpose);
-        set.retain(|network| kept.0.keys().any(|wider| wider.contains(network)));
+        *set = kept(set, newer.firewall.allowed(*purpose));
     }
     config
+}
+
+/// What both let in, for the reasons that the newer one has.
+fn kept(older: &AllowSet, newer: &AllowSet) -> AllowSet {
+    let mut kept = AllowSet::default();
+    for network in older.0.keys() {
+        let covering = newer.0.iter().filter(|(wider, _)| wider.contains(network));
+        covering.flat_map(|(_, reasons)| reasons).for_each(|reason| kept.insert(*network, reason.clone()));
+    }
+    kept
 }
 
 #[cfg(test)]

@@ -117,6 +117,25 @@ fn nobody_who_was_cut_meanwhile_comes_back_with_what_was_confirmed() {
 }
 
 #[test]
+fn what_returns_is_let_in_for_the_reasons_of_now() {
+    let line = |line: &str| Reason::Policy { line: line.into() };
+    let (network, wider): (IpNet, IpNet) = ("203.0.113.8/32".parse().unwrap(), "203.0.113.0/28".parse().unwrap());
+    let with = |config: NodeConfig, network, reason| {
+        let mut config = config;
+        config.firewall.allow.entry(Purpose::P2p).or_default().insert(network, reason);
+        config
+    };
+    let before = with(with(config(), network, line("gone")), network, line("stays"));
+    let newer = with(with(guarding(config(), 9999), network, line("stays")), wider, line("came"));
+    let held = Ledger { config: Some(before), ..Ledger::default() };
+    let ledger = taken(&held, revision(newer, 9), false, at(0));
+    let back = taken_back(&ledger, Duration::from_secs(30), at(30)).config.unwrap();
+    let allowed = back.firewall.allowed(Purpose::P2p);
+    assert_eq!(allowed.0.get(&network), Some(&[line("stays"), line("came")].into()), "whoever is gone is no reason");
+    assert_eq!(allowed.0.get(&wider), None, "and nobody comes by what was taken back");
+}
+
+#[test]
 fn elements_go_on_changing_while_a_change_is_on_trial_and_gain_it_no_time() {
     let next = letting(guarding(config(), 9999), Purpose::P2p, "203.0.113.8/32");
     let ledger = taken(&on_trial(), revision(next, 10), true, at(20));
