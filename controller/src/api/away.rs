@@ -34,7 +34,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// `at`: when it was asked. An answer that was long on its way does not take the place of one to a later question.
     fn put(&mut self, asked: Asked, body: Bytes, at: Instant) {
+        if self.answers.get(&asked).is_some_and(|(_, later)| *later > at) {
+            return;
+        }
         self.bytes += body.len();
         let before = self.answers.insert(asked, (body, at));
         self.bytes -= before.map_or(0, |(body, _)| body.len());
@@ -57,10 +61,10 @@ pub(crate) async fn or_last(State(last): State<Arc<Last>>, request: Request, nex
     if request.method() != Method::GET {
         return next.run(request).await;
     }
-    let asked = asked(&request);
+    let (asked, at) = (asked(&request), Instant::now());
     let response = next.run(request).await;
     match response.status() {
-        StatusCode::OK => keep(&last, asked, response).await,
+        StatusCode::OK => keep(&last, asked, at, response).await,
         StatusCode::SERVICE_UNAVAILABLE => {
             let kept = last.lock().answers.get(&asked).cloned();
             kept.map_or(response, |(body, at)| again(body, at.elapsed().as_secs()))
@@ -80,7 +84,7 @@ fn asked(request: &Request) -> Asked {
 }
 
 /// Keeps an answer that is in one piece and not too long.
-async fn keep(last: &Last, asked: Asked, response: Response) -> Response {
+async fn keep(last: &Last, asked: Asked, at: Instant, response: Response) -> Response {
     let is_kept = response.body().size_hint().exact().is_some_and(|length| length <= LARGEST as u64);
     if !is_kept {
         return response;
@@ -88,7 +92,7 @@ async fn keep(last: &Last, asked: Asked, response: Response) -> Response {
     let (head, body) = response.into_parts();
     match to_bytes(body, LARGEST).await {
         Ok(body) => {
-            last.lock().put(asked, body.clone(), Instant::now());
+            last.lock().put(asked, body.clone(), at);
             Response::from_parts(head, Body::from(body))
         }
         Err(error) => super::ApiProblem::internal("read its own answer", &error).into_response(),
@@ -129,7 +133,9 @@ mod tests {
         }
         assert_eq!((kept.answers.len(), kept.bytes), (8, MOST));
         assert_eq!(kept.answers.first_key_value().map(|(asked, _)| asked[0]), Some(12));
-        kept.put([19; 32], Bytes::from_static(b"shorter"), start);
+        kept.put([19; 32], Bytes::from_static(b"late"), start);
+        assert_eq!(kept.bytes, MOST, "one that was asked for before stays away");
+        kept.put([19; 32], Bytes::from_static(b"shorter"), start + Duration::from_secs(20));
         assert_eq!(kept.bytes, MOST - LARGEST + 7);
     }
 }
