@@ -147,14 +147,14 @@ impl Transaction {
         let marked = query("UPDATE validator_sets SET pruned_at = $1 WHERE mesh = $2 AND pruned_at <= $3")
             .bind(now.as_millis())
             .bind(self.mesh.as_str())
-            .bind(earlier(now, PRUNED_EVERY).as_millis())
+            .bind(now.minus(PRUNED_EVERY).as_millis())
             .execute(&mut self.sql)
             .await
             .map_err(sql("drop old history"))?;
         if marked.rows_affected() == 0 {
             return Ok(());
         }
-        let before = earlier(now, RETENTION);
+        let before = now.minus(RETENTION);
         // The set that was in force at that time is the oldest kept: each P-Rep's row by then stays, and nothing before it.
         let row =
             query("SELECT COALESCE(MAX(version), 0) AS version FROM validator_changes WHERE mesh = $1 AND at <= $2")
@@ -183,10 +183,6 @@ impl Transaction {
         .map_err(sql("drop old history"))?;
         self.prune_observed(before).await
     }
-}
-
-fn earlier(now: Timestamp, by: Duration) -> Timestamp {
-    Timestamp::from_millis(now.as_millis().saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
 }
 
 fn change(row: &Row) -> Result<ValidatorChange, StoreError> {

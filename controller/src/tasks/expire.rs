@@ -28,14 +28,9 @@ pub(crate) async fn run(controller: Arc<Controller>) {
 
 async fn run_once(controller: &Controller, now: Timestamp) -> Result<(), StoreError> {
     let mut tx = controller.store.write().await?;
-    tx.forget_answers(before(now, ANSWERS_KEPT)).await?;
-    for token in tx.delete_tokens_expired(before(now, KEPT)).await? {
+    tx.forget_answers(now.minus(ANSWERS_KEPT)).await?;
+    for token in tx.delete_tokens_expired(now.minus(KEPT)).await? {
         tx.record(now, &Actor::Controller, "token.deleted", token.as_str(), "its time was over").await?;
     }
     tx.commit().await
-}
-
-fn before(now: Timestamp, length: Duration) -> Timestamp {
-    let millis = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
-    Timestamp::from_millis(now.as_millis().saturating_sub(millis))
 }

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 /// How often the rows are looked at, whatever is heard.
 const EVERY: Duration = Duration::from_secs(1);
 /// Clocks of controllers may differ by this much, and a report is not missed.
-const SKEW_MILLIS: i64 = 10_000;
+const SKEW: Duration = Duration::from_secs(10);
 /// Changes within this time share a look.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -120,7 +120,7 @@ async fn woken(ears: &mut Ears) -> bool {
 pub(crate) async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
     let mut tx = controller.store.read().await?;
     let is_news = |node: &_, at| controller.reports.get(node).is_none_or(|known| known.stored.received_at < at);
-    let reports = tx.reports_since(before(seen.report), is_news).await?;
+    let reports = tx.reports_since(seen.report.minus(SKEW), is_news).await?;
     let mark = tx.mark().await?;
     if mark == seen.mark {
         drop(tx);
@@ -172,11 +172,6 @@ async fn make_sure(controller: &Controller, seen: &mut Seen) -> Result<(), Store
         plan::run_once(controller).await?;
     }
     Ok(())
-}
-
-/// A moment, as a controller may have written it whose clock is behind.
-fn before(at: Timestamp) -> Timestamp {
-    Timestamp::from_millis(at.as_millis().saturating_sub(SKEW_MILLIS))
 }
 
 /// Takes what hosts told other controllers.

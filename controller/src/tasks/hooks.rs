@@ -141,9 +141,8 @@ async fn begin(
 
 async fn sweep(controller: &Controller, now: Timestamp) -> Result<(), StoreError> {
     let kept = controller.hooks.lines.oldest() + KEPT_LONGER;
-    let kept = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
     let mut tx = controller.store.write().await?;
-    tx.drop_old_hooks(Timestamp::from_millis(now.as_millis().saturating_sub(kept))).await?;
+    tx.drop_old_hooks(now.minus(kept)).await?;
     tx.commit().await
 }
 

@@ -58,8 +58,7 @@ async fn heard_by_any(controller: &Controller, open: &BTreeSet<NodeId>, now: Tim
 /// Ends leases that are over. Repeated at the same moment it finds nothing more to do.
 pub(crate) async fn run_once(controller: &Controller, now: Timestamp) -> Result<(), StoreError> {
     let rules = &controller.leases.rules;
-    let window = i64::try_from(rules.window_seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
-    let since = Timestamp::from_millis(now.as_millis().saturating_sub(window));
+    let since = now.minus(Duration::from_secs(rules.window_seconds));
     let mut held: Vec<Finding> = Vec::new();
     let mut gone = Vec::new();
     let mut tx = controller.store.write().await?;
