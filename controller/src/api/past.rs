@@ -53,9 +53,7 @@ pub(super) async fn explain(
     port: Option<u16>,
 ) -> Result<Explanation, ApiProblem> {
     let mut tx = controller.store.read().await?;
-    let Some(Target { plan, planned_at }) = tx.kept_plan(generation).await? else {
-        return Err(not_kept(&mut tx, generation).await?);
-    };
+    let Target { plan, planned_at } = kept(&mut tx, generation).await?;
     let validators = set_of(&mut tx, generation, &plan.basis).await?;
     let policy = tx.policy_of(plan.basis.policy_version).await?.unwrap_or_default();
     let refused: BTreeSet<Refused> = tx.refused_at(planned_at).await?.into_iter().map(|entry| entry.refused).collect();
@@ -94,7 +92,15 @@ async fn set_of(tx: &mut Transaction, generation: Generation, basis: &Basis) -> 
     })
 }
 
-pub(super) async fn not_kept(tx: &mut Transaction, generation: Generation) -> Result<ApiProblem, ApiProblem> {
+/// The plan of a generation, as long as it is kept.
+pub(super) async fn kept(tx: &mut Transaction, generation: Generation) -> Result<Target, ApiProblem> {
+    match tx.kept_plan(generation).await? {
+        Some(target) => Ok(target),
+        None => Err(not_kept(tx, generation).await?),
+    }
+}
+
+async fn not_kept(tx: &mut Transaction, generation: Generation) -> Result<ApiProblem, ApiProblem> {
     let detail = match tx.plans_kept().await? {
         None => "there is no plan yet".to_owned(),
         Some((oldest, newest)) if generation > newest => {

@@ -1,18 +1,11 @@
 //! Plans as they were, and as they would be by another policy. Reads only.
 
-use super::{ApiProblem, past::not_kept};
-use crate::{
-    Config,
-    controller::Controller,
-    inputs::Inputs,
-    now,
-    store::{Target, Transaction},
-};
+use super::{ApiProblem, past::kept};
+use crate::{Config, controller::Controller, inputs::Inputs, now, store::Target};
 use picket_api::{
     ProblemKind,
     plans::{PlanAt, PlanPreview, PlansDiff, PlansQuery, PreviewPlan},
 };
-use picket_model::Generation;
 use picket_plan::{Epochs, Finding, Severity, Touched, changes, replan};
 use std::path::Path;
 
@@ -63,11 +56,4 @@ pub(super) async fn preview(controller: &Controller, request: &PreviewPlan) -> R
         errors: sentences(errors),
         warnings: sentences(warnings),
     })
-}
-
-async fn kept(tx: &mut Transaction, generation: Generation) -> Result<Target, ApiProblem> {
-    match tx.kept_plan(generation).await? {
-        Some(target) => Ok(target),
-        None => Err(not_kept(tx, generation).await?),
-    }
 }

@@ -53,39 +53,37 @@ impl Transaction {
 
     /// Marks a request as carried out, with whatever else this transaction changes; false where its key was marked before.
     pub(super) async fn carry_out(&mut self, claim: &Claim, now: Timestamp) -> Result<bool, StoreError> {
-        let done = query(
-            "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
+        let unmarked = "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (mesh, operator, key) DO UPDATE SET request = excluded.request, sealed = excluded.sealed
-             WHERE answers.sealed IS NULL",
-        )
-        .bind(self.mesh.as_str())
-        .bind(claim.operator.as_str())
-        .bind(claim.key.as_str())
-        .bind(claim.asked.as_str())
-        .bind(CARRIED_OUT)
-        .bind(now.as_millis())
-        .execute(&mut self.sql)
-        .await
-        .map_err(sql("mark an idempotency key"))?;
-        Ok(done.rows_affected() == 1)
+             WHERE answers.sealed IS NULL";
+        let done = self.write_answer(unmarked, claim, CARRIED_OUT, now).await;
+        Ok(done.map_err(sql("mark an idempotency key"))? == 1)
     }
 
     /// Keeps the answer to a request under its key.
     pub(crate) async fn put_answer(&mut self, claim: &Claim, sealed: &str, now: Timestamp) -> Result<(), StoreError> {
-        query(
-            "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (mesh, operator, key) DO UPDATE SET sealed = excluded.sealed",
-        )
-        .bind(self.mesh.as_str())
-        .bind(claim.operator.as_str())
-        .bind(claim.key.as_str())
-        .bind(claim.asked.as_str())
-        .bind(sealed)
-        .bind(now.as_millis())
-        .execute(&mut self.sql)
-        .await
-        .map_err(sql("keep an answer"))?;
+        let any = "INSERT INTO answers (mesh, operator, key, request, sealed, at) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (mesh, operator, key) DO UPDATE SET sealed = excluded.sealed";
+        self.write_answer(any, claim, sealed, now).await.map_err(sql("keep an answer"))?;
         Ok(())
+    }
+
+    /// By a statement with these places; how many rows it wrote.
+    async fn write_answer(
+        &mut self,
+        statement: &'static str,
+        claim: &Claim,
+        sealed: &str,
+        now: Timestamp,
+    ) -> Result<u64, sqlx::Error> {
+        let written = query(statement)
+            .bind(self.mesh.as_str())
+            .bind(claim.operator.as_str())
+            .bind(claim.key.as_str())
+            .bind(claim.asked.as_str())
+            .bind(sealed)
+            .bind(now.as_millis());
+        Ok(written.execute(&mut self.sql).await?.rows_affected())
     }
 
     /// Drops answers to requests from before a moment.
