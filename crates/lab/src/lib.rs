@@ -38,6 +38,7 @@ mod dns;
 mod echo;
 mod error;
 mod forge;
+mod guarded;
 pub mod guest;
 mod host;
 pub mod hosts;

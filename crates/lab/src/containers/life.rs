@@ -1,7 +1,7 @@
 //! The steps: what the images are, a mesh of containers, its life, and its end.
 
-use super::site::{IN_FORCE, Site};
-use crate::{steps::Seen, wait_until};
+use super::site::Site;
+use crate::{guarded::IN_FORCE, steps::Seen, wait_until};
 use anyhow::{Context as _, Result, ensure};
 
 const CONTROLLER: &str = "localhost/picket/controller:latest";

@@ -3,18 +3,13 @@
 use super::{Args, engine::Engine};
 use crate::{
     Connect, EchoServer, Host, Knocks,
+    guarded::{self, tried},
     mesh::{Mesh, MeshSize},
-    wait_until,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use picket_api::operator::NodeView;
 use std::{net::SocketAddr, time::Duration};
 
-/// A packet without an answer for this long was dropped, and long enough for an answer.
-const DROPPED: Duration = Duration::from_millis(300);
-const ANSWERED: Duration = Duration::from_secs(3);
-/// How long a mesh may take to be as it shall be after something was done to it.
-pub(super) const IN_FORCE: Duration = Duration::from_secs(60);
 /// A guarded port, and one that nobody guards.
 const GUARDED: u16 = 7100;
 const UNGUARDED: u16 = 2222;
@@ -60,35 +55,24 @@ impl Site {
         let token = token.map(|token| format!("PICKET_JOIN_TOKEN={token}\n")).unwrap_or_default();
         let url = self.mesh.controller.url();
         let text = format!("PICKET_ROLE={role}\nPICKET_NAME={role}-1\nPICKET_CONTROLLER={url}\n{token}");
-        host.write(".env", &text).map(drop)?;
+        host.write(".env", &text)?;
         Ok(())
     }
 
     /// What the operator's program says in the controller's container.
     pub(super) fn picket(&self, args: &[&str]) -> Result<String> {
-        let command = [&["exec", "controller", "picket"], args].concat();
         let container = self.controller.container("controller")?;
-        let command = command.iter().map(|word| if *word == "controller" { container.as_str() } else { word });
-        Ok(self.controller.podman(&command.collect::<Vec<_>>())?.success()?)
+        Ok(self.controller.podman(&[&["exec", &container, "picket"], args].concat())?.success()?)
     }
 
     /// The hosts, as the controller tells.
     pub(super) fn nodes(&self) -> Result<Vec<NodeView>> {
-        serde_json::from_str(&self.picket(&["nodes", "--json"])?).context("read `picket nodes --json`")
+        guarded::nodes(&self.picket(&["nodes", "--json"])?)
     }
 
     /// Waits until both hosts are in force and listen for news.
     pub(super) fn wait_in_force(&self) -> Result<Duration> {
-        let waited = wait_until("the wanted state to be in force on both hosts", IN_FORCE, || {
-            let views = self.nodes().map_err(|error| format!("{error:#}"))?;
-            let late: Vec<_> = views.iter().filter(|view| !view.in_force || !view.connected).collect();
-            if views.len() == 2 && late.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{} hosts, late {late:?}", views.len()))
-            }
-        })?;
-        Ok(waited.took)
+        guarded::wait_in_force(|| self.nodes())
     }
 
     /// As the mesh shall be, by packets: validators and the operator reach the validator's port, a stranger does not, and the tunnel
@@ -98,29 +82,23 @@ impl Site {
         let prep = &self.mesh.preps[0].host;
         let validator = &self.mesh.validators[0].host;
         for from in [validator, &self.mesh.admin] {
-            tried(from, prep.v4(GUARDED)?, Connect::Open)?;
+            tried(from, prep.v4(GUARDED)?, &Connect::Open)?;
         }
-        let views = self.nodes()?;
-        let sentry = views.iter().find(|view| view.node.name.as_str() == "sentry-1").context("no sentry")?;
-        let overlay = sentry.node.overlay.v4;
-        wait_until("a ping through the tunnel", IN_FORCE, || {
-            prep.ping(overlay.into(), Duration::from_secs(1)).map(drop).ok_or("no answer")
-        })?;
-        Ok(())
+        guarded::tunnel_carries(prep, &self.nodes()?)
     }
 
     /// A stranger reaches what nobody guards, and nothing else.
     pub(super) fn is_closed_to_strangers(&self) -> Result<()> {
         let (stranger, prep) = (&self.mesh.stranger, &self.mesh.preps[0].host);
         for guarded in [prep.v4(GUARDED)?, prep.v6(GUARDED)?] {
-            tried(stranger, guarded, Connect::Filtered)?;
+            tried(stranger, guarded, &Connect::Filtered)?;
         }
-        tried(stranger, prep.v4(UNGUARDED)?, Connect::Open)
+        tried(stranger, prep.v4(UNGUARDED)?, &Connect::Open)
     }
 
     /// Before anything: whoever comes is let in.
     pub(super) fn is_exposed(&self) -> Result<()> {
-        tried(&self.mesh.stranger, self.mesh.preps[0].host.v4(GUARDED)?, Connect::Open)
+        tried(&self.mesh.stranger, self.mesh.preps[0].host.v4(GUARDED)?, &Connect::Open)
     }
 
     /// A stranger begins to knock at the validator.
@@ -129,17 +107,10 @@ impl Site {
         Ok(())
     }
 
-    /// Ends it: no guarded port answered, and the other says that knocks came through at all.
+    /// Ends it.
     pub(super) fn nothing_answered(&mut self) -> Result<String> {
-        let heard = self.knocks.take().context("nobody knocks")?.end()?;
         let [guarded @ .., unguarded] = self.knocked()?;
-        for port in guarded {
-            let answered = heard.answered(port).len();
-            ensure!(answered == 0, "{port} answered {answered} of {} knocks of a stranger", heard.sent.len());
-        }
-        let (answered, sent) = (heard.answered(unguarded).len(), heard.sent.len());
-        ensure!(answered > 50, "{unguarded}, which nobody guards, answered {answered} of {sent} knocks");
-        Ok(format!("of {sent} rounds of a stranger's knocks none was answered"))
+        guarded::nothing_answered(self.knocks.take(), &guarded, unguarded)
     }
 
     fn knocked(&self) -> Result<[SocketAddr; 3]> {
@@ -170,10 +141,4 @@ impl Site {
         );
         Ok(())
     }
-}
-
-/// What becomes of an attempt to connect, at once for what is dropped.
-fn tried(from: &Host, to: SocketAddr, wanted: Connect) -> Result<()> {
-    let within = if wanted == Connect::Filtered { DROPPED } else { ANSWERED };
-    from.can_connect(to, within).must_be(wanted).with_context(|| format!("from {} to {to}", from.name()))
 }

@@ -2,9 +2,9 @@
 
 use super::{
     packages,
-    site::{P2P, Site, tried},
+    site::{P2P, Site},
 };
-use crate::{Connect, Machine, steps::Seen};
+use crate::{Connect, Machine, guarded::tried, steps::Seen};
 use anyhow::{Context as _, Result, ensure};
 use std::process::Command;
 

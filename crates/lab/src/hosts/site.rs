@@ -4,10 +4,10 @@ use super::{Args, ansible::Ansible, packages};
 use crate::{
     Connect, Host, Knocks, Machine,
     command::said,
+    guarded::{self, tried},
     mesh::{Mesh, MeshSize},
-    wait_until,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use picket_api::operator::NodeView;
 use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
@@ -15,11 +15,6 @@ use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 pub(super) const PORTS: [u16; 4] = [P2P, 9000, 9080, UNGUARDED];
 pub(super) const P2P: u16 = 7100;
 const UNGUARDED: u16 = 2222;
-/// A packet without an answer for this long was dropped, and long enough for an answer.
-const DROPPED: Duration = Duration::from_millis(300);
-const ANSWERED: Duration = Duration::from_secs(3);
-/// How long a mesh may take to be as it shall be after something was done to it.
-const IN_FORCE: Duration = Duration::from_secs(60);
 /// What the lab's own chain and addresses ask for, beside what an operator writes: a line of the policy, and sections.
 const POLICY: &str = "special_ranges = [\"198.51.100.0/24\", \"192.0.2.0/24\"]\n";
 const OVERLAY: &str = "[overlay]\nv4 = \"192.0.2.0/25\"\n";
@@ -122,20 +117,15 @@ impl Site {
         Ok(self.controller.run(&[&["picket"], arguments].concat())?.success()?)
     }
 
+    /// Who is a member, as the controller tells.
+    fn members(&self) -> Result<Vec<NodeView>> {
+        let nodes = guarded::nodes(&self.picket(&["nodes", "--json"])?)?;
+        Ok(nodes.into_iter().filter(|view| view.wanted.is_some()).collect())
+    }
+
     /// Waits until both hosts are in force and listen for news.
     pub(super) fn wait_in_force(&self) -> Result<Duration> {
-        let waited = wait_until("the wanted state to be in force on both hosts", IN_FORCE, || {
-            let said = self.picket(&["nodes", "--json"]).map_err(|error| format!("{error:#}"))?;
-            let views: Vec<NodeView> = serde_json::from_str(&said).map_err(|error| error.to_string())?;
-            let members: Vec<_> = views.iter().filter(|view| view.wanted.is_some()).collect();
-            let late: Vec<_> = members.iter().filter(|view| !view.in_force || !view.connected).collect();
-            if members.len() == 2 && late.is_empty() {
-                Ok(())
-            } else {
-                Err(format!("{} members, late {late:?}", members.len()))
-            }
-        })?;
-        Ok(waited.took)
+        guarded::wait_in_force(|| self.members())
     }
 
     /// As the mesh shall be: validators and the operator are let in to the P-Rep, strangers are not, and its tunnel carries packets.
@@ -151,15 +141,8 @@ impl Site {
 
     /// The P-Rep's tunnel carries packets.
     pub(super) fn tunnel_carries(&self) -> Result<()> {
-        let said = self.picket(&["nodes", "--json"])?;
-        let views: Vec<NodeView> = serde_json::from_str(&said).context("read `picket nodes --json`")?;
-        let sentry = views.iter().find(|view| view.wanted.is_some() && view.node.name.as_str() == "sentry-1");
-        let overlay = sentry.context("sentry-1 is no member")?.node.overlay.v4;
-        wait_until("a ping through the tunnel", IN_FORCE, || {
-            let host = &self.mesh.preps.first().ok_or("no validator's host")?.host;
-            host.ping(overlay.into(), Duration::from_secs(1)).map(drop).ok_or("no answer")
-        })?;
-        Ok(())
+        let prep = &self.mesh.preps.first().context("no validator's host")?.host;
+        guarded::tunnel_carries(prep, &self.members()?)
     }
 
     /// Somebody who is on the list.
@@ -173,19 +156,10 @@ impl Site {
         Ok(())
     }
 
-    /// Ends it: no guarded port answered, and the other says that knocks came through at all.
+    /// Ends it.
     pub(super) fn nothing_answered(&mut self) -> Result<String> {
-        let heard = self.knocks.take().context("nobody knocks")?.end()?;
         let [guarded @ .., unguarded] = self.knocked();
-        for port in guarded {
-            let answered = heard.answered(port).len();
-            ensure!(answered == 0, "{port} answered {answered} of {} knocks of a stranger", heard.sent.len());
-        }
-        let (answered, sent) = (heard.answered(unguarded).len(), heard.sent.len());
-        ensure!(answered > 50, "{unguarded}, which nobody guards, answered {answered} of {sent} knocks");
-        Ok(format!(
-            "of {sent} rounds of a stranger's knocks none was answered, {answered} by a port that nobody guards"
-        ))
+        guarded::nothing_answered(self.knocks.take(), &guarded, unguarded)
     }
 
     fn knocked(&self) -> [SocketAddr; 4] {
@@ -200,12 +174,4 @@ impl Site {
             println!("--- {name}\n{}", journal.map_or_else(|error| error.to_string(), |output| output.stdout));
         }
     }
-}
-
-/// What becomes of an attempt to connect: sooner or later what it shall be, and for what is dropped at once.
-pub(super) fn tried(from: &Host, to: SocketAddr, wanted: &Connect) -> Result<()> {
-    let within = if *wanted == Connect::Filtered { DROPPED } else { ANSWERED };
-    let found = from.can_connect(to, within);
-    ensure!(found == *wanted, "from {} {to} is {found}, and is to be {wanted}", from.name());
-    Ok(())
 }
