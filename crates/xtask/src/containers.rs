@@ -2,8 +2,8 @@
 //! run them by our compose files (`picket-lab containers`). The images' base is made here of Debian's mirror: no registry is asked
 //! for anything.
 
-use crate::{dist, machine, outcome::Outcome, python, step};
-use anyhow::{Context, Result, bail};
+use crate::{demo, dist, machine, outcome::Outcome, python, step};
+use anyhow::{Context, Result};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -16,7 +16,12 @@ const COMPOSE: (&str, &[&str]) = ("compose", &["podman-compose==1.6.0"]);
 const HELM: (&str, &[&str]) = ("helm", &["helm-sdkpy==0.1.32", "kubernetes-validate==1.37.0"]);
 /// What the Dockerfile begins with, made here.
 const BASE: &str = "docker.io/library/debian:bookworm-slim";
-const TARGETS: [&str; 3] = ["controller", "sentry-agent", "prep-agent"];
+/// The images, and what of the Dockerfile each is.
+const IMAGES: [(&str, &[&str]); 3] = [
+    ("controller", &["--target=controller"]),
+    ("sentry-agent", &["--target=agent", "--build-arg=ROLE=sentry"]),
+    ("prep-agent", &["--target=agent", "--build-arg=ROLE=prep"]),
+];
 
 /// Runs all of it. `packages`: where the Debian packages are; made here where absent.
 pub(crate) fn run(root: &Path, packages: Option<PathBuf>) -> Result<ExitCode> {
@@ -62,19 +67,17 @@ fn everything(
     if !outcome.of("base", storage.base(scratch)?) {
         return Ok(());
     }
-    for target in TARGETS {
+    for (image, target) in IMAGES {
         let mut build = storage.tool("buildah");
         build.args(["build", "--quiet", "--isolation=chroot", "--format=docker", "--pull-never", "--layers"]);
-        build.arg("--file").arg(root.join("packaging/containers/Dockerfile")).args(["--target", target]);
-        build.arg(format!("--tag=localhost/picket/{target}:latest")).arg(&packages);
-        if !outcome.of(format!("image of {target}"), step::run(&format!("image of {target}"), &mut build)?) {
+        build.arg("--file").arg(root.join("packaging/containers/Dockerfile")).args(target);
+        build.arg(format!("--tag=localhost/picket/{image}:latest")).arg(&packages);
+        let what = format!("image of {image}");
+        if !outcome.of(&what, step::run(&what, &mut build)?) {
             return Ok(());
         }
     }
-    if !step::run("build", &mut step::cargo(root, &["build", "-p", "picket-lab", "--locked"]))? {
-        bail!("the build failed; what the compiler says is above");
-    }
-    let mut lab = Command::new(step::target_folder(root)?.join("debug/picket-lab"));
+    let mut lab = demo::lab_with(root, &[])?;
     let compose = python.parent().context("a Python without a folder")?.join("podman-compose");
     lab.arg("containers").arg("--compose").arg(compose).arg("--images").arg(&storage.folder);
     lab.arg("--files").arg(root.join("packaging/containers"));

@@ -39,7 +39,17 @@ impl Build {
 pub(crate) fn lab(root: &Path, build: Build) -> Result<Command> {
     machine::prepare()?;
     let (profile, folder) = build.profile();
-    if !step::run("build", &mut step::cargo(root, &["build", "--workspace", "--locked", "--profile", profile]))? {
+    built(root, &["--workspace", "--profile", profile], folder)
+}
+
+/// The lab's program, with these packages built and no others: for who has what it runs from elsewhere.
+pub(crate) fn lab_with(root: &Path, packages: &[&str]) -> Result<Command> {
+    let packages = packages.iter().flat_map(|package| ["-p", package]);
+    built(root, &["-p", "picket-lab"].into_iter().chain(packages).collect::<Vec<_>>(), "debug")
+}
+
+fn built(root: &Path, what: &[&str], folder: &str) -> Result<Command> {
+    if !step::run("build", step::cargo(root, &["build", "--locked"]).args(what))? {
         bail!("the build failed; what the compiler says is above");
     }
     Ok(Command::new(step::target_folder(root)?.join(folder).join("picket-lab")))

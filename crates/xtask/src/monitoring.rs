@@ -2,8 +2,8 @@
 //! Alertmanager that look at a mesh of real programs (`picket-lab monitoring`). The tools are Debian's, unpacked under target and
 //! installed nowhere: no service of this machine starts or changes.
 
-use crate::{machine, outcome::Outcome, step};
-use anyhow::{Context, Result, bail, ensure};
+use crate::{demo, machine, outcome::Outcome, step};
+use anyhow::{Context, Result, ensure};
 use std::{
     collections::BTreeSet,
     fs,
@@ -62,12 +62,8 @@ fn check(outcome: &mut Outcome, tools: &Path, what: &str, tool: &str, args: &[&s
 fn live(root: &Path, tools: &Path, outcome: &mut Outcome) -> Result<()> {
     machine::prepare()?;
     machine::terminal()?;
-    let packages = ["controller", "sentry-agent", "prep-agent", "lab"].map(|name| format!("-ppicket-{name}"));
-    let mut build = step::cargo(root, &["build", "--locked", "-p", "picket"]);
-    if !step::run("build", build.args(packages))? {
-        bail!("the build failed; what the compiler says is above");
-    }
-    let mut lab = Command::new(step::target_folder(root)?.join("debug/picket-lab"));
+    let programs = ["picket", "picket-controller", "picket-sentry-agent", "picket-prep-agent"];
+    let mut lab = demo::lab_with(root, &programs)?;
     lab.arg("monitoring").arg("--tools").arg(tools).arg("--project").arg(root);
     let held = step::run("a mesh that is watched", &mut lab)?;
     outcome.of("a mesh that is watched", held);

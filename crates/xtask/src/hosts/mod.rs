@@ -1,8 +1,8 @@
 //! `cargo xtask test --hosts`: the Ansible collection under its own linter, the template of an image, and then the collection on
 //! machines that boot, with our packages, over real ssh. What those machines go through is the lab's (`picket-lab hosts`). What cannot be run is said, and fails.
 
-use crate::{dist, machine, outcome::Outcome, python, step, tree};
-use anyhow::{Context, Result, bail};
+use crate::{demo, dist, machine, outcome::Outcome, python, step, tree};
+use anyhow::{Context, Result};
 use std::{
     ffi::OsString,
     fs,
@@ -54,7 +54,8 @@ fn everything(
     }
     let packages = dist::packages(root, packages)?;
     image(root, &packages, outcome)?;
-    let mut lab = lab(root)?;
+    // The programs that are tested come out of the packages.
+    let mut lab = demo::lab_with(root, &[])?;
     lab.arg("hosts").arg("--ansible").arg(programs).arg("--packages").arg(&packages);
     lab.arg("--collection").arg(root.join("ansible")).arg("--document").arg(root.join("docs/install.md"));
     outcome.of("booted machines", step::run("booted machines", &mut lab)?);
@@ -105,12 +106,4 @@ fn playbooks(collection: &Path) -> Result<Vec<String>> {
         files.filter_map(|file| Some(format!("picket.picket.{}", file.strip_suffix(".yml")?))).collect();
     names.sort();
     Ok(names)
-}
-
-/// The lab's program alone: the programs that are tested come out of the packages.
-fn lab(root: &Path) -> Result<Command> {
-    if !step::run("build", &mut step::cargo(root, &["build", "-p", "picket-lab", "--locked"]))? {
-        bail!("the build failed; what the compiler says is above");
-    }
-    Ok(Command::new(step::target_folder(root)?.join("debug/picket-lab")))
 }
