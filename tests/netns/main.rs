@@ -17,6 +17,7 @@ mod hidden;
 mod hidden_added;
 mod hidden_cuts;
 mod hidden_leaks;
+mod hidden_lost;
 mod hidden_migration;
 mod hidden_pair;
 mod judges;

@@ -32,6 +32,9 @@ use std::{
 
 /// So long a sentry of which nothing was heard yet is thought to be there: its tunnel is just coming up.
 const YOUNG: Duration = Duration::from_secs(2);
+/// So long a sentry of which nothing was heard may be late: the first packet of its handshake is repeated after 5 s (WireGuard's
+/// whitepaper, section 6.1: Rekey-Timeout). After that, what came in through it is dead.
+const LATE: Duration = Duration::from_secs(6);
 /// Each move breaks the destination's connections, so that moves for the better come one by one.
 const PACE: Duration = Duration::from_secs(1);
 /// For so long after a drain's end what came in through the sentry is reset: a node always has something to send, or TCP's own
@@ -265,13 +268,20 @@ impl Paths {
         let has_another = self.that_are(Way::Good).any(|sentry| !self.draining.contains_key(sentry));
         let ended = |end: &Instant| now >= *end && now.saturating_duration_since(*end) < RESETS;
         let drained = self.draining.iter().filter(|(_, end)| has_another && ended(end)).map(|(sentry, _)| sentry);
-        self.silent().into_iter().chain(drained).collect()
+        self.silent(now).into_iter().chain(drained).collect()
     }
 
-    /// Sentries through which nothing comes back; none where all are, which may be this host's own line.
-    pub fn silent(&self) -> BTreeSet<&NodeId> {
-        let silent: BTreeSet<_> = self.that_are(Way::Silent).collect();
-        Some(silent).filter(|silent| silent.len() < self.health.len()).unwrap_or_default()
+    /// Sentries through which nothing comes back, or never came since the agent began to ask; none where all are, which may be this
+    /// host's own line.
+    pub fn silent(&self, now: Instant) -> BTreeSet<&NodeId> {
+        let is_late = |health: &Health| now.saturating_duration_since(health.since()) >= LATE;
+        let is_silent = |health: &Health| match health.way() {
+            Way::Silent => true,
+            Way::Unheard => is_late(health),
+            Way::Good | Way::Lossy | Way::Returning => false,
+        };
+        let silent = self.health.iter().filter(|(_, health)| is_silent(health)).map(|(sentry, _)| sentry);
+        Some(silent.collect::<BTreeSet<_>>()).filter(|silent| silent.len() < self.health.len()).unwrap_or_default()
     }
 
     fn that_are(&self, way: Way) -> impl Iterator<Item = &NodeId> {

@@ -124,8 +124,8 @@ impl Prober {
     }
 
     /// Addresses of sentries through which nothing comes back.
-    pub fn silent(&self) -> BTreeSet<Ipv4Addr> {
-        lock(&self.shared).addresses(|paths| paths.silent())
+    pub fn silent(&self, now: Instant) -> BTreeSet<Ipv4Addr> {
+        lock(&self.shared).addresses(|paths| paths.silent(now))
     }
 
     /// Waits until something moved, or a way stands otherwise than before.

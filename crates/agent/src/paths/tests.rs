@@ -197,6 +197,12 @@ fn a_sentry_that_never_answers_holds_nothing_for_long() {
     let moved = world.go(3000, &[1]);
     assert_eq!((moved.len(), world.share(2)), (had, 0));
     assert!(moved.iter().all(|(at, change)| *at <= 2200 && change.cause == Cause::Lost(Way::Unheard)), "{moved:?}");
+    // Its handshake may have to be repeated. After that what came in through it before the agent started is told.
+    assert_eq!(world.paths.to_reset(world.now), BTreeSet::new());
+    world.go(3000, &[1]);
+    assert_eq!((world.paths.to_reset(world.now), world.paths.silent(world.now)), ([&id(2)].into(), [&id(2)].into()));
+    world.go(1000, &[1, 2]);
+    assert_eq!(world.paths.to_reset(world.now), BTreeSet::new());
 }
 
 #[test]

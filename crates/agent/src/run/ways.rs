@@ -130,7 +130,7 @@ impl Ways {
     pub(super) fn tell_silent(&mut self) -> BTreeSet<Ipv4Addr> {
         match self {
             Self::Asks { prober, told, .. } => {
-                *told = prober.silent();
+                *told = prober.silent(Instant::now());
                 told.clone()
             }
             Self::Answers { .. } => BTreeSet::new(),
@@ -139,7 +139,7 @@ impl Ways {
 
     /// Whether others do not answer than the last report said.
     pub(super) fn has_news(&self) -> bool {
-        matches!(self, Self::Asks { prober, told, .. } if prober.silent() != *told)
+        matches!(self, Self::Asks { prober, told, .. } if prober.silent(Instant::now()) != *told)
     }
 
     /// The tunnels of a wanted state, with what is behind each right now.
