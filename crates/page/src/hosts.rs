@@ -12,11 +12,16 @@ use picket_model::{NodeRole, NodeState, Timestamp};
 pub fn hosts(frame: &Frame, hosts: &[HostState], tunnels: &[Tunnel], more: bool, now: Timestamp) -> Markup {
     let members: Vec<&HostState> = hosts.iter().filter(|host| host.view.node.is_active()).collect();
     let gone: Vec<&HostState> = hosts.iter().filter(|host| !host.view.node.is_active()).collect();
+    let latest = members.iter().filter_map(|host| host.view.wanted).max();
     let in_force = members.iter().filter(|host| host.view.in_force).count();
     let content = html! {
         div {
             h1 { "Hosts" }
-            p data-say { "What is wanted is in force on " (in_force) " of " (count(members.len(), "member")) "." }
+            // With the generation: a change that every host took before anybody looked is a change all the same.
+            p data-say {
+                "What is wanted" @if let Some(latest) = latest { ", last changed by generation " (latest) "," } " is in force on "
+                (in_force) " of " (count(members.len(), "member")) "."
+            }
             (table("Members of the mesh", &members, tunnels, now))
             @if members.is_empty() {
                 p { "No host has joined. " code { "picket token create" } " makes a token by which one can." }
