@@ -15,7 +15,6 @@ use crate::{
 use picket_api::{EnrollRequest, EnrollResponse, Problem, ProblemKind};
 use picket_model::{IdError, Node, NodeId, NodeState, Ports, Timestamp};
 use picket_pki::{CaError, SignedCertificate};
-use picket_plan::overlay;
 use std::{
     net::{IpAddr, SocketAddr},
     time::Instant,
@@ -136,9 +135,8 @@ async fn admit(
         return Err(key_taken(&holder.node));
     }
     check_name(&mut tx, request, None).await?;
-    let taken = tx.overlay_addresses_taken().await?;
-    let overlay = overlay::allocate(&controller.overlay, &id, &taken)
-        .map_err(|error| no(ProblemKind::Unavailable, error.to_string()))?;
+    let overlay = tx.free_addresses(&controller.overlay, &id).await?;
+    let overlay = overlay.map_err(|error| no(ProblemKind::Unavailable, error.to_string()))?;
     let node = Node {
         id,
         name: request.name.clone(),

@@ -3,8 +3,11 @@
 
 use crate::store::{StoreError, Transaction};
 use picket_model::{Drains, Generation, MeshId, Node, NodeId, Policy, ShieldOrders, Timestamp, ValidatorSet};
-use picket_plan::{Epochs, Linted, Made, NextKeys, Plan, PlanInput, Touched};
-use std::collections::{BTreeMap, BTreeSet};
+use picket_plan::{Epochs, Linted, Made, Meshed, NextKeys, Plan, PlanInput, Touched};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What is known of the store, by one who plans.
 #[derive(Debug, Default)]
@@ -12,10 +15,11 @@ pub(crate) struct Inputs {
     policy: (u64, Policy),
     validators: (u64, ValidatorSet),
     nodes: BTreeMap<NodeId, Node>,
+    meshed: Meshed,
     /// How many of them are members.
     active: usize,
     next_keys: NextKeys,
-    shield: ShieldOrders,
+    shield: Arc<ShieldOrders>,
     drains: Drains,
     /// The last change of a host that was read.
     change: i64,
@@ -52,6 +56,7 @@ impl Inputs {
         for node in nodes {
             let id = node.id.clone();
             self.active += usize::from(node.is_active());
+            self.meshed.note(self.nodes.get(&id), &node);
             let before = self.nodes.insert(id.clone(), node);
             self.active -= usize::from(before.as_ref().is_some_and(Node::is_active));
             self.changed.entry(id).or_insert(before);
@@ -74,6 +79,7 @@ impl Inputs {
             validators: &self.validators.1,
             validators_version: self.validators.0,
             nodes: &self.nodes,
+            meshed: Some(&self.meshed),
             next_keys: &self.next_keys,
             parent,
             shield: &self.shield,

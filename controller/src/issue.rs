@@ -15,7 +15,6 @@ use picket_api::{
     keys::{IssueKey, KeyIssued},
 };
 use picket_model::{IdError, Node, NodeId, NodeRole, NodeState, TokenId};
-use picket_plan::overlay;
 
 /// Enters the host and answers with its tunnels as they are planned now.
 pub(crate) async fn issue(
@@ -55,9 +54,8 @@ pub(crate) async fn issue(
         Some(holder) => return Err(refused(ProblemKind::NameTaken, taken_by(&holder))),
         None => None,
     };
-    let taken = tx.overlay_addresses_taken().await?;
-    let overlay = overlay::allocate(&controller.overlay, &id, &taken)
-        .map_err(|error| refused(ProblemKind::Unavailable, error.to_string()))?;
+    let overlay = tx.free_addresses(&controller.overlay, &id).await?;
+    let overlay = overlay.map_err(|error| refused(ProblemKind::Unavailable, error.to_string()))?;
     let node = Node {
         id,
         name: request.name,

@@ -73,7 +73,7 @@ pub(crate) async fn open_store(
             let wanted =
                 OverlayPrefixes { v4: configured.v4.unwrap_or(stored.v4), v6: configured.v6.unwrap_or(stored.v6) };
             if wanted != stored {
-                if !tx.overlay_addresses_taken().await?.is_empty() {
+                if tx.addresses_given().await? > 0 {
                     bail!(
                         "overlay ranges {} and {} are configured, and hosts are enrolled in {} and {}: \
                          write the latter, or none",

@@ -10,8 +10,9 @@ use picket_plan::Differences;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 /// What one host shall be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,19 +46,44 @@ pub(crate) enum News {
     Revoked,
 }
 
+/// Longest that whatever else hosts say waits until all who were woken have their answers.
+const ANSWERED: Duration = Duration::from_secs(1);
+
 /// The target and who waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     board: Mutex<Board>,
+    /// Whether somebody was woken who has no answer yet.
+    owes: watch::Sender<bool>,
     written: Written,
     digests: SharedDigests,
     changes: watch::Sender<()>,
+}
+
+/// A poll of a host that is under way; dropped once it has its answer, or nobody waits for that any more.
+#[derive(Debug)]
+pub(crate) struct Poll<'a> {
+    wanted: &'a Wanted,
+    node: &'a NodeId,
+}
+
+impl Drop for Poll<'_> {
+    fn drop(&mut self) {
+        let mut board = self.wanted.lock();
+        if board.owed.remove(self.node) && board.owed.is_empty() {
+            self.wanted.owes.send_replace(false);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Board {
     target: Option<Arc<Target>>,
     hosts: BTreeMap<NodeId, watch::Sender<HostWanted>>,
+    /// Hosts that the target changed.
+    changed: Vec<NodeId>,
+    /// Hosts whose polls were woken by a target and have not been answered.
+    owed: BTreeSet<NodeId>,
     /// What hosts were to be before, and may still hold; the latest last.
     earlier: BTreeMap<NodeId, Vec<(Digest, Arc<NodeConfig>)>>,
 }
@@ -105,16 +131,22 @@ impl Wanted {
         }
         board.target = Some(Arc::clone(target));
         self.written.tidy();
+        board.changed = contents.iter().map(|(id, _)| id.clone()).collect();
         for (id, news) in contents.into_iter().chain(unplanned) {
             board.remember(&id, known.map(|known| &**known));
-            board.host(&id).send_if_modified(|wanted| {
+            let host = board.host(&id);
+            let is_woken = host.send_if_modified(|wanted| {
                 let changes = *wanted != HostWanted::Revoked && *wanted != news;
                 if changes {
                     *wanted = news;
                 }
                 changes
-            });
+            }) && host.receiver_count() > 0;
+            if is_woken {
+                board.owed.insert(id);
+            }
         }
+        self.owes.send_replace(!board.owed.is_empty());
         Ok(())
     }
 
@@ -146,9 +178,31 @@ impl Wanted {
         self.lock().target.clone()
     }
 
+    /// Hosts that a plan changed; `None` where another one is up.
+    pub(crate) fn changed_by(&self, plan: Generation) -> Option<Vec<NodeId>> {
+        let board = self.lock();
+        let is_up = board.target.as_ref().is_some_and(|target| target.plan.generation == plan);
+        is_up.then(|| board.changed.clone())
+    }
+
     /// What a host shall be, now and whenever that changes.
     pub(crate) fn follow(&self, node: &NodeId) -> watch::Receiver<HostWanted> {
         self.lock().host(node).subscribe()
+    }
+
+    /// Begins a poll, before it follows.
+    pub(crate) const fn poll<'a>(&'a self, node: &'a NodeId) -> Poll<'a> {
+        Poll { wanted: self, node }
+    }
+
+    /// Waits while hosts that were woken have no answer, for a moment at most: of a change to all, the last is to hear before the
+    /// first are heard.
+    pub(crate) async fn answers_first(&self) {
+        if *self.owes.borrow() {
+            let mut owes = self.owes.subscribe();
+            // The sender lives as long as the controller.
+            let _ = timeout(ANSWERED, owes.wait_for(|owes| !owes)).await;
+        }
     }
 
     /// What a host shall be.
@@ -221,6 +275,7 @@ impl Board {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
     use picket_model::{FirewallPolicy, NodeConfig, NodeRole, Timestamp, WireGuardConfig};
     use picket_plan::{Basis, Plan};
 
@@ -263,6 +318,38 @@ mod tests {
         wanted.revoke(&node);
         wanted.publish(target(4, &["n-1"]));
         assert_eq!(news(0), "Revoked");
+    }
+
+    #[tokio::test]
+    async fn who_was_woken_is_answered_before_others_are_heard() {
+        let (wanted, nodes) = (Wanted::default(), ["n-1", "n-2", "n-3"].map(|id| id.parse::<NodeId>().unwrap()));
+        let is_heard = || wanted.answers_first().now_or_never().is_some();
+        let [one, two, three] = nodes.each_ref().map(|node| (wanted.poll(node), wanted.follow(node)));
+        drop(three);
+        assert!(is_heard());
+        wanted.publish(target(1, &["n-1", "n-2", "n-3"]));
+        assert!(!is_heard());
+        drop(one);
+        assert!(!is_heard());
+        let mut waiting = Box::pin(wanted.answers_first());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(two);
+        waiting.await;
+        assert!(is_heard());
+        // Nobody waits for this one, and a host that asks anew was not woken.
+        wanted.publish(target(2, &["n-1", "n-2", "n-3"]));
+        assert!(is_heard());
+    }
+
+    #[test]
+    fn whom_a_plan_changed_is_known_while_it_is_up() {
+        let (wanted, mut next) = (Wanted::default(), target(2, &["n-1", "n-3"]));
+        wanted.publish(target(1, &["n-1", "n-2"]));
+        let before = wanted.target().unwrap().plan.nodes.get(&"n-1".parse().unwrap()).cloned().unwrap();
+        next.plan.nodes.insert(before.node.clone(), before);
+        wanted.publish(next);
+        assert_eq!(wanted.changed_by(Generation(2)), Some(vec!["n-3".parse().unwrap()]));
+        assert_eq!(wanted.changed_by(Generation(1)), None);
     }
 
     #[test]

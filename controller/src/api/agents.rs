@@ -91,6 +91,7 @@ async fn config(
     Member(node): Member,
     Asked(query): Asked<ConfigQuery>,
 ) -> Result<Response, ApiProblem> {
+    let _poll = controller.wanted.poll(&node.id);
     let mut wanted = controller.wanted.follow(&node.id);
     let mut end = std::pin::pin!(async {
         tokio::select! {

@@ -24,6 +24,7 @@ impl FromRequestParts<Arc<Controller>> for Member {
     type Rejection = ApiProblem;
 
     async fn from_request_parts(parts: &mut Parts, controller: &Arc<Controller>) -> Result<Self, ApiProblem> {
+        controller.wanted.answers_first().await;
         // In a box that goes before the handler begins: a poll waits long, and would keep the room of all this meanwhile. What is
         // seldom done has a box of its own, or each request would get its room.
         Box::pin(member(parts, controller)).await.map(Self)

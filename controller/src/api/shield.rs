@@ -20,7 +20,7 @@ use picket_api::{
     shield::{HostShield, OrderShield, ShieldView, ShieldWish},
 };
 use picket_model::{Node, NodeId, Shield, ShieldOrder, ShieldOrders, Timestamp};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// How long tight limits last unless somebody says otherwise: who was woken by an attack may fall asleep again.
@@ -63,7 +63,7 @@ pub(super) async fn order(
     } else {
         hosts.iter().map(|host| host.name.to_string()).collect()
     };
-    let orders = after(tx.shield_orders().await?, &hosts, order.as_ref());
+    let orders = after(Arc::unwrap_or_clone(tx.shield_orders().await?), &hosts, order.as_ref());
     tx.put_shield_orders(&orders).await?;
     for subject in subjects {
         let actor = Actor::Operator(operator.id.clone());
@@ -179,6 +179,6 @@ async fn shown(
         }
     });
     let hosts = hosts.collect();
-    let all = orders.all.filter(|order| order.is_active(now));
+    let all = orders.all.clone().filter(|order| order.is_active(now));
     Ok(ShieldView { now, generation, policy, all, hosts, refused })
 }

@@ -15,15 +15,18 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-/// Rows that one statement enters: a change to all hosts is many.
-const AT_ONCE: usize = 100;
+/// Rows that one statement enters: a change to all hosts is many. Of few sizes, so that each statement comes again and is ready.
+const AT_ONCE: [usize; 4] = [256, 32, 4, 1];
 
 /// Sets that were read already: a plan's hosts share them in memory as they do in the database.
 pub(super) type Sets = BTreeMap<i64, AllowSet>;
 
+/// Sets by digest, each with how many contents name it.
+pub(super) type Named = BTreeMap<String, (AllowSet, u64)>;
+
 /// Parts to be kept, by digest: the text, and how many contents name it.
 #[derive(Default)]
-struct Parts(BTreeMap<String, (String, u64)>);
+pub(super) struct Parts(BTreeMap<String, (String, u64)>);
 
 impl Parts {
     fn text(value: &impl Serialize) -> Result<(String, String), StoreError> {
@@ -40,7 +43,7 @@ impl Transaction {
     /// Enters the contents of hosts, each under its revision.
     pub(super) async fn put_contents(&mut self, configs: &[&Arc<NodeConfig>]) -> Result<(), StoreError> {
         let (mut parts, mut rows) = (Parts::default(), Vec::new());
-        let mut sets: BTreeMap<String, (AllowSet, u64)> = BTreeMap::new();
+        let mut sets = Named::new();
         for config in configs {
             let mut body = NodeConfig::clone(config);
             (body.generation, body.revision) = (Generation::default(), Generation::default());
@@ -55,22 +58,8 @@ impl Transaction {
             }
             rows.push((*config, body, names));
         }
-        let mut ids: BTreeMap<String, i64> = BTreeMap::new();
-        let digests: Vec<_> = sets.iter().map(|(digest, (_, named))| (digest.as_str(), *named)).collect();
-        for digests in digests.chunks(AT_ONCE) {
-            self.name_parts(digests, &mut ids).await?;
-        }
-        for (digest, (set, named)) in &sets {
-            if !ids.contains_key(digest) {
-                parts.add(digest, Parts::text(set)?.1, *named);
-            }
-        }
-        let parts: Vec<_> =
-            parts.0.iter().map(|(digest, (text, named))| (digest.as_str(), text.as_str(), *named)).collect();
-        for parts in parts.chunks(AT_ONCE) {
-            self.put_parts(parts, &mut ids).await?;
-        }
-        for rows in rows.chunks(AT_ONCE) {
+        let ids = self.put_sets(&sets, parts).await?;
+        for rows in slices(&rows) {
             let columns = "mesh, node, revision, body, p2p, rpc, admin, overlay";
             let mut statement = query_made(format!("INSERT INTO configs ({columns}) VALUES {}", places(rows.len(), 8)));
             for (config, body, names) in rows {
@@ -90,8 +79,32 @@ impl Transaction {
         Ok(())
     }
 
+    /// Has sets named so many times more, and enters those that are new, with other new parts; the number of each, by digest.
+    pub(super) async fn put_sets(
+        &mut self,
+        sets: &Named,
+        mut parts: Parts,
+    ) -> Result<BTreeMap<String, i64>, StoreError> {
+        let mut ids = BTreeMap::new();
+        let digests: Vec<_> = sets.iter().map(|(digest, (_, named))| (digest.as_str(), *named)).collect();
+        for digests in slices(&digests) {
+            self.name_parts(digests, &mut ids).await?;
+        }
+        for (digest, (set, named)) in sets {
+            if !ids.contains_key(digest) {
+                parts.add(digest, Parts::text(set)?.1, *named);
+            }
+        }
+        let parts: Vec<_> =
+            parts.0.iter().map(|(digest, (text, named))| (digest.as_str(), text.as_str(), *named)).collect();
+        for parts in slices(&parts) {
+            self.put_parts(parts, &mut ids).await?;
+        }
+        Ok(ids)
+    }
+
     /// The digest by which a set is kept, which is the one that hosts know it by.
-    fn digest(&self, set: &AllowSet) -> String {
+    pub(super) fn digest(&self, set: &AllowSet) -> String {
         let mut digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         digests.tidy();
         digests.of(set).to_string()
@@ -246,6 +259,16 @@ impl Transaction {
         .map_err(sql("drop old departures"))?;
         Ok(())
     }
+}
+
+/// Rows in slices, each of one of the sizes that statements have.
+fn slices<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = AT_ONCE.into_iter().find(|size| *size <= rows.len())?;
+        let (slice, rest) = rows.split_at(size);
+        rows = rest;
+        Some(slice)
+    })
 }
 
 /// Places for so many rows of so many values: `($1,$2),($3,$4)`.

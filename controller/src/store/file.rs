@@ -31,8 +31,8 @@ const BUSY: Duration = Duration::from_secs(5);
 const LOOKED_AGAIN: Duration = Duration::from_millis(5);
 /// Statements that a connection keeps ready.
 const READY: usize = 128;
-/// Longer ones are made of as many rows as there happen to be, and seldom come again.
-const LONGEST_READY: usize = 1024;
+/// Longer ones would take more room than making them anew takes time.
+const LONGEST_READY: usize = 16 * 1024;
 
 /// Connections to one file.
 #[derive(Clone, Debug)]
@@ -193,12 +193,13 @@ impl Drop for FileTransaction {
 
 /// A statement with `?1` for `$1`: SQLite counts the former, and looks for the latter by its name through all of them.
 fn numbered(text: &str) -> String {
-    let next = text.chars().skip(1).map(Some).chain([None]);
-    let place = |(sign, next): (char, Option<char>)| match (sign, next) {
-        ('$', Some('0'..='9')) => '?',
-        (other, _) => other,
-    };
-    text.chars().zip(next).map(place).collect()
+    let mut parts = text.split('$');
+    let mut numbered = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        numbered.push(if part.starts_with(|next: char| next.is_ascii_digit()) { '?' } else { '$' });
+        numbered.push_str(part);
+    }
+    numbered
 }
 
 /// Fills a statement's places in order.

@@ -1,7 +1,7 @@
 //! All hosts as they were when somebody last read them, kept in memory: what changed since is read, and no more. The database is
 //! the truth, whoever changed it; only what is committed is kept.
 
-use super::{StoreError, Transaction, error::sql, row::number, statement::query};
+use super::{StoreError, Transaction, addresses::GivenBelow, error::sql, row::number, statement::query};
 use picket_model::{Node, NodeId};
 use std::{
     collections::BTreeMap,
@@ -17,12 +17,23 @@ pub(super) struct Hosts(Mutex<Known>);
 struct Known {
     nodes: Arc<BTreeMap<NodeId, Node>>,
     change: i64,
+    given_below: Option<GivenBelow>,
 }
 
 impl Hosts {
     /// Forgets everything.
     pub(super) fn forget(&self) {
         *self.lock() = Known::default();
+    }
+
+    /// Below which address all are given out, as far as is known.
+    pub(super) fn given_below(&self) -> Option<GivenBelow> {
+        self.lock().given_below
+    }
+
+    /// Notes below which address all are given out.
+    pub(super) fn all_given_below(&self, given_below: GivenBelow) {
+        self.lock().given_below = Some(given_below);
     }
 
     fn known(&self) -> Known {

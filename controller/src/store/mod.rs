@@ -1,6 +1,8 @@
 //! What must survive a restart: one database, one file per noun. The same SQL for both databases, no decisions.
 //! A row that cannot be read is an error that names it, never an empty default.
 
+mod addresses;
+mod alike;
 mod answers;
 mod begun;
 mod ca_successions;
@@ -73,6 +75,7 @@ use file::File;
 use hosts::Hosts;
 use picket_model::{MeshId, SetDigests};
 use schema::Opened;
+use shield::LastOrders;
 use sqlx::PgPool;
 use statement::Connection;
 use std::{path::Path, sync::Arc, time::Duration};
@@ -102,6 +105,7 @@ pub struct Store {
     digests: SharedDigests,
     begun: Begun,
     hosts: Arc<Hosts>,
+    orders: Arc<LastOrders>,
     patience: Duration,
 }
 
@@ -149,6 +153,7 @@ impl Store {
             digests: Arc::default(),
             begun: Begun::default(),
             hosts: Arc::default(),
+            orders: Arc::default(),
             patience: QUEUED,
         })
     }
@@ -197,6 +202,7 @@ impl Store {
             mesh: self.mesh.clone(),
             digests: Arc::clone(&self.digests),
             hosts: Arc::clone(&self.hosts),
+            orders: Arc::clone(&self.orders),
             writes: turn.is_some(),
             changed: false,
             _turn: turn,
@@ -241,6 +247,7 @@ pub struct Transaction {
     mesh: MeshId,
     digests: SharedDigests,
     hosts: Arc<Hosts>,
+    orders: Arc<LastOrders>,
     /// Whether it is a change: what it sees, others may never see.
     writes: bool,
     /// Whether the audit log got a line: then others are to look.

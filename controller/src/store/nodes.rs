@@ -7,7 +7,6 @@ use super::{
     statement::{Row, query},
 };
 use picket_model::{Node, NodeId, NodeState, OverlayAddresses, PoolName, Timestamp, TokenId, WireGuardPublicKey};
-use std::{collections::BTreeSet, net::Ipv4Addr};
 
 /// A host and the join token it came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +79,6 @@ impl Transaction {
         .await
         .map_err(sql("look keys up"))?;
         rows.iter().map(|row| Ok(Enrolled { node: node(row)?, token: text(row, "token")? })).collect()
-    }
-
-    /// IPv4 overlay addresses ever given out.
-    pub async fn overlay_addresses_taken(&mut self) -> Result<BTreeSet<Ipv4Addr>, StoreError> {
-        let rows = query("SELECT overlay_v4 FROM nodes WHERE mesh = $1")
-            .bind(self.mesh.as_str())
-            .fetch_all(&mut self.sql)
-            .await
-            .map_err(sql("read overlay addresses"))?;
-        rows.iter().map(|row| text(row, "overlay_v4")).collect()
     }
 
     /// Enters a new host.

@@ -9,7 +9,7 @@ use super::{
     row::{generation, integer, json, text, time, to_json},
     statement::query,
 };
-use picket_model::{Generation, NodeConfig, NodeId, Timestamp};
+use picket_model::{Generation, NodeId, Timestamp};
 use picket_plan::{Basis, Differences, Plan};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -187,8 +187,8 @@ impl Transaction {
             .await
             .map_err(sql("enter a plan"))?;
         let Differences { came, changed, went } = plan.differences(parent);
-        let new: Vec<&Arc<NodeConfig>> = came.into_iter().chain(changed.into_iter().map(|(_, after)| after)).collect();
-        self.put_contents(&new).await?;
+        self.put_changed(&changed).await?;
+        self.put_contents(&came).await?;
         for config in went {
             self.put_departure(&config.node, plan.generation).await?;
         }

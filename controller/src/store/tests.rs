@@ -77,6 +77,7 @@ async fn planned(store: &Store) -> (Plan, Generation) {
         validators: &validators,
         validators_version: 1,
         nodes: &nodes,
+        meshed: None,
         next_keys: &picket_plan::NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
         drains: &picket_model::Drains::new(),
@@ -135,7 +136,7 @@ async fn hosts_come_back_revoked_ones_too() {
         one.state = NodeState::Revoked { at: NOW };
         let all: BTreeMap<NodeId, Node> = [one.clone(), two].into_iter().map(|node| (node.id.clone(), node)).collect();
         assert_eq!(*tx.nodes().await.unwrap(), all);
-        assert_eq!(tx.overlay_addresses_taken().await.unwrap().len(), 2);
+        assert_eq!(tx.addresses_given().await.unwrap(), 2);
         assert_eq!(tx.nodes_with_key(&one.wireguard_key, "none").await.unwrap()[0].token, token());
     })
     .await;

@@ -4,10 +4,11 @@
 use super::{
     StoreError, Transaction,
     error::sql,
-    row::{json_or_none, number},
+    row::{number, plain_or_none},
     statement::query,
 };
 use picket_model::ShieldOrders;
+use std::sync::Arc;
 
 /// What a planner asks first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Versions {
     /// Whether a sentry is to be left.
     pub has_drains: bool,
     /// What people ordered about shields: a change of that has no number.
-    pub shield: ShieldOrders,
+    pub shield: Arc<ShieldOrders>,
 }
 
 impl Transaction {
@@ -47,7 +48,7 @@ impl Transaction {
             change: number(&row, "change")?,
             has_next_keys: number::<u64>(&row, "next_keys")? > 0,
             has_drains: number::<u64>(&row, "drains")? > 0,
-            shield: json_or_none(&row, "shield")?.unwrap_or_default(),
+            shield: self.orders_in(plain_or_none(&row, "shield")?)?,
         })
     }
 }

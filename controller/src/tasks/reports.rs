@@ -2,7 +2,6 @@
 
 use super::report;
 use crate::{controller::Controller, lag::lag, metrics::Standing, now, store::StoreError};
-use picket_model::NodeId;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -49,33 +48,29 @@ fn count(controller: &Controller) {
     let highest = highest(controller);
     let mut in_force = 0;
     hosts.nobody_stands();
+    // What few hosts tell of, by kind: each host is looked up once.
+    let (mut packets, mut defences, mut syncs, mut ways) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (node, config) in &target.plan.nodes {
         let is_in_force = lag(controller, node, now).is_none();
         in_force += i64::from(is_in_force);
         let silent = Standing { node, wanted: config.revision, is_in_force, report: None };
         let told = controller.reports.of(node, |received| {
-            let report = Some((&received.stored.report, received.stored.received_at));
-            hosts.stands(&Standing { report, ..silent }, highest);
+            let report = &received.stored.report;
+            hosts.stands(&Standing { report: Some((report, received.stored.received_at)), ..silent }, highest);
+            packets.extend((!report.kernel.packets.is_empty()).then(|| (node.clone(), report.kernel.packets.clone())));
+            defences.extend(report.defences.clone().map(|said| (node.clone(), said)));
+            syncs.extend((!report.syncs.is_empty()).then(|| (node.clone(), report.syncs.clone())));
+            ways.extend(report.paths.clone().map(|said| (node.clone(), said)));
         });
         if told.is_none() {
             hosts.stands(&silent, highest);
         }
     }
     controller.counts.in_force.set(in_force);
-    let packets = |id: &NodeId| {
-        Some((id.clone(), controller.reports.of(id, |received| received.stored.report.kernel.packets.clone())?))
-    };
-    let defences = |id: &NodeId| {
-        Some((id.clone(), controller.reports.of(id, |received| received.stored.report.defences.clone())??))
-    };
-    let syncs =
-        |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.syncs.clone())?));
-    hosts.syncs(target.plan.nodes.keys().filter_map(syncs));
-    hosts.defences(target.plan.nodes.keys().filter_map(defences));
-    hosts.packets(target.plan.nodes.keys().filter_map(packets));
-    let ways =
-        |id: &NodeId| Some((id.clone(), controller.reports.of(id, |received| received.stored.report.paths.clone())??));
-    hosts.paths(target.plan.nodes.keys().filter_map(ways));
+    hosts.syncs(syncs.into_iter());
+    hosts.defences(defences.into_iter());
+    hosts.packets(packets.into_iter());
+    hosts.paths(ways.into_iter());
 }
 
 /// The height of the highest list that a source gave last; `None` where another controller asks them.

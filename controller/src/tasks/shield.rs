@@ -38,7 +38,7 @@ async fn run_once(controller: &Controller, now: Timestamp) -> Result<Option<Time
     let mut tx = controller.store.read().await?;
     let stored = tx.shield_orders().await?;
     let nodes = tx.nodes().await?;
-    if stored == without_ended(&stored, &nodes, now).0 {
+    if *stored == without_ended(&stored, &nodes, now).0 {
         return Ok(stored.next_end(now));
     }
     drop(tx);

@@ -139,6 +139,19 @@ impl NodeConfig {
         if syncs.is_empty() { digest } else { Digest::of(&(digest, "syncs", syncs)) }
     }
 
+    /// Whether all of the content but its allow sets is the same, whatever plans the two came from.
+    pub fn same_beside_sets(&self, other: &Self) -> bool {
+        // Taken apart, so that what a content gains later cannot be left out.
+        let Self { mesh, node, role, generation: _, revision: _, wireguard, firewall } = self;
+        let FirewallPolicy { guarded, allow: _, public, limits, shield, grants_last_seconds, forwards, hidden, syncs } =
+            firewall;
+        let theirs = &other.firewall;
+        (mesh, node, role, wireguard) == (&other.mesh, &other.node, &other.role, &other.wireguard)
+            && (guarded, public, limits, shield) == (&theirs.guarded, &theirs.public, &theirs.limits, &theirs.shield)
+            && (grants_last_seconds, forwards, hidden, syncs)
+                == (&theirs.grants_last_seconds, &theirs.forwards, &theirs.hidden, &theirs.syncs)
+    }
+
     /// Whether the content is the same, whatever plans the two came from.
     pub fn same_content(&self, other: &Self) -> bool {
         (&self.mesh, &self.node, self.role, &self.wireguard, &self.firewall)
@@ -258,7 +271,11 @@ mod tests {
             [&plain, &public, &limits, &shield, &grants, &forwards, &hidden, &drained, &syncs].map(NodeConfig::digest);
         assert_eq!(BTreeSet::from(digests).len(), 9);
         assert!(!hidden.same_content(&plain) && !forwards.same_content(&plain));
+        let mut sets = config();
+        sets.firewall.allow.clear();
+        assert!(sets.same_beside_sets(&plain) && !sets.same_content(&plain));
         for config in [public, limits, shield, grants, forwards, hidden, drained, syncs] {
+            assert!(!config.same_beside_sets(&plain) && !plain.same_beside_sets(&config));
             let text = serde_json::to_string(&config).unwrap();
             assert_eq!(serde_json::from_str::<NodeConfig>(&text).unwrap(), config);
         }

@@ -114,6 +114,7 @@ mod tests {
                 validators: &validators,
                 validators_version: 1,
                 nodes: &nodes,
+                meshed: None,
                 next_keys: &crate::NextKeys::new(),
                 shield: &picket_model::ShieldOrders::default(),
                 drains: &picket_model::Drains::new(),

@@ -121,6 +121,7 @@ mod tests {
             policy_version: 1,
             validators: &validators,
             nodes: &nodes,
+            meshed: None,
             next_keys: &crate::NextKeys::new(),
             shield: &picket_model::ShieldOrders::default(),
             drains: &picket_model::Drains::new(),

@@ -9,6 +9,7 @@ mod finding;
 mod lease;
 mod lint;
 mod merge;
+mod meshed;
 pub mod overlay;
 mod pairing;
 mod planner;
@@ -25,6 +26,7 @@ pub use merge::{
     Change, ChangeKind, Held, MergeInput, MergeMemory, Merged, NameRecord, Sighting, merge, names_due, needed,
     next_lookup,
 };
+pub use meshed::Meshed;
 pub use pairing::Epochs;
 pub use planner::{Basis, Differences, NextKeys, Plan, PlanInput, plan, replan};
 pub use touched::{Made, Touched};

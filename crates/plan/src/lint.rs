@@ -41,9 +41,9 @@ fn check_host(config: &NodeConfig, plan: &Plan, input: &PlanInput<'_>, widths: &
     findings
 }
 
-fn check_mesh(plan: &Plan, input: &PlanInput<'_>) -> Vec<Finding> {
+fn check_mesh(plan: &Plan, roles: &Roles, input: &PlanInput<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    check_breadth(plan, input, &mut findings);
+    check_breadth(plan, roles, input, &mut findings);
     hidden::check(plan, input, &mut findings);
     sync::check(plan, input, &mut findings);
     findings
@@ -187,8 +187,11 @@ fn check_emptied(name: &str, config: &NodeConfig, parent: Option<&Plan>, finding
     }
 }
 
-fn check_breadth(plan: &Plan, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
-    let has = |role| plan.nodes.values().any(|config| config.role == role);
+/// How many hosts of a plan have each role.
+type Roles = BTreeMap<NodeRole, usize>;
+
+fn check_breadth(plan: &Plan, roles: &Roles, input: &PlanInput<'_>, findings: &mut Vec<Finding>) {
+    let has = |role| roles.get(&role).is_some_and(|hosts| *hosts > 0);
     if input.validators.is_empty() {
         findings.push(advice("", "no validator list yet: guarded ports are closed to every validator"));
     }
@@ -232,6 +235,7 @@ mod tests {
                 policy_version: 1,
                 validators: &self.validators,
                 nodes: &nodes,
+                meshed: None,
                 next_keys: &crate::NextKeys::new(),
                 shield: &picket_model::ShieldOrders::default(),
                 drains: &picket_model::Drains::new(),

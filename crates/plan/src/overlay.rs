@@ -3,10 +3,7 @@
 use ipnet::{Ipv4Net, Ipv6Net};
 use picket_model::{NodeId, OverlayAddresses, OverlayPrefixes};
 use sha2::{Digest, Sha256};
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr},
-};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 
 /// No address left.
@@ -28,16 +25,16 @@ pub fn ula_prefix(random: [u8; 5]) -> Ipv6Net {
     Ipv6Net::new_assert(address, 48)
 }
 
-/// Addresses for a new host. IPv4: the lowest that was never given out (`taken` holds those of revoked hosts too, so
-/// that nobody inherits their flows). IPv6: the range and 64 bits of the SHA-256 of the host's id.
-pub fn allocate(
-    prefixes: &OverlayPrefixes,
-    node: &NodeId,
-    taken: &BTreeSet<Ipv4Addr>,
-) -> Result<OverlayAddresses, OverlayError> {
-    let free = prefixes.v4.hosts().find(|address| !taken.contains(address));
-    let v4 = free.ok_or(OverlayError { prefix: prefixes.v4, used: taken.len() })?;
-    Ok(OverlayAddresses { v4, v6: derived(&prefixes.v6, node) })
+/// Addresses of a range that hosts may have, in order, from one on.
+pub fn addresses(range: &Ipv4Net, from: Ipv4Addr) -> impl Iterator<Item = Ipv4Addr> + use<> {
+    let first = range.hosts().next().map_or(0, Ipv4Addr::to_bits);
+    let before = usize::try_from(from.to_bits().saturating_sub(first)).unwrap_or(usize::MAX);
+    range.hosts().skip(before)
+}
+
+/// Addresses for a new host: the IPv4 address that it is given, and the IPv6 range with 64 bits of the SHA-256 of the host's id.
+pub fn given(prefixes: &OverlayPrefixes, node: &NodeId, v4: Ipv4Addr) -> OverlayAddresses {
+    OverlayAddresses { v4, v6: derived(&prefixes.v6, node) }
 }
 
 fn derived(prefix: &Ipv6Net, node: &NodeId) -> Ipv6Addr {
@@ -57,24 +54,26 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_free_address_is_given() {
-        let taken = BTreeSet::from(["192.0.2.1".parse().unwrap(), "192.0.2.3".parse().unwrap()]);
-        let given = allocate(&prefixes("192.0.2.0/24"), &"n-1".parse().unwrap(), &taken).unwrap();
-        assert_eq!(given.v4.to_string(), "192.0.2.2");
-        assert!(given.v6.to_string().starts_with("fd01:203:405:"), "{}", given.v6);
+    fn addresses_go_on_from_one_to_the_last_that_a_host_may_have() {
+        let from = |range: &str, from: &str| -> Vec<String> {
+            addresses(&range.parse().unwrap(), from.parse().unwrap()).map(|address| address.to_string()).collect()
+        };
+        assert_eq!(from("192.0.2.0/30", "0.0.0.0"), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(from("192.0.2.0/30", "192.0.2.1"), ["192.0.2.1", "192.0.2.2"]);
+        assert_eq!(from("192.0.2.0/30", "192.0.2.2"), ["192.0.2.2"]);
+        assert_eq!(from("192.0.2.0/30", "192.0.2.3"), [""; 0]);
+        assert_eq!(from("192.0.2.6/31", "192.0.2.7"), ["192.0.2.7"]);
+        // However far it is.
+        assert_eq!(from("0.0.0.0/0", "255.255.255.254"), ["255.255.255.254"]);
     }
 
     #[test]
     fn hosts_get_different_ipv6_addresses() {
-        let of = |id: &str| allocate(&prefixes("192.0.2.0/24"), &id.parse().unwrap(), &BTreeSet::new()).unwrap().v6;
+        let of = |id: &str| {
+            given(&prefixes("192.0.2.0/24"), &id.parse().unwrap(), "192.0.2.2".parse().unwrap()).v6.to_string()
+        };
         assert_ne!(of("n-1"), of("n-2"));
         assert_eq!(of("n-1"), of("n-1"));
-    }
-
-    #[test]
-    fn a_used_up_range_is_an_error_not_a_second_owner() {
-        let taken = BTreeSet::from(["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()]);
-        let error = allocate(&prefixes("192.0.2.0/30"), &"n-1".parse().unwrap(), &taken).unwrap_err();
-        assert_eq!(error.used, 2);
+        assert!(of("n-1").starts_with("fd01:203:405:"));
     }
 }

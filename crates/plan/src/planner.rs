@@ -6,6 +6,7 @@ mod sync;
 
 use crate::{
     by_host::ByHost,
+    meshed::Meshed,
     pairing::{Epochs, pairing},
     touched::Touched,
 };
@@ -102,6 +103,8 @@ pub struct PlanInput<'a> {
     pub validators_version: u64,
     /// All hosts, revoked ones too.
     pub nodes: &'a BTreeMap<NodeId, Node>,
+    /// Which of them have tunnels, where that is kept; else all are gone through.
+    pub meshed: Option<&'a Meshed>,
     /// Keys that hosts are about to use, known to their peers beside those of now.
     pub next_keys: &'a NextKeys,
     /// The plan in force.
@@ -139,14 +142,14 @@ pub fn replan(input: &PlanInput<'_>, touched: &Touched) -> Option<Plan> {
     };
     let mut shared = Shared::new(input, touched);
     let calls = hidden::calls(input.policy, input.validators);
-    let mut meshed = Meshed { nodes: input.nodes, by_role: BTreeMap::new() };
+    let mut ends = Ends { input, by_role: BTreeMap::new() };
     for id in looked_at {
         let Some(node) = input.nodes.get(id).filter(|node| node.is_active()) else {
             is_news |= next.nodes.remove(id).is_some();
             continue;
         };
         let before = input.parent.and_then(|parent| parent.nodes.get(id));
-        let config = wanted(input, node, meshed.others(node), &mut shared, &calls, next.generation);
+        let config = wanted(input, node, ends.of(node), &mut shared, &calls, next.generation);
         let kept = before.filter(|before| before.same_content(&config)).cloned();
         is_news |= kept.is_none();
         next.nodes.insert(id.clone(), kept.unwrap_or_else(|| Arc::new(config)));
@@ -163,21 +166,23 @@ fn empty(input: &PlanInput<'_>) -> Plan {
     Plan { generation: parent.next(), parent, nodes: ByHost::default(), basis }
 }
 
-/// Hosts that have tunnels, by role: gone through for a host that has tunnels to them.
-struct Meshed<'a> {
-    nodes: &'a BTreeMap<NodeId, Node>,
+/// The ends of tunnels, by role: looked for once, for a host that has tunnels to them.
+struct Ends<'a> {
+    input: &'a PlanInput<'a>,
     by_role: BTreeMap<NodeRole, Vec<&'a Node>>,
 }
 
-impl<'a> Meshed<'a> {
+impl<'a> Ends<'a> {
     /// The other ends of a host's tunnels. A quarantined host has no tunnel to anybody, nor anybody to it.
-    fn others(&mut self, node: &Node) -> &[&'a Node] {
+    fn of(&mut self, node: &Node) -> &[&'a Node] {
         if !node.is_meshed() {
             return &[];
         }
         let role = node.role.other();
-        let meshed = || self.nodes.values().filter(|node| node.role == role && node.is_meshed()).collect();
-        self.by_role.entry(role).or_insert_with(meshed)
+        let nodes = self.input.nodes;
+        let all = || nodes.values().filter(|node| node.role == role && node.is_meshed()).collect();
+        let found = || self.input.meshed.map_or_else(all, |meshed| meshed.of(role, nodes));
+        self.by_role.entry(role).or_insert_with(found)
     }
 }
 

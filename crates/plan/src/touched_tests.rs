@@ -157,6 +157,7 @@ impl World {
             validators: &validators,
             validators_version: self.versions[1],
             nodes: &self.nodes,
+            meshed: None,
             next_keys: &self.next_keys,
             parent: self.plan.as_ref(),
             shield: &self.shield,

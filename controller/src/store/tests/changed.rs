@@ -1,6 +1,7 @@
 //! Hosts by what changed: whatever is done to a host, whoever reads what changed since knows all hosts as they are.
 
 use super::*;
+use std::collections::BTreeSet;
 
 /// What somebody knows who reads what changed.
 #[derive(Default)]
@@ -100,6 +101,48 @@ async fn what_is_remembered_of_hosts_is_what_the_database_has_whoever_changed_it
         assert!(held[&all[1].id].is_active());
         store.forget_hosts();
         assert_eq!((read(&store).await, read(&other).await), (vec!["n-3".to_owned()], vec!["n-3".to_owned()]));
+        other.close().await;
+    })
+    .await;
+}
+
+/// Hosts that come, of whom some are revoked and some never committed, until the range is used up; by a program that starts anew now and
+/// then, beside another one.
+#[tokio::test]
+async fn an_address_is_the_lowest_free_one_and_given_out_once_whoever_came_and_went() {
+    on_both(async |store, own| {
+        let prefixes = |v4: &str| OverlayPrefixes { v4: v4.parse().unwrap(), v6: overlay::ula_prefix([1; 5]) };
+        let (narrow, mut other) = (prefixes("192.0.2.0/26"), own.open().await);
+        let mut given: BTreeSet<std::net::Ipv4Addr> = BTreeSet::new();
+        for number in 1..=120_u8 {
+            if number % 40 == 0 {
+                other.close().await;
+                other = own.open().await;
+            }
+            let mut tx = if number % 3 == 0 { other.write().await } else { store.write().await }.unwrap();
+            let host = node(&format!("n-{number}"), NodeRole::Prep, number);
+            let lowest = narrow.v4.hosts().find(|address| !given.contains(address));
+            let found = tx.free_addresses(&narrow, &host.id).await.unwrap();
+            assert_eq!(found.as_ref().ok().map(|addresses| addresses.v4), lowest);
+            let Ok(overlay) = found else {
+                assert_eq!(found.unwrap_err().used, given.len());
+                continue;
+            };
+            tx.insert_node(&Node { overlay, ..host.clone() }, &token()).await.unwrap();
+            if number % 7 == 0 {
+                continue;
+            }
+            if number % 5 == 0 {
+                tx.revoke_node(&host.id, NOW).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+            assert!(given.insert(overlay.v4));
+        }
+        assert_eq!(given.len(), 62);
+        // Of another range all are free.
+        let found =
+            store.write().await.unwrap().free_addresses(&prefixes("192.0.2.64/26"), &"n-1".parse().unwrap()).await;
+        assert_eq!(found.unwrap().unwrap().v4.to_string(), "192.0.2.65");
         other.close().await;
     })
     .await;

@@ -44,6 +44,7 @@ async fn planned(store: &Store, validators: &ValidatorSet) -> Plan {
         validators,
         validators_version: 1,
         nodes: &nodes,
+        meshed: None,
         next_keys: &picket_plan::NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
         drains: &picket_model::Drains::new(),
@@ -88,8 +89,31 @@ async fn a_change_of_the_list_is_written_once_for_all_hosts() {
         let sets =
             target.plan.nodes.values().map(|config| Arc::as_ptr(&config.firewall.allowed(Purpose::P2p).0).addr());
         assert_eq!(sets.collect::<BTreeSet<_>>().len(), 1);
+
+        // A host that comes later, one of which more is otherwise, and few that are under a revision of their own.
+        enter(&store, &[node("late", NodeRole::Sentry, HOSTS + 1)]).await;
+        assert!(commit(&store, &planned(&store, &validators).await).await);
+        for change in 0..3 {
+            validators.0.pop_last();
+            let mut next = planned(&store, &validators).await;
+            let config = Arc::make_mut(next.nodes.values_mut().nth(change).unwrap());
+            config.wireguard.mtu -= 1;
+            assert!(commit(&store, &next).await);
+            let mut tx = store.read().await.unwrap();
+            assert_eq!(tx.target().await.unwrap().unwrap().plan, next);
+            assert_eq!(tx.kept_plan(target.plan.generation).await.unwrap().unwrap(), target);
+            assert_eq!(miscounted(&mut tx).await, 0);
+        }
     })
     .await;
+}
+
+/// Parts that say that more or fewer contents name them than do.
+async fn miscounted(tx: &mut Transaction) -> i64 {
+    let count = "SELECT COUNT(*) AS parts FROM parts WHERE named <> (SELECT COUNT(*) FROM configs WHERE body = parts.id)
+        + (SELECT COUNT(*) FROM configs WHERE p2p = parts.id) + (SELECT COUNT(*) FROM configs WHERE rpc = parts.id)
+        + (SELECT COUNT(*) FROM configs WHERE admin = parts.id) + (SELECT COUNT(*) FROM configs WHERE overlay = parts.id)";
+    row::number(&query(count).fetch_one(&mut tx.sql).await.unwrap(), "parts").unwrap()
 }
 
 #[tokio::test]

@@ -52,6 +52,7 @@ impl Planner {
             policy: &policy,
             policy_version: version,
             nodes: &nodes,
+            meshed: None,
             next_keys: &next_keys,
             shield: &shield,
             drains: &drains,
@@ -136,7 +137,7 @@ impl World {
             6 => tx.change_key(&id, [&host.wireguard_key, &key], self.now).await.unwrap(),
             7 => tx.put_next_key(&id, (random.below(2) == 0).then_some(&key), self.now).await.unwrap(),
             8 => {
-                let mut orders = tx.shield_orders().await.unwrap();
+                let mut orders = picket_model::ShieldOrders::clone(&*tx.shield_orders().await.unwrap());
                 let until = Timestamp::from_millis(self.now.as_millis() + 20_000);
                 let order =
                     ShieldOrder { shield: Shield::On, by: "o-1".parse().unwrap(), at: self.now, until: Some(until) };

@@ -60,12 +60,8 @@ pub(crate) fn in_force<'a>(
     findings.extend(controller.knocks.findings(nodes.iter().copied(), now));
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
-    findings.extend(members.iter().flat_map(|node| unproven(controller, node)));
-    findings.extend(members.iter().filter_map(|node| disturbed(controller, node, now)));
-    findings.extend(members.iter().filter_map(|node| taken_back(controller, node)));
     let target = controller.wanted.target();
-    findings.extend(members.iter().flat_map(|node| defended(controller, target.as_deref(), node)));
-    findings.extend(members.iter().flat_map(|node| served(controller, node)));
+    findings.extend(told(controller, target.as_deref(), &members, now));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -75,42 +71,48 @@ pub(crate) fn in_force<'a>(
     findings
 }
 
+/// What hosts themselves told, by kind: each is looked up once, for this is asked of thousands every few seconds.
+fn told(controller: &Controller, target: Option<&Target>, members: &[&Node], now: Timestamp) -> Vec<Finding> {
+    let mut told: [Vec<Finding>; 5] = Default::default();
+    for node in members {
+        let wanted = target.and_then(|target| target.plan.nodes.get(&node.id));
+        controller.reports.of(&node.id, |received| {
+            let report = &received.stored.report;
+            let found = [
+                unproven(node, report),
+                disturbed(node, report, now).into_iter().collect(),
+                taken_back(node, report).into_iter().collect(),
+                // How a host fares under attack, while it is known what is wanted of it.
+                wanted
+                    .zip(report.defences.as_ref())
+                    .map_or_else(Vec::new, |(wanted, defences)| defences::findings(node, &wanted.firewall, defences)),
+                not_served(node, report),
+            ];
+            told.iter_mut().zip(found).for_each(|(all, found)| all.extend(found));
+        });
+    }
+    told.into_iter().flatten().collect()
+}
+
 /// Peers that a host does not let in by its own guard.
-fn unproven(controller: &Controller, node: &Node) -> Vec<Finding> {
+fn unproven(node: &Node, report: &NodeReport) -> Vec<Finding> {
     let finding = |(peer, why): (&_, &String)| {
         let text = format!("host {} does not let {peer} in: {}", node.name, why.escape_debug());
         Finding::warning(FindingKind::PeerUnproven, &format!("{} {peer}", node.name), text)
     };
-    said(controller, node, |report| report.unproven.iter().take(MOST_UNPROVEN).map(finding).collect())
-        .unwrap_or_default()
-}
-
-/// Something of what a host said last, which is not copied for it: this is asked of each host every few seconds.
-fn said<T>(controller: &Controller, node: &Node, read: impl FnOnce(&NodeReport) -> T) -> Option<T> {
-    controller.reports.of(&node.id, |received| read(&received.stored.report))
+    report.unproven.iter().take(MOST_UNPROVEN).map(finding).collect()
 }
 
 /// Another program changed a host's firewall not long ago; it was put right.
-fn disturbed(controller: &Controller, node: &Node, now: Timestamp) -> Option<Finding> {
-    let repairs = said(controller, node, |report| report.firewall_repairs.clone())??;
-    let text = format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
+fn disturbed(node: &Node, report: &NodeReport, now: Timestamp) -> Option<Finding> {
+    let repairs = report.firewall_repairs.as_ref()?;
     // A time to come, of a clock that is ahead, would keep the alarm up until it has passed.
     let is_recent = repairs.last_at <= now && now.since(repairs.last_at) < DISTURBED;
-    is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text))
-}
-
-/// How a host fares under attack, while it is known what is wanted of it.
-fn defended(controller: &Controller, target: Option<&Target>, node: &Node) -> Vec<Finding> {
-    let Some(wanted) = target.and_then(|target| target.plan.nodes.get(&node.id)) else { return Vec::new() };
-    let found = |report: &NodeReport| Some(defences::findings(node, &wanted.firewall, report.defences.as_ref()?));
-    said(controller, node, found).flatten().unwrap_or_default()
+    let text = || format!("host {}: another program changed the firewall, repaired {repairs}", node.name);
+    is_recent.then(|| Finding::warning(FindingKind::FirewallDisturbed, &node.name, text()))
 }
 
 /// Nodes' JSON-RPC that is not served, and tunnels that carry less than they should, by the host's own word.
-fn served(controller: &Controller, node: &Node) -> Vec<Finding> {
-    said(controller, node, |report| not_served(node, report)).unwrap_or_default()
-}
-
 fn not_served(node: &Node, NodeReport { syncs, narrow, .. }: &NodeReport) -> Vec<Finding> {
     let not_served = syncs.iter().filter(|(_, served)| !served.status.is_in_force()).map(|(port, served)| {
         let why: String = served.status.to_string().chars().take(SHOWN).collect();
@@ -129,8 +131,8 @@ fn not_served(node: &Node, NodeReport { syncs, narrow, .. }: &NodeReport) -> Vec
 }
 
 /// A change after which a host could not be reached any more.
-fn taken_back(controller: &Controller, node: &Node) -> Option<Finding> {
-    let taken = said(controller, node, |report| report.taken_back.clone())??;
+fn taken_back(node: &Node, report: &NodeReport) -> Option<Finding> {
+    let taken = report.taken_back.as_ref()?;
     let text = format!(
         "host {} took revision {} back: {}; what it had confirmed before is in force, and only a newer revision is taken",
         node.name,

@@ -1,7 +1,7 @@
 //! Findings by what they are about: after a change only what it touches is checked again. No check of its own but that addresses are
 //! one host's alone.
 
-use super::{Widths, check_host, check_mesh, refused};
+use super::{Roles, Widths, check_host, check_mesh, refused};
 use crate::{Finding, Plan, PlanInput, Touched};
 use ipnet::IpNet;
 use picket_model::{NodeConfig, NodeId};
@@ -16,12 +16,17 @@ pub struct Linted {
     /// Of hosts about which there is something to say.
     hosts: BTreeMap<NodeId, Vec<Finding>>,
     mesh: Vec<Finding>,
+    roles: Roles,
 }
 
 impl Linted {
     /// Of a plan, looked at as a whole.
     pub fn of(plan: &Plan, input: &PlanInput<'_>) -> Self {
-        let mut linted = Self { hosts: BTreeMap::new(), mesh: check_mesh(plan, input) };
+        let mut roles = Roles::new();
+        for config in plan.nodes.values() {
+            *roles.entry(config.role).or_default() += 1;
+        }
+        let mut linted = Self { hosts: BTreeMap::new(), mesh: check_mesh(plan, &roles, input), roles };
         linted.check(plan.nodes.values(), plan, input);
         check_unique(plan, |_| true, &mut linted.mesh);
         linted
@@ -38,7 +43,16 @@ impl Linted {
         };
         let peers = touched.iter().flat_map(|id| [ends(parent, id), ends(plan, id)]).flatten();
         let again: BTreeSet<NodeId> = touched.iter().cloned().chain(peers).collect();
-        let mut linted = Self { hosts: self.hosts.clone(), mesh: check_mesh(plan, input) };
+        let mut roles = self.roles.clone();
+        for id in touched {
+            if let Some(before) = parent.nodes.get(id).and_then(|config| roles.get_mut(&config.role)) {
+                *before -= 1;
+            }
+            if let Some(config) = plan.nodes.get(id) {
+                *roles.entry(config.role).or_default() += 1;
+            }
+        }
+        let mut linted = Self { hosts: self.hosts.clone(), mesh: check_mesh(plan, &roles, input), roles };
         for id in &again {
             linted.hosts.remove(id);
         }

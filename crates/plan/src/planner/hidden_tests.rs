@@ -33,6 +33,7 @@ fn drained(policy: &Policy, drains: &Drains, seconds: i64) -> Plan {
         validators: &list,
         validators_version: 1,
         nodes: &nodes,
+        meshed: None,
         next_keys: &NextKeys::new(),
         shield: &picket_model::ShieldOrders::default(),
         drains,

@@ -29,6 +29,7 @@ fn ordered(
         validators,
         validators_version: 1,
         nodes: &nodes,
+        meshed: None,
         next_keys: &NextKeys::new(),
         shield,
         drains: &picket_model::Drains::new(),

@@ -38,6 +38,7 @@ pub(super) fn measure(report: &Report, runs: u8) -> anyhow::Result<()> {
             validators: &validators,
             validators_version: 1,
             nodes: &nodes,
+            meshed: None,
             next_keys: &next_keys,
             parent,
             shield,
