@@ -144,16 +144,23 @@ impl Ansible {
 
     /// Copies files to a machine, into its root's folder.
     pub(super) fn copy(&self, files: &[PathBuf], to: IpAddr) -> Result<()> {
+        let mut words: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        words.push(format!("root@{to}:"));
+        self.ssh("scp", words).map(drop)
+    }
+
+    /// What a command of a shell says on a machine, as root.
+    pub(super) fn on(&self, machine: IpAddr, command: &str) -> Result<String> {
+        self.ssh("ssh", vec![format!("root@{machine}"), command.to_owned()])
+    }
+
+    fn ssh(&self, program: &str, words: Vec<String>) -> Result<String> {
         let (key, known) = (self.path("key"), self.path("known_hosts"));
         let known = format!("UserKnownHostsFile={}", known.display());
         let key = key.to_string_lossy();
-        let options = ["-q", "-i", &key, "-o", "StrictHostKeyChecking=no", "-o", &known];
-        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let to = format!("root@{to}:");
-        let names = files.iter().map(|file| &**file).chain([to.as_str()]);
-        let arguments: Vec<&str> = options.into_iter().chain(names).collect();
-        self.host.run_with("scp", &arguments, &[], PLAYED_WITHIN)?.success()?;
-        Ok(())
+        let options = ["-q", "-i", &key, "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes", "-o", &known];
+        let arguments: Vec<&str> = options.into_iter().chain(words.iter().map(String::as_str)).collect();
+        Ok(self.host.run_with(program, &arguments, &[], PLAYED_WITHIN)?.success()?)
     }
 
     /// Nothing of this machine's own settings, and nothing in this user's folders.
