@@ -3,7 +3,7 @@
 
 use super::{
     instance, packages,
-    site::{P2P, PORTS, Site},
+    site::{P2P, PORTS, Site, UNGUARDED},
 };
 use crate::{
     Connect, Host, Machine,
@@ -166,6 +166,7 @@ fn joined(
         tried(&site.mesh.admin, to, &Connect::Open)?;
     }
     tried(site.validator()?, v4, &Connect::Open)?;
+    tried(&site.mesh.stranger, machine.ports(UNGUARDED)[0], &Connect::Open)?;
     guarded::tunnel_carries(site.prep_host()?, &site.members()?, name)?;
     Ok(took)
 }

@@ -15,7 +15,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 /// The ports that the nodes' stand-ins listen on: those of P2P and JSON-RPC, which are guarded, and one that is not.
 pub(super) const PORTS: [u16; 4] = [P2P, 9000, 9080, UNGUARDED];
 pub(super) const P2P: u16 = 7100;
-const UNGUARDED: u16 = 2222;
+pub(super) const UNGUARDED: u16 = 2222;
 /// What the lab's own chain and addresses ask for, beside what an operator writes: a line of the policy, and sections.
 const POLICY: &str = "special_ranges = [\"198.51.100.0/24\", \"192.0.2.0/24\"]\n";
 const OVERLAY: &str = "[overlay]\nv4 = \"192.0.2.0/25\"\n";
