@@ -6,9 +6,9 @@ set -eu
 if command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends ca-certificates curl nftables iproute2 jq
+  apt-get install -y -qq --no-install-recommends ca-certificates curl nftables iproute2
 else
-  dnf install -y -q nftables iproute jq tar gzip
+  dnf install -y -q nftables iproute tar gzip
 fi
 for program in picket-sentry-agent; do
   command -v "$program" >/dev/null || { echo "picket: $program is not in this image, and no release is named" >&2; exit 1; }
@@ -37,24 +37,6 @@ done
 exec picket-sentry-agent enroll --controller 'https://mock.elb.eu-central-1.amazonaws.com:7443' --ca-fingerprint 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef \
   --name "mesh-edge-$(/usr/local/lib/picket/metadata instance-id)" \
   --proof aws
-SCRIPT
-
-cat >/usr/local/lib/picket/ready <<'SCRIPT'
-#!/bin/sh
-# Answers one request of the balancer: 200 while firewall and tunnels are in force as read back within two minutes, else 503.
-read -r method path rest || exit 0
-end=$(printf '\r')
-while read -r header && [ "$header" != "$end" ] && [ -n "$header" ]; do :; done
-if [ "$method $path" != 'GET /ready' ]; then
-  line='404 Not Found'
-elif picket-sentry-agent status --json 2>/dev/null | jq --exit-status '
-    .identity != null and .standing == "member" and .guard_refuses == null and .agent_seconds_ago < 120 and
-    .agent.report.firewall.status == "inforce" and .agent.report.wireguard.status == "inforce"' >/dev/null; then
-  line='200 OK'
-else
-  line='503 Service Unavailable'
-fi
-printf 'HTTP/1.1 %s\r\ncontent-length: 0\r\nconnection: close\r\n\r\n' "$line"
 SCRIPT
 chmod 0755 /usr/local/lib/picket/*
 
@@ -87,6 +69,8 @@ StartLimitIntervalSec=0
 
 [Service]
 Environment=PICKET_LEAVE_ON_STOP=true
+# For the balancer; nothing else of this host is told there.
+Environment=PICKET_READY=0.0.0.0:7480
 ExecStartPre=/usr/local/lib/picket/join
 ExecStart=/usr/bin/env picket-sentry-agent run
 TimeoutStartSec=infinity
@@ -99,34 +83,7 @@ RestartPreventExitStatus=78
 WantedBy=multi-user.target
 UNIT
 
-cat >/etc/systemd/system/picket-ready.socket <<'UNIT'
-[Unit]
-Description=Picket: /ready for the load balancer
-
-[Socket]
-ListenStream=7480
-Accept=yes
-MaxConnections=32
-
-[Install]
-WantedBy=sockets.target
-UNIT
-
-cat >'/etc/systemd/system/picket-ready@.service' <<'UNIT'
-[Unit]
-Description=Picket: /ready, one request
-CollectMode=inactive-or-failed
-
-[Service]
-ExecStart=/usr/local/lib/picket/ready
-StandardInput=socket
-StandardOutput=socket
-StandardError=journal
-RuntimeMaxSec=10
-UNIT
-
 systemctl daemon-reload
 systemctl enable --now picket-lockdown.service
-systemctl enable --now picket-ready.socket
 # A sentry that waits in a warm pool is not kept from being stopped.
 systemctl enable --now --no-block picket-sentry-agent.service

@@ -34,6 +34,8 @@ pub struct HooksLines {
     pub oldest_seconds: u64,
     /// How long a launching instance has to be ready, in seconds; then it is thrown away (`ABANDON`).
     pub ready_seconds: u64,
+    /// How long an instance that goes into a warm pool has to be set up before its cloud stops it, in seconds.
+    pub warm_seconds: u64,
     /// How often the cloud is told that a launching instance is still awaited, in seconds.
     pub heartbeat_seconds: u64,
     /// How long hidden validators have to leave a terminating sentry before it is cut, in seconds; 0 for none.
@@ -70,6 +72,7 @@ impl Default for HooksLines {
             roles: [NodeRole::Sentry].into(),
             oldest_seconds: 3600,
             ready_seconds: 900,
+            warm_seconds: 180,
             heartbeat_seconds: 60,
             drain_seconds: 20,
             cut_seconds: 20,
@@ -171,6 +174,7 @@ impl HooksLines {
         for (name, seconds, most) in [
             ("oldest_seconds", self.oldest_seconds, 24 * 3600),
             ("ready_seconds", self.ready_seconds, 48 * 3600),
+            ("warm_seconds", self.warm_seconds, 48 * 3600),
             ("heartbeat_seconds", self.heartbeat_seconds, 7200),
             ("cut_seconds", self.cut_seconds, 600),
             ("complete_seconds", self.complete_seconds, 48 * 3600),

@@ -40,6 +40,7 @@ pub(crate) async fn work(controller: &Arc<Controller>, task: HookTask) -> Result
     origin::resumed(origin, async {
         let task = match (task.state, task.transition) {
             (HookState::Waiting, Transition::Launching) => launching(controller, task).await?,
+            (HookState::Waiting, Transition::Warming) => warming(controller, task).await?,
             // Its end is another's work, which gives the place free for another cut.
             (HookState::Waiting, Transition::Terminating) => return terminating(controller, task).await,
             _ => Some(task),
@@ -54,15 +55,13 @@ pub(crate) async fn work(controller: &Arc<Controller>, task: HookTask) -> Result
 
 /// Waits until the instance's host is ready, or its time is over. `None` where nobody waits any more.
 async fn launching(controller: &Controller, task: HookTask) -> Result<Option<HookTask>, StoreError> {
-    let lines = &controller.hooks.lines;
-    let [most, every] = [lines.ready_seconds, lines.heartbeat_seconds].map(Duration::from_secs);
-    // A task that is resumed may have been without a heartbeat for long.
-    let mut beat_at = (now().since(task.received_at) < every).then(Instant::now);
+    let most = Duration::from_secs(controller.hooks.lines.ready_seconds);
+    let mut beat = Beat::of(controller, &task);
     loop {
         let mut arrivals = controller.reports.arrivals();
         let at = now();
         let mut tx = controller.store.read().await?;
-        if tx.hook_task(&task.id).await?.is_none_or(|task| task.state == HookState::Done) {
+        if is_done(&mut tx, &task).await? {
             return Ok(None);
         }
         let host = host(&mut tx, &task.subject).await?;
@@ -79,20 +78,73 @@ async fn launching(controller: &Controller, task: HookTask) -> Result<Option<Hoo
             let note = format!("not ready within {} s: {why}", most.as_secs());
             return advance(controller, task, Outcome::Abandon, note).await.map(Some);
         }
-        if let Some(action) = &task.action
-            && beat_at.is_none_or(|last| last.elapsed() >= every)
-        {
-            beat_at = Some(Instant::now());
-            match controller.hooks.autoscaling.heartbeat(action).await {
-                Ok(()) => tracing::debug!(subject = task.subject, "told the cloud to go on waiting"),
-                Err(error) if error.is_final() => {
-                    end(controller, task, "hook.not-completed", &format!("the cloud waits no longer: {error}")).await?;
-                    return Ok(None);
-                }
-                Err(error) => say(&error, &task),
-            }
+        if beat.tell(controller, &task).await? == Waits::NoLonger {
+            return Ok(None);
         }
         let _ = timeout(LOOK, arrivals.changed()).await;
+    }
+}
+
+/// Gives an instance that goes into a warm pool the time to be set up: it cannot tell, since it joins when it is to serve. `None`
+/// where nobody waits any more.
+async fn warming(controller: &Controller, task: HookTask) -> Result<Option<HookTask>, StoreError> {
+    let most = Duration::from_secs(controller.hooks.lines.warm_seconds);
+    let mut beat = Beat::of(controller, &task);
+    while now().since(task.received_at) < most {
+        let mut tx = controller.store.read().await?;
+        if is_done(&mut tx, &task).await? {
+            return Ok(None);
+        }
+        drop(tx);
+        if beat.tell(controller, &task).await? == Waits::NoLonger {
+            return Ok(None);
+        }
+        sleep(LOOK).await;
+    }
+    let note =
+        format!("it had {} s to be set up for its group's warm pool, and joins when it is to serve", most.as_secs());
+    advance(controller, task, Outcome::Continue, note).await.map(Some)
+}
+
+async fn is_done(tx: &mut crate::store::Transaction, task: &HookTask) -> Result<bool, StoreError> {
+    Ok(tx.hook_task(&task.id).await?.is_none_or(|task| task.state == HookState::Done))
+}
+
+/// Tells a cloud again and again to go on waiting.
+struct Beat {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+/// Whether the cloud does.
+#[derive(PartialEq, Eq)]
+enum Waits {
+    StillOrUnknown,
+    NoLonger,
+}
+
+impl Beat {
+    fn of(controller: &Controller, task: &HookTask) -> Self {
+        let every = Duration::from_secs(controller.hooks.lines.heartbeat_seconds);
+        // A task that is resumed may have been without a heartbeat for long.
+        Self { every, last: (now().since(task.received_at) < every).then(Instant::now) }
+    }
+
+    /// Where it is time. Ends the task where the cloud waits no longer.
+    async fn tell(&mut self, controller: &Controller, task: &HookTask) -> Result<Waits, StoreError> {
+        let is_time = self.last.is_none_or(|last| last.elapsed() >= self.every);
+        let Some(action) = task.action.as_ref().filter(|_| is_time) else { return Ok(Waits::StillOrUnknown) };
+        self.last = Some(Instant::now());
+        match controller.hooks.autoscaling.heartbeat(action).await {
+            Ok(()) => tracing::debug!(subject = task.subject, "told the cloud to go on waiting"),
+            Err(error) if error.is_final() => {
+                let note = format!("the cloud waits no longer: {error}");
+                end(controller, task.clone(), "hook.not-completed", &note).await?;
+                return Ok(Waits::NoLonger);
+            }
+            Err(error) => say(&error, task),
+        }
+        Ok(Waits::StillOrUnknown)
     }
 }
 

@@ -16,7 +16,7 @@ const DECISION_BYTES: usize = 32;
 const MOST_SENTRIES: usize = 64;
 /// How a way may stand, and why destinations move: what a host says else is not shown.
 const WAYS: [&str; 5] = ["unheard", "good", "lossy", "silent", "returning"];
-const CAUSES: [&str; 5] = ["new", "gone", "drained", "burdened", "better"];
+const CAUSES: [&str; 6] = ["new", "gone", "drained", "burdened", "nearer", "better"];
 
 const NODE: (&str, &str) = ("node", "hosts of the mesh");
 const BY_NODE: &[(&str, &str)] = &[NODE];

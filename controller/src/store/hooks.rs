@@ -191,7 +191,7 @@ impl Transaction {
     pub async fn end_launches(&mut self, subject: &str, now: Timestamp) -> Result<(), StoreError> {
         query(
             "UPDATE hook_tasks SET state = 'done', note = 'the instance goes before it was ready', changed_at = $1
-             WHERE mesh = $2 AND subject = $3 AND transition = 'launching' AND state = 'waiting'",
+             WHERE mesh = $2 AND subject = $3 AND transition IN ('launching', 'warming') AND state = 'waiting'",
         )
         .bind(now.as_millis())
         .bind(self.mesh.as_str())
@@ -251,6 +251,7 @@ impl Transaction {
 fn task(row: &Row) -> Result<HookTask, StoreError> {
     let transition = match plain(row, "transition")?.as_str() {
         "launching" => Transition::Launching,
+        "warming" => Transition::Warming,
         "terminating" => Transition::Terminating,
         other => return Err(StoreError::row("transition", format!("{other:?} is not known"))),
     };

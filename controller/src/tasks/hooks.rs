@@ -30,7 +30,7 @@ const RENEW: Duration = Duration::from_hours(1);
 /// many of those there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
-    /// It waits for a host, and then tells the cloud.
+    /// It waits for a host, or for an instance to be set up, and then tells the cloud.
     Await,
     /// It cuts a host.
     Cut,
@@ -41,7 +41,7 @@ enum Work {
 impl Work {
     const fn of(task: &HookTask) -> Self {
         match (task.transition, task.state) {
-            (Transition::Launching, _) => Self::Await,
+            (Transition::Launching | Transition::Warming, _) => Self::Await,
             (Transition::Terminating, HookState::Waiting) => Self::Cut,
             (Transition::Terminating, _) => Self::Tell,
         }

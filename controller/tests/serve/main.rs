@@ -26,6 +26,7 @@ mod operators;
 mod orders;
 mod page;
 mod page_forms;
+mod page_tls;
 mod pages;
 mod paths;
 mod poll;

@@ -32,7 +32,12 @@ impl Browser {
     fn at(mesh: &Mesh, address: SocketAddr) -> Self {
         let tls = client_config(mesh.ca(), None).unwrap();
         let http = Client::builder().tls_backend_preconfigured(tls).redirect(Policy::none()).build().unwrap();
-        Self { http, base: format!("http://{address}"), cookies: BTreeMap::new() }
+        Self::with(http, format!("http://{address}"))
+    }
+
+    /// By this client, at this scheme, host and port.
+    pub(crate) fn with(http: Client, base: String) -> Self {
+        Self { http, base, cookies: BTreeMap::new() }
     }
 
     /// One that is logged in.

@@ -22,7 +22,13 @@ use picket_model::NodeRole;
 use picket_pki::Fingerprint;
 use picket_telemetry::ask_ready;
 use picket_wireguard::Preference;
-use std::{net::IpAddr, num::NonZeroU16, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 
 const SENTRY: &str = "picket-sentry-agent";
@@ -118,6 +124,9 @@ enum Command {
         /// for nowhere.
         #[arg(long, value_name = "IP:PORT", env = "PICKET_HEALTH", default_value = "127.0.0.1:7447")]
         health: watch::Place,
+        /// Where to answer a load balancer `/ready`, 200 or 503 and nothing else; nowhere unless it is given.
+        #[arg(long, value_name = "IP:PORT", env = "PICKET_READY")]
+        ready: Option<SocketAddr>,
         #[command(flatten)]
         goloop: GoloopOptions,
     },
@@ -273,12 +282,15 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard, leave_on_stop, rotate_key_days, health, goloop } => {
+            Command::Run { wireguard, leave_on_stop, rotate_key_days, health, ready, goloop } => {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 let every = rotate_key_days.map(|days| Duration::from_hours(24 * u64::from(days)));
                 let (watched, board) = (goloop.watched(), Board::new(program));
                 let mut answering = JoinSet::new();
                 answering.spawn(board.clone().serve(health));
+                if let Some(address) = ready {
+                    answering.spawn(board.clone().serve_ready(address));
+                }
                 return tokio::select! {
                     ended = run::run(&place, wireguard, (goloop.beside(role)?, watched), (role, leaving), board) => ended,
                     never = rekey::keep_fresh(StateDir::new(&place.state_dir), every) => match never {},
@@ -388,18 +400,17 @@ mod tests {
             .lines()
             .filter_map(|line| line.split_once("picket-sentry-agent "))
             .map(|(_, rest)| rest.replace(instance, "i-0123456789abcdef0").replace(['\'', '"'], ""))
-            .filter(|rest| ["enroll", "run", "lockdown", "status"].iter().any(|command| rest.starts_with(command)))
+            .filter(|rest| ["enroll", "run", "lockdown"].iter().any(|command| rest.starts_with(command)))
             .partition(|rest| rest.starts_with("enroll"));
-        let parse = |rest: &str| {
-            let until = rest.find(" 2>").unwrap_or(rest.len());
-            Cli::try_parse_from(["agent"].into_iter().chain(rest[..until].split_whitespace()))
-        };
-        assert!(lines.len() >= 3, "{lines:?}");
+        let parse = |rest: &str| Cli::try_parse_from(["agent"].into_iter().chain(rest.split_whitespace()));
+        assert_eq!(lines, ["lockdown", "run"]);
         lines.iter().for_each(|line| assert!(parse(line).is_ok(), "{line}"));
         let [enroll] = enroll.as_slice() else { panic!("{enroll:?}") };
         let Command::Enroll(options) = parse(enroll).unwrap().command else { panic!() };
         assert_eq!(options.proof.chosen().unwrap().unwrap().0, crate::proof::ProofKind::Aws);
         assert_eq!(options.name.unwrap().as_str(), "mesh-edge-i-0123456789abcdef0");
         assert!(script.contains("Environment=PICKET_LEAVE_ON_STOP=true"));
+        let ready = script.lines().find_map(|line| line.strip_prefix("Environment=PICKET_READY=")).unwrap();
+        assert!(ready.parse::<SocketAddr>().is_ok(), "{ready}");
     }
 }

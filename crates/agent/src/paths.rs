@@ -11,6 +11,7 @@ pub mod kept;
 pub mod moves;
 pub mod mtu;
 pub mod narrow;
+pub mod near;
 pub mod probe;
 pub mod spread;
 mod telling;
@@ -22,6 +23,7 @@ use health::{Health, Way};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use moves::MoveLog;
 pub use moves::{Cause, Move};
+use near::Distances;
 use picket_model::{Hidden, NodeConfig, NodeId, Purpose, Reason, WireGuardConfig, paths::Condition};
 use spread::{Weight, spread};
 use std::{
@@ -61,6 +63,7 @@ pub struct Paths {
     destinations: BTreeSet<IpNet>,
     health: BTreeMap<NodeId, Health>,
     burdens: BTreeMap<NodeId, Burden>,
+    distances: Distances,
     /// Sentries that are to be left, each with when what still runs through it is cut.
     draining: BTreeMap<NodeId, Instant>,
     /// Connections that came in through those, when they were last counted.
@@ -77,6 +80,8 @@ enum Rank {
     Fails,
     Draining,
     Burdened,
+    /// Nearer ones carry packets, or it is not known yet how far it is.
+    Far,
     Good,
 }
 
@@ -89,6 +94,7 @@ impl Paths {
             destinations: BTreeSet::new(),
             health: BTreeMap::new(),
             burdens: BTreeMap::new(),
+            distances: Distances::default(),
             draining: BTreeMap::new(),
             inward: BTreeMap::new(),
             carried: before.clone(),
@@ -110,6 +116,7 @@ impl Paths {
         let sentries = &self.hidden.sentries;
         self.health.retain(|sentry, _| sentries.contains_key(sentry));
         self.burdens.retain(|sentry, _| sentries.contains_key(sentry));
+        self.distances.retain(|sentry| sentries.contains_key(sentry));
         for sentry in sentries.keys() {
             self.health.entry(sentry.clone()).or_insert_with(|| Health::new(now.steady));
         }
@@ -124,9 +131,9 @@ impl Paths {
         self.inward.retain(|sentry, _| self.draining.contains_key(sentry));
     }
 
-    /// The number of a probe that is sent to a sentry now; `None` if it is none of this host's.
-    pub fn probe(&mut self, sentry: &NodeId, now: Instant) -> Option<u64> {
-        self.health.get_mut(sentry).map(|health| health.send(now))
+    /// A probe of this number is sent to a sentry now; whether it is one of this host's.
+    pub fn probe(&mut self, sentry: &NodeId, number: u64, now: Instant) -> bool {
+        self.health.get_mut(sentry).map(|health| health.send(number, now)).is_some()
     }
 
     /// A sentry answered a probe.
@@ -161,6 +168,7 @@ impl Paths {
         let ways: BTreeMap<NodeId, Way> =
             self.health.iter_mut().map(|(sentry, health)| (sentry.clone(), health.look(now))).collect();
         self.weigh(now);
+        self.measure(&ways, now);
         let alive = flows.map(|(flows, addresses)| {
             let address = |sentry: &NodeId| addresses.get(sentry).map(|address| (*address).into());
             let counts = self.draining.keys().filter_map(|sentry| Some((sentry.clone(), flows.with(address(sentry)?))));
@@ -174,7 +182,7 @@ impl Paths {
             let from = self.carried.get(&destination).map(|carried| carried.sentry.clone());
             let is_alive = alive.as_ref().is_none_or(|alive| alive.contains(&destination));
             let Some(cause) = self.cause(from.as_ref(), &to, is_alive, (&ways, &ranks), now) else { continue };
-            if matches!(cause, Cause::Better | Cause::Burdened) {
+            if matches!(cause, Cause::Better | Cause::Nearer | Cause::Burdened) {
                 self.next_better = now + PACE;
             }
             self.carried.insert(destination, Carried { sentry: to.clone(), since: now, cause });
@@ -201,6 +209,14 @@ impl Paths {
         }
     }
 
+    /// Judges how far the sentries are that carry packets, where that matters.
+    fn measure(&mut self, ways: &BTreeMap<NodeId, Way>, now: Instant) {
+        let Some(within) = self.hidden.near_milliseconds else { return };
+        let good = self.health.iter().filter(|(sentry, _)| ways.get(*sentry).is_some_and(|way| way.is_good()));
+        let round_trips = good.filter_map(|(sentry, health)| Some((sentry, health.round_trip()?))).collect();
+        self.distances.look(Duration::from_millis(within.get().into()), &round_trips, now);
+    }
+
     /// Why a destination is to move; `None` where it stays, for now.
     fn cause(
         &self,
@@ -223,8 +239,9 @@ impl Paths {
                 let is_over = self.draining.get(from).is_some_and(|end| now >= *end);
                 (is_over || !is_alive).then_some(Cause::Drained)
             }
-            (Rank::Burdened, Rank::Good) => is_due.then_some(Cause::Burdened),
-            (Rank::Good, Rank::Good) => is_due.then_some(Cause::Better),
+            (Rank::Burdened, Rank::Far | Rank::Good) => is_due.then_some(Cause::Burdened),
+            (Rank::Far, Rank::Good) => is_due.then_some(Cause::Nearer),
+            (Rank::Far, Rank::Far) | (Rank::Good, Rank::Good) => is_due.then_some(Cause::Better),
             // Nothing is given to one that is drained or burdened while its own sentry carries packets.
             _ => None,
         }
@@ -235,6 +252,7 @@ impl Paths {
             way if !way.is_good() && !self.is_young(sentry, way, now) => Rank::Fails,
             _ if self.draining.contains_key(sentry) => Rank::Draining,
             _ if self.burdens.get(sentry).is_some_and(|burden| burden.why().is_some()) => Rank::Burdened,
+            _ if self.hidden.near_milliseconds.is_some() && self.distances.is_near(sentry) != Some(true) => Rank::Far,
             _ => Rank::Good,
         };
         ways.iter().map(|(sentry, way)| (sentry.clone(), rank(sentry, *way))).collect()
@@ -290,8 +308,13 @@ impl Paths {
 
     /// How the way through each sentry stood when it was last looked at, and what it bears.
     pub fn ways(&self) -> BTreeMap<&NodeId, (Way, Option<&'static str>)> {
-        let why = |sentry| self.burdens.get(sentry).and_then(Burden::why);
-        self.health.iter().map(|(sentry, health)| (sentry, (health.way(), why(sentry)))).collect()
+        self.health.iter().map(|(sentry, health)| (sentry, (health.way(), self.why_not(sentry)))).collect()
+    }
+
+    /// Why a sentry gets nothing new though its way is good.
+    fn why_not(&self, sentry: &NodeId) -> Option<&'static str> {
+        let is_far = || self.hidden.near_milliseconds.is_some() && self.distances.is_near(sentry) == Some(false);
+        self.burdens.get(sentry).and_then(Burden::why).or_else(|| is_far().then_some("others are nearer"))
     }
 
     /// Every destination with its sentry, and since when.

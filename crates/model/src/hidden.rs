@@ -32,6 +32,10 @@ pub struct HiddenPrep {
     /// Sentries with another share than one, from 1 to 16.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<NodeName, NonZeroU8>,
+    /// Prefer sentries that are near: those whose round trip from the validator's host is at most so many milliseconds longer than the
+    /// nearest one's. The others carry nothing while one of those does; all are alike where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_milliseconds: Option<NonZeroU16>,
     /// Whether calls to such ports that would not leave through a sentry are dropped, so that nobody there sees the host's own
     /// address, not even while every sentry is away.
     #[serde(default = "yes")]
@@ -110,6 +114,10 @@ pub struct Hidden {
     /// of before know nothing of it, and refuse what they cannot digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub draining: BTreeMap<NodeId, Timestamp>,
+    /// How much longer than to the nearest sentry a round trip may be, in milliseconds, for one that is to carry calls while others
+    /// could; all are alike where this is absent. Not written then: agents of before refuse what they cannot digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near_milliseconds: Option<NonZeroU16>,
     /// Whether such calls are dropped where they would not leave through a sentry.
     pub strict: bool,
 }

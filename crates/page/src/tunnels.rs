@@ -41,11 +41,8 @@ impl TunnelState {
     /// As the name of a style.
     pub(crate) const fn class(self) -> &'static str {
         match self {
-            Self::Up => "up",
-            Self::Lossy => "lossy",
-            Self::Silent => "silent",
             Self::Never => "never",
-            Self::Unknown => "unknown",
+            other => other.as_str(),
         }
     }
 }

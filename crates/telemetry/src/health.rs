@@ -34,6 +34,12 @@ pub fn router(ready: impl Fn() -> Readiness + Clone + Send + Sync + 'static, met
         .route("/metrics", get(async move |headers: HeaderMap| render(&metrics, &headers)))
 }
 
+/// `/ready` alone, 200 or 503 without a word: for a load balancer, where strangers may hear it.
+pub fn ready_alone(ready: impl Fn() -> Readiness + Clone + Send + Sync + 'static) -> Router {
+    let status = move || if ready().is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Router::new().route("/ready", get(async move || status()))
+}
+
 #[derive(Serialize)]
 struct Answer {
     ready: bool,
@@ -68,6 +74,23 @@ mod tests {
     use super::*;
     use axum::{body, extract::Request};
     use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_balancer_hears_whether_and_nothing_else() {
+        for (path, reason, expect) in [
+            ("/ready", None, 200),
+            ("/ready", Some("tunnels: failed"), 503),
+            ("/metrics", None, 404),
+            ("/health", None, 404),
+        ] {
+            let readiness = Readiness { reasons: reason.map(str::to_owned).into_iter().collect() };
+            let router = ready_alone(move || readiness.clone());
+            let response = router.oneshot(Request::get(path).body(body::Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status().as_u16(), expect, "{path}");
+            let told = body::to_bytes(response.into_body(), 1024).await.unwrap();
+            assert!(told.is_empty(), "{told:?}");
+        }
+    }
 
     async fn get(path: &str, reasons: &[&str]) -> (u16, String, String) {
         get_as(path, "*/*", reasons).await

@@ -76,21 +76,13 @@ fn newest_wireguard_go(folder: &Path) -> Result<()> {
     for action in [&["update", "-qq"][..], &["download", "-qq", "wireguard-go"]] {
         let mut command = Command::new("apt-get");
         command.args(options.iter().flat_map(|option| ["-o", option.as_str()]));
-        succeed(command.args(action).current_dir(&apt))?;
+        step::said(command.args(action).current_dir(&apt))?;
     }
     let packages = fs::read_dir(&apt)?.flatten().map(|entry| entry.path());
     let package = packages.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
     let package = package.context("apt-get downloaded no package wireguard-go")?;
-    succeed(Command::new("dpkg-deb").arg("-x").arg(package).arg(apt.join("unpacked")))?;
+    step::said(Command::new("dpkg-deb").arg("-x").arg(package).arg(apt.join("unpacked")))?;
     fs::create_dir_all(folder.join("bin"))?;
     fs::copy(apt.join("unpacked/usr/bin/wireguard-go"), &program).context("copy wireguard-go")?;
     fs::remove_dir_all(&apt).with_context(|| format!("remove {}", apt.display()))
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
 }

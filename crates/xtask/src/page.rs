@@ -2,7 +2,7 @@
 //! (`picket-lab page`), what is looked for is `tests/page`'s.
 
 use crate::{
-    demo::{Build, lab},
+    demo::{Build, finish, lab},
     machine, python,
 };
 use anyhow::{Context, Result, bail};
@@ -33,8 +33,8 @@ pub(crate) fn test(root: &Path) -> Result<ExitCode> {
 /// Makes the pictures that the README shows.
 pub(crate) fn screenshots(root: &Path) -> Result<ExitCode> {
     let mut driver = driver(root, &root.join("docs/screenshots"))?;
-    let good = driver.arg("--pictures-only").status().context("start the lab")?.success();
-    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    driver.arg("--pictures-only");
+    finish(driver)
 }
 
 fn driver(root: &Path, pictures: &Path) -> Result<Command> {

@@ -53,6 +53,25 @@ async fn an_instance_that_does_not_come_up_is_thrown_away() {
 }
 
 #[tokio::test]
+async fn an_instance_of_a_warm_pool_is_given_its_time_and_awaited_when_it_is_to_serve() {
+    let clouds = Clouds::start_with("warm_seconds = 3\nheartbeat_seconds = 1\nready_seconds = 1", "").await;
+    taken(clouds.event(&clouds.autoscaling.warm(INSTANCE)).await, "taken");
+    eventually("a heartbeat", async || clouds.autoscaling.heartbeats(INSTANCE) >= 1).await;
+    assert_eq!(clouds.autoscaling.state(INSTANCE), "Warmed:Pending:Wait");
+    clouds.becomes(INSTANCE, "Warmed:Stopped").await;
+    eventually("the log's line", async || !clouds.log("hook.completed").await.is_empty()).await;
+    let detail = &clouds.log("hook.completed").await[0].detail;
+    assert!(detail.contains("it had 3 s to be set up for its group's warm pool"), "{detail}");
+    // Out of the pool it is a launch like any other: one that does not join is of no use.
+    taken(clouds.event(&clouds.autoscaling.launch(INSTANCE)).await, "taken");
+    clouds.becomes(INSTANCE, "Terminated").await;
+    // One that goes before its time is over is waited for no longer.
+    taken(clouds.event(&clouds.autoscaling.warm("i-0bbbbbbbbbbbbbbbb")).await, "taken");
+    taken(clouds.event(&clouds.autoscaling.terminate("i-0bbbbbbbbbbbbbbbb")).await, "taken");
+    clouds.becomes("i-0bbbbbbbbbbbbbbbb", "Terminated").await;
+}
+
+#[tokio::test]
 async fn the_cloud_is_told_to_go_on_waiting() {
     let clouds = Clouds::start_with("heartbeat_seconds = 1", "").await;
     taken(clouds.event(&clouds.autoscaling.launch(INSTANCE)).await, "taken");

@@ -64,7 +64,6 @@ pub struct Health {
     way: Way,
     since: Instant,
     looked: Instant,
-    next: u64,
     /// Probes without an answer, oldest first.
     waiting: VecDeque<(u64, Instant)>,
     heard: Option<Instant>,
@@ -81,7 +80,6 @@ impl Health {
             way: Way::Unheard,
             since: now,
             looked: now,
-            next: 1,
             waiting: VecDeque::new(),
             heard: None,
             fates: VecDeque::new(),
@@ -90,13 +88,10 @@ impl Health {
         }
     }
 
-    /// The number of a probe that is sent now.
-    pub fn send(&mut self, now: Instant) -> u64 {
-        let number = self.next;
-        self.next += 1;
+    /// A probe of this number is sent now. Numbers are drawn by lot: a sentry that could guess one would answer it early, and seem near.
+    pub fn send(&mut self, number: u64, now: Instant) {
         self.waiting.push_back((number, now));
         self.look(now);
-        number
     }
 
     /// The answer to a probe came. One to no probe of the last second, or heard already, says nothing.
@@ -216,8 +211,9 @@ mod tests {
         fn go(&mut self, milliseconds: u64, answers: impl Fn(u64) -> bool) -> Way {
             let end = self.now + Duration::from_millis(milliseconds);
             while self.now < end {
-                let number = self.health.send(self.now);
                 self.probes += 1;
+                let number = self.probes;
+                self.health.send(number, self.now);
                 if answers(self.probes) {
                     self.health.answered(number, self.now + Duration::from_millis(20));
                 }
@@ -292,7 +288,8 @@ mod tests {
     #[test]
     fn answers_that_were_not_asked_for_say_nothing() {
         let mut walk = Walk::new();
-        let number = walk.health.send(walk.now);
+        let number = 7;
+        walk.health.send(number, walk.now);
         walk.health.answered(number + 1, walk.now);
         walk.health.answered(0, walk.now);
         assert_eq!(walk.health.look(walk.now), Way::Unheard);
@@ -309,8 +306,8 @@ mod tests {
     #[test]
     fn a_far_sentry_is_given_its_round_trip() {
         let (mut health, mut now) = (Health::new(Instant::now()), Instant::now());
-        for _ in 0..50 {
-            let number = health.send(now);
+        for number in 0..50 {
+            health.send(number, now);
             health.answered(number, now + Duration::from_millis(350));
             now += PERIOD;
             assert_eq!(health.look(now + Duration::from_millis(350)), Way::Good);

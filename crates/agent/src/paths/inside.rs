@@ -26,7 +26,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-/// One probe in so many goes with the question how the sentry fares: once a second.
+/// One round of probes in so many goes with the question how the sentry fares: once a second.
 const QUESTIONS: u64 = 5;
 /// How often a sentry looks whether its tunnel is still the one it listens on.
 const LOOK: Duration = Duration::from_secs(1);
@@ -185,6 +185,7 @@ impl Asking {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut inside: Option<Inside> = None;
         let mut own = None;
+        let mut rounds: u64 = 0;
         loop {
             let is_asking = lock(&self.shared).paths.is_some();
             let mut datagram = [0; probe::LONG + 1];
@@ -199,7 +200,8 @@ impl Asking {
                     if inside.as_ref().is_none_or(Inside::is_stale) {
                         inside = self.open(own).await;
                     }
-                    self.ask(inside.as_ref()).await;
+                    self.ask(inside.as_ref(), rounds.is_multiple_of(QUESTIONS)).await;
+                    rounds += 1;
                 }
                 Some((length, from)) = hear(inside.as_ref(), &mut datagram) => {
                     if let (Some(datagram), IpAddr::V4(from)) = (datagram.get(..length), from.ip()) {
@@ -238,7 +240,7 @@ impl Asking {
         }
     }
 
-    async fn ask(&self, inside: Option<&Inside>) {
+    async fn ask(&self, inside: Option<&Inside>, how_they_fare: bool) {
         for (address, number) in self.numbers() {
             let Some(inside) = inside else { continue };
             let to = SocketAddr::new(address.into(), probe::PORT);
@@ -246,7 +248,7 @@ impl Asking {
             if let Err(error) = inside.socket.send_to(&probe::probe(number), to).await {
                 debug!(%error, %to, "probe not sent");
             }
-            if number % QUESTIONS == 1 {
+            if how_they_fare {
                 inside.socket.send_to(&probe::question(), to).await.ok();
             }
         }
@@ -259,12 +261,13 @@ impl Asking {
         }
     }
 
-    /// The number of the next probe to each sentry.
+    /// The number of the next probe to each sentry, which none can guess.
     fn numbers(&self) -> Vec<(Ipv4Addr, u64)> {
         let mut shared = lock(&self.shared);
         let Shared { sentries, paths: Some(paths), .. } = &mut *shared else { return Vec::new() };
         let now = Instant::now();
-        sentries.iter().filter_map(|(address, sentry)| Some((*address, paths.probe(sentry, now)?))).collect()
+        let mut draw = |sentry| getrandom::u64().ok().filter(|number| paths.probe(sentry, *number, now));
+        sentries.iter().filter_map(|(address, sentry)| Some((*address, draw(sentry)?))).collect()
     }
 }
 

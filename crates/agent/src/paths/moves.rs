@@ -30,6 +30,8 @@ pub enum Cause {
     Drained,
     /// Its sentry has too much to do, or is behind.
     Burdened,
+    /// Another sentry is nearer, as the policy wants it.
+    Nearer,
     /// Its own sentry is back, or came.
     Better,
 }
@@ -43,6 +45,7 @@ impl Cause {
             Self::Lost(way) => way.name(),
             Self::Drained => "drained",
             Self::Burdened => "burdened",
+            Self::Nearer => "nearer",
             Self::Better => "better",
         }
     }
@@ -56,6 +59,7 @@ impl fmt::Display for Cause {
             Self::Lost(way) => write!(f, "its sentry is {}", way.name()),
             Self::Drained => f.write_str("its sentry is drained"),
             Self::Burdened => f.write_str("its sentry is burdened"),
+            Self::Nearer => f.write_str("others are nearer"),
             Self::Better => f.write_str("its own sentry is there"),
         }
     }

@@ -43,7 +43,7 @@ impl Paths {
             way: health.way().name().to_owned(),
             since: before(now, health.since()),
             draining: self.draining.contains_key(sentry),
-            burden: burden.and_then(|burden| burden.why()).map(str::to_owned),
+            burden: self.why_not(sentry).map(str::to_owned),
             round_trip_us: health.round_trip().map(|took| u32::try_from(took.as_micros()).unwrap_or(u32::MAX)),
             lost_permille: health.lost_permille(),
             condition: burden.and_then(|burden| burden.condition(now.steady)),

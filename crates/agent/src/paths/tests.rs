@@ -18,6 +18,9 @@ struct World {
     flows: Option<Flows>,
     /// What sentries say of themselves.
     fares: BTreeMap<u8, Condition>,
+    /// Round trips, in milliseconds, of those that are further away than ten.
+    far: BTreeMap<u8, u64>,
+    probes: u64,
 }
 
 fn id(n: u8) -> NodeId {
@@ -69,7 +72,7 @@ impl World {
     fn new(sentries: &[u8]) -> Self {
         let (config, now) = (hidden(sentries, true), Instant::now());
         let paths = Paths::of(&config, &BTreeMap::new(), Moment { steady: now, wall: WALL }).unwrap();
-        Self { paths, config, now, begun: now, flows: None, fares: BTreeMap::new() }
+        Self { paths, config, now, begun: now, flows: None, fares: BTreeMap::new(), far: BTreeMap::new(), probes: 0 }
     }
 
     fn moment(&self) -> Moment {
@@ -117,10 +120,11 @@ impl World {
         while self.now < end {
             let sentries: Vec<NodeId> = self.paths.hidden.sentries.keys().cloned().collect();
             for sentry in &sentries {
-                let number = self.paths.probe(sentry, self.now).unwrap();
-                if answering.iter().any(|n| id(*n) == *sentry) {
-                    let heard = self.now + Duration::from_millis(10);
-                    self.paths.answered(sentry, number, heard);
+                self.probes += 1;
+                assert!(self.paths.probe(sentry, self.probes, self.now));
+                if let Some(n) = answering.iter().find(|n| id(**n) == *sentry) {
+                    let took = self.far.get(n).copied().unwrap_or(10);
+                    self.paths.answered(sentry, self.probes, self.now + Duration::from_millis(took));
                 }
             }
             for (sentry, condition) in &self.fares {
@@ -379,6 +383,45 @@ fn a_sentry_whose_node_is_behind_two_others_is_burdened_and_one_alone_says_nothi
     assert_eq!(world.go(29_000, &[1, 2, 3]), []);
     let moved = world.go(5000, &[1, 2, 3]);
     assert!(!moved.is_empty() && moved.iter().all(|(_, change)| change.from == Some(id(2))), "{moved:?}");
+}
+
+#[test]
+fn near_sentries_carry_all_while_one_of_them_does_and_a_region_that_is_lost_is_so_many_sentries() {
+    let prefer = |world: &mut World| {
+        world.config.firewall.hidden.as_mut().unwrap().near_milliseconds = NonZeroU16::new(20);
+        world.paths.follow(&world.config, world.moment());
+    };
+    let mut world = World::new(&[1, 2, 3, 4]);
+    world.far = [(3, 90), (4, 95)].into();
+    prefer(&mut world);
+    assert_eq!(world.go(9000, &[1, 2, 3, 4]).len(), VALIDATORS + 2, "all are alike until their distance is known");
+    let had = world.share(3) + world.share(4);
+    let moved = world.go(200_000, &[1, 2, 3, 4]);
+    assert_eq!((moved.len(), world.share(3), world.share(4)), (had, 0, 0));
+    assert!(moved.iter().all(|(_, change)| change.cause == Cause::Nearer), "{moved:?}");
+    assert!(moved.windows(2).all(|pair| pair[1].0 - pair[0].0 >= PACE.as_millis()));
+    let report = world.paths.report(WALL, world.moment());
+    assert_eq!([1, 3].map(|n| report.sentries[&id(n)].burden.as_deref()), [None, Some("others are nearer")]);
+    // One near sentry has all while the other is away, a far one that joins gets nothing, and a far region has all where it is alone.
+    world.go(5000, &[1, 3, 4]);
+    assert_eq!(world.share(1), VALIDATORS + 2);
+    world.config = hidden(&[1, 2, 3, 4, 5], true);
+    world.far.insert(5, 60);
+    prefer(&mut world);
+    assert_eq!(world.go(60_000, &[1, 3, 4, 5]), []);
+    let lost = world.go(1200, &[3, 4, 5]);
+    assert!(lost.len() == VALIDATORS + 2 && lost.iter().all(|(_, change)| change.cause == Cause::Lost(Way::Silent)));
+    // Where it is back, so are its calls.
+    world.go(300_000, &[1, 2, 3, 4, 5]);
+    assert_eq!(
+        (world.share(1) + world.share(2), world.share(1) > 10, world.share(2) > 10),
+        (VALIDATORS + 2, true, true)
+    );
+    // A near one that has too much to do is worse than a far one.
+    let full = Condition { tracking_permille: Some(950), ..Condition::default() };
+    world.fares = [(1, full), (2, full)].into();
+    world.go(300_000, &[1, 2, 3, 4, 5]);
+    assert_eq!(world.share(1) + world.share(2), 0);
 }
 
 #[test]

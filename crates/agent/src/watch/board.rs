@@ -61,6 +61,16 @@ impl fmt::Display for Place {
     }
 }
 
+/// Who asks whether this host is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody who wants to know all that is wrong.
+    Operator,
+    /// Something that replaces hosts that are not: what is wrong with all at once is no reason, or a chain that stands would have
+    /// every sentry thrown away.
+    Balancer,
+}
+
 /// What is shown. Clones show the same.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -120,7 +130,7 @@ impl Board {
     }
 
     /// Whether this host can do its work, by the last words alone: nothing is asked here.
-    pub fn readiness(&self, now: Instant) -> Readiness {
+    pub fn readiness(&self, asker: Asker, now: Instant) -> Readiness {
         let facts = self.lock();
         let age = |at: &Instant| now.saturating_duration_since(*at);
         let mut reasons = match &facts.agent {
@@ -135,7 +145,8 @@ impl Board {
                     "whether the node is well is not known: it was last looked at {} s ago",
                     age(at).as_secs()
                 )),
-                Some((_, Verdict::Unwell(why))) => Some(format!("the node: {why}")),
+                Some((_, Verdict::Unwell(trouble))) if asker == Asker::Balancer && trouble.may_be_everybodys => None,
+                Some((_, Verdict::Unwell(trouble))) => Some(format!("the node: {}", trouble.why)),
                 Some((_, Verdict::Well)) => None,
             });
         }
@@ -145,19 +156,28 @@ impl Board {
     /// Answers there, for as long as the agent runs. A place that cannot be had is said and is no reason to end.
     pub async fn serve(self, place: Place) {
         let Place::At(address) = place else { return };
-        let listener = bound(address).await;
+        let listener = bound(address, "--health").await;
         info!(%address, "answering for health and metrics");
-        let ready = {
-            let board = self.clone();
-            move || board.readiness(Instant::now())
-        };
-        let server = Server {
-            router: health::router(ready, self.metrics),
-            tls: None,
-            limits: Limits::everybody_anonymous(),
-            connections: Connections::new(),
-        };
-        server.serve(listener, std::future::pending()).await;
+        let ready = self.asked(Asker::Operator);
+        let router = health::router(ready, self.metrics);
+        serve(
+            listener,
+            Server { router, tls: None, limits: Limits::everybody_anonymous(), connections: Connections::new() },
+        )
+        .await;
+    }
+
+    /// Answers a load balancer there, and whoever else asks: whether this host does its work, and nothing else.
+    pub async fn serve_ready(self, address: SocketAddr) {
+        let listener = bound(address, "--ready").await;
+        info!(%address, "answering a load balancer");
+        let router = health::ready_alone(self.asked(Asker::Balancer));
+        serve(listener, Server { router, tls: None, limits: Limits::default(), connections: Connections::new() }).await;
+    }
+
+    fn asked(&self, by: Asker) -> impl Fn() -> Readiness + Clone + Send + Sync + use<> {
+        let board = self.clone();
+        move || board.readiness(by, Instant::now())
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
@@ -165,15 +185,19 @@ impl Board {
     }
 }
 
+async fn serve(listener: TcpListener, server: Server) {
+    server.serve(listener, std::future::pending()).await;
+}
+
 /// Listens as soon as that is possible: an address inside the mesh comes with the tunnels, which come after this.
-async fn bound(address: SocketAddr) -> TcpListener {
+async fn bound(address: SocketAddr, option: &str) -> TcpListener {
     let mut is_said = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
-            Err(error) if is_said => debug!(%address, %error, "no health and no metrics here yet"),
+            Err(error) if is_said => debug!(%address, %error, option, "nothing is answered here yet"),
             Err(error) => {
-                warn!(%address, %error, "no health and no metrics here yet; tried again until it works, --health names another place");
+                warn!(%address, %error, option, "nothing is answered here yet; tried again until it works, the option names another place");
                 is_said = true;
             }
         }

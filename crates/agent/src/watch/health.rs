@@ -45,8 +45,27 @@ pub enum Verdict {
     Unknown,
     /// It makes progress.
     Well,
-    /// It does not, and why.
-    Unwell(String),
+    /// It does not.
+    Unwell(Trouble),
+}
+
+/// What is wrong with a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// For people.
+    pub why: String,
+    /// Whether every node may have it now: no new block comes, and this host knows no other node to tell by.
+    pub may_be_everybodys: bool,
+}
+
+impl Trouble {
+    fn own(why: String) -> Option<Self> {
+        Some(Self { why, may_be_everybodys: false })
+    }
+
+    fn anybodys(why: String) -> Option<Self> {
+        Some(Self { why, may_be_everybodys: true })
+    }
 }
 
 impl Verdict {
@@ -66,7 +85,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Unknown => f.write_str("not known yet"),
             Self::Well => f.write_str("well"),
-            Self::Unwell(why) => write!(f, "not well: {why}"),
+            Self::Unwell(trouble) => write!(f, "not well: {}", trouble.why),
         }
     }
 }
@@ -100,16 +119,16 @@ impl NodeHealth {
         self.climb(seen.height, now);
         let complaint = self.complaint(seen, now);
         let next = match (&self.verdict, complaint) {
-            (Verdict::Unwell(_), Some(why)) => {
+            (Verdict::Unwell(_), Some(trouble)) => {
                 // Its latest trouble is the one to tell of.
-                (self.verdict, self.against) = (Verdict::Unwell(why), 0);
+                (self.verdict, self.against) = (Verdict::Unwell(trouble), 0);
                 return &self.verdict;
             }
             (Verdict::Well, None) => {
                 self.against = 0;
                 return &self.verdict;
             }
-            (_, Some(why)) => Verdict::Unwell(why),
+            (_, Some(trouble)) => Verdict::Unwell(trouble),
             // It answers, and has yet to show that it goes on.
             (_, None) if !self.rose => return &self.verdict,
             (_, None) => Verdict::Well,
@@ -135,24 +154,27 @@ impl NodeHealth {
     }
 
     /// What speaks against the node in this look.
-    fn complaint(&self, seen: &Seen, now: Instant) -> Option<String> {
+    fn complaint(&self, seen: &Seen, now: Instant) -> Option<Trouble> {
         if let Some(error) = &seen.error {
-            return Some(error.clone());
+            return Trouble::own(error.clone());
         }
         match seen.state.as_deref() {
             Some("started") => {}
-            state => return Some(format!("its chain is {:?}", state.unwrap_or("of no state"))),
+            state => return Trouble::own(format!("its chain is {:?}", state.unwrap_or("of no state"))),
         }
         if let Some(error) = &seen.chain_error {
-            return Some(format!("its chain says {error:?}"));
+            return Trouble::own(format!("its chain says {error:?}"));
         }
-        let Some((height, since)) = self.highest else { return Some("it tells no height".to_owned()) };
+        let Some((height, since)) = self.highest else { return Trouble::own("it tells no height".to_owned()) };
         let stood = now.saturating_duration_since(since);
         if stood > STANDS {
-            return Some(format!("it stands at height {height} for {} s", stood.as_secs()));
+            return Trouble::anybodys(format!("it stands at height {height} for {} s", stood.as_secs()));
         }
         let limit = if matches!(self.verdict, Verdict::Unwell(_)) { BEHIND[1] } else { BEHIND[0] };
         let age = seen.block_age.filter(|age| *age > limit)?;
-        Some(format!("its last block, {height}, is {} s old: it is behind, or the network stands", age.as_secs()))
+        Trouble::anybodys(format!(
+            "its last block, {height}, is {} s old: it is behind, or the network stands",
+            age.as_secs()
+        ))
     }
 }

@@ -8,6 +8,6 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-pub use board::{Board, Place, PlaceError};
+pub use board::{Asker, Board, Place, PlaceError};
 pub use counts::Counts;
 pub use node::{NodeOptions, watch};

@@ -1,8 +1,8 @@
 //! What is shown follows from what was said, and names, types and labels are what the documentation says.
 
 use super::{
-    Board,
-    health::{NodeHealth, Seen, Verdict},
+    Asker, Board,
+    health::{NodeHealth, Seen, Trouble, Verdict},
 };
 use crate::status::LastWord;
 use picket_model::{Generation, NodeReport, ReconcilerStatus, Timestamp, fixture::in_force};
@@ -39,6 +39,22 @@ fn verdicts(seconds: u64, seen: impl Fn(u64) -> Seen) -> Vec<(u64, String)> {
         }
     }
     said.into_iter().map(|(second, verdict)| (second, verdict.to_string())).collect()
+}
+
+#[test]
+fn what_may_be_wrong_with_all_nodes_is_told_from_what_is_wrong_with_this_one() {
+    let of = |seen: Seen| {
+        let (start, mut health) = (Instant::now(), NodeHealth::default());
+        let looks = (0..60).step_by(5).map(|second| health.look(&seen, start + Duration::from_secs(second)).clone());
+        match looks.last() {
+            Some(Verdict::Unwell(trouble)) => trouble.may_be_everybodys,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(of(at(0)), "it stands");
+    assert!(!of(Seen { state: Some("stopped".to_owned()), ..at(0) }));
+    assert!(!of(Seen { chain_error: Some("no disk".to_owned()), ..at(0) }));
+    assert!(!of(Seen { error: Some("nobody listens".to_owned()), ..Seen::default() }));
 }
 
 fn check(seconds: u64, seen: impl Fn(u64) -> Seen, expect: &[(u64, &str)]) {
@@ -97,7 +113,8 @@ fn word(change: impl FnOnce(&mut NodeReport)) -> LastWord {
 fn ready_is_what_was_read_back_not_long_ago_and_a_node_that_goes_on() {
     let board = Board::new("test");
     let now = Instant::now();
-    let reasons = |board: &Board, now| board.readiness(now).reasons.join("; ");
+    let by = |asker, board: &Board, now| board.readiness(asker, now).reasons.join("; ");
+    let reasons = |board: &Board, now| by(Asker::Operator, board, now);
     assert_eq!(reasons(&board, now), "nothing was read back yet");
     let failed = |report: &mut NodeReport| report.firewall = ReconcilerStatus::Failed { error: "no nft".into() };
     board.tell(&word(failed), None, Timestamp::from_millis(0));
@@ -107,8 +124,15 @@ fn ready_is_what_was_read_back_not_long_ago_and_a_node_that_goes_on() {
     assert_eq!(reasons(&board, now + Duration::from_secs(120)), "the agent said nothing for 119 s");
     board.expect_node();
     assert_eq!(reasons(&board, now), "whether the node is well is not known yet");
-    board.tell_node(&at(0), &Verdict::Unwell("it stands".into()), now);
-    assert_eq!(reasons(&board, now), "the node: it stands");
+    // A balancer that replaces what is not ready must not hear of what may be wrong with every node.
+    for (everybodys, balancer) in [(true, ""), (false, "the node: it stands")] {
+        let trouble = Trouble { why: "it stands".to_owned(), may_be_everybodys: everybodys };
+        board.tell_node(&at(0), &Verdict::Unwell(trouble), now);
+        assert_eq!(
+            (reasons(&board, now).as_str(), by(Asker::Balancer, &board, now).as_str()),
+            ("the node: it stands", balancer)
+        );
+    }
     board.tell_node(&at(0), &Verdict::Well, now);
     assert_eq!(reasons(&board, now), "");
     let late = "whether the node is well is not known: it was last looked at 40 s ago";

@@ -33,20 +33,20 @@ impl Event {
             return Err(HookError::Field("region"));
         }
         let detail = map.get("detail").and_then(Value::as_object).ok_or(HookError::Field("detail"))?;
-        let expected = match kind {
-            "EC2 Instance-launch Lifecycle Action" => Some(Transition::Launching),
-            "EC2 Instance-terminate Lifecycle Action" => Some(Transition::Terminating),
+        let goes = match kind {
+            "EC2 Instance-launch Lifecycle Action" => Some(false),
+            "EC2 Instance-terminate Lifecycle Action" => Some(true),
             "EC2 Spot Instance Interruption Warning" => None,
             other => return Err(HookError::Kind(shown(other))),
         };
-        let source = if expected.is_some() { "aws.autoscaling" } else { "aws.ec2" };
+        let source = if goes.is_some() { "aws.autoscaling" } else { "aws.ec2" };
         if plain(map, "source")? != source {
             return Err(HookError::Field("source"));
         }
-        let notice = match expected {
-            Some(expected) => {
+        let notice = match goes {
+            Some(goes) => {
                 let notice = lifecycle(detail, account, region, kind)?;
-                if notice.transition != expected {
+                if (notice.transition == Transition::Terminating) != goes {
                     return Err(HookError::Field("LifecycleTransition"));
                 }
                 notice

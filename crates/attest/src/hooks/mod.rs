@@ -26,6 +26,9 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 pub enum Transition {
     /// It comes up, and its cloud may wait until it is ready.
     Launching,
+    /// It comes up to be stopped, and serves another day: its cloud may wait until it is set up. No order of an operator's.
+    #[serde(skip_deserializing)]
+    Warming,
     /// It goes for good.
     Terminating,
 }
@@ -34,6 +37,7 @@ impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Launching => "launching",
+            Self::Warming => "warming",
             Self::Terminating => "terminating",
         })
     }
@@ -174,7 +178,10 @@ pub fn is_region(text: &str) -> bool {
 
 /// The lifecycle action of an autoscaling group: the fields are the same in an event's `detail` and in a notification by SNS.
 fn lifecycle(map: &Map<String, Value>, account: &str, region: &str, what: &str) -> Result<Notice, HookError> {
+    // Groups that have a warm pool say where the instance goes: EC2 Auto Scaling User Guide, "Warm pool example events".
+    let is_into_pool = map.get("Destination").and_then(Value::as_str) == Some("WarmPool");
     let transition = match plain(map, "LifecycleTransition")? {
+        "autoscaling:EC2_INSTANCE_LAUNCHING" if is_into_pool => Transition::Warming,
         "autoscaling:EC2_INSTANCE_LAUNCHING" => Transition::Launching,
         "autoscaling:EC2_INSTANCE_TERMINATING" => Transition::Terminating,
         other => return Err(HookError::Kind(shown(other))),

@@ -38,6 +38,11 @@ fn lifecycle_actions_and_spot_warnings_are_read() {
     launch["detail-type"] = json!("EC2 Instance-launch Lifecycle Action");
     launch["detail"]["LifecycleTransition"] = json!("autoscaling:EC2_INSTANCE_LAUNCHING");
     assert_eq!(event(&launch).unwrap().notice.transition, Transition::Launching);
+    // Into the warm pool, and out of it into service.
+    launch["detail"]["Destination"] = json!("WarmPool");
+    assert_eq!(event(&launch).unwrap().notice.transition, Transition::Warming);
+    (launch["detail"]["Origin"], launch["detail"]["Destination"]) = (json!("WarmPool"), json!("AutoScalingGroup"));
+    assert_eq!(event(&launch).unwrap().notice.transition, Transition::Launching);
 
     let mut spot = lifecycle();
     spot["detail-type"] = json!("EC2 Spot Instance Interruption Warning");

@@ -30,6 +30,9 @@ pub const ROLE_SESSION: &str = "a-session-of-the-lab";
 
 /// Where an instance is that came up and waits.
 const PENDING: &str = "Pending:Wait";
+/// The same of one that goes into the warm pool.
+const WARMED: &str = "Warmed:Pending:Wait";
+const TERMINATING: &str = "Terminating:Wait";
 
 /// A group whose instances wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +90,7 @@ struct Inner {
 }
 
 struct Instance {
-    /// `Pending:Wait`, `InService`, `Terminating:Wait`, `Terminated`.
+    /// `Pending:Wait`, `InService`, `Terminating:Wait`, `Terminated`; of a warm pool `Warmed:Pending:Wait`, `Warmed:Stopped`.
     state: &'static str,
     token: String,
     until: Instant,
@@ -126,10 +129,16 @@ impl FakeAutoscaling {
         self.begin(instance, PENDING, kind, "autoscaling:EC2_INSTANCE_LAUNCHING")
     }
 
+    /// An instance comes up for the warm pool and waits; the event that EventBridge sends of it.
+    pub fn warm(&self, instance: &str) -> Value {
+        let kind = "EC2 Instance-launch Lifecycle Action";
+        self.begin(instance, WARMED, kind, "autoscaling:EC2_INSTANCE_LAUNCHING")
+    }
+
     /// An instance goes and waits; the event that EventBridge sends of it.
     pub fn terminate(&self, instance: &str) -> Value {
         let kind = "EC2 Instance-terminate Lifecycle Action";
-        self.begin(instance, "Terminating:Wait", kind, "autoscaling:EC2_INSTANCE_TERMINATING")
+        self.begin(instance, TERMINATING, kind, "autoscaling:EC2_INSTANCE_TERMINATING")
     }
 
     /// Where an instance is in its life.
@@ -162,6 +171,17 @@ impl FakeAutoscaling {
         let Group { account, region, name, .. } = &self.shared.group;
         let Hook { name: hook, timeout, .. } = self.shared.group.hook(state);
         let mut inner = self.shared.looked();
+        let is_warm = inner.instances.get(id).is_some_and(|instance| instance.state == "Warmed:Stopped");
+        let origin = match state {
+            TERMINATING => "AutoScalingGroup",
+            _ if is_warm => "WarmPool",
+            _ => "EC2",
+        };
+        let destination = match state {
+            TERMINATING => "EC2",
+            WARMED => "WarmPool",
+            _ => "AutoScalingGroup",
+        };
         inner.events += 1;
         let number = inner.events;
         let token = format!("00000000-0000-0000-0000-{number:012}");
@@ -174,7 +194,8 @@ impl FakeAutoscaling {
             "resources": [format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:1:autoScalingGroupName/{name}")],
             "detail": {
                 "LifecycleActionToken": token, "AutoScalingGroupName": name, "LifecycleHookName": hook,
-                "EC2InstanceId": id, "LifecycleTransition": transition, "Origin": "EC2", "Destination": "AutoScalingGroup",
+                "EC2InstanceId": id, "LifecycleTransition": transition, "Origin": origin,
+                "Destination": destination,
             },
         })
     }
@@ -183,7 +204,7 @@ impl FakeAutoscaling {
 impl Group {
     /// The hook that an instance in this state waits for, or would.
     fn hook(&self, state: &str) -> &Hook {
-        if state == PENDING { &self.launching } else { &self.terminating }
+        if state == TERMINATING { &self.terminating } else { &self.launching }
     }
 }
 
@@ -213,7 +234,8 @@ impl Instance {
     fn go_on(&mut self, result: &str) {
         self.state = match (self.state, result) {
             (PENDING, "CONTINUE") => "InService",
-            (PENDING | "Terminating:Wait", _) => "Terminated",
+            (WARMED, "CONTINUE") => "Warmed:Stopped",
+            (PENDING | WARMED | TERMINATING, _) => "Terminated",
             (state, _) => state,
         };
     }

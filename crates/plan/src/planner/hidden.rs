@@ -66,7 +66,15 @@ pub(super) fn hidden(
     let sentries: BTreeMap<_, _> = behind.map(|sentry| (sentry.id.clone(), share(sentry))).collect();
     let left = input.drains.iter().filter(|(sentry, _)| sentries.contains_key(*sentry));
     let draining = left.map(|(sentry, drain)| (sentry.clone(), drain.until)).collect();
-    Some(Hidden { calls: calls.clone(), sentries, draining, strict: line.strict, ..Hidden::default() })
+    let near_milliseconds = line.near_milliseconds;
+    Some(Hidden {
+        calls: calls.clone(),
+        sentries,
+        draining,
+        near_milliseconds,
+        strict: line.strict,
+        ..Hidden::default()
+    })
 }
 
 #[cfg(test)]

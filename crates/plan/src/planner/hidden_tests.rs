@@ -58,7 +58,8 @@ fn without_a_line_nobody_forwards_and_nobody_hides() {
 
 #[test]
 fn sentries_forward_and_the_hidden_host_calls_through_them() {
-    let plan = planned(&policy(r#"[{"prep": "prep-1", "to_port": 7200, "weights": {"us-1": 3}}]"#));
+    let plan =
+        planned(&policy(r#"[{"prep": "prep-1", "to_port": 7200, "weights": {"us-1": 3}, "near_milliseconds": 30}]"#));
     for sentry in ["eu-1", "us-1"] {
         let forwards: Vec<_> = of(&plan, sentry).firewall.forwards.iter().collect();
         let [forward] = forwards.as_slice() else { panic!("{forwards:?}") };
@@ -69,6 +70,7 @@ fn sentries_forward_and_the_hidden_host_calls_through_them() {
     let shares: Vec<_> = hidden.sentries.iter().map(|(node, share)| (node.as_str(), share.get())).collect();
     assert_eq!(shares, [("eu-1", 1), ("us-1", 3)]);
     assert!(hidden.strict);
+    assert_eq!(hidden.near_milliseconds.map(NonZeroU16::get), Some(30));
     // 443 is no port to send a host's calls through sentries for, whoever registers it.
     let calls: Vec<u16> = hidden.calls.iter().map(|port| port.get()).collect();
     assert_eq!(calls, [7100, 8300, 9000, 9080]);

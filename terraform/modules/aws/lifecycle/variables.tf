@@ -40,7 +40,7 @@ variable "hook_secret" {
 }
 
 variable "launch_hook" {
-  description = "Whether instances that come up wait for the controller. Off for groups with a warm pool: AWS has instances wait that go into the pool as well, and those join only when they are to serve, so they would be thrown away."
+  description = "Whether instances that come up wait for the controller. One that goes into a warm pool waits until it had time to be set up (`warm_seconds` of the controller's `[hooks]`), or AWS could stop it in the middle."
   type        = bool
   default     = true
 }

@@ -15,7 +15,7 @@ locals {
   install = templatefile("${path.module}/../common/install.sh.tftpl", {
     release  = var.release
     programs = ["picket-sentry-agent"]
-    packages = { apt = ["nftables", "iproute2", "jq"], dnf = ["nftables", "iproute", "jq", "tar", "gzip"] }
+    packages = { apt = ["nftables", "iproute2"], dnf = ["nftables", "iproute", "tar", "gzip"] }
   })
 
   user_data = templatefile("${path.module}/templates/user_data.sh.tftpl", {

@@ -57,8 +57,10 @@ resource "google_compute_region_instance_template" "this" {
     enable-oslogin         = "TRUE"
     block-project-ssh-keys = "TRUE"
     startup-script = templatefile("${path.module}/templates/startup.sh.tftpl", {
+      prefix      = local.prefix
       controller  = var.controller_url
       fingerprint = var.ca_fingerprint
+      health_port = var.health_port
     })
     shutdown-script = file("${path.module}/templates/shutdown.sh")
   }
@@ -73,7 +75,8 @@ resource "google_compute_region_instance_group_manager" "this" {
   region             = var.region
   name               = local.prefix
   base_instance_name = local.prefix
-  target_size        = var.size
+  # Where sizes are a range, the autoscaler decides.
+  target_size = var.sizes.min == var.sizes.max ? var.sizes.min : null
 
   version {
     instance_template = google_compute_region_instance_template.this.self_link
@@ -86,6 +89,71 @@ resource "google_compute_region_instance_group_manager" "this" {
     instance_redistribution_type = "PROACTIVE"
     max_surge_fixed              = 3
     max_unavailable_fixed        = 0
+  }
+
+  # One that is not ready is made anew: its identity, and so its place in the mesh, goes with it.
+  auto_healing_policies {
+    health_check      = google_compute_health_check.this.self_link
+    initial_delay_sec = var.grace_seconds
+  }
+}
+
+resource "google_compute_health_check" "this" {
+  project             = var.project
+  name                = local.prefix
+  description         = "Picket sentry: firewall and tunnels are in force"
+  check_interval_sec  = 10
+  timeout_sec         = 5
+  healthy_threshold   = 2
+  unhealthy_threshold = 6
+
+  http_health_check {
+    port         = var.health_port
+    request_path = "/ready"
+  }
+}
+
+resource "google_compute_region_autoscaler" "this" {
+  count = var.sizes.min == var.sizes.max ? 0 : 1
+
+  project = var.project
+  region  = var.region
+  name    = local.prefix
+  target  = google_compute_region_instance_group_manager.this.self_link
+
+  autoscaling_policy {
+    min_replicas = var.sizes.min
+    max_replicas = var.sizes.max
+    # Until a new sentry has joined and carries its share.
+    cooldown_period = 120
+
+    cpu_utilization {
+      target = var.cpu_percent / 100
+    }
+
+    # Each sentry that goes breaks the connections through it.
+    scale_in_control {
+      time_window_sec = 600
+
+      max_scaled_in_replicas {
+        fixed = 1
+      }
+    }
+  }
+}
+
+resource "google_compute_firewall" "health" {
+  project   = var.project
+  name      = "${local.prefix}-health"
+  network   = var.network
+  direction = "INGRESS"
+  # Whence Google's health checks come (Google Cloud, "Probe IP ranges").
+  source_ranges = ["35.191.0.0/16", "130.211.0.0/22"]
+  target_tags   = [local.prefix]
+
+  allow {
+    protocol = "tcp"
+    ports    = [tostring(var.health_port)]
   }
 }
 

@@ -9,7 +9,7 @@ output "enroll_rule" {
     role          = "sentry"
     names         = "${local.prefix}-*"
     pool          = var.pool
-    max_nodes     = var.size * 2
+    max_nodes     = var.sizes.max * 2
   }
 }
 

@@ -70,14 +70,47 @@ variable "machine_type" {
   default     = "e2-standard-2"
 }
 
-variable "size" {
-  description = "How many sentries."
-  type        = number
-  default     = 2
+variable "sizes" {
+  description = "Fewest and most sentries. Where they differ, the group scales by CPU."
+  type        = object({ min = number, max = number })
+  default     = { min = 2, max = 2 }
 
   validation {
-    condition     = var.size >= 1 && var.size <= 100
-    error_message = "size is 1 to 100. Without a sentry validators have none."
+    condition     = var.sizes.min >= 1 && var.sizes.min <= var.sizes.max && var.sizes.max <= 100
+    error_message = "sizes are 1 to 100, min not above max. Without a sentry validators have none."
+  }
+}
+
+variable "cpu_percent" {
+  description = "CPU that the group aims at where `sizes` are a range."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.cpu_percent >= 10 && var.cpu_percent <= 90
+    error_message = "cpu_percent is 10 to 90."
+  }
+}
+
+variable "health_port" {
+  description = "Port of `/ready`, for Google's health checks alone. Not one that Picket guards."
+  type        = number
+  default     = 7480
+
+  validation {
+    condition     = var.health_port >= 1024 && var.health_port <= 65535 && !contains([7100, 7443, 9000, 9080, 51820], var.health_port)
+    error_message = "health_port is 1024 to 65535, and none of 7100, 7443, 9000, 9080, 51820."
+  }
+}
+
+variable "grace_seconds" {
+  description = "How long an instance has after its start before it is made anew where it is not ready."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.grace_seconds >= 60 && var.grace_seconds <= 3600
+    error_message = "grace_seconds is 60 to 3600."
   }
 }
 

@@ -47,13 +47,13 @@ run "by_default" {
   }
 }
 
-run "groups_with_a_warm_pool" {
+run "groups_whose_launches_nobody_awaits" {
   variables {
     launch_hook = false
   }
   assert {
     condition     = length(aws_autoscaling_lifecycle_hook.launch) == 0 && length(aws_autoscaling_lifecycle_hook.terminate) == 2
-    error_message = "instances that go into the pool would be thrown away, or nobody hears of those that go"
+    error_message = "instances that come up wait, or nobody hears of those that go"
   }
 }
 

@@ -106,7 +106,7 @@ run "ready_with_its_node" {
     grace_seconds = 3600
   }
   assert {
-    condition     = strcontains(output.user_data, "Environment=PICKET_NODE=http://127.0.0.1:9080\n") && strcontains(output.user_data, ".agent.report.chain.state == \"started\"") && aws_autoscaling_group.this.health_check_grace_period == 3600
+    condition     = strcontains(output.user_data, "Environment=PICKET_NODE=http://127.0.0.1:9080\n") && strcontains(output.user_data, "Environment=PICKET_READY=0.0.0.0:7480\n") && aws_autoscaling_group.this.health_check_grace_period == 3600
     error_message = "a sentry whose node does not work is ready, or has no time to start it"
   }
 }
