@@ -152,15 +152,15 @@ impl Ansible {
     pub(super) fn copy(&self, files: &[PathBuf], to: IpAddr) -> Result<()> {
         let mut words: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
         words.push(format!("root@{to}:"));
-        self.ssh("scp", words).map(drop)
+        self.ssh("scp", &words).map(drop)
     }
 
     /// What a command of a shell says on a machine, as root.
     pub(super) fn on(&self, machine: IpAddr, command: &str) -> Result<String> {
-        self.ssh("ssh", vec![format!("root@{machine}"), command.to_owned()])
+        self.ssh("ssh", &[format!("root@{machine}"), command.to_owned()])
     }
 
-    fn ssh(&self, program: &str, words: Vec<String>) -> Result<String> {
+    fn ssh(&self, program: &str, words: &[String]) -> Result<String> {
         let (key, known) = (self.path("key"), self.path("known_hosts"));
         let known = format!("UserKnownHostsFile={}", known.display());
         let key = key.to_string_lossy();
