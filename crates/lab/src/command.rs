@@ -86,6 +86,8 @@ pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
         "systemd-nspawn" => "systemd-container",
         "cpio" => "cpio",
         "strip" => "binutils",
+        "qemu-system-x86_64" => "qemu-system-x86",
+        "dnsmasq" => "dnsmasq-base",
         _ => return LabError::io(format!("start `{program}`"), error),
     };
     if error.kind() == io::ErrorKind::NotFound {

@@ -19,6 +19,9 @@ pub(crate) enum Tree {
     Managed,
     /// What runs in a virtual machine, under the kernel that Debian ships.
     Kernel,
+    /// What clouds start: Debian's cloud-init finds out where it is and does what its user data say. Boots as a container and, under
+    /// its own kernel, as a virtual machine.
+    Cloud,
 }
 
 impl Tree {
@@ -27,6 +30,7 @@ impl Tree {
             Self::Small => "debian",
             Self::Managed => "debian-managed",
             Self::Kernel => "debian-kernel",
+            Self::Cloud => "debian-cloud",
         }
     }
 
@@ -38,6 +42,9 @@ impl Tree {
             }
             Self::Kernel => {
                 "linux-image-cloud-amd64,kmod,mount,iproute2,nftables,netbase,procps,ethtool,wireguard-tools"
+            }
+            Self::Cloud => {
+                "systemd-sysv,dbus,udev,nftables,iproute2,openssh-server,apt,cloud-init,sudo,netbase,ca-certificates,procps,curl,linux-image-cloud-amd64,kmod"
             }
         }
     }

@@ -33,9 +33,10 @@ pub(crate) fn wait_in_force(members: impl Fn() -> Result<Vec<NodeView>>) -> Resu
     Ok(waited.took)
 }
 
-/// The tunnel from a validator's host to the sentry among these carries packets.
-pub(crate) fn tunnel_carries(prep: &Host, members: &[NodeView]) -> Result<()> {
-    let sentry = members.iter().find(|view| view.node.name.as_str() == "sentry-1").context("sentry-1 is no member")?;
+/// The tunnel from a validator's host to the sentry of this name among these carries packets.
+pub(crate) fn tunnel_carries(prep: &Host, members: &[NodeView], sentry: &str) -> Result<()> {
+    let found = members.iter().find(|view| view.node.name.as_str() == sentry);
+    let sentry = found.with_context(|| format!("{sentry} is no member"))?;
     wait_until("a ping through the tunnel", IN_FORCE, || {
         prep.ping(sentry.node.overlay.v4.into(), Duration::from_secs(1)).map(drop).ok_or("no answer")
     })?;

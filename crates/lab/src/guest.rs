@@ -4,12 +4,13 @@
 //! where this runs: ten to fifty times slower, so nothing in it is a measurement.
 
 use crate::{
-    Lab, LabError,
+    Lab,
     command::said,
     debian::{self, Tree},
+    emulated::{Emulated, QEMU},
     stop,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -20,7 +21,6 @@ use std::{
 
 /// How long a run that is told to stop goes on: not at all.
 const AT_ONCE: Duration = Duration::ZERO;
-const MEMORY_MIB: &str = "3072";
 /// What the machine prints before the program's first line, and after its last with how that ended.
 const BEGINS: &str = "picket-guest: begins";
 const ENDS: &str = "picket-guest: ends with ";
@@ -67,28 +67,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<bool> {
     // The machine goes with this process.
     let _stop = stop::on_signal(AT_ONCE)?;
-    ensure!(
-        cfg!(target_arch = "x86_64"),
-        "the virtual machine is written for x86_64 alone, and this is another processor"
-    );
     let lab = Lab::new("guest")?;
     let tree = debian::root(Tree::Kernel)?;
-    let memory = pack(&tree, lab.folder(), args)?;
+    let ours = lay_out(lab.folder(), args)?;
     let host = lab.host("machine").create()?;
-    let kernel = kernel(&tree)?;
-    let words = [
-        ["-accel", "tcg,thread=multi,tb-size=1024"],
-        ["-cpu", "max"],
-        ["-smp", "2"],
-        ["-m", MEMORY_MIB],
-        ["-display", "none"],
-        ["-serial", "stdio"],
-        ["-kernel", &kernel.to_string_lossy()],
-        ["-initrd", &memory.to_string_lossy()],
-        ["-append", "console=ttyS0 loglevel=1 panic=-1 rdinit=/init"],
-    ];
-    let words: Vec<&str> = ["-nodefaults", "-no-reboot"].into_iter().chain(words.into_iter().flatten()).collect();
-    let machine = host.start("machine", "qemu-system-x86_64", &words, &[])?;
+    let words = Emulated::of(&tree, &[&tree, &ours], lab.folder())?.words(&[], "");
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let machine = host.start("machine", QEMU, &words, &[])?;
     let (mut has_begun, mut ended) = (false, None);
     machine.follow(Duration::from_secs(args.minutes * 60), |line| {
         let line = line.trim_end();
@@ -108,18 +93,9 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(ended == "0")
 }
 
-/// The kernel of a tree.
-fn kernel(tree: &Path) -> Result<PathBuf, LabError> {
-    let folder = tree.join("boot");
-    let cannot = |error| LabError::io(format!("look for a kernel in {}", folder.display()), error);
-    let mut found = fs::read_dir(&folder).map_err(cannot)?.flatten().map(|entry| entry.path());
-    let kernel = found.find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz-")));
-    kernel.ok_or_else(|| LabError::Unexpected { found: format!("no kernel in {}", folder.display()) })
-}
-
-/// All that the machine has, as the archive that a kernel unpacks into memory: initramfs(5), a tree with ours laid over it.
-fn pack(tree: &Path, folder: &Path, args: &Args) -> Result<PathBuf> {
-    let (ours, archive) = (folder.join("ours"), folder.join("memory.cpio"));
+/// What lies over Debian's files: the programs, what is to be run, and the first process.
+fn lay_out(folder: &Path, args: &Args) -> Result<PathBuf> {
+    let ours = folder.join("ours");
     fs::create_dir(&ours)?;
     for program in &args.put {
         let program = program.canonicalize().with_context(|| format!("look for {}", program.display()))?;
@@ -134,9 +110,5 @@ fn pack(tree: &Path, folder: &Path, args: &Args) -> Result<PathBuf> {
     let init = ours.join("init");
     fs::write(&init, INIT)?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
-    let pack = "for tree; do cd \"$tree\" && find . -path ./boot -prune -o -print0 | cpio --null --create --format=newc --quiet || exit; done";
-    let mut cpio = Command::new("sh");
-    cpio.args(["-c", &format!("exec > \"$1\"; shift; {pack}"), "sh"]).arg(&archive).args([tree, &ours]);
-    said(&mut cpio)?;
-    Ok(archive)
+    Ok(ours)
 }

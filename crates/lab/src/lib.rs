@@ -36,6 +36,7 @@ mod debian;
 pub mod demo;
 mod dns;
 mod echo;
+mod emulated;
 mod error;
 mod forge;
 mod guarded;

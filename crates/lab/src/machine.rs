@@ -86,7 +86,21 @@ impl Machine {
     /// # Errors
     /// As [`Machine::new`].
     pub fn managed(host: &Host, ports: &[u16], public_key: &str) -> Result<Self, LabError> {
-        let machine = Self::of(host, ports, Tree::Managed)?;
+        Self::reached(host, ports, Tree::Managed, public_key)
+    }
+
+    /// As [`Machine::managed`], but what a cloud starts: Debian's cloud-init runs at its boot.
+    pub(crate) fn instance(host: &Host, ports: &[u16], public_key: &str) -> Result<Self, LabError> {
+        let machine = Self::reached(host, ports, Tree::Cloud, public_key)?;
+        machine.enable("systemd-networkd-wait-online.service", None, "network-online.target")?;
+        // Addresses of both families are the lab's own; there is no server for names, and it is to be known at once.
+        machine.write("etc/cloud/cloud.cfg.d/90-network.cfg", "network: {config: disabled}\n")?;
+        machine.write("etc/resolv.conf", "")?;
+        Ok(machine)
+    }
+
+    fn reached(host: &Host, ports: &[u16], tree: Tree, public_key: &str) -> Result<Self, LabError> {
+        let machine = Self::of(host, ports, tree)?;
         machine.write("root/.ssh/authorized_keys", public_key)?;
         machine.write("etc/hostname", &format!("{}\n", host.name()))?;
         let names = host.namespace.files().join("hosts");
@@ -162,6 +176,16 @@ impl Machine {
     pub fn write(&self, path: &str, text: &str) -> Result<(), LabError> {
         let path = self.path(path)?;
         fs::write(&path, text).map_err(|error| LabError::io(format!("write {}", path.display()), error))
+    }
+
+    /// Lets one of its files be run, while it is off.
+    ///
+    /// # Errors
+    /// [`LabError::Io`].
+    pub(crate) fn executable(&self, path: &str) -> Result<(), LabError> {
+        let path = self.path(path)?;
+        let set = fs::set_permissions(&path, fs::Permissions::from_mode(0o755));
+        set.map_err(|error| LabError::io(format!("change the mode of {}", path.display()), error))
     }
 
     /// Has a unit started with a target: one of Debian's, or one with this text.
@@ -315,6 +339,11 @@ impl Machine {
         let made = path.parent().map_or(Ok(()), fs::create_dir_all);
         made.map_err(|error| LabError::io(format!("make the folder of {}", path.display()), error))?;
         Ok(path)
+    }
+
+    /// Its files, lowest first: Debian's, and over them its own.
+    pub(crate) fn layers(&self) -> [PathBuf; 2] {
+        [self.debian.clone(), self.folder.join("own")]
     }
 
     fn network(&self) -> String {

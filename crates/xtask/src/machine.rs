@@ -161,6 +161,11 @@ pub(crate) fn virtual_machines() -> Result<()> {
     install_missing(&VIRTUAL_MACHINES)
 }
 
+/// What gives a booting machine its address.
+pub(crate) fn address_server() -> Result<()> {
+    install_missing(&[Program { name: "dnsmasq", package: "dnsmasq-base" }])
+}
+
 /// The terminal of tests.
 pub(crate) fn terminal() -> Result<()> {
     install_missing(&TERMINAL)

@@ -2,6 +2,7 @@
 //! Depends on none of our crates, so that it is built in seconds and can then build the rest.
 
 mod bench;
+mod changed;
 mod containers;
 mod demo;
 mod dist;
@@ -14,6 +15,7 @@ mod monitoring;
 mod openapi;
 mod outcome;
 mod page;
+mod proven;
 mod python;
 mod step;
 mod terraform;
@@ -110,10 +112,18 @@ enum Command {
         /// For --hosts and --containers: where the packages are; made first, not optimised, where this is not given.
         #[arg(long, value_name = "DIR", conflicts_with_all = ["terraform", "kernel", "monitoring", "page"])]
         packages: Option<PathBuf>,
+        /// Run those of the above whose inputs differ between this commit and the files as they lie here, and nothing else; say of each
+        /// why it runs or not.
+        #[arg(long, value_name = "REV", conflicts_with_all = ["terraform", "hosts", "kernel", "monitoring", "page", "containers", "packages"])]
+        changed: Option<String>,
+        /// For --changed: only say it.
+        #[arg(long, requires = "changed")]
+        dry_run: bool,
     },
     /// Make the pictures of the status page under docs/screenshots anew, of a real mesh in headless Chromium.
     Screenshots,
     /// Make what is released: Debian packages, a tarball, a bill of materials, and their sums. Runs lintian where it is installed.
+    /// Refuses where `cargo xtask test --hosts` did not hold for these very files, but for packages that are not optimised.
     Dist {
         /// Make everything twice, at two places, and fail where a byte differs.
         #[arg(long)]
@@ -124,6 +134,9 @@ enum Command {
         /// Where to; emptied first [default: target/dist/out].
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
+        /// Go on without a run of `cargo xtask test --hosts` that held for these files.
+        #[arg(long)]
+        unproven: bool,
     },
     /// Run the fuzz targets alone, each for a while.
     Fuzz {
@@ -174,6 +187,7 @@ fn run(command: &Command) -> Result<ExitCode> {
             soak.args(json.then_some("--json"));
             demo::finish(soak)
         }
+        Command::Test { changed: Some(since), dry_run, .. } => changed::run(&root, since, *dry_run),
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
         Command::Test { containers: true, packages, .. } => containers::run(&root, packages.clone()),
         Command::Test { kernel: true, .. } => kernel::run(&root),
@@ -182,7 +196,13 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Screenshots => page::screenshots(&root),
         Command::Test { terraform: true, allow_missing, .. } => terraform::run(&root, *allow_missing),
         Command::Test { .. } => test::run(&root),
-        Command::Dist { check, profile, out } => dist::run(&root, profile, out.clone(), *check),
+        Command::Dist { check, profile, out, unproven } => {
+            // Nobody releases what is not optimised, and the run that is asked for is made with it.
+            if profile != "dev" && !unproven {
+                proven::must_be(&root)?;
+            }
+            dist::run(&root, profile, out.clone(), *check)
+        }
         Command::Fuzz { seconds } => fuzz_only(&root, *seconds),
         Command::Simulate { steps, seed } => simulate(&root, *steps, *seed),
         Command::Openapi => openapi::run(&root),

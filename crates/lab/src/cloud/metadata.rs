@@ -5,14 +5,14 @@ use crate::{Host, Lab, LabError};
 use axum::{
     Router,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
 use picket_model::Timestamp;
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::{
@@ -50,6 +50,8 @@ pub struct FakeMetadata {
 
 struct Shared {
     instance: Instance,
+    /// What cloud-init is given; without it, nothing of what it alone asks for is there.
+    user_data: Option<String>,
     google: Signer,
     answers: Arc<AtomicU64>,
 }
@@ -63,21 +65,42 @@ impl FakeMetadata {
         let answers = Arc::new(AtomicU64::new(0));
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = format!("http://{}", listener.local_addr()?);
-        let router = router(instance, google, answers.clone());
+        let router = router(instance, None, google, answers.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(Self { url, answers })
     }
 
     /// The same at an address of a host, as long as the lab is there.
     pub(crate) fn play(lab: &Lab, host: &Host, address: SocketAddr, instance: Instance) -> Result<(), LabError> {
+        Self::serve(lab, host, address, instance, None)
+    }
+
+    /// As [`FakeMetadata::play`], for a machine with cloud-init, which looks through all that there is and takes its user data.
+    pub(crate) fn play_to_cloud_init(
+        lab: &Lab,
+        host: &Host,
+        address: SocketAddr,
+        instance: Instance,
+        user_data: String,
+    ) -> Result<(), LabError> {
+        Self::serve(lab, host, address, instance, Some(user_data))
+    }
+
+    fn serve(
+        lab: &Lab,
+        host: &Host,
+        address: SocketAddr,
+        instance: Instance,
+        user_data: Option<String>,
+    ) -> Result<(), LabError> {
         let listener = host.listen(address)?;
-        let router = router(instance, Signer::rsa("gcp", 1), Arc::default());
+        let router = router(instance, user_data, Signer::rsa("gcp", 1), Arc::default());
         lab.serve(async move { axum::serve(TcpListener::from_std(listener)?, router).await });
         Ok(())
     }
 }
 
-fn router(instance: Instance, google: Signer, answers: Arc<AtomicU64>) -> Router {
+fn router(instance: Instance, user_data: Option<String>, google: Signer, answers: Arc<AtomicU64>) -> Router {
     Router::new()
         .route("/latest/api/token", put(session))
         .route("/latest/dynamic/instance-identity/document", get(aws_document))
@@ -87,7 +110,8 @@ fn router(instance: Instance, google: Signer, answers: Arc<AtomicU64>) -> Router
         .route("/latest/meta-data/iam/security-credentials/", get(role))
         .route("/latest/meta-data/iam/security-credentials/picket", get(role_credentials))
         .route("/computeMetadata/v1/instance/service-accounts/default/identity", get(gcp_token))
-        .with_state(Arc::new(Shared { instance, google, answers }))
+        .fallback(get(looked_through))
+        .with_state(Arc::new(Shared { instance, user_data, google, answers }))
 }
 
 async fn session(headers: HeaderMap) -> Response {
@@ -147,6 +171,37 @@ async fn role_credentials(State(shared): State<Arc<Shared>>, headers: HeaderMap)
     })
 }
 
+/// Anything else, as cloud-init asks for it.
+async fn looked_through(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
+    let found = shared.user_data.as_ref().and_then(|data| read(&shared.instance, data, uri.path()));
+    match found {
+        Some(text) => with_session(&headers, &shared, || text),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// What is at a path of the tree that begins anew below each version: a text, or the names in a folder, folders with a slash.
+fn read(instance: &Instance, user_data: &str, path: &str) -> Option<String> {
+    let (_version, path) = path.trim_matches('/').split_once('/')?;
+    let document = document(instance);
+    let texts = [
+        ("dynamic/instance-identity/signature", sign_document(0, &document)),
+        ("dynamic/instance-identity/document", document),
+        ("meta-data/ami-id", instance.image.clone()),
+        ("meta-data/instance-id", instance.id.clone()),
+        ("meta-data/local-hostname", format!("{}.{}.compute.internal", instance.id, instance.region)),
+        ("meta-data/placement/availability-zone", format!("{}a", instance.region)),
+        ("user-data", user_data.to_owned()),
+    ];
+    if let Some((_, text)) = texts.iter().find(|(place, _)| *place == path) {
+        return Some(text.clone());
+    }
+    let below = texts.iter().filter_map(|(place, _)| place.strip_prefix(path)?.strip_prefix('/'));
+    let names = below.map(|rest| rest.split_inclusive('/').next().unwrap_or(rest));
+    let names: BTreeSet<&str> = names.collect();
+    (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
 async fn gcp_token(
     State(shared): State<Arc<Shared>>,
     Query(query): Query<BTreeMap<String, String>>,
@@ -172,4 +227,32 @@ async fn gcp_token(
         }});
     }
     shared.google.token(&claims).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cloud_init_finds_texts_and_folders() {
+        let instance = Instance {
+            account: "123456789012".to_owned(),
+            region: "eu-central-1".to_owned(),
+            image: "ami-0".to_owned(),
+            id: "i-1".to_owned(),
+            launched_at: Timestamp::from_millis(0),
+        };
+        let check = |path: &str, expected: Option<&str>| {
+            assert_eq!(read(&instance, "#cloud-config", path).as_deref(), expected, "{path}");
+        };
+        check("/2021-03-23/meta-data/instance-id", Some("i-1"));
+        check("/2021-03-23/user-data", Some("#cloud-config"));
+        check("/2021-03-23/meta-data/", Some("ami-id\ninstance-id\nlocal-hostname\nplacement/"));
+        check("/2021-03-23/meta-data/placement/", Some("availability-zone"));
+        check("/2021-03-23/dynamic/instance-identity", Some("document\nsignature"));
+        check("/2021-03-23/meta-data/public-keys", None);
+        check("/2021-03-23/meta", None);
+        check("/2021-03-23", None);
+        assert!(read(&instance, "", "/latest/dynamic/instance-identity/document").unwrap().contains("\"i-1\""));
+    }
 }

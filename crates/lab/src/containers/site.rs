@@ -84,7 +84,7 @@ impl Site {
         for from in [validator, &self.mesh.admin] {
             tried(from, prep.v4(GUARDED)?, &Connect::Open)?;
         }
-        guarded::tunnel_carries(prep, &self.nodes()?)
+        guarded::tunnel_carries(prep, &self.nodes()?, "sentry-1")
     }
 
     /// A stranger reaches what nobody guards, and nothing else.

@@ -15,11 +15,16 @@ use std::{
 /// A playbook over three machines takes a minute or two, on a loaded machine some more.
 const PLAYED_WITHIN: Duration = Duration::from_secs(600);
 
+/// molecule plays the site twice, and more.
+const TESTED_WITHIN: Duration = Duration::from_secs(1200);
+
 /// An operator with Ansible, on a host of the lab.
 #[derive(Debug)]
 pub(super) struct Ansible {
     host: Host,
     programs: PathBuf,
+    /// The collection's source.
+    source: PathBuf,
     folder: PathBuf,
 }
 
@@ -67,7 +72,8 @@ impl Ansible {
     pub(super) fn new(host: &Host, args: &Args) -> Result<Self> {
         let folder = PathBuf::from(host.path("ansible"));
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
-        let ansible = Self { host: host.clone(), programs: args.ansible.clone(), folder };
+        let ansible =
+            Self { host: host.clone(), programs: args.ansible.clone(), source: args.collection.clone(), folder };
         // One that says nothing, so that no other is looked for.
         ansible.write("ansible.cfg", "[defaults]\n")?;
         let key = ansible.folder.join("key");
@@ -122,7 +128,9 @@ impl Ansible {
 
     /// Runs the collection's molecule scenario on the machines of the inventory.
     pub(super) fn molecule(&self, packages: &Path) -> Result<Played> {
-        let collection = self.path("collections/ansible_collections/picket/picket");
+        // molecule knows a collection by its source alone, and writes beside what it reads.
+        let source = self.path("molecule");
+        said(Command::new("cp").arg("-r").args([&self.source, &source]))?;
         let mut variables = self.variables();
         let path = format!("{}:{}", self.programs.display(), std::env::var("PATH").unwrap_or_default());
         variables.extend([
@@ -130,30 +138,35 @@ impl Ansible {
             ("PICKET_INVENTORY", self.path("inventory.yml").to_string_lossy().into_owned()),
             ("PICKET_PACKAGES", packages.to_string_lossy().into_owned()),
             ("ANSIBLE_PIPELINING", "true".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
         ]);
         let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let run = format!(
-            "cd {} && exec {}/molecule test --scenario-name mesh",
-            collection.display(),
-            self.programs.display()
-        );
-        let output = self.host.run_with("sh", &["-c", &run], &variables, PLAYED_WITHIN)?;
+        let run =
+            format!("cd {} && exec {}/molecule test --scenario-name mesh", source.display(), self.programs.display());
+        let output = self.host.run_with("sh", &["-c", &run], &variables, TESTED_WITHIN)?;
         let text = output.stdout + &output.stderr;
         Ok(Played { changed: recap(&text), succeeded: output.status.success(), text })
     }
 
     /// Copies files to a machine, into its root's folder.
     pub(super) fn copy(&self, files: &[PathBuf], to: IpAddr) -> Result<()> {
+        let mut words: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        words.push(format!("root@{to}:"));
+        self.ssh("scp", &words).map(drop)
+    }
+
+    /// What a command of a shell says on a machine, as root.
+    pub(super) fn on(&self, machine: IpAddr, command: &str) -> Result<String> {
+        self.ssh("ssh", &[format!("root@{machine}"), command.to_owned()])
+    }
+
+    fn ssh(&self, program: &str, words: &[String]) -> Result<String> {
         let (key, known) = (self.path("key"), self.path("known_hosts"));
         let known = format!("UserKnownHostsFile={}", known.display());
         let key = key.to_string_lossy();
-        let options = ["-q", "-i", &key, "-o", "StrictHostKeyChecking=no", "-o", &known];
-        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let to = format!("root@{to}:");
-        let names = files.iter().map(|file| &**file).chain([to.as_str()]);
-        let arguments: Vec<&str> = options.into_iter().chain(names).collect();
-        self.host.run_with("scp", &arguments, &[], PLAYED_WITHIN)?.success()?;
-        Ok(())
+        let options = ["-q", "-i", &key, "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes", "-o", &known];
+        let arguments: Vec<&str> = options.into_iter().chain(words.iter().map(String::as_str)).collect();
+        Ok(self.host.run_with(program, &arguments, &[], PLAYED_WITHIN)?.success()?)
     }
 
     /// Nothing of this machine's own settings, and nothing in this user's folders.

@@ -1,8 +1,10 @@
 //! Machines that boot, an operator with our Ansible collection, and somebody who follows docs/install.md: from bare hosts to a
-//! mesh and through its life, with a stranger who knocks all the while. Each step prints one line; nothing is decided here.
+//! mesh and through its life, with a stranger who knocks all the while; and new machines that join by their user data. Each step prints one line; nothing is decided here.
 
 mod ansible;
+mod clouds;
 mod document;
+mod instance;
 mod life;
 mod packages;
 mod site;
@@ -45,8 +47,8 @@ impl Args {
     }
 }
 
-/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for the last three.
-const STEPS: [Step<Site>; 11] = [
+/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for `remove` and `molecule`.
+const STEPS: [Step<Site>; 13] = [
     ("exposed", "bare machines are exposed", life::exposed),
     ("site", "site.yml: from bare machines to a mesh", life::site),
     ("again", "site.yml again changes nothing", life::again),
@@ -58,6 +60,12 @@ const STEPS: [Step<Site>; 11] = [
     ("remove", "remove.yml: nobody is a member any more", life::remove),
     ("molecule", "the collection's molecule scenario, from bare machines to bare ones", life::molecule),
     ("install", "docs/install.md, word by word", document::followed),
+    (
+        "nocloud",
+        "a new machine joins by its user data, with cloud-init, and a token that comes later",
+        clouds::no_cloud,
+    ),
+    ("ec2", "a new virtual machine joins by its user data, with cloud-init, and the word of AWS", clouds::ec2),
 ];
 
 /// Runs it; whether every step held.

@@ -32,6 +32,15 @@ pub(super) fn operators_program(folder: &Path, to: &Path) -> Result<PathBuf> {
     Ok(to.join("usr/bin/picket"))
 }
 
+/// What an index of apt says of a package that lies beside it under this name.
+pub(super) fn entry(package: &Path, name: &str) -> Result<String> {
+    let control = said(Command::new("dpkg-deb").arg("-f").arg(package))?;
+    let sum = said(Command::new("sha256sum").arg(package))?;
+    let sum = sum.split_whitespace().next().context("sha256sum prints no sum")?;
+    let size = fs::metadata(package).with_context(|| format!("look at {}", package.display()))?.len();
+    Ok(format!("{}\nFilename: ./{name}\nSize: {size}\nSHA256: {sum}\n", control.trim_end()))
+}
+
 /// The same packages with a later version, and that version.
 pub(super) fn newer(folder: &Path, to: &Path) -> Result<String> {
     fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;

@@ -6,6 +6,7 @@ use crate::{
     command::said,
     guarded::{self, tried},
     mesh::{Mesh, MeshSize},
+    wait_until,
 };
 use anyhow::{Context as _, Result};
 use picket_api::operator::NodeView;
@@ -14,7 +15,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 /// The ports that the nodes' stand-ins listen on: those of P2P and JSON-RPC, which are guarded, and one that is not.
 pub(super) const PORTS: [u16; 4] = [P2P, 9000, 9080, UNGUARDED];
 pub(super) const P2P: u16 = 7100;
-const UNGUARDED: u16 = 2222;
+pub(super) const UNGUARDED: u16 = 2222;
 /// What the lab's own chain and addresses ask for, beside what an operator writes: a line of the policy, and sections.
 const POLICY: &str = "special_ranges = [\"198.51.100.0/24\", \"192.0.2.0/24\"]\n";
 const OVERLAY: &str = "[overlay]\nv4 = \"192.0.2.0/25\"\n";
@@ -95,7 +96,12 @@ impl Site {
         format!("nid = 1\npoll_seconds = 1\nsources = {:?}\n", crate::mesh::sources())
     }
 
-    /// The operator's networks, as a list of TOML has them.
+    /// The operator's networks.
+    pub(super) fn admin(&self) -> [&'static str; 2] {
+        ADMIN
+    }
+
+    /// The same as a list of TOML has them.
     pub(super) fn admin_networks(&self) -> String {
         ADMIN.map(|network| format!("\"{network}\"")).join(", ")
     }
@@ -118,7 +124,7 @@ impl Site {
     }
 
     /// Who is a member, as the controller tells.
-    fn members(&self) -> Result<Vec<NodeView>> {
+    pub(super) fn members(&self) -> Result<Vec<NodeView>> {
         let nodes = guarded::nodes(&self.picket(&["nodes", "--json"])?)?;
         Ok(nodes.into_iter().filter(|view| view.wanted.is_some()).collect())
     }
@@ -141,8 +147,20 @@ impl Site {
 
     /// The P-Rep's tunnel carries packets.
     pub(super) fn tunnel_carries(&self) -> Result<()> {
-        let prep = &self.mesh.preps.first().context("no validator's host")?.host;
-        guarded::tunnel_carries(prep, &self.members()?)
+        guarded::tunnel_carries(self.prep_host()?, &self.members()?, "sentry-1")
+    }
+
+    /// Where the P-Rep's machine is.
+    pub(super) fn prep_host(&self) -> Result<&Host> {
+        Ok(&self.mesh.preps.first().context("no validator's host")?.host)
+    }
+
+    /// Waits until a controller that was started again answers.
+    pub(super) fn controller_answers(&self) -> Result<()> {
+        wait_until("the controller to answer", guarded::IN_FORCE, || {
+            self.members().map(drop).map_err(|error| format!("{error:#}"))
+        })?;
+        Ok(())
     }
 
     /// Somebody who is on the list.
