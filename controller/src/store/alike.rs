@@ -65,11 +65,12 @@ impl Transaction {
         set: impl Fn(Purpose) -> Option<&'a i64>,
     ) -> Result<(), StoreError> {
         let list = to_json(&hosts, "hosts")?;
+        // CROSS JOIN keeps SQLite from going through all of the revision and, for each, through all that is given.
         let entered = query(
             "INSERT INTO configs (mesh, node, revision, body, p2p, rpc, admin, overlay)
              SELECT configs.mesh, configs.node, $3, configs.body, $4, $5, $6, $7
-             FROM json_each($8) AS given
-             JOIN configs ON configs.mesh = $1 AND configs.node = given.value AND configs.revision = $2",
+             FROM json_each($8) AS given CROSS JOIN configs
+             WHERE configs.mesh = $1 AND configs.node = given.value AND configs.revision = $2",
         )
         .bind(self.mesh.as_str())
         .bind(integer(before.0))
@@ -88,8 +89,8 @@ impl Transaction {
         }
         // What a content has beside its sets names its host, so that no two hosts have it in common.
         query(
-            "UPDATE parts SET named = named + 1 WHERE id IN (SELECT configs.body FROM json_each($3) AS given
-                 JOIN configs ON configs.mesh = $1 AND configs.node = given.value AND configs.revision = $2)",
+            "UPDATE parts SET named = named + 1 WHERE id IN (SELECT configs.body FROM json_each($3) AS given CROSS JOIN configs
+                 WHERE configs.mesh = $1 AND configs.node = given.value AND configs.revision = $2)",
         )
         .bind(self.mesh.as_str())
         .bind(integer(after.0))
