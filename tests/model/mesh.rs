@@ -285,6 +285,7 @@ impl Mesh {
             validators: &self.validators,
             validators_version: self.polls.unsigned_abs(),
             nodes: &self.nodes,
+            meshed: None,
             next_keys: &picket_plan::NextKeys::new(),
             shield: &picket_model::ShieldOrders::default(),
             drains: &picket_model::Drains::new(),
@@ -307,7 +308,8 @@ impl Mesh {
         let number = u8::try_from(self.nodes.len() + 1).unwrap();
         let id: NodeId = format!("n-{number:03}").parse().unwrap();
         let taken: BTreeSet<Ipv4Addr> = self.nodes.values().map(|node| node.overlay.v4).collect();
-        let overlay = overlay::allocate(&self.prefixes, &id, &taken).unwrap();
+        let mut all = overlay::addresses(&self.prefixes.v4, Ipv4Addr::UNSPECIFIED);
+        let overlay = overlay::given(&self.prefixes, &id, all.find(|address| !taken.contains(address)).unwrap());
         let node = Node { id: id.clone(), overlay, ..node(&format!("{role}-{number}"), role, number) };
         let identity = Identity {
             mesh: self.mesh.clone(),
