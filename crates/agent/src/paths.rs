@@ -116,7 +116,8 @@ impl Paths {
         let sentries = &self.hidden.sentries;
         self.health.retain(|sentry, _| sentries.contains_key(sentry));
         self.burdens.retain(|sentry, _| sentries.contains_key(sentry));
-        self.distances.retain(|sentry| sentries.contains_key(sentry));
+        let is_measured = self.hidden.near_milliseconds.is_some();
+        self.distances.retain(|sentry| is_measured && sentries.contains_key(sentry));
         for sentry in sentries.keys() {
             self.health.entry(sentry.clone()).or_insert_with(|| Health::new(now.steady));
         }
@@ -313,7 +314,7 @@ impl Paths {
 
     /// Why a sentry gets nothing new though its way is good.
     fn why_not(&self, sentry: &NodeId) -> Option<&'static str> {
-        let is_far = || self.hidden.near_milliseconds.is_some() && self.distances.is_near(sentry) == Some(false);
+        let is_far = || self.distances.is_near(sentry) == Some(false);
         self.burdens.get(sentry).and_then(Burden::why).or_else(|| is_far().then_some("others are nearer"))
     }
 

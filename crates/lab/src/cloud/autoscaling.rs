@@ -125,20 +125,17 @@ impl FakeAutoscaling {
 
     /// An instance comes up and waits; the event that EventBridge sends of it.
     pub fn launch(&self, instance: &str) -> Value {
-        let kind = "EC2 Instance-launch Lifecycle Action";
-        self.begin(instance, PENDING, kind, "autoscaling:EC2_INSTANCE_LAUNCHING")
+        self.begin(instance, PENDING)
     }
 
     /// An instance comes up for the warm pool and waits; the event that EventBridge sends of it.
     pub fn warm(&self, instance: &str) -> Value {
-        let kind = "EC2 Instance-launch Lifecycle Action";
-        self.begin(instance, WARMED, kind, "autoscaling:EC2_INSTANCE_LAUNCHING")
+        self.begin(instance, WARMED)
     }
 
     /// An instance goes and waits; the event that EventBridge sends of it.
     pub fn terminate(&self, instance: &str) -> Value {
-        let kind = "EC2 Instance-terminate Lifecycle Action";
-        self.begin(instance, TERMINATING, kind, "autoscaling:EC2_INSTANCE_TERMINATING")
+        self.begin(instance, TERMINATING)
     }
 
     /// Where an instance is in its life.
@@ -167,20 +164,16 @@ impl FakeAutoscaling {
         self.shared.looked().later += time;
     }
 
-    fn begin(&self, id: &str, state: &'static str, kind: &str, transition: &str) -> Value {
+    fn begin(&self, id: &str, state: &'static str) -> Value {
         let Group { account, region, name, .. } = &self.shared.group;
         let Hook { name: hook, timeout, .. } = self.shared.group.hook(state);
         let mut inner = self.shared.looked();
         let is_warm = inner.instances.get(id).is_some_and(|instance| instance.state == "Warmed:Stopped");
-        let origin = match state {
-            TERMINATING => "AutoScalingGroup",
-            _ if is_warm => "WarmPool",
-            _ => "EC2",
-        };
-        let destination = match state {
-            TERMINATING => "EC2",
-            WARMED => "WarmPool",
-            _ => "AutoScalingGroup",
+        let (event, transition, origin, destination) = match state {
+            TERMINATING => ("terminate", "TERMINATING", "AutoScalingGroup", "EC2"),
+            WARMED => ("launch", "LAUNCHING", "EC2", "WarmPool"),
+            _ if is_warm => ("launch", "LAUNCHING", "WarmPool", "AutoScalingGroup"),
+            _ => ("launch", "LAUNCHING", "EC2", "AutoScalingGroup"),
         };
         inner.events += 1;
         let number = inner.events;
@@ -189,12 +182,12 @@ impl FakeAutoscaling {
         inner.instances.insert(id.to_owned(), instance);
         let now = picket_model::Timestamp::from(std::time::SystemTime::now());
         json!({
-            "version": "0", "id": format!("11111111-0000-0000-0000-{number:012}"), "detail-type": kind,
+            "version": "0", "id": format!("11111111-0000-0000-0000-{number:012}"), "detail-type": format!("EC2 Instance-{event} Lifecycle Action"),
             "source": "aws.autoscaling", "account": account, "time": now.to_string(), "region": region,
             "resources": [format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:1:autoScalingGroupName/{name}")],
             "detail": {
                 "LifecycleActionToken": token, "AutoScalingGroupName": name, "LifecycleHookName": hook,
-                "EC2InstanceId": id, "LifecycleTransition": transition, "Origin": origin,
+                "EC2InstanceId": id, "LifecycleTransition": format!("autoscaling:EC2_INSTANCE_{transition}"), "Origin": origin,
                 "Destination": destination,
             },
         })
