@@ -3,14 +3,15 @@
 use crate::{
     advertise,
     args::{
-        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, Plan, PlanVerb,
-        RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
+        Attack, AttackVerb, Ca, CaVerb, Drain, Events, Format, IdentitiesVerb, KeysVerb, Nodes, NodesVerb,
+        OperatorVerb, Paths, Plan, PlanVerb, RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
     },
     audit, cut, drain, follow, keys, show, top,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
     ApiError, OperatorClient, ProblemKind,
+    attack::BlocklistQuery,
     ca::{RotateCa, RotationStep},
     client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
@@ -150,6 +151,13 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let view = client.order_shield(&request).await?;
             let code = if show::shield::is_done(&view, nodes) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::shield::page)
+        }
+        Verb::Attack(Attack { verb: None }) => outcome(&client.attack().await?, json, 0, show::attack::page),
+        Verb::Attack(Attack { verb: Some(AttackVerb::Export(export)) }) => {
+            let query = BlocklistQuery { by: Some(export.by), least: export.least };
+            let list = client.blocklist(&query).await?;
+            let (stdout, stderr) = show::attack::export(&list, if json { Format::Json } else { export.format })?;
+            Ok(Outcome { stdout: stdout.into(), stderr, code: 0 })
         }
         Verb::Paths(Paths { node }) => {
             let query = PathsQuery { node: node.as_ref().map(ToString::to_string) };
