@@ -202,3 +202,10 @@ pub(crate) enum Verb {
     /// The mesh's CA, and how far its rotation is
     Ca(Ca),
 }
+
+impl Verb {
+    /// Whether it writes on the terminal by itself as long as it runs.
+    pub(crate) fn draws_itself(&self) -> bool {
+        matches!(self, Self::Top | Self::Status { watch: true } | Self::Events(Events { follow: true, .. }))
+    }
+}

@@ -5,6 +5,7 @@ use crate::{cli::Place, host};
 use anyhow::{Context as _, Result, ensure};
 use picket_firewall::netlink::samples::{Sample, Samples};
 use picket_model::Timestamp;
+use picket_progress::Progress;
 use std::{
     fs::OpenOptions,
     io::{self, BufWriter, Write},
@@ -44,6 +45,7 @@ pub async fn capture(place: &Place, file: &Path, count: u64, lasts: Duration) ->
     let put = |to: &mut dyn Write, bytes: &[u8]| {
         to.write_all(bytes).and_then(|()| to.flush()).with_context(|| format!("write {}", file.display()))
     };
+    let progress = Progress::begin(format!("refused packets, {} s at the most", lasts.as_secs()));
     put(&mut to, &head())?;
     while written < count {
         let sample = tokio::select! {
@@ -53,6 +55,7 @@ pub async fn capture(place: &Place, file: &Path, count: u64, lasts: Duration) ->
         };
         put(&mut to, &record(&sample, host::now()))?;
         written += 1;
+        progress.done(usize::try_from(written).unwrap_or(usize::MAX), usize::try_from(count).unwrap_or(usize::MAX));
     }
     Ok(format!("{written} refused packets written to {}", file.display()))
 }
