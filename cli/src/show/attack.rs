@@ -23,7 +23,7 @@ pub(crate) fn page(view: &AttackView) -> String {
     page.table(["host", "stopped", "limits", "samples", "heard", "by"], view.hosts.iter().map(|at| host(at, view.now)));
     if view.addresses.is_empty() {
         page.blank();
-        page.line("nobody was refused in the last ten minutes, or hosts do not say");
+        page.line("no source was refused more than once in the last ten minutes, or hosts do not say");
         return page.finish();
     }
     for (heading, sources) in [("address", &view.addresses), ("network", &view.networks)] {
@@ -153,7 +153,10 @@ mod tests {
         source addresses can be forged; `picket attack export` leaves out who belongs here
         ");
         let calm = AttackView { addresses: Vec::new(), networks: Vec::new(), ..view() };
-        assert!(page(&calm).ends_with("nobody was refused in the last ten minutes, or hosts do not say\n"));
+        assert!(
+            page(&calm)
+                .ends_with("no source was refused more than once in the last ten minutes, or hosts do not say\n")
+        );
         assert_eq!(page(&AttackView { hosts: Vec::new(), ..view() }), "no host is enrolled yet\n");
     }
 

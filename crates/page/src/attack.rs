@@ -31,7 +31,7 @@ pub fn attack(frame: &Frame, view: &AttackView) -> Markup {
         section {
             h2 { "Who is refused" }
             @if view.addresses.is_empty() {
-                p { "Nobody was refused in the last ten minutes, or hosts do not say." }
+                p { "No source was refused more than once in the last ten minutes, or hosts do not say." }
             } @else {
                 p { "From samples of the last ten minutes. Source addresses can be forged; rates are what hosts stop now, by each "
                     "source's share of the samples." }
@@ -168,6 +168,6 @@ mod tests {
     #[test]
     fn where_nobody_knocks_it_says_so() {
         let page = view(999, Vec::new());
-        assert!(page.contains("No host stops more") && page.contains("Nobody was refused"), "{page}");
+        assert!(page.contains("No host stops more") && page.contains("No source was refused"), "{page}");
     }
 }
