@@ -180,7 +180,7 @@ fn a_public_port_is_open_to_all_within_limits_where_the_host_allows_it() {
     dropped(&mesh.stranger, sentry.host.v4(9080).unwrap());
     assert_eq!(mesh.stranger.can_udp_echo(public, DROPPED), Connect::Filtered, "TCP alone is public");
     // One stranger has its fill, and another does not notice.
-    let another = mesh.lab.host("another").address("192.0.2.99/24").create().unwrap();
+    let another = mesh.lab.host("another").address("192.0.2.199/24").create().unwrap();
     let held: Vec<Stream> = (0..3).map(|_| another.stream(public).unwrap()).collect();
     let flood = mesh.stranger.flood(vec![mesh.stranger.v4(0).unwrap().ip()], public, Segment::Syn, PER_SECOND).unwrap();
     wait_counted(&sentry.host, "limited_new_public", 1000);

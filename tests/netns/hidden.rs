@@ -24,18 +24,23 @@ const RETURNED: Duration = Duration::from_mins(3);
 
 pub(crate) fn hidden_mesh(label: &str, sentries: u8, line: &str) -> Mesh {
     let mut mesh = Mesh::started(label, MeshSize { preps: 1, sentries }).unwrap();
-    reconfigure(&mut mesh, |text| format!("{text}\n[[policy.hidden]]\nprep = \"prep-1\"\n{line}\n"));
+    reconfigured_hidden(&mut mesh, line);
     mesh
 }
 
+/// Hides the first validator's host of a mesh that runs, with `line` in the policy beside that.
+pub(crate) fn reconfigured_hidden(mesh: &mut Mesh, line: &str) {
+    reconfigure(mesh, |text| format!("{text}\n[[policy.hidden]]\nprep = \"prep-1\"\n{line}\n"));
+}
+
 /// A validator's server, which tells who called.
-struct Called {
+pub(crate) struct Called {
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Called {
-    fn at(host: &Host) -> Self {
+    pub(crate) fn at(host: &Host) -> Self {
         let address = host.v4(GUARDED[0]).unwrap();
         let listener = host.inside(|| TcpListener::bind(address)).unwrap().unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -43,12 +48,12 @@ impl Called {
     }
 
     /// As whom `host` calls, once it gets through.
-    fn by(&self, host: &Host) -> IpAddr {
+    pub(crate) fn by(&self, host: &Host) -> IpAddr {
         self.try_by(host).unwrap()
     }
 
     /// The same, for a host whose tunnels may be on their way.
-    fn try_by(&self, host: &Host) -> Result<IpAddr, String> {
+    pub(crate) fn try_by(&self, host: &Host) -> Result<IpAddr, String> {
         match host.can_connect(self.address, ANSWERED) {
             Connect::Open => {}
             other => return Err(format!("{} to {}: {other:?}", host.name(), self.address)),
@@ -194,7 +199,7 @@ fn drain(mesh: &Mesh, sentry: &Agent, args: &[&str]) {
 }
 
 /// Until `called` is called through this sentry.
-fn called_through(called: &Called, prep: &Host, sentry: &Agent) {
+pub(crate) fn called_through(called: &Called, prep: &Host, sentry: &Agent) {
     called_through_within(LATER, called, prep, sentry);
 }
 

@@ -62,7 +62,7 @@ const LIES: [Lie; 14] = [
         |wanted| (0..12).for_each(|n| allow(wanted, Purpose::Rpc, &format!("198.51.100.{n}/32"))),
         "`max_allow_entries` in guard.toml is 12",
     ),
-    ("a stranger as member", |wanted| allow(wanted, Purpose::Overlay, "192.0.2.66/32"), "outside the overlay"),
+    ("a stranger as member", |wanted| allow(wanted, Purpose::Overlay, "192.0.2.166/32"), "outside the overlay"),
     (
         "the internet through a tunnel",
         |wanted| reroute(wanted, "0.0.0.0/0"),
@@ -247,7 +247,7 @@ fn every_limit_of_the_guard_holds_against_a_controller_that_lies() {
     let host = |name: &str, address: &str| lab.host(name).address(address).create().unwrap();
     let (controller, prep) = (host("controller", "203.0.113.5/24"), host("prep-1", "203.0.113.10/24"));
     let [validator, operator] = [host("validator", "198.51.100.11/24"), host("operator", &format!("{GUARD_ADMIN}/24"))];
-    let (stranger, admin) = (host("stranger", "192.0.2.66/24"), host("admin", "192.0.2.200/24"));
+    let (stranger, admin) = (host("stranger", "192.0.2.166/24"), host("admin", "192.0.2.200/24"));
     let liar = Liar::start(&controller);
     let (program, state) = (Program::PrepAgent.path().unwrap(), prep.path("state"));
     let guard = prep.write("guard.toml", GUARD).unwrap();

@@ -20,6 +20,7 @@ mod hidden_cuts;
 mod hidden_leaks;
 mod hidden_lost;
 mod hidden_migration;
+mod hidden_near;
 mod hidden_pair;
 mod judges;
 mod keys;

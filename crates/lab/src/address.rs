@@ -6,12 +6,13 @@ use ipnet::IpNet;
 
 use crate::LabError;
 
-/// Ranges every host reaches without a router, whatever its own prefix says.
-pub(crate) const ON_LINK: [&str; 4] = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
+/// Ranges every host reaches without a router, whatever its own prefix says: not the half of 192.0.2.0/24 that overlays take
+/// their addresses from, as nobody's overlay is on the internet. Who has no tunnel to such an address does not reach it.
+pub(crate) const ON_LINK: [&str; 4] = ["192.0.2.128/25", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"];
 
 /// Ranges of the host itself and of overlays (RFC 1122, RFC 4193), allowed beside the documentation ranges
 /// (RFC 5737, RFC 3849) of [`ON_LINK`].
-const PRIVATE: [&str; 2] = ["127.0.0.0/8", "fd00::/8"];
+const PRIVATE: [&str; 3] = ["127.0.0.0/8", "192.0.2.0/25", "fd00::/8"];
 
 /// An address, with its prefix or alone, from the ranges a lab may use.
 pub(crate) fn parse(text: &str) -> Result<IpNet, LabError> {
@@ -36,6 +37,7 @@ mod tests {
         check("198.51.100.7", true);
         check("2001:db8:1::11/64", true);
         check("fd12::1/128", true);
+        check("192.0.2.5/32", true);
         check("127.0.0.2/8", true);
         check("10.0.0.1/24", false);
         check("8.8.8.8", false);

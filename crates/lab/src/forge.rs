@@ -139,6 +139,7 @@ pub(crate) struct Forger {
     socket: OwnedFd,
     to: SocketAddr,
     segment: Segment,
+    sequence: u32,
 }
 
 impl Forger {
@@ -148,7 +149,12 @@ impl Forger {
         let made = host.inside(|| socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw))?;
         let cannot =
             |error: nix::Error| LabError::io(format!("forge packets on {}", host.name()), io::Error::from(error));
-        Ok(Self { socket: made.map_err(cannot)?, to, segment })
+        Ok(Self { socket: made.map_err(cannot)?, to, segment, sequence: 7 })
+    }
+
+    /// Gives its segments another sequence number, which whoever answers one acknowledges.
+    pub(crate) fn numbered(self, sequence: u32) -> Self {
+        Self { sequence, ..self }
     }
 
     /// The source port follows the number, so that no two segments of a source are of one connection.
@@ -157,7 +163,7 @@ impl Forger {
     }
 
     pub(crate) fn send_from(&self, source: SocketAddr) -> io::Result<()> {
-        let packet = packet(source, self.to, self.segment)
+        let packet = packet(source, self.to, self.segment, self.sequence)
             .ok_or_else(|| io::Error::other(format!("{source} and {} are of two families", self.to)))?;
         let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         // The port in the address is a protocol number to a raw socket of IPv6, and must be none.
@@ -172,7 +178,7 @@ impl Forger {
 }
 
 /// A whole packet, RFC 791 or 8200 and RFC 9293; `None` for two families.
-fn packet(from: SocketAddr, to: SocketAddr, segment: Segment) -> Option<Vec<u8>> {
+fn packet(from: SocketAddr, to: SocketAddr, segment: Segment, sequence: u32) -> Option<Vec<u8>> {
     let length = TCP_BYTES.to_be_bytes();
     // What TCP's checksum covers beside the segment, with the length of 16 bits that both families end up adding.
     let (mut packet, mut covered) = match (from.ip(), to.ip()) {
@@ -196,7 +202,8 @@ fn packet(from: SocketAddr, to: SocketAddr, segment: Segment) -> Option<Vec<u8>>
     let mut tcp = Vec::with_capacity(usize::from(TCP_BYTES));
     tcp.extend(from.port().to_be_bytes());
     tcp.extend(to.port().to_be_bytes());
-    tcp.extend([0, 0, 0, 7, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(sequence.to_be_bytes());
+    tcp.extend([0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     covered.extend(&tcp);
     tcp.splice(16..18, checksum(&covered).to_be_bytes());
     packet.extend(tcp);
@@ -217,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_packet_is_what_its_bytes_say() {
-        let packet = |from: &str, to: &str| super::packet(from.parse().unwrap(), to.parse().unwrap(), Segment::Syn);
+        let packet = |from: &str, to: &str| super::packet(from.parse().unwrap(), to.parse().unwrap(), Segment::Syn, 7);
         let v4 = packet("198.51.100.1:1025", "203.0.113.1:7100").unwrap();
         assert_eq!((v4.len(), v4[9], &v4[12..16], &v4[22..24]), (40, TCP, &[198, 51, 100, 1][..], &[27, 188][..]));
         let v6 = packet("[2001:db8::1]:1025", "[2001:db8::2]:7100").unwrap();

@@ -13,7 +13,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     os::fd::{AsRawFd as _, OwnedFd},
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -23,6 +26,9 @@ const EVERY: Duration = Duration::from_millis(2);
 /// Source ports begin here, and so many are used in turn: one for each round, so that an answer tells which it is to.
 const FIRST_PORT: u16 = 20_000;
 const PORTS: u16 = 40_000;
+/// The sequence number of the next knocking's segments. Each has its own: a listener that was reached while a port was open
+/// answers again seconds later, when another knocking may have come to the same source port.
+static SEQUENCE: AtomicU32 = AtomicU32::new(1);
 /// How long answers to the last knocks are waited for.
 const LAST_ANSWERS: Duration = Duration::from_millis(300);
 /// Bytes that are received at once, and may wait: answers come while nobody reads on a machine under load.
@@ -36,17 +42,19 @@ impl Host {
     /// # Errors
     /// [`LabError::Io`] if the host may not, [`LabError::NoAddress`] if it has no address of a target's family.
     pub fn knock(&self, targets: &[SocketAddr]) -> Result<Knocks, LabError> {
+        let sequence = SEQUENCE.fetch_add(2, Ordering::Relaxed);
         let mut knockers = Vec::new();
         for to in targets {
             let own = if to.is_ipv4() { self.v4(0)? } else { self.v6(0)? };
-            knockers.push((*to, own.ip(), Forger::new(self, *to, Segment::Syn)?));
+            knockers.push((*to, own.ip(), Forger::new(self, *to, Segment::Syn)?.numbered(sequence)));
         }
         let ears = [AddressFamily::Inet, AddressFamily::Inet6].map(|family| self.ear(family));
         let [v4, v6] = ears;
         let ears = [v4?, v6?];
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let mut heard = Heard { sent: Vec::new(), answers: targets_of(&knockers) };
+            let answers = targets_of(&knockers);
+            let mut heard = Heard { sent: Vec::new(), answers, acknowledges: sequence.wrapping_add(1) };
             while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 let number = heard.sent.len() % usize::from(PORTS);
                 let port = FIRST_PORT + u16::try_from(number).unwrap_or(0);
@@ -108,6 +116,8 @@ pub struct Heard {
     /// For each port, when those knocks were sent that were answered, by whatever: an answer that nobody listens is one
     /// too, since the firewall let the knock through.
     pub answers: BTreeMap<SocketAddr, Vec<Instant>>,
+    /// What an answer to one of these knocks acknowledges.
+    pub acknowledges: u32,
 }
 
 impl Heard {
@@ -147,7 +157,14 @@ impl Heard {
     fn note(&mut self, from: IpAddr, packet: &[u8]) {
         // IPv4 comes with its header, whose length is in words of four bytes; IPv6 without: raw(7), ipv6(7).
         let header = if from.is_ipv4() { packet.first().map_or(0, |first| usize::from(first & 0x0f) * 4) } else { 0 };
-        let Some(&[s0, s1, d0, d1]) = packet.get(header..).and_then(|tcp| tcp.first_chunk::<4>()) else { return };
+        let Some(&[s0, s1, d0, d1, _, _, _, _, a0, a1, a2, a3]) =
+            packet.get(header..).and_then(|tcp| tcp.first_chunk::<12>())
+        else {
+            return;
+        };
+        if u32::from_be_bytes([a0, a1, a2, a3]) != self.acknowledges {
+            return;
+        }
         let (source, to) = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
         let Some(number) = to.checked_sub(FIRST_PORT).filter(|number| *number < PORTS) else { return };
         // The last round that used this port.
@@ -169,20 +186,24 @@ mod tests {
         let at: SocketAddr = "203.0.113.11:7100".parse().unwrap();
         let start = Instant::now();
         let sent: Vec<_> = (0..50_000).map(|n| start + Duration::from_millis(n)).collect();
-        let mut heard = Heard { sent, answers: [(at, Vec::new())].into() };
+        let mut heard = Heard { sent, answers: [(at, Vec::new())].into(), acknowledges: 8 };
         let mut packet = vec![0x45; 20];
         packet.extend(7100_u16.to_be_bytes());
         for (number, of) in [(0_u16, 40_000), (9_999, 49_999), (10_000, 10_000)] {
             packet.truncate(22);
             packet.extend((FIRST_PORT + number).to_be_bytes());
+            packet.extend([0, 0, 0, 0, 0, 0, 0, 8]);
             heard.note(at.ip(), &packet);
             assert_eq!(heard.answered(at).last(), Some(&(start + Duration::from_millis(of))), "{number}");
         }
         assert_eq!(heard.window(at), Some(Duration::from_millis(39_999)));
-        // Another port's answer, and what is no segment at all.
-        packet[20] = 0;
-        heard.note(at.ip(), &packet);
-        heard.note(at.ip(), &packet[..21]);
+        // An answer to another knocking, another port's, and what is no segment at all.
+        for wrong in [31, 20] {
+            packet[wrong] += 1;
+            heard.note(at.ip(), &packet);
+            packet[wrong] -= 1;
+        }
+        heard.note(at.ip(), &packet[..31]);
         assert_eq!(heard.answered(at).len(), 3);
     }
 

@@ -2,7 +2,7 @@
 //! files as they lie here. Which they are is decided by one table and one function; nothing else starts a run.
 
 use crate::{containers, hosts, kernel, monitoring, page, step::said, terraform};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     fmt,
     path::Path,
@@ -15,7 +15,8 @@ use std::{
 struct Run {
     name: &'static str,
     inputs: &'static [&'static str],
-    go: fn(&Path) -> Result<ExitCode>,
+    /// Where, and whether what this machine lacks is no failure.
+    go: fn(&Path, bool) -> Result<ExitCode>,
 }
 
 /// The quickest first.
@@ -33,7 +34,7 @@ const RUNS: [Run; 6] = [
             "docs/runbooks",
             "monitoring",
         ],
-        go: monitoring::run,
+        go: |root, _| monitoring::run(root),
     },
     Run {
         name: "page",
@@ -45,7 +46,7 @@ const RUNS: [Run; 6] = [
             "crates/xtask/src/python.rs",
             "tests/page",
         ],
-        go: page::test,
+        go: |root, _| page::test(root),
     },
     Run {
         name: "kernel",
@@ -60,7 +61,7 @@ const RUNS: [Run; 6] = [
             "crates/wireguard",
             "crates/xtask/src/kernel.rs",
         ],
-        go: kernel::run,
+        go: |root, _| kernel::run(root),
     },
     Run {
         name: "containers",
@@ -77,7 +78,7 @@ const RUNS: [Run; 6] = [
             "packaging/containers",
             "packaging/helm",
         ],
-        go: |root| containers::run(root, None),
+        go: |root, _| containers::run(root, None),
     },
     Run {
         name: "terraform",
@@ -90,7 +91,7 @@ const RUNS: [Run; 6] = [
             "crates/xtask/src/terraform",
             "terraform",
         ],
-        go: |root| terraform::run(root, false),
+        go: terraform::run,
     },
     Run {
         name: "hosts",
@@ -126,7 +127,7 @@ const RUNS: [Run; 6] = [
             "rust-toolchain.toml",
             "sentry-agent",
         ],
-        go: |root| hosts::run(root, None),
+        go: |root, _| hosts::run(root, None),
     },
 ];
 
@@ -139,19 +140,50 @@ struct Decision<'a> {
     differing: Vec<&'a str>,
 }
 
-/// Says what is needed since a commit, and runs it unless this is dry; every one of them, also after one that failed.
-pub(crate) fn run(root: &Path, since: &str, is_dry: bool) -> Result<ExitCode> {
+/// What is to be done of what is needed.
+#[derive(Debug)]
+pub(crate) struct Wish<'a> {
+    /// Nothing, only say it.
+    pub(crate) is_dry: bool,
+    /// No others than these, where any is named.
+    pub(crate) only: &'a [String],
+    /// What this machine lacks is said, and is no failure.
+    pub(crate) allow_missing: bool,
+}
+
+impl Wish<'_> {
+    fn names(&self, run: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == run)
+    }
+
+    /// A name that no run has would be a run that never is.
+    fn check(&self) -> Result<()> {
+        let known = RUNS.map(|run| run.name);
+        match self.only.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => bail!("--only {name}: there is no such run; there are {}", known.join(", ")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Says what is needed since a commit, and runs what is wished of it; every one, also after one that failed.
+pub(crate) fn run(root: &Path, since: &str, wish: &Wish<'_>) -> Result<ExitCode> {
     let started = Instant::now();
+    wish.check()?;
     let changed = differing(root, since)?;
     let decisions = RUNS.map(|run| decide(&run, &changed));
     decisions.iter().for_each(|decision| println!("{decision}"));
-    if is_dry {
+    if wish.is_dry {
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut held, mut failed) = (Vec::new(), Vec::new());
+    let (mut held, mut failed, mut left) = (Vec::new(), Vec::new(), Vec::new());
     for (run, _) in RUNS.iter().zip(&decisions).filter(|(_, decision)| decision.is_needed()) {
+        if !wish.names(run.name) {
+            left.push(run.name);
+            continue;
+        }
         eprintln!("==> cargo xtask test --{}", run.name);
-        let ended = (run.go)(root);
+        let ended = (run.go)(root, wish.allow_missing);
         ended.as_ref().err().into_iter().for_each(|error| println!("{}: {error:#}", run.name));
         let is_good = ended.is_ok_and(|code| code == ExitCode::SUCCESS);
         if is_good { &mut held } else { &mut failed }.push(run.name);
@@ -159,7 +191,8 @@ pub(crate) fn run(root: &Path, since: &str, is_dry: bool) -> Result<ExitCode> {
     let took = started.elapsed().as_secs_f64();
     let passed = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
     let failing = if failed.is_empty() { String::new() } else { format!("; FAILED: {}", failed.join(", ")) };
-    println!("changed since {since}: passed: {passed}{failing} in {took:.0} s");
+    let missing = if left.is_empty() { String::new() } else { format!("; NOT RUN: {}", left.join(", ")) };
+    println!("changed since {since}: passed: {passed}{failing}{missing} in {took:.0} s");
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -221,6 +254,18 @@ mod tests {
         assert_eq!(needed(&["crates/wireguard/src/engine.rs"]), ["kernel", "hosts"]);
         // A name that begins as an input does is another file.
         assert!(needed(&["ansible-notes.md", "docs/install.md.orig"]).is_empty());
+    }
+
+    #[test]
+    fn a_run_that_is_not_wished_is_left_and_one_that_nobody_knows_refused() {
+        let wish = |only: &[String]| {
+            let wish = Wish { is_dry: false, only, allow_missing: true };
+            (wish.check().map_err(|error| error.to_string()), wish.names("page"))
+        };
+        assert_eq!(wish(&[]), (Ok(()), true));
+        assert_eq!(wish(&["terraform".to_owned()]), (Ok(()), false));
+        let (refused, _) = wish(&["teraform".to_owned()]);
+        assert!(refused.unwrap_err().starts_with("--only teraform: there is no such run; there are monitoring, page"));
     }
 
     #[test]

@@ -90,8 +90,8 @@ enum Command {
         /// Run what is under terraform/ and nothing else: validation, tests, moto in AWS's place, checkov.
         #[arg(long)]
         terraform: bool,
-        /// What this machine lacks, as a provider, is said and is no failure.
-        #[arg(long, requires = "terraform")]
+        /// For --terraform: what this machine lacks, as a provider, is said and is no failure.
+        #[arg(long)]
         allow_missing: bool,
         /// Run the Ansible collection and nothing else: its linter, and three Debians that boot, over ssh, with our packages.
         #[arg(long, conflicts_with = "terraform")]
@@ -119,6 +119,9 @@ enum Command {
         /// For --changed: only say it.
         #[arg(long, requires = "changed")]
         dry_run: bool,
+        /// For --changed: run no other than these; of the rest it is said only whether their inputs differ.
+        #[arg(long, value_name = "NAME", requires = "changed")]
+        only: Vec<String>,
     },
     /// Make the pictures of the status page under docs/screenshots anew, of a real mesh in headless Chromium.
     Screenshots,
@@ -187,7 +190,9 @@ fn run(command: &Command) -> Result<ExitCode> {
             soak.args(json.then_some("--json"));
             demo::finish(soak)
         }
-        Command::Test { changed: Some(since), dry_run, .. } => changed::run(&root, since, *dry_run),
+        Command::Test { changed: Some(since), dry_run, only, allow_missing, .. } => {
+            changed::run(&root, since, &changed::Wish { is_dry: *dry_run, only, allow_missing: *allow_missing })
+        }
         Command::Test { hosts: true, packages, .. } => hosts::run(&root, packages.clone()),
         Command::Test { containers: true, packages, .. } => containers::run(&root, packages.clone()),
         Command::Test { kernel: true, .. } => kernel::run(&root),

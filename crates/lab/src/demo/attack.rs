@@ -177,6 +177,7 @@ mod tests {
         let heard = |answers: &[SocketAddr]| Heard {
             sent: vec![now],
             answers: answers.iter().map(|port| (*port, vec![now])).collect(),
+            acknowledges: 0,
         };
         assert!(nothing_answered(&heard(&[open]), &[guarded], open).is_ok());
         assert!(nothing_answered(&heard(&[open, guarded]), &[guarded], open).is_err());

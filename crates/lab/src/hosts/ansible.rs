@@ -60,10 +60,17 @@ impl Played {
         !self.changed.is_empty() && self.changed.values().all(|changed| *changed == 0)
     }
 
-    /// The last lines, for an error.
+    /// What failed, and the last lines, for an error: what ends last may be the tidying up after it.
     pub(super) fn tail(&self) -> String {
         let lines: Vec<&str> = self.text.lines().collect();
-        lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
+        let is_word_of_it =
+            |line: &&&str| ["fatal: ", "failed: ", "ERROR! ", "[ERROR]: "].iter().any(|word| line.starts_with(word));
+        let failed = lines.iter().filter(is_word_of_it);
+        failed
+            .chain(lines.get(lines.len().saturating_sub(60)..).unwrap_or_default())
+            .copied()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -136,6 +143,7 @@ impl Ansible {
         variables.extend([
             ("PATH", path),
             ("PICKET_INVENTORY", self.path("inventory.yml").to_string_lossy().into_owned()),
+            ("PICKET_CONTROLLER_CONFIG", self.path("controller.toml").to_string_lossy().into_owned()),
             ("PICKET_PACKAGES", packages.to_string_lossy().into_owned()),
             ("ANSIBLE_PIPELINING", "true".to_owned()),
             ("NO_COLOR", "1".to_owned()),

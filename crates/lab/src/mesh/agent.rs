@@ -21,6 +21,8 @@ pub struct Agent {
     pub guard: Option<String>,
     /// Further controllers that it is told of when it enrols.
     pub further: Vec<String>,
+    /// Where its tunnels are reached, for when it enrols with a token; port 51820 of the host itself where this is `None`.
+    pub endpoint: Option<SocketAddr>,
     /// Whether it leaves the mesh when it is stopped, from its next start on.
     pub leaves_on_stop: bool,
     /// Further settings from its environment, from its next start on.
@@ -39,6 +41,7 @@ impl Agent {
             goloop: None,
             guard: None,
             further: Vec::new(),
+            endpoint: None,
             leaves_on_stop: false,
             settings: Vec::new(),
             state,
@@ -85,7 +88,7 @@ impl Agent {
         let mut args = vec!["enroll", "--controller", url, "--name", self.name(), "--state-dir", &self.state];
         let further = self.further.iter().filter(|other| *other != url);
         args.extend(further.flat_map(|other| ["--controller", other]));
-        let endpoint = self.host.v4(51820)?.to_string();
+        let endpoint = self.endpoint.map_or_else(|| self.host.v4(51820), Ok)?.to_string();
         if self.role == NodeRole::Sentry {
             args.extend(["--endpoint", endpoint.as_str()]);
         }
