@@ -83,6 +83,7 @@ const RUNS: [Run; 6] = [
     Run {
         name: "terraform",
         inputs: &[
+            "controller/src/enroll.rs",
             "controller/src/hooks",
             "crates/attest",
             "crates/aws",
