@@ -61,5 +61,7 @@ fn a_flood_is_seen_by_its_sources_listed_without_members_and_captured() {
         packets += 1;
         at += 16 + word(at + 8) as usize;
     }
-    assert_eq!((packets, at, seen), (30, bytes.len(), sources));
+    assert_eq!((packets, at), (30, bytes.len()));
+    // A limit takes every n-th packet: of sources that take turns it may meet the same ones.
+    assert!(!seen.is_empty() && seen.is_subset(&sources), "{seen:?}");
 }
