@@ -7,3 +7,10 @@ resource "aws_instance" "this" {
     ignore_changes = [maintenance_options]
   }
 }
+
+# It forgets mappings of subnets too, and does not take them when they are set anew.
+resource "aws_lb" "this" {
+  lifecycle {
+    ignore_changes = [subnet_mapping, subnets]
+  }
+}

@@ -10,6 +10,8 @@ use std::process::Command;
 
 /// What join tokens begin with: nothing of one may be left anywhere.
 const TOKEN: &str = "picket1.";
+/// Files of /etc stay as they are, and nobody is asked.
+const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confold";
 const GUARD: &str = "/etc/picket/guard.toml";
 const LEDGER: &str = "/var/lib/picket/agent/ledger.json";
 
@@ -29,6 +31,7 @@ pub(super) fn site(site: &mut Site) -> Seen {
         let found = machine.run(&["sh", "-c", "ls /usr/bin/picket* /etc/picket /var/cache/picket 2>/dev/null"])?.stdout;
         ensure!(found.is_empty(), "a dry run left something on {name}: {found}");
     }
+    closes_nothing_yet(site)?;
     let played = site.ansible.play("site", &site.packages, &["-vvv", "--diff"])?.success()?;
     site.wait_in_force()?;
     site.is_guarded()?;
@@ -46,6 +49,20 @@ pub(super) fn site(site: &mut Site) -> Seen {
         ensure!(found.is_empty(), "{name} has a join token on its disk: {found}");
     }
     Ok(format!("{}; validators reach the P-Rep, strangers do not, its tunnel carries packets", played.changes()))
+}
+
+/// Packages and files alone, and a host that cannot join: who is no member has no lockdown either, and is told why.
+fn closes_nothing_yet(site: &Site) -> Result<()> {
+    site.ansible.play("site", &site.packages, &["--tags", "install,configure,start"])?.success()?;
+    let nowhere = "picket_controller_url=https://127.0.0.1:1";
+    let cannot = ["--limit", "prep-1", "--tags", "enrol", "-e", nowhere];
+    let cannot = site.ansible.play("site", &site.packages, &cannot)?.failure()?;
+    let says_why = cannot.text.contains("prep-1 could not enrol") && cannot.text.contains("127.0.0.1:1");
+    ensure!(says_why && !cannot.text.contains(TOKEN), "{}", cannot.tail());
+    for to in site.prep.ports(P2P) {
+        tried(&site.mesh.stranger, to, &Connect::Open)?;
+    }
+    tried(site.validator()?, site.prep.ports(P2P)[0], &Connect::Open)
 }
 
 /// Nothing changes on any host.
@@ -124,6 +141,40 @@ pub(super) fn upgrade(site: &mut Site) -> Seen {
     let again = site.ansible.play("upgrade", &site.packages, &[])?.success()?;
     ensure!(again.is_quiet(), "a second run: {}", again.changes());
     Ok(format!("{version}: {}; again: {}", played.changes(), again.changes()))
+}
+
+/// A package that was removed and comes again goes on where it was, but not with another role's identity.
+pub(super) fn reinstall(site: &mut Site) -> Seen {
+    for (name, machine, package) in [
+        ("controller", &site.controller, "picket-controller"),
+        ("sentry-1", &site.sentry, "picket-sentry-agent"),
+        ("prep-1", &site.prep, "picket-prep-agent"),
+    ] {
+        let agents = ["picket-controller", "picket-prep-agent", "picket-sentry-agent"];
+        let files = agents.iter().map(|name| packages::file(&site.packages, name)).collect::<Result<Vec<_>>>()?;
+        site.ansible.copy(&files, machine.ports(0)[0].ip())?;
+        let install = |package: &str| machine.run(&["sh", "-c", &format!("{APT} install /root/{package}_*.deb 2>&1")]);
+        let is_active =
+            || machine.run(&["systemctl", "is-active", "--quiet", package]).map(|said| said.status.success());
+        if package == "picket-sentry-agent" {
+            let said = install("picket-prep-agent")?.success()?;
+            ensure!(said.contains("is a member with another role"), "{said}");
+            let is_up = machine.run(&["systemctl", "is-active", "--quiet", "picket-prep-agent"])?.status.success();
+            ensure!(!is_up, "the agent of role prep runs with a sentry's identity");
+        }
+        machine.run(&["sh", "-c", &format!("{APT} remove {package}")])?.success()?;
+        ensure!(!is_active()?, "{package} runs on {name} though it is removed");
+        install(package)?.success()?;
+        ensure!(is_active()?, "{package} on {name} is installed again and does not run");
+        if package == "picket-controller" {
+            site.controller_answers()?;
+        }
+    }
+    site.sentry.run(&["sh", "-c", &format!("{APT} purge picket-prep-agent && test -e {GUARD}")])?.success()?;
+    site.wait_in_force()?;
+    site.is_guarded()?;
+    site.tunnel_carries()?;
+    Ok("removed and installed again, each runs as before; with another role's identity none does".to_owned())
 }
 
 /// Controllers, then sentries, then validators' hosts.

@@ -7,6 +7,7 @@ mod document;
 mod instance;
 mod life;
 mod packages;
+mod second;
 mod site;
 
 use crate::{
@@ -47,8 +48,8 @@ impl Args {
     }
 }
 
-/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for `remove` and `molecule`.
-const STEPS: [Step<Site>; 13] = [
+/// One after the other. Each needs `site` before it, and leaves a mesh in force, but for `remove` and `molecule`; `drain` needs `hide`, too.
+const STEPS: [Step<Site>; 15] = [
     ("exposed", "bare machines are exposed", life::exposed),
     ("site", "site.yml: from bare machines to a mesh", life::site),
     ("again", "site.yml again changes nothing", life::again),
@@ -56,7 +57,9 @@ const STEPS: [Step<Site>; 13] = [
     ("reboot", "each machine starts anew", life::reboots),
     ("ledger", "half a ledger keeps a machine closed", life::corrupt_ledger),
     ("upgrade", "upgrade.yml: newer packages, one machine after the other", life::upgrade),
+    ("reinstall", "a package that was removed comes again", life::reinstall),
     ("hide", "hide.yml: from exposed to hidden, and back where a check fails", life::hide),
+    ("drain", "upgrade.yml with two sentries: a hidden P-Rep leaves each before its turn", second::upgraded),
     ("remove", "remove.yml: nobody is a member any more", life::remove),
     ("molecule", "the collection's molecule scenario, from bare machines to bare ones", life::molecule),
     ("install", "docs/install.md, word by word", document::followed),

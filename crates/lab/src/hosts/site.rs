@@ -39,7 +39,7 @@ impl Site {
     /// Boots bare machines, and has `picket init` write the operator's files.
     pub(super) fn new(args: &Args) -> Result<Self> {
         packages::NAMES.iter().try_for_each(|name| packages::file(&args.packages, name).map(drop))?;
-        let mesh = Mesh::new("hosts", MeshSize { preps: 1, sentries: 1 })?;
+        let mesh = Mesh::new("hosts", MeshSize { preps: 1, sentries: 2 })?;
         let ansible = Ansible::new(&mesh.admin, args)?;
         let key = ansible.public_key()?;
         let boot = |host: &Host, ports: &[u16]| -> Result<Machine> {
