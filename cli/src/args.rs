@@ -1,5 +1,6 @@
 //! The arguments, as types. Nothing is looked up here. What a verb with verbs of its own takes is in the file of its subject.
 
+mod attack;
 mod ca;
 mod explain;
 mod hosts;
@@ -12,6 +13,7 @@ mod shield;
 mod tests;
 mod validators;
 
+pub(crate) use attack::{Attack, AttackVerb, Format};
 pub(crate) use ca::{Ca, CaVerb, RotateStep};
 pub(crate) use explain::{Events, Target};
 pub(crate) use hosts::{Identities, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, TokenVerb};
@@ -160,6 +162,8 @@ pub(crate) enum Verb {
     Plan(Plan),
     /// Tighten limits while hosts are attacked, for all or some, and see how they stand
     Shield(Shield),
+    /// What hosts refuse and whom: sources by address and by network, rates, which limits act; and that as a blocklist
+    Attack(Attack),
     /// Have hidden validators leave a sentry before it goes: nothing that can be kept is lost
     Drain(Drain),
     /// Hidden validators' ways: which sentry carries what, since when and why, and how the way through each stands
@@ -197,4 +201,11 @@ pub(crate) enum Verb {
     Operator(OperatorVerb),
     /// The mesh's CA, and how far its rotation is
     Ca(Ca),
+}
+
+impl Verb {
+    /// Whether it writes on the terminal by itself as long as it runs.
+    pub(crate) fn draws_itself(&self) -> bool {
+        matches!(self, Self::Top | Self::Status { watch: true } | Self::Events(Events { follow: true, .. }))
+    }
 }

@@ -9,6 +9,7 @@ use picket_api::{
     probe::{Probe, knock, with_usual},
 };
 use picket_model::{GuardedPort, Node, NodeId, Protocol};
+use picket_progress::Progress;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -35,7 +36,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// Holds what was found against what the plan says for the address it was found from.
-pub(crate) async fn audit(client: &OperatorClient, asked: Asked<'_>) -> anyhow::Result<Audit> {
+pub(crate) async fn audit(client: &OperatorClient, asked: Asked<'_>, progress: &Progress) -> anyhow::Result<Audit> {
     let Asked { node, address, more, found } = asked;
     let nodes = client.nodes_of(None).await?;
     let view = nodes.iter().find(|view| view.node.is_active() && is_called(view, node));
@@ -57,6 +58,7 @@ pub(crate) async fn audit(client: &OperatorClient, asked: Asked<'_>) -> anyhow::
         Some(probe) => probe.from,
         None => here(address, BTreeSet::new()).await?.from,
     };
+    progress.now(format!("what the plan says of {from}"));
     let explanation = client.explain(&ExplainQuery { address: from, port: None, generation: None }).await?;
     let verdict = explanation.hosts.iter().find(|host| host.node == view.node.id);
     let Some(verdict) = verdict else { bail!("{} is in no plan yet: nothing is promised of it", view.node.name) };
@@ -70,7 +72,10 @@ pub(crate) async fn audit(client: &OperatorClient, asked: Asked<'_>) -> anyhow::
             untried(promised.keys().filter(|port| !tried.contains(port)))?;
             probe
         }
-        None => here(address, promised.keys().copied().chain(with_usual(more.iter().copied())).collect()).await?,
+        None => {
+            progress.now(format!("ports of {} at {address} to answer", view.node.name));
+            here(address, promised.keys().copied().chain(with_usual(more.iter().copied())).collect()).await?
+        }
     };
     for port in &probe.ports {
         promised.entry(port.at).or_insert(Promise::LeftAlone);

@@ -6,28 +6,27 @@ use picket_api::{
     client::Lines,
     operator::{CutStep, RevokeReceipt},
 };
-use std::io::Write as _;
 
-/// The receipt, after every step on the way was told.
-pub(crate) async fn follow(mut steps: Lines<CutStep>, mut tell: impl FnMut(&str)) -> anyhow::Result<RevokeReceipt> {
+/// The receipt, after every step on the way was told: a line where a host confirmed, how many have, and of how many.
+pub(crate) async fn follow(
+    mut steps: Lines<CutStep>,
+    mut tell: impl FnMut(Option<&str>, usize, usize),
+) -> anyhow::Result<RevokeReceipt> {
     let (mut of, mut confirmed) = (0, 0);
     while let Some(step) = steps.next().await? {
         match step {
-            CutStep::Planned { hosts } => of = hosts.len(),
+            CutStep::Planned { hosts } => {
+                of = hosts.len();
+                tell(None, confirmed, of);
+            }
             CutStep::Confirmed { host } => {
                 confirmed += 1;
-                tell(&show::revoke::progress(confirmed, of, &host));
+                tell(Some(&visible(&show::revoke::progress(confirmed, of, &host))), confirmed, of);
             }
             CutStep::Done { receipt } => return Ok(*receipt),
         }
     }
     bail!("the controller ended its answer before the receipt: repeat the command, which asks again")
-}
-
-/// To standard error, so that standard output is the receipt alone.
-pub(crate) fn tell(line: &str) {
-    // Whoever closed it does not want to know.
-    let _ = writeln!(std::io::stderr(), "{}", visible(line));
 }
 
 /// How long to wait, as it travels.

@@ -4,6 +4,7 @@ use picket_api::{
     ApiError, OperatorClient,
     paths::{DrainView, PathsQuery, PathsView},
 };
+use picket_progress::Progress;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -13,8 +14,22 @@ const LOOK: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(60);
 
 /// How far the sentry is left once it is, or when the time is over.
-pub(crate) async fn left(client: &OperatorClient, asked: DrainView, wait: Duration) -> Result<DrainView, ApiError> {
-    by(async || client.paths(&PathsQuery::default()).await, asked, wait).await
+pub(crate) async fn left(
+    client: &OperatorClient,
+    asked: DrainView,
+    wait: Duration,
+    progress: &Progress,
+) -> Result<DrainView, ApiError> {
+    progress.now(format!("hosts to leave {}", asked.name));
+    let look = async || {
+        let view = client.paths(&PathsQuery::default()).await?;
+        if let Some(drain) = view.drains.iter().find(|drain| drain.node == asked.node) {
+            let left = drain.hosts.iter().filter(|host| host.left == Some(0) && host.inward == Some(0)).count();
+            progress.done(left, drain.hosts.len());
+        }
+        Ok(view)
+    };
+    by(look, asked.clone(), wait).await
 }
 
 /// As [`left`], by looks of any kind. A controller that is away for a while, or starts again, ends nothing: who waits for a drain is

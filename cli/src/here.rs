@@ -10,6 +10,7 @@ use crate::{
 };
 use clap::CommandFactory as _;
 use picket_model::Timestamp;
+use picket_progress::Progress;
 use std::time::SystemTime;
 
 /// Carries one out.
@@ -17,13 +18,18 @@ pub(crate) async fn run(arguments: &Arguments, here: &Here) -> anyhow::Result<Ou
     match here {
         Here::Doctor(asked) => {
             let connection = &arguments.connection;
+            let progress = Progress::begin("what this host is to say");
             // Who has no context is no operator here, and there is nothing to find fault with.
             let client = context::client(connection, |name| std::env::var(name).ok()).ok();
             let operator = match &client {
-                Some(client) => Some(operator(client).await),
+                Some(client) => {
+                    progress.now(format!("the controller {}", client.base()));
+                    Some(operator(client).await)
+                }
                 None => None,
             };
-            let facts = doctor::look(asked, connection.ca, operator, SystemTime::now().into()).await;
+            let facts = doctor::look(asked, connection.ca, operator, (SystemTime::now().into(), &progress)).await;
+            drop(progress);
             let report = doctor::Report::new(facts.part, doctor::findings(&facts));
             let code = if report.wants_attention(asked.strict) { ATTENTION } else { 0 };
             outcome(&report, arguments.json, code, show::doctor::page)

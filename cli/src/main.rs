@@ -23,6 +23,7 @@ mod top;
 
 use args::{Arguments, Command, Verb};
 use clap::Parser as _;
+use picket_progress::Progress;
 use run::Outcome;
 use std::{
     io::{self, Write},
@@ -63,7 +64,9 @@ async fn main() -> ExitCode {
 async fn ask(arguments: &Arguments, verb: &Verb) -> anyhow::Result<Outcome> {
     let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
     let client = client.because(arguments.reason.clone());
-    let done = run::run(&client, verb, arguments.json, SystemTime::now().into()).await;
+    let progress = if verb.draws_itself() { Progress::silent() } else { Progress::begin("the controller") };
+    let done = run::run(&client, verb, arguments.json, (SystemTime::now().into(), &progress)).await;
+    drop(progress);
     done.map(|outcome| outcome.of_before(client.age()))
 }
 

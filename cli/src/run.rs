@@ -3,14 +3,15 @@
 use crate::{
     advertise,
     args::{
-        Ca, CaVerb, Drain, Events, IdentitiesVerb, KeysVerb, Nodes, NodesVerb, OperatorVerb, Paths, Plan, PlanVerb,
-        RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
+        Attack, AttackVerb, Ca, CaVerb, Drain, Events, Format, IdentitiesVerb, KeysVerb, Nodes, NodesVerb,
+        OperatorVerb, Paths, Plan, PlanVerb, RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
     },
     audit, cut, drain, follow, keys, show, top,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
     ApiError, OperatorClient, ProblemKind,
+    attack::BlocklistQuery,
     ca::{RotateCa, RotationStep},
     client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
@@ -23,6 +24,7 @@ use picket_api::{
     validators::{ApproveRequest, DiffQuery, HistoryQuery, HoldRequest, OrderReceipt},
 };
 use picket_model::{Advertising, Timestamp};
+use picket_progress::Progress;
 use picket_wireguard::PrivateKey;
 use serde::Serialize;
 use std::io::{self, ErrorKind, IsTerminal as _};
@@ -59,8 +61,13 @@ impl Outcome {
     }
 }
 
-/// Carries out a verb. `now` is this host's clock, for ages.
-pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: Timestamp) -> anyhow::Result<Outcome> {
+/// Carries out a verb. `now` is this host's clock, for ages; `progress` tells what takes long.
+pub(crate) async fn run(
+    client: &OperatorClient,
+    verb: &Verb,
+    json: bool,
+    (now, progress): (Timestamp, &Progress),
+) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Status { watch: true } => {
             let look = async || client.status().await;
@@ -114,6 +121,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
         }
         Verb::Keys(KeysVerb::Rotate { node, wait }) => {
             let asked = client.replace_key(node.as_str()).await?;
+            progress.now(format!("{} to use another key", asked.name));
             let used = keys::replaced(client, &asked, wait.unwrap_or_default()).await?;
             let code = if used.is_none() && wait.is_some() { ATTENTION } else { 0 };
             outcome(used.as_ref().unwrap_or(&asked), json, code, |_| show::keys::rotated(&asked, used.as_ref(), *wait))
@@ -130,11 +138,11 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
         }
         Verb::Revoke { node, wait } => {
             let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?) };
-            cut_off(client.revoke_in_steps(node.as_str(), &query).await?, json).await
+            cut_off(client.revoke_in_steps(node.as_str(), &query).await?, json, progress).await
         }
         Verb::Quarantine { node, wait } => {
             let query = RevokeQuery { wait_ms: Some(cut::millis(*wait)?) };
-            cut_off(client.quarantine(node.as_str(), &query).await?, json).await
+            cut_off(client.quarantine(node.as_str(), &query).await?, json, progress).await
         }
         Verb::Readmit { node } => outcome(&client.readmit(node.as_str()).await?, json, 0, show::revoke::readmitted),
         Verb::Explain { target, generation } => {
@@ -151,6 +159,13 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let code = if show::shield::is_done(&view, nodes) { 0 } else { ATTENTION };
             outcome(&view, json, code, show::shield::page)
         }
+        Verb::Attack(Attack { verb: None }) => outcome(&client.attack().await?, json, 0, show::attack::page),
+        Verb::Attack(Attack { verb: Some(AttackVerb::Export(export)) }) => {
+            let query = BlocklistQuery { by: Some(export.by), least: export.least };
+            let list = client.blocklist(&query).await?;
+            let (stdout, stderr) = show::attack::export(&list, if json { Format::Json } else { export.format })?;
+            Ok(Outcome { stdout: stdout.into(), stderr, code: 0 })
+        }
         Verb::Paths(Paths { node }) => {
             let query = PathsQuery { node: node.as_ref().map(ToString::to_string) };
             let is_one = node.is_some();
@@ -163,7 +178,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
             let request = DrainNode { seconds: Some(time.as_secs()), force: *force };
             let asked = client.drain(node.as_str(), &request).await?;
             let view = match wait {
-                Some(wait) => drain::left(client, asked, *wait).await?,
+                Some(wait) => drain::left(client, asked, *wait, progress).await?,
                 None => asked,
             };
             let is_done = if wait.is_some() { view.is_empty() } else { view.refused.is_empty() };
@@ -171,7 +186,7 @@ pub(crate) async fn run(client: &OperatorClient, verb: &Verb, json: bool, now: T
         }
         Verb::Audit { node, address, ports, found } => {
             let asked = audit::Asked { node, address: *address, more: ports, found: found.as_deref() };
-            let audit = audit::audit(client, asked).await?;
+            let audit = audit::audit(client, asked, progress).await?;
             let code = if audit.is_kept() { 0 } else { ATTENTION };
             outcome(&audit, json, code, show::audit::page)
         }
@@ -243,10 +258,12 @@ async fn operator(client: &OperatorClient, verb: &OperatorVerb, json: bool, now:
     }
 }
 
-async fn cut_off(steps: Lines<CutStep>, json: bool) -> anyhow::Result<Outcome> {
-    let view = cut::follow(steps, |line| {
-        if !json {
-            cut::tell(line);
+async fn cut_off(steps: Lines<CutStep>, json: bool, progress: &Progress) -> anyhow::Result<Outcome> {
+    progress.now("hosts to read it back");
+    let view = cut::follow(steps, |line, confirmed, of| {
+        progress.done(confirmed, of);
+        if let Some(line) = line.filter(|_| !json) {
+            progress.line(line);
         }
     })
     .await?;

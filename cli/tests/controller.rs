@@ -14,18 +14,25 @@ use picket_api::{
     Problem, ProblemKind,
     operator::{CreateToken, CutStep, EventView, HostReceipt, RevokeQuery, RevokeReceipt, StatusView, TokenCreated},
     operators::{IDEMPOTENCY_KEY, REASON},
+    shield::ShieldView,
     validators::{ApproveRequest, HeldView, HoldRequest, OrderReceipt},
 };
 use picket_http::{Connections, Limits, Server};
-use picket_model::{Generation, HoldOrder, Node, NodeRole, NodeState, Orders, Timestamp, TokenId, fixture};
+use picket_model::{Generation, HoldOrder, Node, NodeRole, NodeState, Orders, Shield, Timestamp, TokenId, fixture};
 use picket_pki::{Ca, Fingerprint, ServedCertificate, server_config};
 use std::{
     net::Ipv4Addr,
     process::{Output, Stdio},
     sync::{Arc, Mutex},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
-use tokio::{net::TcpListener, process::Command};
+use tokio::{io::AsyncReadExt as _, net::TcpListener, process::Command, sync::Notify};
+
+/// Far beyond what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A look at the shield was asked for, and may be answered.
+static ASKED: Notify = Notify::const_new();
+static ANSWER: Notify = Notify::const_new();
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const JOIN_TOKEN: &str = "picket1.fingerprint.t-1.secret";
@@ -120,6 +127,44 @@ async fn a_controller_that_is_not_there_is_said_to_be_so() {
     );
 }
 
+/// In a pipe, and on a terminal that `script` makes; both answers wait until the word was seen there.
+#[tokio::test]
+async fn what_takes_longer_than_a_second_is_told_on_a_terminal_and_nowhere_else() {
+    let controller = Controller::start(status(0)).await;
+    let piped = controller.command(controller.ca, "op-1").arg("shield").spawn().unwrap();
+    tokio::time::timeout(PATIENCE, ASKED.notified()).await.unwrap();
+
+    let asked = controller.command(controller.ca, "op-1");
+    let mut line = env!("CARGO_BIN_EXE_picket").to_owned();
+    asked.as_std().get_args().for_each(|word| line.push_str(&format!(" {}", word.to_str().unwrap())));
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &format!("{line} shield"), "/dev/null"]);
+    script.env("PICKET_TOKEN", token("op-1")).env("TERM", "xterm").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut script = script.kill_on_drop(true).spawn().unwrap();
+    let (mut seen, mut screen) = (String::new(), script.stdout.take().unwrap());
+    let read = async {
+        let mut bytes = [0; 1024];
+        loop {
+            let length = screen.read(&mut bytes).await.unwrap_or(0);
+            if length == 0 {
+                return;
+            }
+            seen.push_str(&String::from_utf8_lossy(&bytes[..length]));
+            if seen.contains("waits for the controller, ") {
+                ANSWER.notify_waiters();
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap();
+    // It was asked before and answered no sooner.
+    let piped = piped.wait_with_output().await.unwrap();
+    assert_eq!((code(&piped), text(&piped.stderr).as_str()), (0, ""));
+    assert_eq!(script.wait().await.unwrap().code(), Some(0), "{seen:?}");
+    // The line is gone before the answer is written.
+    let (told, answer) = seen.rsplit_once("\r\u{1b}[K").unwrap();
+    assert!(told.contains("waits for the controller, 1 s") && answer.starts_with("policy   off"), "{seen:?}");
+}
+
 #[tokio::test]
 async fn a_reader_that_goes_away_does_no_harm() {
     let controller = Controller::start(status(0)).await;
@@ -196,6 +241,21 @@ fn router(status: StatusView) -> Router {
         .route("/v1/validators/hold", post(hold))
         .route("/v1/validators/release", post(async || Json(receipt(None, None))))
         .route("/v1/tokens", post(async |Json(request): Json<CreateToken>| Json(created(&request))))
+        .route(
+            "/v1/shield",
+            get(async || {
+                ASKED.notify_one();
+                ANSWER.notified().await;
+                Json(ShieldView {
+                    now: Timestamp::from_millis(0),
+                    generation: Generation(1),
+                    policy: Shield::Off,
+                    all: None,
+                    hosts: Vec::new(),
+                    refused: Vec::new(),
+                })
+            }),
+        )
         .route("/v1/nodes/{node}/revoke", post(revoke))
         .route("/v1/keys", post(lost))
         // More than a pipe holds, so that a reader who goes away is noticed while writing.

@@ -8,16 +8,20 @@ use crate::{
 };
 use anyhow::{Context as _, bail, ensure};
 use picket_model::{Generation, MeshId, Timestamp};
+use picket_progress::Progress;
 use std::path::Path;
 
 /// How far an advance goes beyond all that is known: more plans than a mesh makes between two backups.
 const AHEAD: u64 = 1_000_000;
+/// What is waited for before the first table.
+const WAITS: &str = "the database";
 
 /// Copies the database into a file, while a controller may run.
 pub(crate) async fn back_up(state_dir: &Path, config: &Config, file: &Path) -> anyhow::Result<String> {
     let (mesh, place) = mesh_and_place(state_dir, config)?;
     let store = Store::at(&place, mesh.clone()).await?;
-    let rows = store.back_up(file).await;
+    let progress = Progress::begin(WAITS);
+    let rows = store.back_up(file, &progress).await;
     store.close().await;
     let rows = rows.with_context(|| format!("back {place} up to {}", file.display()))?;
     Ok(format!(
@@ -71,7 +75,8 @@ pub(crate) async fn restore(
     );
     empty(&place, &state, now).await?;
     let to = Store::at(&place, mesh).await?;
-    let rows = from.copy_to(&to).await?;
+    let progress = Progress::begin(WAITS);
+    let rows = from.copy_to(&to, &progress).await?;
     from.close().await;
     let said = if advance { format!(", and {}", go_on(&to, known, now).await?) } else { String::new() };
     to.close().await;
@@ -116,14 +121,15 @@ pub(crate) async fn to_sqlite(state_dir: &Path, config: &Config) -> anyhow::Resu
     let file = StateDir::database_in(state_dir);
     let from = Store::at(&server, mesh).await?;
     check_nobody(&from).await?;
-    let rows = from.back_up(&file).await;
+    let progress = Progress::begin(WAITS);
+    let rows = from.back_up(&file, &progress).await;
     from.close().await;
     let rows = rows.with_context(|| format!("copy {server} to {}", file.display()))?;
     Ok(format!("{rows} rows are in {}: take `database` out of the configuration and start", file.display()))
 }
 
 async fn copy(from: &Store, to: &Store) -> anyhow::Result<u64> {
-    let rows = from.copy_to(to).await;
+    let rows = from.copy_to(to, &Progress::begin(WAITS)).await;
     from.close().await;
     to.close().await;
     Ok(rows?)

@@ -31,7 +31,6 @@ KNOWN_DRIFT = {
     "aws_autoscaling_lifecycle_hook": ["notification_target_arn", "role_arn"],
     "aws_autoscaling_policy": ["enabled", "predictive_scaling_configuration"],
     "aws_db_parameter_group": ["parameter"],
-    "aws_instance": ["maintenance_options"],
     "aws_launch_template": ["default_version", "latest_version", "tag_specifications"],
     "aws_lb": ["subnet_mapping", "subnets"],
     "aws_vpc_security_group_egress_rule": ["description"],
@@ -76,7 +75,7 @@ def prepare():
     inputs = {"hooks": {"host": "hooks.example.org", "certificate_arn": arn}, "ami_id": images[0]["ImageId"]}
     INPUTS.write_text(json.dumps(inputs))
     for module in ("controller", "prep"):
-        shutil.copy(HERE / "instance_override.tf", HERE.parent / "modules/aws" / module / "moto_override.tf")
+        shutil.copy(HERE / f"{module}_override.tf", HERE.parent / "modules/aws" / module / "moto_override.tf")
 
 
 def made():
@@ -101,6 +100,15 @@ def made():
         for rule in group["IpPermissions"]:
             check(not rule.get("IpRanges") and not rule.get("Ipv6Ranges"), f"{name} lets in by address", rule)
             check(rule["IpProtocol"] in ("tcp", "udp") and rule["FromPort"] == rule["ToPort"] != 22, f"{name}", rule)
+
+    # AWS takes 60 rules in a group each way, and counts for a prefix list as many as it may have entries.
+    sizes = {each["PrefixListId"]: each["MaxEntries"] for each in ec2.describe_managed_prefix_lists()["PrefixLists"] if "MaxEntries" in each}
+    for name, group in ours.items():
+        for way in ("IpPermissions", "IpPermissionsEgress"):
+            lists = [of["PrefixListId"] for rule in group[way] for of in rule.get("PrefixListIds", [])]
+            count = len(group[way]) - len(lists) + sum(sizes.get(of, 1) for of in lists)
+            check(count <= 60, f"{name} has more rules than AWS takes ({way})", count)
+    check(any(size > 1 for size in sizes.values()), "no prefix list has a size", sizes)
 
     # The group, its hooks, and the balancers.
     group = asg.describe_auto_scaling_groups()["AutoScalingGroups"][0]
@@ -194,6 +202,11 @@ def made():
     role = f"{NAME}-edge-sentry-eu-central-1"
     check(iam.list_role_policies(RoleName=role)["PolicyNames"] == [], "sentries have a right")
     check(iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == [], "sentries have a right")
+
+    for each in iam.list_roles()["Roles"]:
+        if each["RoleName"].startswith(f"{NAME}-"):
+            attached = iam.list_attached_role_policies(RoleName=each["RoleName"])["AttachedPolicies"]
+            check(attached == [], f"{each['RoleName']} has rights that are not written here", attached)
 
     # Backups: versions are kept, and nothing is public.
     s3 = client("s3")

@@ -2,14 +2,25 @@
 # Sets up a sentry of a Picket mesh. There is no secret in it: the sentry joins by what AWS says of this instance.
 set -eu
 
-# Programs of Picket, and what they need beside them.
-if command -v apt-get >/dev/null; then
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  apt-get install -y -qq --no-install-recommends ca-certificates curl nftables iproute2
-else
-  dnf install -y -q nftables iproute tar gzip
-fi
+# Programs of Picket, and what they need beside them. This runs once, and the way out may come up minutes later than the instance
+# (a NAT gateway does): each step is tried for ten minutes.
+keep_trying() {
+  tries=0
+  until "$@"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 60 ] || { echo "picket: it does not succeed, has this instance a way out? $*" >&2; exit 1; }
+    sleep 10
+  done
+}
+packages() {
+  if command -v apt-get >/dev/null; then
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates curl nftables iproute2
+  else
+    dnf install -y -q nftables iproute tar gzip
+  fi
+}
+keep_trying packages
 for program in picket-sentry-agent; do
   command -v "$program" >/dev/null || { echo "picket: $program is not in this image, and no release is named" >&2; exit 1; }
 done
@@ -73,6 +84,9 @@ Environment=PICKET_LEAVE_ON_STOP=true
 Environment=PICKET_READY=0.0.0.0:7480
 ExecStartPre=/usr/local/lib/picket/join
 ExecStart=/usr/bin/env picket-sentry-agent run
+# Nobody has a session on a sentry; what keeps it from joining is to be read in the instance's console log.
+StandardOutput=journal+console
+StandardError=journal+console
 TimeoutStartSec=infinity
 Restart=on-failure
 RestartSec=5

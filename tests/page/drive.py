@@ -11,7 +11,7 @@ import axe_playwright_python
 from playwright.sync_api import Error, Page, expect, sync_playwright
 
 AXE = (pathlib.Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
-VIEWS = ["/", "/map", "/hosts", "/hosts/prep-1", "/hosts/sentry-1", "/validators", "/events", "/why?address=198.51.100.11"]
+VIEWS = ["/", "/map", "/hosts", "/hosts/prep-1", "/hosts/sentry-1", "/validators", "/attack", "/events", "/why?address=198.51.100.11"]
 DESKTOP = {"width": 1200, "height": 860}
 PHONE = {"width": 390, "height": 844}
 PATIENCE = 20_000
@@ -287,6 +287,7 @@ def pictures(run, folder):
         ("map-light", "/map", "light", DESKTOP), ("map-dark", "/map", "dark", DESKTOP), ("map-phone", "/map", "dark", PHONE),
         ("host-light", "/hosts/prep-1", "light", DESKTOP), ("host-phone", "/hosts/prep-1", "dark", PHONE),
         ("validators-light", "/validators", "light", DESKTOP), ("events-dark", "/events", "dark", DESKTOP),
+        ("attack-light", "/attack", "light", DESKTOP), ("attack-phone", "/attack", "dark", PHONE),
         ("why-light", "/why?address=198.51.100.11&host=sentry-1", "light", DESKTOP),
     ]
     if not run.all_views:

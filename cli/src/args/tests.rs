@@ -1,9 +1,9 @@
 //! Every verb as it is typed, and what is refused with which words.
 
-use super::*;
+use super::{attack::Export, *};
 use clap::CommandFactory as _;
 use picket_api::shield::ShieldWish;
-use picket_model::NodeRole;
+use picket_model::{BlocklistBy, NodeRole};
 use picket_pki::OperatorRole;
 use std::num::NonZeroU16;
 
@@ -36,6 +36,11 @@ fn every_verb_is_understood() {
     let check = |line: &str, expect: Verb| assert_eq!(verb(line).unwrap(), expect, "{line}");
     check("status", Verb::Status { watch: false });
     check("status --watch", Verb::Status { watch: true });
+    check("attack", Verb::Attack(Attack::default()));
+    let export =
+        |format, by, least| Verb::Attack(Attack { verb: Some(AttackVerb::Export(Export { format, by, least })) });
+    check("attack export", export(Format::Text, BlocklistBy::Address, None));
+    check("attack export --format nft --by prefix --least 9", export(Format::Nft, BlocklistBy::Prefix, Some(9)));
     check("events -f", Verb::Events(Events { follow: true, ..Events::default() }));
     check("nodes --json", Verb::Nodes(Nodes::default()));
     let edge = || "edge".parse().ok();

@@ -12,6 +12,7 @@ use super::facts::{Facts, Node, Part, Seen};
 use picket_chain::node::{Channel, Goloop, Place};
 use picket_model::{NodeId, Timestamp};
 use picket_pki::Fingerprint;
+use picket_progress::Progress;
 use reqwest::Url;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,8 +52,9 @@ pub(crate) async fn look(
     asked: &Asked,
     ca: Option<Fingerprint>,
     operator: Option<super::facts::Controller>,
-    now: Timestamp,
+    (now, progress): (Timestamp, &Progress),
 ) -> Facts {
+    progress.now("the agent of this host");
     let root = Path::new("/");
     let (part, agent) = agent::look(asked).await;
     let identity = agent.as_ref().ok().and_then(|agent| agent.as_ref()?.status.as_ref().ok()?.identity.as_ref());
@@ -68,7 +70,9 @@ pub(crate) async fn look(
     if part == Part::Controller {
         names.extend(files::sources(root).iter().filter_map(network::name_of));
     }
+    progress.now("names of controllers and chain endpoints");
     let names = network::lookup(names).await;
+    progress.now(format!("controllers ({})", urls.len()));
     let mut controllers = controller::ask(&urls, pin).await;
     controllers.extend(operator);
     let mut far: BTreeSet<IpAddr> = names.values().flatten().flatten().copied().collect();
@@ -81,6 +85,7 @@ pub(crate) async fn look(
         .filter(|address| !address.is_loopback())
         .map(|address| (address, sockets::width(address)))
         .collect();
+    progress.now("this host's kernel, firewalls and node");
     Facts {
         part,
         kernel: files::kernel(root),

@@ -1,6 +1,7 @@
 //! What each answer looks like to people: from a view to text, without IO.
 
 pub(crate) mod advertise;
+pub(crate) mod attack;
 pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod changes;

@@ -51,7 +51,8 @@ const ATTACK: Columns = &[
     ("LIMITS", 8),
     ("SINCE", 12),
     ("TRACKING", 14),
-    ("MOST STOPPED BY", 16),
+    ("MOST STOPPED BY", 20),
+    ("MOST FROM", 18),
 ];
 
 /// Draws all of it.
@@ -193,8 +194,11 @@ fn drops(seen: &Seen) -> Vec<Cells> {
 
 fn attack(look: &Look, seen: &Seen, now: Timestamp) -> Vec<Cells> {
     let drops = seen.drops();
-    let said = look.nodes.iter().filter_map(|view| Some((&view.node.name, view.report.as_ref()?.defences.as_ref()?)));
-    said.map(|(host, defences)| {
+    let said = look.nodes.iter().filter_map(|view| Some((&view.node.name, view.report.as_ref()?)));
+    let said = said.filter_map(|(host, report)| Some((host, report, report.defences.as_ref()?)));
+    said.map(|(host, report, defences)| {
+        let sources = report.refused_sources.iter().flat_map(|refused| &refused.addresses);
+        let loudest = sources.max_by_key(|(_, source)| source.samples).map(|(address, _)| address.to_string());
         let tracking = defences.tracking.map(|tracking| format!("{} ({}%)", tracking.connections, tracking.percent()));
         let most = drops.iter().find(|drop| drop.0 == host).map(|drop| visible(&drop.1));
         let stopped = defences.stopped_per_second;
@@ -206,6 +210,7 @@ fn attack(look: &Look, seen: &Seen, now: Timestamp) -> Vec<Cells> {
             rough(now.since(defences.since)),
             tracking.unwrap_or_else(dash),
             most.unwrap_or_else(dash),
+            loudest.unwrap_or_else(dash),
         ];
         let is_attacked = stopped.is_some_and(|stopped| stopped >= defences.attack_per_second);
         (cells, is_attacked || defences.is_tight)

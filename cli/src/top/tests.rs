@@ -6,7 +6,7 @@ use super::{
 };
 use picket_api::operator::{NodeView, StatusView};
 use picket_model::{
-    Defences, Generation, Lease, NodeRole, PeerHealth, Timestamp, Tracking,
+    Defences, Generation, Lease, NodeRole, PeerHealth, RefusedSource, RefusedSources, Timestamp, Tracking,
     fixture::{in_force, node},
 };
 use ratatui::{Terminal, backend::TestBackend, crossterm::event::KeyCode};
@@ -38,6 +38,11 @@ fn look(seconds: u64) -> Look {
             syn_cookies: None,
             tracking: Some(Tracking { connections: 90, most: 100 }),
         });
+        let source = |samples| RefusedSource { samples, last: now, ports: [].into() };
+        let [quiet, loud] = ["203.0.113.8", "203.0.113.9"].map(|address| address.parse().unwrap());
+        let addresses = [(quiet, source(3)), (loud, source(40))].into();
+        report.refused_sources =
+            (place == 0).then(|| Box::new(RefusedSources { samples: 43, addresses, ..RefusedSources::default() }));
         NodeView {
             node: host.clone(),
             wanted: Some(Generation(7)),
@@ -129,16 +134,16 @@ fn drops_are_listed_the_fastest_first() {
 
 #[test]
 fn an_attack_is_seen() {
-    insta::assert_snapshot!(shown(&seen(), Tab::Attack, (110, 10)), @r#"
+    insta::assert_snapshot!(shown(&seen(), Tab::Attack, (120, 10)), @r#"
     picket mesh-1  generation 7  1 of 2 hosts in force  100 validators  4 alarms
     sources:   seen 10 s ago
     ! sentry-1 is not in force\u{1b}[31m
     ! b
     ! c
     ! and 1 more: picket status
-    HOST             STOPPED/S  ATTACK AT  LIMITS   SINCE        TRACKING       MOST STOPPED BY
-    prep-1           20         1000       as ever  10 min       90 (90%)       refused_p2p
-    sentry-1         2020       1000       tight    10 min       90 (90%)       refused_p2p
+    HOST             STOPPED/S  ATTACK AT  LIMITS   SINCE        TRACKING       MOST STOPPED BY      MOST FROM
+    prep-1           20         1000       as ever  10 min       90 (90%)       refused_p2p          203.0.113.9
+    sentry-1         2020       1000       tight    10 min       90 (90%)       refused_p2p          -
      1 hosts  2 flows  3 drops [4 attack]   tab: next   up/down: scroll   q: end
     "#);
 }

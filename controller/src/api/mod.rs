@@ -1,6 +1,7 @@
 //! The HTTP surface: who may ask, how an answer looks. What is decided is decided elsewhere.
 
 pub(crate) mod agents;
+pub(crate) mod attack;
 pub(crate) mod auth;
 mod away;
 mod cas;

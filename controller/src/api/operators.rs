@@ -1,7 +1,7 @@
 //! What operators ask and change.
 
 use super::{
-    Answer, Shared,
+    Answer, Shared, attack,
     auth::{Admin, Anybody, Viewer},
     away, cas, identities, names, nodes as hosts, once, orders, page, past, paths, people, plans,
     problem::{Asked, Body, Named},
@@ -73,6 +73,8 @@ pub(super) fn routes() -> Routes {
         .on(&api::ROTATE_CA, cas::rotate)
         .on(&api::SHIELD, shield::view)
         .on(&api::ORDER_SHIELD, shield::order)
+        .on(&api::ATTACK, attack::view)
+        .on(&api::BLOCKLIST, attack::blocklist)
         .on(&api::PATHS, paths::view)
         .on(&api::DRAIN, paths::drain)
         .on(&api::UNDRAIN, paths::undrain)

@@ -1,6 +1,7 @@
 //! The status page: who is logged in, what may be asked, and how an answer leaves. What a page looks like is `picket-page`'s; what
 //! is decided is decided where the API has it decided, too.
 
+mod attack;
 mod config;
 mod entry;
 mod gather;
@@ -61,6 +62,8 @@ pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
         .route("/validators/approve", post(orders::approve))
         .route("/validators/hold", post(orders::hold))
         .route("/validators/release", post(orders::release))
+        .route("/attack", get(attack::attack))
+        .route("/attack/{list}", get(attack::blocklist))
         .route("/events", get(views::events))
         .route("/why", get(views::why))
         .route("/live", get(live::live))

@@ -17,12 +17,12 @@ use picket_model::NodeName;
 use picket_page::{CutForm, CutKind, Frame, Section, WhyForm};
 use serde::Deserialize;
 
-type Page = Result<Response, Failed>;
+pub(super) type Page = Result<Response, Failed>;
 
 /// Events on one page.
 const EVENTS: usize = 100;
 
-fn frame(desk: &Desk, seen: &Seen, section: Section) -> Frame {
+pub(super) fn frame(desk: &Desk, seen: &Seen, section: Section) -> Frame {
     Frame { mesh: desk.controller.mesh.clone(), viewer: seen.viewer(), section }
 }
 

@@ -164,7 +164,7 @@ pub(super) fn sweep(running: Running) -> Operation<Told> {
 
 pub(super) fn back_up(running: Running, file: PathBuf) -> Operation<Told> {
     Box::pin(async move {
-        let backed_up = running.controller.store.back_up(&file).await;
+        let backed_up = running.controller.store.back_up(&file, &picket_progress::Progress::silent()).await;
         Told::BackedUp(file, backed_up.map(drop).map_err(told))
     })
 }

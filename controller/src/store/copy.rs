@@ -8,6 +8,7 @@ use super::{
     statement::{Connection, Value, query, query_made},
 };
 use picket_model::MeshId;
+use picket_progress::Progress;
 use std::path::Path;
 
 /// Every table with rows of a mesh, each after those it refers to. Duties are of the controllers that run now,
@@ -52,11 +53,11 @@ const TABLES: [&str; 33] = [
 const NUMBERED: [&str; 2] = ["parts", "certificates"];
 
 impl Store {
-    /// Copies everything into an empty database, in one view and one change; the number of rows.
+    /// Copies everything into an empty database, in one view and one change, and tells how far it is; the number of rows.
     ///
     /// # Errors
     /// Either database fails, the other one is not empty, or its audit log does not hold; then nothing is in it.
-    pub async fn copy_to(&self, other: &Self) -> Result<u64, StoreError> {
+    pub async fn copy_to(&self, other: &Self, progress: &Progress) -> Result<u64, StoreError> {
         // It may have tables that are not in the list above.
         if let Some(step) = self.beyond.or(other.beyond) {
             return Err(StoreError::Newer { place: "to copy".to_owned(), step });
@@ -66,9 +67,12 @@ impl Store {
             return Err(StoreError::row("database to copy to", "it is not empty"));
         }
         let mut rows = 0;
-        for table in TABLES {
+        for (number, table) in TABLES.into_iter().enumerate() {
+            progress.now(format!("the copy, {rows} rows so far, tables"));
+            progress.done(number, TABLES.len());
             rows += from.copy_table(&mut to, table).await?;
         }
+        progress.now("the audit log to be verified on both sides");
         to.renumber().await?;
         let (before, after) = (from.verify_log().await?, to.verify_log().await?);
         if before != after {
@@ -82,7 +86,7 @@ impl Store {
     ///
     /// # Errors
     /// The file is there already, or either database fails; then no file is left.
-    pub async fn back_up(&self, file: &Path) -> Result<u64, StoreError> {
+    pub async fn back_up(&self, file: &Path, progress: &Progress) -> Result<u64, StoreError> {
         if file.exists() {
             return Err(StoreError::row(format!("{}", file.display()), "it exists already: a backup replaces nothing"));
         }
@@ -90,7 +94,7 @@ impl Store {
         let copied = async {
             remove(&unfinished)?;
             let other = Self::open(&unfinished, self.mesh.clone()).await?;
-            let rows = self.copy_to(&other).await;
+            let rows = self.copy_to(&other, progress).await;
             // Closed, all of it is in the one file.
             other.close().await;
             let rows = rows?;

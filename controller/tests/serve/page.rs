@@ -125,7 +125,9 @@ async fn a_token_becomes_a_session_and_a_session_ends() {
     let mesh = Mesh::start_with(PAGE).await;
     let token = mesh.add_operator("viewer").await;
     let mut browser = Browser::new(&mesh);
-    for path in ["/", "/map", "/hosts", "/hosts/x", "/validators", "/events", "/why"] {
+    for path in
+        ["/", "/map", "/hosts", "/hosts/x", "/validators", "/attack", "/attack/blocklist.txt", "/events", "/why"]
+    {
         let response = browser.get(path).await;
         assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, "/login"), "{path}");
     }
@@ -203,6 +205,7 @@ async fn every_answer_keeps_a_browser_from_doing_more_than_showing_it() {
         "/map",
         "/hosts",
         "/validators",
+        "/attack",
         "/events",
         "/why?address=x",
         "/login",

@@ -5,7 +5,7 @@ mod options;
 pub use options::{EnrollOptions, GoloopOptions, how_to_join};
 
 use crate::{
-    dry_run,
+    capture, dry_run,
     enroll::enroll,
     host, leave, lockdown, rekey, release, run,
     state::StateDir,
@@ -92,7 +92,8 @@ pub struct Place {
     /// WireGuard interface of the mesh.
     #[arg(long, global = true, value_name = "NAME", default_value = "picket0")]
     pub interface: InterfaceName,
-    /// Netlink group that hears of some of the refused packets, for `nflog` programs; 0 for none.
+    /// Netlink group that hears of some of the refused packets, for `nflog` programs; the agent listens to the one after it. 0 for
+    /// none.
     #[arg(long, global = true, value_name = "GROUP", env = "PICKET_LOG_GROUP", default_value_t = LOG_GROUP)]
     pub log_group: u16,
 }
@@ -166,6 +167,18 @@ enum Command {
         /// One more TCP port to try beside those that this host guards and some usual ones.
         #[arg(long = "port", value_name = "PORT")]
         ports: Vec<NonZeroU16>,
+    },
+    /// Write samples of refused packets to a capture file, for tcpdump or Wireshark; the agent goes on meanwhile.
+    Capture {
+        /// The file; - for standard output.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Ends after so many packets.
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        count: u64,
+        /// Ends after so many seconds.
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 60)]
+        seconds: u32,
     },
     /// Peers whose proofs of identity this host's guard has looked at.
     Proofs {
@@ -315,6 +328,10 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
             Command::Rules { command: Rules::Show { json, .. } } => status::show_rules(&place, json)?,
             Command::Status { json } => status::status(&place, json)?,
             Command::Probe { address, ports } => println!("{}", status::probe(&place, address, &ports)?),
+            Command::Capture { file, count, seconds } => {
+                let lasts = Duration::from_secs(seconds.into());
+                eprintln!("{}", capture::capture(&place, &file, count, lasts).await?);
+            }
             Command::Proofs { command: Some(Proofs::Forget { identity }), .. } => vouch::forget(&place, &identity)?,
             Command::Proofs { command: None, json } => vouch::list(&place, json)?,
             Command::Wg { command: Wg::Bench { seconds, json } } => {

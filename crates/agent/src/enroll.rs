@@ -16,6 +16,7 @@ use picket_api::{AgentClient, ApiError, EnrollRequest, ProblemKind, Proof};
 use picket_attest::{audience, keys_digest};
 use picket_model::{NodeName, NodeRole};
 use picket_pki::{Fingerprint, JoinToken, client_config};
+use picket_progress::Progress;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret as _;
 use std::{
@@ -85,6 +86,7 @@ pub async fn enroll(place: &Place, options: &EnrollOptions, role: NodeRole) -> R
             if options.proof.print_audience {
                 return Ok(audience);
             }
+            let _progress = Progress::begin("this host's proof of identity");
             let proof = options.proof.collect(*kind, *ca, &audience).await?;
             kept = Some(Kept::new(*kind, &options.proof, audience, host::now()));
             proof
@@ -130,12 +132,16 @@ async fn first<T>(
     tls: &ClientConfig,
     call: impl AsyncFn(AgentClient) -> Result<T, ApiError>,
 ) -> Result<T> {
-    let mut silent = Vec::new();
+    let (mut silent, progress) = (Vec::new(), Progress::begin("a controller"));
     for url in controllers {
+        progress.now(format!("controller {url}"));
         let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL: https://HOST:PORT"))?;
         let client = AgentClient::new(base, tls.clone())?;
         let mut answer = call(client.clone()).await;
         let until = Instant::now() + CROWDED;
+        if matches!(&answer, Err(error) if error.kind() == Some(ProblemKind::TooManyRequests)) {
+            progress.now(format!("controller {url}, which too many ask at once"));
+        }
         while matches!(&answer, Err(error) if error.kind() == Some(ProblemKind::TooManyRequests))
             && Instant::now() < until
         {

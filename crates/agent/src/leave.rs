@@ -17,6 +17,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use picket_api::{AgentClient, ApiError, ProblemKind};
 use picket_firewall::Nft;
+use picket_progress::Progress;
 use picket_wireguard::Preference;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -53,8 +54,9 @@ pub async fn leave(place: &Place) -> Result<String> {
     let guard = Guard::new(GuardRules::load(place.guard.as_deref())?, &identity, Vouched::load(&state)?);
     let keys = Keys::load(&state)?;
     let mut controllers = Controllers::new(&identity, &client_certificate(&state)?)?;
-    let mut silent = Vec::new();
+    let (mut silent, progress) = (Vec::new(), Progress::begin("a controller"));
     for url in &identity.controllers {
+        progress.now(format!("controller {url} to hear that this host leaves"));
         match tell(controllers.client()).await {
             Ok(()) => {
                 silent.clear();
@@ -70,6 +72,7 @@ pub async fn leave(place: &Place) -> Result<String> {
             "no controller took this host's leave, and nothing was changed; `picket revoke {name}` does it there: {why}"
         );
     }
+    progress.now("the agent of this host to end");
     let lock = state.lock_within(AGENT_ENDS).await;
     let _lock = lock.context("this host left its mesh, and its agent does not end")?;
     let pairs = PairKeys { mesh: identity.mesh.clone(), identity: keys.identity };

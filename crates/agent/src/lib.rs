@@ -2,6 +2,7 @@
 //! The role is an argument; the two programs are a `main` each.
 
 pub mod additions;
+pub mod capture;
 pub mod chain;
 pub mod cli;
 pub mod confirm;
@@ -28,6 +29,7 @@ pub mod paths;
 pub mod posture;
 pub mod proof;
 pub mod reconcile;
+pub mod refused;
 pub mod rekey;
 pub mod release;
 pub mod renewal;

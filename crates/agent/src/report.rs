@@ -41,6 +41,7 @@ pub fn report(
         paths: None,
         syncs: BTreeMap::new(),
         narrow: BTreeMap::new(),
+        refused_sources: None,
     }
 }
 

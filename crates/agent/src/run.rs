@@ -33,6 +33,7 @@ use crate::{
     pairing::PairKeys,
     paths::narrow::Narrow,
     reconcile::{Found, HostFilter, HostTunnels},
+    refused::Refused,
     rekey::{Awaited, KeyWord, Rekey},
     renewal::Renewals,
     report::Reporter,
@@ -189,7 +190,7 @@ pub async fn run(
         controllers,
         renewals,
         chain,
-        (vouching, own_proof, board),
+        (vouching, own_proof, board, Refused::start(place.host_facts().features.log_group)),
     );
     agent.work(Signals::new()?, leaving).await
 }
@@ -233,6 +234,7 @@ struct Agent {
     found: Option<Found>,
     drift: Interval,
     pairs: Interval,
+    refused_sources: Refused,
     shield: Shield,
     tightness: shield::Tightness,
     attacks: Interval,
@@ -249,7 +251,7 @@ impl Agent {
         controllers: Controllers,
         renewals: Renewals,
         chain: ChainWatch,
-        (vouching, own_proof, board): (Vouching, OwnProof, Board),
+        (vouching, own_proof, board, refused_sources): (Vouching, OwnProof, Board, Refused),
     ) -> Self {
         let refused = held.ledger.admitted(&held.guard).err();
         if let Some(violation) = &refused {
@@ -285,6 +287,7 @@ impl Agent {
             found: None,
             drift: every(DRIFT),
             pairs: every(PAIRS),
+            refused_sources,
             shield,
             tightness,
             attacks: every(shield::SHIELD),

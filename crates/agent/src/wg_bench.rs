@@ -7,6 +7,7 @@ mod ground;
 use anyhow::{Context as _, Result, ensure};
 use flow::{Echoes, Flow};
 use ground::Ground;
+use picket_progress::Progress;
 use picket_wireguard::{Engine, Preference};
 use serde::Serialize;
 use std::{fmt, time::Duration};
@@ -69,10 +70,13 @@ fn tell(row: &impl Serialize, text: &str, json: bool) -> Result<()> {
 }
 
 fn measure(preference: Preference, engine: Engine, length: Duration) -> Result<Measured> {
+    let progress = Progress::begin(format!("three measurements of {engine}, {} s each", length.as_secs()));
     let ground = Ground::new(preference)?;
     let idle = flow::echoes(&ground, length)?;
+    progress.done(1, 3);
     let flow = Flow::start(&ground)?;
     let stream = flow.run(length)?;
+    progress.done(2, 3);
     let loaded = flow::echoes(&ground, length)?;
     flow.finish()?;
     Ok(Measured {

@@ -1,6 +1,7 @@
 //! The wire, version 1: what travels between agents, operators and the controller, and a typed client for both sides.
 //! Types and calls only; what an answer means is decided elsewhere.
 
+pub mod attack;
 pub mod ca;
 pub mod client;
 pub mod dns;

@@ -19,6 +19,14 @@ pub struct Features {
 /// The group samples go to where nobody says another.
 pub const LOG_GROUP: u16 = 71;
 
+/// The group that the agent itself listens to, beside the one that is left to others: a group has one listener.
+pub const fn agents_group(group: u16) -> u16 {
+    match group.checked_add(1) {
+        Some(next) => next,
+        None => group - 1,
+    }
+}
+
 impl Default for Features {
     /// All: every distribution's kernel since 5.10 has them.
     fn default() -> Self {

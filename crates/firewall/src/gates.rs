@@ -2,7 +2,8 @@
 //! often a source may begin something new. Then the caps, after tracking: how much a source may have open.
 
 use crate::{
-    Chain, Family, HalfOpen, HostFacts, Log, Match, Measure, Metered, Rate, Rule, Ruleset, Source, Verdict, rule::HOSTS,
+    Chain, Family, HalfOpen, HostFacts, Log, Match, Measure, Metered, Rate, Rule, Ruleset, Source, Verdict,
+    features::agents_group, rule::HOSTS,
 };
 use picket_model::{Limits, Purpose};
 use std::fmt;
@@ -49,8 +50,10 @@ const MESH_FREE: &str = "mesh_free";
 const HALF_OPEN: [(&str, Family); 2] = [("half_open4", Family::V4), ("half_open6", Family::V6)];
 /// The answer to a first packet is sent again after one and three seconds, and each time this begins anew.
 const HALF_OPEN_SECONDS: u32 = 3;
-/// How often refused packets are told of.
+/// How often refused packets are told of to whoever listens.
 const SAMPLE: Rate = Rate { per_second: 5, burst: 20 };
+/// How often to the agent, which counts where they come from: a source that sends a hundredth of all shows within seconds.
+const COUNTED: Rate = Rate { per_second: 20, burst: 100 };
 
 /// Sources by whole addresses.
 const EACH: [Source; 2] = [Source::V4(32), Source::V6(128)];
@@ -205,11 +208,13 @@ impl Build<'_> {
     }
 
     fn refuse(&self, purpose: Gate) -> Vec<Rule> {
-        let told = self.host.features.log_group.map(|group| {
-            let prefix = format!("picket refused {purpose} ");
-            when([Match::Sampled(SAMPLE)], Verdict::Log(Log { prefix, group }))
+        let told = self.host.features.log_group.into_iter().flat_map(|group| {
+            [(SAMPLE, group), (COUNTED, agents_group(group))].map(|(rate, group)| {
+                let prefix = format!("picket refused {purpose} ");
+                when([Match::Sampled(rate)], Verdict::Log(Log { prefix, group }))
+            })
         });
-        told.into_iter().chain([drops(Vec::new(), format!("refused_{purpose}"))]).collect()
+        told.chain([drops(Vec::new(), format!("refused_{purpose}"))]).collect()
     }
 
     /// Asked while a connection is new: kernels from 6.18 on do not count one that tracking has confirmed.

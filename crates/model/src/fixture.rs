@@ -56,5 +56,6 @@ pub fn in_force(applied: Generation, digest: Option<Digest>) -> NodeReport {
         silent: BTreeSet::new(),
         syncs: BTreeMap::new(),
         narrow: BTreeMap::new(),
+        refused_sources: None,
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod advertised;
 pub mod advertising;
+pub mod attack;
 pub mod changes;
 pub mod config;
 pub mod endpoint;
@@ -34,6 +35,7 @@ pub mod validator;
 
 pub use advertised::Advertised;
 pub use advertising::{AdvertisedFact, Advertising, Verdict};
+pub use attack::{AttackSource, Blocklist, BlocklistBy, LeftOut, RefusedSource, RefusedSources};
 pub use changes::{ConfigChanges, SetChanges};
 pub use config::{Digest, NodeConfig, SetDigests, WireGuardConfig, WireGuardPeer};
 pub use endpoint::{DnsName, EndpointError, Host, P2pEndpoint};

@@ -1,7 +1,8 @@
 //! What a host says is in force, read back from its kernel and its tunnels, never from memory.
 
 use crate::{
-    Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, PathsReport, Timestamp, WireGuardPublicKey,
+    Advertised, Defences, Digest, FirewallRepairs, Generation, NodeName, PathsReport, RefusedSources, Timestamp,
+    WireGuardPublicKey,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,9 @@ pub struct NodeReport {
     /// Peers whose tunnels carry less than is wanted, and the largest packet inside each, in bytes.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub narrow: BTreeMap<NodeName, u16>,
+    /// Where packets came from that its firewall refused lately; `None` where it saw none, and from older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_sources: Option<Box<RefusedSources>>,
 }
 
 /// How a port stands at which a node's JSON-RPC is served.

@@ -1,6 +1,6 @@
 //! Values that tests of the views begin with.
 
-use crate::{HostState, Overview};
+use crate::{Frame, HostState, Overview, Section, Viewer};
 use picket_api::operator::{EventView, NodeView, StatusView};
 use picket_model::{
     FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose,
@@ -73,6 +73,13 @@ pub(crate) fn prep(name: &str, is_hidden: bool) -> HostState {
         lease: Lease::default(),
     };
     HostState { view, lag: None, config: Some(Arc::new(config)), cut: None }
+}
+
+/// What a page is in, for a viewer.
+pub(crate) fn frame(section: Section) -> Frame {
+    let viewer =
+        Viewer { operator: "op-1".parse().unwrap(), role: picket_pki::OperatorRole::Viewer, csrf: "x".to_owned() };
+    Frame { mesh: "m-1".parse().unwrap(), viewer, section }
 }
 
 pub(crate) fn overview() -> Overview {

@@ -40,6 +40,8 @@ pub enum Section {
     Hosts,
     /// The validator set.
     Validators,
+    /// Who is refused.
+    Attack,
     /// What happened.
     Events,
     /// Who may reach what.
@@ -47,7 +49,8 @@ pub enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 6] = [Self::Overview, Self::Map, Self::Hosts, Self::Validators, Self::Events, Self::Why];
+    const ALL: [Self; 7] =
+        [Self::Overview, Self::Map, Self::Hosts, Self::Validators, Self::Attack, Self::Events, Self::Why];
 
     const fn title(self) -> &'static str {
         match self {
@@ -55,6 +58,7 @@ impl Section {
             Self::Map => "Map",
             Self::Hosts => "Hosts",
             Self::Validators => "Validators",
+            Self::Attack => "Attack",
             Self::Events => "Events",
             Self::Why => "Who may reach what",
         }
@@ -66,6 +70,7 @@ impl Section {
             Self::Map => "/map",
             Self::Hosts => "/hosts",
             Self::Validators => "/validators",
+            Self::Attack => "/attack",
             Self::Events => "/events",
             Self::Why => "/why",
         }

@@ -3,6 +3,7 @@
 
 mod answers;
 pub mod assets;
+mod attack;
 mod events;
 mod frame;
 mod host;
@@ -18,6 +19,7 @@ mod values;
 mod why;
 
 pub use answers::{Answer, Mark, answers};
+pub use attack::attack;
 pub use events::events;
 pub use frame::{Frame, Section, Viewer, problem};
 pub use host::{cut_form, host};

@@ -2,6 +2,7 @@
 //! No IO, no clock, no randomness: the same input gives the same plan on every controller.
 
 mod advertise;
+mod attack;
 mod by_host;
 mod changes;
 mod explain;
@@ -16,6 +17,7 @@ mod planner;
 mod touched;
 
 pub use advertise::{AdvertiseInput, SentryFacts, advertise};
+pub use attack::{AttackedHost, Belonging, attack_sources, blocklist};
 pub use by_host::ByHost;
 pub use changes::changes;
 pub use explain::{ExplainInput, explain};

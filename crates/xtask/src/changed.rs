@@ -85,6 +85,7 @@ const RUNS: [Run; 6] = [
     Run {
         name: "terraform",
         inputs: &[
+            "controller/src/enroll.rs",
             "controller/src/hooks",
             "crates/attest",
             "crates/aws",

@@ -8,6 +8,11 @@ output "controller_url" {
   value       = module.controller.url
 }
 
+output "operators_tunnel" {
+  description = "Brings the operators' port to your machine."
+  value       = module.controller.operators_tunnel
+}
+
 output "restart_command" {
   description = "Has the controller read a changed configuration; cuts nobody."
   value       = module.controller.restart_command

@@ -17,6 +17,15 @@ module "network" {
 
   name  = var.name
   zones = var.zones
+
+  prefix_lists = {
+    p2p       = { cidrs = { "0.0.0.0/0" = "every validator; each host knows which" }, max_entries = 2 }
+    rpc       = { cidrs = var.rpc_networks, max_entries = 20 }
+    wireguard = { cidrs = { "0.0.0.0/0" = "validators dial in; WireGuard is silent to who has no key" }, max_entries = 2 }
+    hooks     = { cidrs = { "0.0.0.0/0" = "EventBridge has no published addresses; each message is verified" }, max_entries = 2 }
+    out       = { cidrs = { "0.0.0.0/0" = "whither validators may open connections" }, max_entries = 10 }
+    agents    = { cidrs = { "0.0.0.0/0" = "every host of the mesh; TLS on both sides" }, max_entries = 2 }
+  }
 }
 
 module "controller" {
@@ -35,6 +44,7 @@ module "controller" {
   admin_networks         = var.admin_networks
   aws_certificates       = var.aws_certificates
   enroll                 = module.sentries[*].enroll_rule
+  extra_configuration    = var.extra_configuration
   alarm_topic_arns       = [aws_sns_topic.alarms.arn]
   deletion_protection    = var.deletion_protection
 
@@ -60,6 +70,8 @@ module "sentries" {
   ami_id                    = var.ami_id
   former_ami_ids            = var.former_ami_ids
   release                   = var.release
+  setup                     = var.setup
+  node_url                  = var.node_url
   kms_key_arn               = module.network.kms_key_arn
   wireguard_prefix_list_ids = { all = module.network.prefix_list_ids["wireguard"] }
   scaling                   = { cpu_percent = 50, tracked_percent = 60 }

@@ -1,10 +1,13 @@
 output "next" {
   description = "What to do now."
-  value = var.ca_fingerprint != null ? "sentries join by themselves: picket nodes" : join("\n", [
+  value = join("\n", var.ca_fingerprint != null ? [
+    "1. sh -c \"$(terraform output -raw restart_command)\": the controllers read who may join",
+    "2. sentries join by themselves: picket nodes",
+    ] : [
     "1. aws ssm start-session --region ${var.region} --target ${module.controller.instance_id}",
     "2. there: ${module.controller.fingerprint_command}",
-    "3. terraform apply -var ca_fingerprint=…",
-    "4. ${module.controller.restart_command}",
+    "3. write it into terraform.tfvars: ca_fingerprint = \"…\"",
+    "4. terraform apply",
   ])
 }
 

@@ -49,6 +49,30 @@ variable "admin_networks" {
   type        = list(string)
 }
 
+variable "extra_configuration" {
+  description = "Further TOML of the controller's configuration, as `[[policy.hidden]]` for a validator that hides behind the sentries. No secrets."
+  type        = string
+  default     = ""
+}
+
+variable "rpc_networks" {
+  description = "Who may reach port 9000 through the sentries' balancer beside those whom each sentry's own firewall lets in, by network, and why. Empty: nobody."
+  type        = map(string)
+  default     = {}
+}
+
+variable "setup" {
+  description = "Shell commands run as root on each sentry at its first boot, before the agent: to start an ICON node of yours there. No secrets."
+  type        = string
+  default     = ""
+}
+
+variable "node_url" {
+  description = "The ICON node on each sentry, where `setup` starts one, as http://127.0.0.1:9080; null for none."
+  type        = string
+  default     = null
+}
+
 variable "several" {
   description = "Two controllers in two zones on a PostgreSQL database of RDS, in place of one on SQLite: one may be lost, or worked on, and changes still come through."
   type        = bool
@@ -74,7 +98,7 @@ variable "alarm_address" {
 }
 
 variable "deletion_protection" {
-  description = "Whether controller, validator and load balancers refuse to be destroyed. Switch it off and apply before `terraform destroy`."
+  description = "Whether load balancers, database and backups refuse to be destroyed, and volumes outlive their instances. Instances refuse it to everybody but Terraform: read what a plan destroys. Switch it off and apply before `terraform destroy`."
   type        = bool
   default     = true
 }

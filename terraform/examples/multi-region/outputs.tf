@@ -3,6 +3,11 @@ output "controller_instance" {
   value       = module.controller.instance_id
 }
 
+output "operators_tunnel" {
+  description = "Brings the operators' port to your machine."
+  value       = module.controller.operators_tunnel
+}
+
 output "restart_command" {
   description = "Has the controller read a changed configuration; cuts nobody."
   value       = module.controller.restart_command

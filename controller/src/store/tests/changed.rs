@@ -58,7 +58,7 @@ async fn what_changed_of_hosts_is_all_that_changed() {
         assert_eq!(reader.read_on(&store).await, 0);
         // A copy knows its own order.
         let folder = tempfile::tempdir().unwrap();
-        store.back_up(&folder.path().join("copy")).await.unwrap();
+        store.back_up(&folder.path().join("copy"), &picket_progress::Progress::silent()).await.unwrap();
         let copy = Store::open(&folder.path().join("copy"), "m-1".parse().unwrap()).await.unwrap();
         let mut other = Reader::default();
         assert_eq!(other.read_on(&copy).await, 3);

@@ -208,7 +208,7 @@ async fn every_plan_has_the_hosts_that_it_had_whoever_came_went_and_came_back() 
         }
         // In a copy too.
         let folder = tempfile::tempdir().unwrap();
-        store.back_up(&folder.path().join("copy")).await.unwrap();
+        store.back_up(&folder.path().join("copy"), &picket_progress::Progress::silent()).await.unwrap();
         let copy = Store::open(&folder.path().join("copy"), "m-1".parse().unwrap()).await.unwrap();
         let mut tx = copy.read().await.unwrap();
         for plan in &all {

@@ -41,7 +41,8 @@ async fn two_versions_work_side_by_side_on_a_database_that_the_newer_one_added_t
         assert_eq!(generations, (1..=6).map(Generation).collect::<Vec<_>>());
         // It may have tables of which the older program knows nothing.
         let folder = tempfile::tempdir().unwrap();
-        let error = starts.back_up(&folder.path().join("backup")).await.unwrap_err();
+        let error =
+            starts.back_up(&folder.path().join("backup"), &picket_progress::Progress::silent()).await.unwrap_err();
         assert!(matches!(error, StoreError::Newer { step: 99, .. }), "{error}");
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
     })

@@ -28,6 +28,8 @@ impl Agent {
         report.firewall_repairs = self.company.repairs();
         report.state = Some(self.posture().name().to_owned());
         report.defences = Some(self.defences());
+        let counted = &report.kernel.packets;
+        report.refused_sources = self.refused_sources.word(counted, host::now()).map(Box::new);
         report.paths = self.ways.report().map(Box::new);
         report.silent = self.ways.tell_silent();
         report.syncs = told(self.gateway.stands());

@@ -2,6 +2,7 @@
 
 use super::{ApiError, age::Age, build, join, json, lines::Lines, unreachable};
 use crate::{
+    attack::{AttackView, BlocklistQuery},
     ca::{CaView, RotateCa},
     dns::{AdvertiseQuery, AdvertiseView, DnsView},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
@@ -19,7 +20,7 @@ use crate::{
         ValidatorsView,
     },
 };
-use picket_model::{Explanation, Node, PoolName, TokenId};
+use picket_model::{Blocklist, Explanation, Node, PoolName, TokenId};
 use picket_pki::random;
 use reqwest::{Method, RequestBuilder, Url, header::ACCEPT};
 use serde::{Serialize, de::DeserializeOwned};
@@ -290,6 +291,16 @@ impl OperatorClient {
     /// Tightens limits, relaxes them, or leaves that to hosts or policy.
     pub async fn order_shield(&self, request: &OrderShield) -> Result<ShieldView, ApiError> {
         self.post("/v1/shield", request).await
+    }
+
+    /// What hosts refuse, and whom.
+    pub async fn attack(&self) -> Result<AttackView, ApiError> {
+        self.get("/v1/attack", &()).await
+    }
+
+    /// Sources of refused packets as a list to block elsewhere.
+    pub async fn blocklist(&self, query: &BlocklistQuery) -> Result<Blocklist, ApiError> {
+        self.get("/v1/attack/blocklist", query).await
     }
 
     /// The ways of all hidden validators, or of one.

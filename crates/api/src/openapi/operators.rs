@@ -3,6 +3,7 @@
 use super::{ADMINS, ENROLLERS, Good, OPERATORS, Operation, VIEWERS, Who, of};
 use crate::{
     ProblemKind as P,
+    attack::{AttackView, BlocklistQuery},
     ca::{CaView, RotateCa},
     dns::{AdvertiseQuery, AdvertiseView, DnsView},
     identities::{ForbidIdentity, ForgetIdentity, IdentityView},
@@ -20,7 +21,7 @@ use crate::{
         ValidatorsView,
     },
 };
-use picket_model::{Explanation, Node};
+use picket_model::{Blocklist, Explanation, Node};
 
 /// This document.
 pub static DOCUMENT: Operation = Operation::get(
@@ -297,6 +298,25 @@ pub static ORDER_SHIELD: Operation = Operation::post(
 .answers(of::<ShieldView>)
 .fails(&[P::NotFound]);
 
+/// What hosts refuse, and whom.
+pub static ATTACK: Operation = Operation::get(
+    "attack",
+    "/v1/attack",
+    VIEWERS,
+    "What each host stops and by which limit, and the sources of refused packets by address and by network, from samples",
+)
+.answers(of::<AttackView>);
+
+/// Whom to keep out somewhere else.
+pub static BLOCKLIST: Operation = Operation::get(
+    "blocklist",
+    "/v1/attack/blocklist",
+    VIEWERS,
+    "Sources of refused packets as a list to block elsewhere, without anybody who belongs here, and who was left out and why",
+)
+.query(of::<BlocklistQuery>)
+.answers(of::<Blocklist>);
+
 /// Hidden validators' ways.
 pub static PATHS: Operation = Operation::get(
     "paths",
@@ -380,6 +400,8 @@ pub static ALL: &[&Operation] = &[
     &ROTATE_CA,
     &SHIELD,
     &ORDER_SHIELD,
+    &ATTACK,
+    &BLOCKLIST,
     &PATHS,
     &DRAIN,
     &UNDRAIN,

@@ -1,5 +1,6 @@
 //! nf_tables without a program: elements written and read back, the generation, who changed what. Messages are values,
-//! written and read by pure functions (`wire`, `elements`, `objects`, `events`); `kernel` and `monitor` are the sockets.
+//! written and read by pure functions (`wire`, `elements`, `objects`, `events`); `kernel`, `monitor` and `samples` are
+//! the sockets.
 //! Rules go as text, through the host's nft, and this way only where there is none that runs (`closed`).
 //!
 //! The messages are written by hand, on netlink-sys alone. `netlink-packet-netfilter` 0.4 was measured: it takes 1.5 ms
@@ -12,6 +13,7 @@ pub mod events;
 mod kernel;
 pub mod monitor;
 mod objects;
+pub mod samples;
 pub(crate) mod wire;
 
 pub use closed::close;

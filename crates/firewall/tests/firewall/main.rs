@@ -17,4 +17,5 @@ mod netlink;
 mod packet;
 mod policies;
 mod sampled;
+mod samples;
 mod slow;

@@ -200,5 +200,6 @@ pub(super) fn in_force(revision: Generation, digest: &Digest, peers: usize) -> N
         paths: None,
         syncs: BTreeMap::new(),
         narrow: BTreeMap::new(),
+        refused_sources: None,
     }
 }

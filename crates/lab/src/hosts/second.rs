@@ -64,9 +64,7 @@ fn both_carry(site: &Site) -> Result<()> {
 /// What the log has of drains, oldest first.
 fn drains(site: &Site) -> Result<Vec<&'static str>> {
     let log = site.picket(&["events", "--limit", "1000"])?;
-    let word = |line: &str| {
-        ["undrained", "drained"].into_iter().find(|word| line.contains(&format!("node.{word}")))
-    };
+    let word = |line: &str| ["undrained", "drained"].into_iter().find(|word| line.contains(&format!("node.{word}")));
     Ok(log.lines().filter_map(word).collect())
 }
 

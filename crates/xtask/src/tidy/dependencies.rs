@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "picket-gateway",
             "picket-manual",
             "picket-page",
+            "picket-progress",
         ],
     ),
     ("features", &["picket-agent"]),

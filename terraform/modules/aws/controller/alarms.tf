@@ -18,6 +18,25 @@ resource "aws_cloudwatch_metric_alarm" "alarms" {
   tags               = local.tags
 }
 
+resource "aws_cloudwatch_metric_alarm" "backups" {
+  count = var.backup_days == 0 ? 0 : 1
+
+  alarm_name          = "${var.name}-controller-backups"
+  alarm_description   = "No backup of the controller came to its bucket for a day: journalctl -u picket-backup"
+  namespace           = "Picket"
+  metric_name         = "Backups"
+  dimensions          = { mesh = var.name }
+  statistic           = "Sum"
+  period              = 86400
+  evaluation_periods  = 1
+  comparison_operator = "LessThanThreshold"
+  threshold           = 1
+  treat_missing_data  = "breaching"
+  alarm_actions       = var.alarm_topic_arns
+  ok_actions          = var.alarm_topic_arns
+  tags                = local.tags
+}
+
 resource "aws_cloudwatch_metric_alarm" "instance" {
   for_each = local.controllers
 

@@ -3,7 +3,6 @@
 
 data "aws_region" "current" {}
 data "aws_caller_identity" "current" {}
-data "aws_partition" "current" {}
 
 data "aws_subnet" "this" {
   for_each = local.controllers

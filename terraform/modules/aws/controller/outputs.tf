@@ -45,7 +45,7 @@ output "hook_url" {
 
 output "hook_secret" {
   description = "What EventBridge must show, for the lifecycle modules; null without hooks."
-  value       = var.hooks == null ? null : terraform_data.hooks[0].output
+  value       = var.hooks == null ? null : aws_secretsmanager_secret_version.hooks[0].secret_string
   sensitive   = true
 }
 
@@ -67,6 +67,11 @@ output "backup_bucket" {
 output "balancer_arn" {
   description = "The load balancer."
   value       = aws_lb.this.arn
+}
+
+output "role_name" {
+  description = "Role of the instances, for a policy of yours, such as the records of `[dns]` in Route 53."
+  value       = aws_iam_role.this.name
 }
 
 output "security_group_ids" {

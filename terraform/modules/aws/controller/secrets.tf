@@ -32,17 +32,6 @@ data "aws_secretsmanager_random_password" "hooks" {
   exclude_punctuation = true
 }
 
-# Holds the first of what is random anew at each plan.
-resource "terraform_data" "hooks" {
-  count = var.hooks == null ? 0 : 1
-
-  input = sensitive(data.aws_secretsmanager_random_password.hooks[0].random_password)
-
-  lifecycle {
-    ignore_changes = [input]
-  }
-}
-
 resource "aws_secretsmanager_secret" "hooks" {
   # checkov:skip=CKV2_AWS_57:the connection of EventBridge has to change with it; the README of the lifecycle module says how
   count = var.hooks == null ? 0 : 1
@@ -58,5 +47,20 @@ resource "aws_secretsmanager_secret_version" "hooks" {
   count = var.hooks == null ? 0 : 1
 
   secret_id     = aws_secretsmanager_secret.hooks[0].id
-  secret_string = terraform_data.hooks[0].output
+  secret_string = data.aws_secretsmanager_random_password.hooks[0].random_password
+
+  lifecycle {
+    # The first of what is random anew at each plan; `-replace` of this gives another.
+    ignore_changes        = [secret_string]
+    create_before_destroy = true
+  }
+}
+
+# What held it before, and would show it in a plan that takes it away.
+removed {
+  from = terraform_data.hooks
+
+  lifecycle {
+    destroy = false
+  }
 }

@@ -3,8 +3,8 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', and begins with a letter: load balancers have no room for more."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,18}[a-z0-9]$", var.name))
+    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', begins with a letter and does not end with '-': load balancers take no other."
   }
 }
 
@@ -235,6 +235,11 @@ variable "hooks" {
     condition     = var.hooks == null || try(length(var.hooks.groups) > 0 && alltrue([for of in var.hooks.groups : can(regex("^[0-9]{12}$", of.account)) && length(of.regions) > 0 && length(of.groups) > 0]), false)
     error_message = "hooks.groups: each names an account of 12 digits, at least one region and at least one pattern of group names."
   }
+
+  validation {
+    condition     = var.hooks == null || try(length(var.hooks.autoscaling_arns) > 0, false)
+    error_message = "hooks.autoscaling_arns is empty: the controller could answer no group, and each instance that comes up would be thrown away."
+  }
 }
 
 variable "extra_configuration" {
@@ -271,7 +276,7 @@ variable "alarm_topic_arns" {
 }
 
 variable "deletion_protection" {
-  description = "Whether instance and load balancer refuse to be destroyed. Switch it off and apply before `terraform destroy`."
+  description = "Whether load balancer, database and backups refuse to be destroyed, and a snapshot of the volumes is left. An instance refuses it to everybody but Terraform, which lifts that by itself. Switch it off and apply before `terraform destroy`."
   type        = bool
   default     = true
 }

@@ -6,6 +6,9 @@ output "vpc_id" {
 output "public_subnet_ids" {
   description = "Public subnets by zone: for sentries and load balancers."
   value       = { for zone, subnet in aws_subnet.public : zone => subnet.id }
+
+  # AWS makes no balancer that faces the internet in a network that has no way there yet.
+  depends_on = [aws_route.out, aws_route_table_association.public]
 }
 
 output "private_subnet_ids" {

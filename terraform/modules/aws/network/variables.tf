@@ -3,8 +3,8 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', and begins with a letter: load balancers have no room for more."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,18}[a-z0-9]$", var.name))
+    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', begins with a letter and does not end with '-': load balancers take no other."
   }
 }
 
@@ -51,7 +51,7 @@ variable "prefix_lists" {
     rpc       = { cidrs = {}, max_entries = 20 }
     wireguard = { cidrs = { "0.0.0.0/0" = "validators dial in; WireGuard is silent to who has no key" }, max_entries = 2 }
     hooks     = { cidrs = { "0.0.0.0/0" = "EventBridge has no published addresses; each message is verified" }, max_entries = 2 }
-    out       = { cidrs = { "0.0.0.0/0" = "whither validators may open connections" }, max_entries = 20 }
+    out       = { cidrs = { "0.0.0.0/0" = "whither validators may open connections; five rules of a validator name this list" }, max_entries = 10 }
     agents    = { cidrs = { "0.0.0.0/0" = "every host of the mesh; TLS on both sides" }, max_entries = 2 }
   }
 

@@ -1,8 +1,6 @@
 # A validator's host. Nothing can open a connection to it: it dials its sentries, and every answer comes back on what it opened.
 # It has no proof of identity to join by: a validator is let in by a person, with a join token of one use (README).
 
-data "aws_partition" "current" {}
-
 locals {
   tags = merge(var.tags, { "picket:mesh" = var.name })
 
@@ -94,10 +92,35 @@ resource "aws_iam_role" "this" {
   tags               = local.tags
 }
 
-# The way in: it opens no port.
-resource "aws_iam_role_policy_attachment" "sessions" {
-  role       = aws_iam_role.this.name
-  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+# The way in: Session Manager, which opens no port, and commands that are sent. What AWS's own policy for it allows beside that, reading
+# each parameter of the account, is left out.
+data "aws_iam_policy_document" "sessions" {
+  # checkov:skip=CKV_AWS_111:AWS lets these actions name no resource
+  # checkov:skip=CKV_AWS_356:AWS lets these actions name no resource
+  statement {
+    actions = [
+      "ec2messages:AcknowledgeMessage",
+      "ec2messages:DeleteMessage",
+      "ec2messages:FailMessage",
+      "ec2messages:GetEndpoint",
+      "ec2messages:GetMessages",
+      "ec2messages:SendReply",
+      "ssm:ListAssociations",
+      "ssm:ListInstanceAssociations",
+      "ssm:UpdateInstanceInformation",
+      "ssmmessages:CreateControlChannel",
+      "ssmmessages:CreateDataChannel",
+      "ssmmessages:OpenControlChannel",
+      "ssmmessages:OpenDataChannel",
+    ]
+    resources = ["*"]
+  }
+}
+
+resource "aws_iam_role_policy" "sessions" {
+  name_prefix = "sessions-"
+  role        = aws_iam_role.this.id
+  policy      = data.aws_iam_policy_document.sessions.json
 }
 
 resource "aws_iam_instance_profile" "this" {

@@ -4,8 +4,9 @@ output "instance_id" {
 }
 
 output "join_commands" {
-  description = "To run in a session on the instance, once, with a token of `picket token create --role prep --uses 1 --ttl 15m`: the first reads the token without showing it."
+  description = "To run in a session on the instance, once, with a token of `picket token create --role prep --uses 1 --ttl 15m`: the second reads the token without showing it, which the shell of a session cannot on Debian."
   value       = <<-TEXT
+    bash
     read -rs PICKET_JOIN_TOKEN && export PICKET_JOIN_TOKEN
     sudo --preserve-env=PICKET_JOIN_TOKEN picket-prep-agent enroll --controller ${var.controller_url} --name ${var.host_name}
     sudo systemctl start picket-prep-agent

@@ -120,7 +120,7 @@ variable "alarm_topic_arns" {
 }
 
 variable "deletion_protection" {
-  description = "Whether the instance refuses to be destroyed."
+  description = "Whether the instance refuses to be destroyed by everybody but Terraform, which lifts that by itself, and its volume outlives it."
   type        = bool
   default     = true
 }

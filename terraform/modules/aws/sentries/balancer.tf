@@ -31,7 +31,8 @@ resource "aws_lb" "this" {
 resource "aws_lb_target_group" "this" {
   for_each = var.ports
 
-  name                 = "${local.prefix}-${each.key}"
+  # Its port in the name: AWS cannot change a group's port, and the listener needs the new one before the old one goes.
+  name                 = "${local.prefix}-${each.value.port}"
   port                 = each.value.port
   protocol             = "TCP"
   vpc_id               = var.vpc_id
@@ -50,6 +51,10 @@ resource "aws_lb_target_group" "this" {
     timeout             = 6
     healthy_threshold   = 2
     unhealthy_threshold = 3
+  }
+
+  lifecycle {
+    create_before_destroy = true
   }
 }
 

@@ -159,14 +159,27 @@ resource "aws_autoscaling_group" "this" {
     }
   }
 
-  # A changed template replaces the group bit by bit: first a new sentry, then an old one goes.
+  # AWS stops what goes into the pool as soon as nothing holds it, in the midst of its setup if need be, and the lifecycle module's
+  # hook comes after the group's first instances. This one has its name, so that the module's takes its place.
+  dynamic "initial_lifecycle_hook" {
+    for_each = var.warm_pool == null ? [] : [var.warm_pool]
+
+    content {
+      name                 = "picket-up"
+      lifecycle_transition = "autoscaling:EC2_INSTANCE_LAUNCHING"
+      heartbeat_timeout    = 300
+      default_result       = "CONTINUE"
+    }
+  }
+
+  # A changed template replaces the group bit by bit: first a new sentry, then an old one goes. No roll-back by AWS: the provider has
+  # changed the group before the refresh begins, so what it would go back to is the new template.
   instance_refresh {
     strategy = "Rolling"
 
     preferences {
       min_healthy_percentage = 100
       max_healthy_percentage = 150
-      auto_rollback          = true
       instance_warmup        = 120
     }
   }

@@ -68,7 +68,7 @@ resource "aws_cloudwatch_metric_alarm" "unhealthy" {
   for_each = aws_lb_target_group.this
 
   alarm_name          = "${local.prefix}-${each.key}-unhealthy"
-  alarm_description   = "Sentries are not ready: picket nodes, and `picket-sentry-agent status` on the host"
+  alarm_description   = "Sentries are not ready: `picket nodes` and `picket events`, and the instance's console log"
   namespace           = "AWS/NetworkELB"
   metric_name         = "UnHealthyHostCount"
   dimensions          = { LoadBalancer = aws_lb.this.arn_suffix, TargetGroup = each.value.arn_suffix }

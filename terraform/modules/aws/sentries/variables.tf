@@ -3,8 +3,8 @@ variable "name" {
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', and begins with a letter: load balancers have no room for more."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,18}[a-z0-9]$", var.name))
+    error_message = "name is 2 to 20 characters of a-z, 0-9 and '-', begins with a letter and does not end with '-': load balancers take no other."
   }
 }
 
@@ -14,8 +14,8 @@ variable "pool" {
   default     = "edge"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{0,9}$", var.pool))
-    error_message = "pool is 1 to 10 characters of a-z, 0-9 and '-', and begins with a letter."
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,8}[a-z0-9])?$", var.pool))
+    error_message = "pool is 1 to 10 characters of a-z, 0-9 and '-', begins with a letter and does not end with '-'."
   }
 
   validation {
@@ -184,6 +184,11 @@ variable "ports" {
   }
 
   validation {
+    condition     = length(distinct([for port in var.ports : port.port])) == length(var.ports)
+    error_message = "ports has one port twice."
+  }
+
+  validation {
     condition     = alltrue([for name in keys(var.ports) : can(regex("^[a-z0-9]{1,8}$", name))])
     error_message = "ports: names are 1 to 8 characters of a-z and 0-9."
   }
@@ -222,7 +227,7 @@ variable "health_port" {
 }
 
 variable "idle_seconds" {
-  description = "How long the balancer remembers a flow that is silent. Must be above every keepalive; Picket's own is 25 s."
+  description = "How long the balancer remembers a flow that is silent. Must be above what your peers are silent for; P2P speaks each second. Tunnels, with their keepalive of 25 s, do not pass it."
   type        = number
   default     = 3600
 

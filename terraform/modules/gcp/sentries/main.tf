@@ -87,8 +87,9 @@ resource "google_compute_region_instance_group_manager" "this" {
     type                         = "PROACTIVE"
     minimal_action               = "REPLACE"
     instance_redistribution_type = "PROACTIVE"
-    max_surge_fixed              = 3
-    max_unavailable_fixed        = 0
+    # No fewer than the region has zones, and none has more than four.
+    max_surge_fixed       = 4
+    max_unavailable_fixed = 0
   }
 
   # One that is not ready is made anew: its identity, and so its place in the mesh, goes with it.

@@ -47,8 +47,12 @@ run "by_default" {
     error_message = "backups can be overwritten, or are public"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.alarms.treat_missing_data == "breaching"
-    error_message = "a dead controller raises no alarm"
+    condition     = aws_cloudwatch_metric_alarm.alarms.treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.backups[0].treat_missing_data == "breaching"
+    error_message = "a dead controller, or one without backups, raises no alarm"
+  }
+  assert {
+    condition     = strcontains(aws_instance.this["first"].user_data, "MetricName=Backups,Dimensions=[{Name=mesh,Value=mesh}]") && strcontains(aws_instance.this["first"].user_data, "timer backup '00/6:00' 900")
+    error_message = "backups do not say that they came"
   }
   assert {
     condition     = strcontains(output.configuration, "operators = \"127.0.0.1:7444\"") && strcontains(output.configuration, "health = \"127.0.0.1:7445\"")
@@ -137,7 +141,7 @@ run "several_on_postgresql" {
     error_message = "the first does not give its CA, or another makes one"
   }
   assert {
-    condition     = strcontains(aws_instance.this["first"].user_data, "timer backup daily") && !strcontains(aws_instance.this["second"].user_data, "timer backup")
+    condition     = strcontains(aws_instance.this["first"].user_data, "timer backup '00/6:00' 900") && !strcontains(aws_instance.this["second"].user_data, "timer backup")
     error_message = "nobody makes backups, or all do"
   }
   assert {
@@ -208,6 +212,19 @@ run "bad_input_is_refused" {
     var.name, var.balancer_subnet_ids, var.agents_prefix_list_ids, var.ami_id, var.release, var.volume_gib, var.chain_network,
     var.admin_networks, var.aws_certificates, var.sts_issuer, var.hooks, var.backup_days,
   ]
+}
+
+run "hooks_that_could_answer_no_group_are_refused" {
+  command = plan
+  variables {
+    hooks = {
+      host            = "hooks.example.org"
+      certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0123"
+      prefix_list_ids = {}
+      groups          = [{ account = "123456789012", regions = ["eu-central-1"], groups = ["mesh-*"] }]
+    }
+  }
+  expect_failures = [var.hooks]
 }
 
 run "a_rule_for_any_instance_of_an_account_is_refused" {

@@ -60,6 +60,18 @@ run "by_default" {
     error_message = "a warm pool or spot instances that nobody asked for"
   }
   assert {
+    condition     = length(aws_autoscaling_group.this.initial_lifecycle_hook) == 0
+    error_message = "instances wait for a word that nobody gives"
+  }
+  assert {
+    condition     = alltrue([for group in aws_lb_target_group.this : endswith(group.name, "-${group.port}")])
+    error_message = "another port would be a group of the same name, which AWS refuses"
+  }
+  assert {
+    condition     = strcontains(output.user_data, "keep_trying packages\n") && strcontains(output.user_data, "StandardError=journal+console")
+    error_message = "an instance whose way out is late never joins, or nobody sees why it did not"
+  }
+  assert {
     condition     = length(aws_autoscaling_policy.cpu) == 1 && length(aws_autoscaling_policy.network) == 0 && length(aws_autoscaling_policy.reported) == 0
     error_message = "it is scaled by other things than CPU"
   }
@@ -172,6 +184,10 @@ run "a_warm_pool" {
     error_message = "no warm pool, or one of a mixed group"
   }
   assert {
+    condition     = one(aws_autoscaling_group.this.initial_lifecycle_hook).name == "picket-up" && one(aws_autoscaling_group.this.initial_lifecycle_hook).default_result == "CONTINUE"
+    error_message = "AWS may stop the pool's first instances in the midst of their setup"
+  }
+  assert {
     condition     = output.enroll_rule.launch_age_seconds > 900
     error_message = "an instance that waited in the pool could not join"
   }
@@ -241,6 +257,17 @@ run "a_warm_pool_of_spot_instances_is_refused" {
     warm_pool = { min = 1 }
   }
   expect_failures = [var.warm_pool]
+}
+
+run "one_port_twice_is_refused" {
+  command = plan
+  variables {
+    ports = {
+      p2p   = { port = 7100, prefix_list_ids = {} }
+      again = { port = 7100, prefix_list_ids = {} }
+    }
+  }
+  expect_failures = [var.ports]
 }
 
 run "names_too_long_for_a_balancer_are_refused" {
