@@ -1,7 +1,7 @@
 //! The program's arguments and what they start.
 
 use crate::{
-    App, Config, ca,
+    App, Config, ca, check,
     config::{DEFAULT_PATH, DEFAULT_STATE_DIR},
     now, operators, owner,
     state_dir::StateDir,
@@ -35,6 +35,15 @@ struct Arguments {
 enum Command {
     /// Run until SIGTERM or SIGINT.
     Serve {
+        /// Configuration file; without it, the default one is read if it exists.
+        #[arg(long, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file [default: {DEFAULT_PATH}, if it exists]"))]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        state: State,
+    },
+    /// Read a configuration as `serve` does, and say what is wrong with it, or what it will do; exit status 0 where it is good. Opens
+    /// nothing, and starts nothing.
+    Check {
         /// Configuration file; without it, the default one is read if it exists.
         #[arg(long, env = "PICKET_CONFIG", value_name = "PATH", help = format!("Configuration file [default: {DEFAULT_PATH}, if it exists]"))]
         config: Option<PathBuf>,
@@ -195,6 +204,10 @@ pub fn run() -> anyhow::Result<()> {
             let config = Config::load(config.as_deref())?;
             runtime()?.block_on(serve(config, state.dir))
         }
+        Command::Check { config, state } => {
+            println!("{}", check::said(&Config::load(config.as_deref())?, &state.dir));
+            Ok(())
+        }
         Command::Ready { config } => {
             let health = Config::load(config.as_deref())?.listen.health;
             Ok(runtime()?.block_on(picket_telemetry::ask_ready(health))?)
@@ -297,7 +310,7 @@ mod tests {
         Arguments::command().debug_assert();
         let folder = tempfile::tempdir().unwrap();
         Manual::Man { out: folder.path().to_owned() }.write(Arguments::command()).unwrap();
-        for verb in ["", "-serve", "-add-operator", "-backup", "-restore", "-fingerprint", "-ca-encrypt"] {
+        for verb in ["", "-serve", "-check", "-add-operator", "-backup", "-restore", "-fingerprint", "-ca-encrypt"] {
             let page = folder.path().join(format!("picket-controller{verb}.1"));
             assert!(page.is_file(), "{}", page.display());
         }

@@ -6,6 +6,7 @@ mod advertised;
 mod api;
 pub mod app;
 pub mod ca;
+mod check;
 mod claim;
 pub mod cli;
 mod clones;

@@ -77,6 +77,8 @@ const RUNS: [Run; 6] = [
             "crates/xtask/src/dist",
             "packaging/containers",
             "packaging/helm",
+            "prep-agent/Cargo.toml",
+            "sentry-agent/Cargo.toml",
         ],
         go: |root, _| containers::run(root, None),
     },
@@ -99,8 +101,14 @@ const RUNS: [Run; 6] = [
         inputs: &[
             "Cargo.lock",
             "ansible",
+            "cli/Cargo.toml",
+            "cli/src/advertise.rs",
+            "cli/src/audit.rs",
             "cli/src/cloud_init.rs",
+            "cli/src/doctor",
             "cli/src/init",
+            "cli/tests/cloud-init",
+            "controller/Cargo.toml",
             "controller/src/cli.rs",
             "controller/src/config",
             "controller/src/config.rs",
@@ -113,10 +121,13 @@ const RUNS: [Run; 6] = [
             "crates/lab/src/guarded.rs",
             "crates/lab/src/hosts",
             "crates/lab/src/machine.rs",
+            "crates/lab/src/mesh",
             "crates/lab/src/steps.rs",
             "crates/wireguard",
             "crates/xtask/src/dist",
             "crates/xtask/src/hosts",
+            "crates/xtask/src/machine.rs",
+            "crates/xtask/src/python.rs",
             "docs/install.md",
             "packaging/deb",
             "packaging/etc",
@@ -251,6 +262,7 @@ mod tests {
         assert!(needed(&["CHANGELOG.md", "crates/plan/src/lint.rs", "docs/security.md"]).is_empty());
         assert_eq!(needed(&["terraform/modules/aws/prep/main.tf"]), ["terraform"]);
         assert_eq!(needed(&["docs/install.md"]), ["hosts"]);
+        assert_eq!(needed(&["prep-agent/Cargo.toml"]), ["containers", "hosts"]);
         assert_eq!(needed(&["crates/page/src/new.rs", "packaging/helm/picket/values.yaml"]), ["page", "containers"]);
         assert_eq!(needed(&["crates/wireguard/src/engine.rs"]), ["kernel", "hosts"]);
         // A name that begins as an input does is another file.

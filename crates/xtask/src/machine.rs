@@ -37,11 +37,12 @@ const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
 /// libFuzzer is C++.
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
 
-/// Look into programs and changelogs for packages.
-const PACKAGERS: [Program; 3] = [
+/// Look into programs and changelogs for packages, and judge these.
+const PACKAGERS: [Program; 4] = [
     Program { name: "dpkg-shlibdeps", package: "dpkg-dev" },
     Program { name: "strip", package: "binutils" },
     Program { name: "xz", package: "xz-utils" },
+    Program { name: "lintian", package: "lintian" },
 ];
 
 /// What an operator has beside Ansible, and what looks into packages.

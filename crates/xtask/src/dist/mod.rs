@@ -53,12 +53,13 @@ pub(crate) fn run(root: &Path, profile: &str, out: Option<PathBuf>, check: bool)
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The packages in that folder; made first, not optimised, where none is given.
+/// The packages in that folder; made first, not optimised, where none is given: in a folder of their own, since nobody takes them for a
+/// release.
 pub(crate) fn packages(root: &Path, given: Option<PathBuf>) -> Result<PathBuf> {
     if let Some(folder) = given {
         return folder.canonicalize().with_context(|| format!("look for {}", folder.display()));
     }
-    let out = step::target_folder(root)?.join("dist/out");
+    let out = step::target_folder(root)?.join("dist/dev");
     ensure!(
         run(root, "dev", Some(out.clone()), false)? == ExitCode::SUCCESS,
         "the packages are not as they shall be; what is wrong is above"
@@ -119,12 +120,8 @@ impl<'a> Release<'a> {
     }
 }
 
-/// Debian's own judge of packages, where it is installed.
+/// Debian's own judge of packages.
 fn lintian(out: &Path, made: &[String]) -> Result<bool> {
-    if !machine::exists("lintian") {
-        println!("dist: NOT RUN: lintian is not installed (apt-get install lintian)");
-        return Ok(true);
-    }
     let mut lintian = Command::new("lintian");
     lintian.args(["--fail-on", "error,warning", "--allow-root", "--tag-display-limit", "0"]);
     lintian.args(made.iter().filter(|name| name.ends_with(".deb")).map(|name| out.join(name)));

@@ -79,3 +79,39 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(path.parent().with_context(doing)?).with_context(doing)?;
     fs::write(path, text).with_context(doing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings below the first heading of a unit that stand there without a reason before them; the same one again shares its.
+    fn unreasoned(unit: &str) -> Vec<&str> {
+        let hardening =
+            unit.lines().skip_while(|line| !line.starts_with("# --- ")).take_while(|line| !line.starts_with('['));
+        let lines: Vec<&str> = hardening.collect();
+        let name = |line: &str| line.split_once('=').map(|(name, _)| name.to_owned());
+        let is_alone = |pair: &&[&str]| match pair {
+            [_, line] if line.is_empty() || line.starts_with('#') => false,
+            [before, line] => name(before) != name(line) && (!before.starts_with("# ") || before.starts_with("# --- ")),
+            _ => false,
+        };
+        lines.windows(2).filter(is_alone).filter_map(|pair| pair.last().copied()).collect()
+    }
+
+    #[test]
+    fn each_line_that_hardens_a_unit_has_its_reason_beside_it() {
+        assert_eq!(
+            unreasoned("[Service]\nA=1\n# --- x\nB=1\n# why\nC=1\nC=2\nD=1\n\n[Install]\nE=1\n"),
+            ["B=1", "D=1"]
+        );
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/systemd");
+        let units = super::super::names(&folder).unwrap();
+        let units: Vec<_> = units.iter().filter(|name| name.ends_with(".service")).collect();
+        assert_eq!(units.len(), 4, "{units:?}");
+        for name in units {
+            let text = fs::read_to_string(folder.join(name)).unwrap();
+            assert!(text.contains("\n# --- "), "{name}");
+            assert_eq!(unreasoned(&text), Vec::<&str>::new(), "{name}");
+        }
+    }
+}

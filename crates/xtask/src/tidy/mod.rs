@@ -65,6 +65,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_collection_that_goes_to_galaxy_has_the_licence_of_the_whole() {
+        let read =
+            |path: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)).unwrap();
+        assert_eq!(read("ansible/LICENSE"), read("LICENSE"));
+        assert!(read("ansible/galaxy.yml").contains("license_file: LICENSE\n"));
+    }
+
+    #[test]
     fn files_are_found_and_links_out_of_the_project_too() {
         let root = std::env::temp_dir().join(format!("picket-tidy-{}", std::process::id()));
         fs::create_dir_all(root.join("target")).unwrap();
