@@ -107,6 +107,18 @@ impl Host {
         &self.name
     }
 
+    /// The same host with a folder of another name, for a second program of a kind.
+    ///
+    /// # Errors
+    /// [`LabError::Io`] if the folder cannot be made.
+    pub(crate) fn beside(&self, name: &str) -> Result<Self, LabError> {
+        let beside = Self { name: name.to_owned(), ..self.clone() };
+        fs::create_dir_all(beside.path(""))
+            .map_err(|error| LabError::io(format!("make {}", beside.path("")), error))?;
+        beside.set_load(0.0)?;
+        Ok(beside)
+    }
+
     /// The name of its network namespace, for `ip netns exec`.
     #[must_use]
     pub fn namespace(&self) -> &str {

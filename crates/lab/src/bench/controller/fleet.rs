@@ -1,5 +1,6 @@
 //! Many played agents in this process: each has its own keys, certificate, address and connection, holds the long poll, says what it
-//! holds, and reports at once that it is in force. Reconnects with the pause that agents take.
+//! holds, and reports at once that it is in force, and each half minute. Reconnects with the pause that agents take, to the next
+//! controller where there are several.
 
 use super::{
     super::agents::{in_force, request},
@@ -15,8 +16,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     iter::repeat_n,
     net::Ipv4Addr,
+    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -25,7 +27,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc,
     task::JoinHandle,
-    time::timeout,
+    time::{interval_at, timeout},
 };
 use tokio_rustls::rustls::ClientConfig;
 
@@ -37,6 +39,9 @@ const A_TOKEN: u32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Longest pause before an agent asks again, as the real one has it: anything up to it.
 const RETRY: Duration = Duration::from_secs(3);
+
+/// How often an agent compares with its kernel and says how it stands, as the real one does.
+const REPORTED: Duration = Duration::from_secs(30);
 
 /// What an agent has to say.
 #[derive(Debug)]
@@ -68,13 +73,20 @@ pub(super) struct Fleet {
     saying: mpsc::UnboundedSender<Said>,
     /// Attempts to connect that came to nothing.
     failures: Arc<AtomicU32>,
+    /// Where the controllers are.
+    ports: Arc<[u16]>,
+    /// Which of them each agent turns to.
+    whereabouts: Whereabouts,
 }
+
+/// The number of the controller that each agent turns to.
+type Whereabouts = Arc<Mutex<Vec<usize>>>;
 
 impl Fleet {
     /// None yet.
     pub(super) fn new(place: &Place) -> anyhow::Result<Self> {
         // Threads that are started inside stay inside, and so do their sockets.
-        let runtime = place.host().inside(|| Builder::new_multi_thread().worker_threads(1).enable_all().build())??;
+        let runtime = place.host()?.inside(|| Builder::new_multi_thread().worker_threads(1).enable_all().build())??;
         let (ca, operator) = {
             let _inside = runtime.enter();
             place.operator()?
@@ -90,6 +102,8 @@ impl Fleet {
             said,
             saying,
             failures: Arc::default(),
+            ports: place.ports().into(),
+            whereabouts: Arc::default(),
         })
     }
 
@@ -106,18 +120,24 @@ impl Fleet {
         let tokens = tokens.iter().flat_map(|token| repeat_n(token.clone(), A_TOKEN as usize));
         let seats: Vec<_> = (first..first + more).zip(tokens).collect();
         let (ca, started) = (self.ca, Instant::now());
+        let controllers = self.ports.len();
+        lock(&self.whereabouts).extend((first..first + more).map(|agent| agent as usize % controllers));
+        let ports = self.ports.clone();
         let joined = self.run(async move {
-            let joining = seats
-                .into_iter()
-                .map(|(agent, token)| async move { anyhow::Ok((agent, Arc::new(enrol(ca, &token, agent).await?))) });
+            let joining = seats.into_iter().map(|(agent, token)| {
+                let port = ports[agent as usize % controllers];
+                async move { anyhow::Ok((agent, Arc::new(enrol(ca, &token, agent, port).await?))) }
+            });
             let joined: Vec<_> = stream::iter(joining).buffer_unordered(AT_ONCE).collect().await;
             joined.into_iter().collect::<anyhow::Result<Vec<_>>>()
         })?;
         let took = started.elapsed();
         for (agent, tls) in joined {
             self.identities.push(tls.clone());
-            let (saying, failures) = (self.saying.clone(), self.failures.clone());
-            self.runtime.spawn(play(agent, tls, saying, failures));
+            let (whereabouts, ports) = (self.whereabouts.clone(), self.ports.clone());
+            let played =
+                Played { agent, tls, saying: self.saying.clone(), failures: self.failures.clone(), whereabouts, ports };
+            self.runtime.spawn(played.play());
         }
         let all: Vec<u32> = (first..first + more).collect();
         self.wait_for(&all, |word| matches!(word, Word::News(_)))?;
@@ -163,6 +183,11 @@ impl Fleet {
         (0..self.agents).collect()
     }
 
+    /// Those who turn to a controller.
+    pub(super) fn at(&self, controller: usize) -> Vec<u32> {
+        (0..).zip(&*lock(&self.whereabouts)).filter(|(_, at)| **at == controller).map(|(agent, _)| agent).collect()
+    }
+
     /// How often an attempt to connect came to nothing, since the last call.
     pub(super) fn failures(&self) -> u32 {
         self.failures.swap(0, Ordering::Relaxed)
@@ -198,12 +223,15 @@ impl Fleet {
         settled: Duration,
         look: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let identities = self.identities.clone();
+        let (identities, ports) = (self.identities.clone(), self.ports.clone());
         let held = self.run(async move {
-            let opening = identities.into_iter().zip(0..).map(|(tls, agent)| async move {
-                let link = Link::open_narrow(tls, source(agent)).await?;
-                let bodies = link.stall(streams).await?;
-                anyhow::Ok((link, bodies))
+            let opening = identities.into_iter().zip(0..).map(|(tls, agent)| {
+                let port = ports[agent as usize % ports.len()];
+                async move {
+                    let link = Link::open_narrow(tls, source(agent), port).await?;
+                    let bodies = link.stall(streams).await?;
+                    anyhow::Ok((link, bodies))
+                }
             });
             let held: Vec<_> = stream::iter(opening).buffer_unordered(AT_ONCE).collect().await;
             held.into_iter().collect::<anyhow::Result<Vec<_>>>()
@@ -230,10 +258,10 @@ fn source(agent: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits((127 << 24) + (1 << 16) + 1 + agent)
 }
 
-async fn enrol(ca: Fingerprint, token: &str, agent: u32) -> anyhow::Result<ClientConfig> {
+async fn enrol(ca: Fingerprint, token: &str, agent: u32, port: u16) -> anyhow::Result<ClientConfig> {
     let tls = TlsKey::generate()?;
     let request = request(&tls, token, NodeRole::Prep, &name(agent))?;
-    let stranger = Link::open(Arc::new(client_config(ca, None)?), source(agent)).await?;
+    let stranger = Link::open(Arc::new(client_config(ca, None)?), source(agent), port).await?;
     let answer = stranger.enroll(serde_json::to_string(&request)?).await?;
     let EnrollResponse { certificate_pem, .. } =
         serde_json::from_str(&answer).context("read the enrolment's answer")?;
@@ -241,41 +269,68 @@ async fn enrol(ca: Fingerprint, token: &str, agent: u32) -> anyhow::Result<Clien
     Ok(client_config(ca, Some(&certificate))?)
 }
 
-/// Until the process ends.
-async fn play(agent: u32, tls: Arc<ClientConfig>, saying: mpsc::UnboundedSender<Said>, failures: Arc<AtomicU32>) {
-    let (mut held, mut is_first) = (None, true);
-    loop {
-        let ended = connected(agent, &tls, &saying, &mut held, is_first).await;
-        if ended.is_err() && saying.is_closed() {
-            return;
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One agent at work.
+struct Played {
+    agent: u32,
+    tls: Arc<ClientConfig>,
+    saying: mpsc::UnboundedSender<Said>,
+    failures: Arc<AtomicU32>,
+    whereabouts: Whereabouts,
+    ports: Arc<[u16]>,
+}
+
+impl Played {
+    /// Until the process ends.
+    async fn play(self) {
+        let (mut held, mut is_first) = (None, true);
+        loop {
+            let at = lock(&self.whereabouts)[self.agent as usize];
+            let ended = self.connected(self.ports[at], &mut held, is_first).await;
+            if ended.is_err() && self.saying.is_closed() {
+                return;
+            }
+            is_first = false;
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            lock(&self.whereabouts)[self.agent as usize] = (at + 1) % self.ports.len();
+            tokio::time::sleep(RETRY.mul_f64(share())).await;
         }
-        is_first = false;
-        failures.fetch_add(1, Ordering::Relaxed);
-        let share = random::<1>().map_or(1.0, |[byte]| f64::from(byte) / 255.0);
-        tokio::time::sleep(RETRY.mul_f64(share)).await;
+    }
+
+    /// One connection, up to its end. With a new one an agent says at once how it stands.
+    async fn connected(&self, port: u16, held: &mut Option<News>, is_first: bool) -> anyhow::Result<()> {
+        let say = |word| self.saying.send(Said { agent: self.agent, at: Instant::now(), word });
+        let link = Link::open(Arc::clone(&self.tls), source(self.agent), port).await?;
+        if let Some(held) = held.as_ref().filter(|_| !is_first) {
+            link.report(report(held)?).await?;
+            say(Word::Back)?;
+        }
+        let mut due = interval_at(tokio::time::Instant::now() + REPORTED.mul_f64(share()), REPORTED);
+        loop {
+            let known = held.clone();
+            let mut poll = pin!(link.poll(known.as_ref()));
+            let news = loop {
+                tokio::select! {
+                    news = &mut poll => break news?,
+                    _ = due.tick() => if let Some(known) = &known {
+                        link.report(report(known)?).await?;
+                    }
+                }
+            };
+            let Some(news) = news else { continue };
+            *held = Some(news.clone());
+            say(Word::News(news.clone()))?;
+            link.report(report(&news)?).await?;
+        }
     }
 }
 
-/// One connection, up to its end. With a new one an agent says at once how it stands.
-async fn connected(
-    agent: u32,
-    tls: &Arc<ClientConfig>,
-    saying: &mpsc::UnboundedSender<Said>,
-    held: &mut Option<News>,
-    is_first: bool,
-) -> anyhow::Result<()> {
-    let say = |word| saying.send(Said { agent, at: Instant::now(), word });
-    let link = Link::open(Arc::clone(tls), source(agent)).await?;
-    if let Some(held) = held.as_ref().filter(|_| !is_first) {
-        link.report(report(held)?).await?;
-        say(Word::Back)?;
-    }
-    loop {
-        let Some(news) = link.poll(held.as_ref()).await? else { continue };
-        *held = Some(news.clone());
-        say(Word::News(news.clone()))?;
-        link.report(report(&news)?).await?;
-    }
+/// Anything from none to all of it.
+fn share() -> f64 {
+    random::<1>().map_or(1.0, |[byte]| f64::from(byte) / 255.0)
 }
 
 fn report(held: &News) -> anyhow::Result<String> {

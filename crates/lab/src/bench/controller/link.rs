@@ -12,18 +12,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use picket_model::{Digest, Generation};
 use picket_pki::SERVER_NAME;
 use serde_json::json;
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{net::Ipv4Addr, sync::Arc};
 use tokio::net::TcpSocket;
 use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, pki_types::ServerName},
 };
 
-/// Where the controller listens for agents, seen from its own host.
-const AGENTS: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 7443);
 /// What one takes of an answer that does not read.
 const NARROW: u32 = 256;
 /// The least that HTTP/2 has for a connection.
@@ -46,26 +41,27 @@ pub(super) struct News {
 }
 
 impl Link {
-    /// Connects from an address of 127/8.
-    pub(super) async fn open(tls: Arc<ClientConfig>, source: Ipv4Addr) -> anyhow::Result<Self> {
-        Self::open_with(tls, source, &http2::Builder::new(TokioExecutor::new())).await
+    /// Connects from an address of 127/8 to a controller's port.
+    pub(super) async fn open(tls: Arc<ClientConfig>, source: Ipv4Addr, port: u16) -> anyhow::Result<Self> {
+        Self::open_with(tls, source, port, &http2::Builder::new(TokioExecutor::new())).await
     }
 
     /// Connects as one that takes next to nothing of any answer until it reads, which it does not.
-    pub(super) async fn open_narrow(tls: Arc<ClientConfig>, source: Ipv4Addr) -> anyhow::Result<Self> {
+    pub(super) async fn open_narrow(tls: Arc<ClientConfig>, source: Ipv4Addr, port: u16) -> anyhow::Result<Self> {
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.initial_stream_window_size(NARROW).initial_connection_window_size(NARROW_ALL);
-        Self::open_with(tls, source, &builder).await
+        Self::open_with(tls, source, port, &builder).await
     }
 
     async fn open_with(
         tls: Arc<ClientConfig>,
         source: Ipv4Addr,
+        port: u16,
         builder: &http2::Builder<TokioExecutor>,
     ) -> anyhow::Result<Self> {
         let socket = TcpSocket::new_v4().context("make a socket")?;
         socket.bind((source, 0).into()).with_context(|| format!("bind {source}"))?;
-        let stream = socket.connect(SocketAddr::from(AGENTS)).await.context("connect to the controller")?;
+        let stream = socket.connect((Ipv4Addr::LOCALHOST, port).into()).await.context("connect to the controller")?;
         stream.set_nodelay(true).context("set a socket up")?;
         let name = ServerName::try_from(SERVER_NAME).context("name the controller")?;
         let stream = TlsConnector::from(tls).connect(name, stream).await.context("shake hands with the controller")?;

@@ -33,6 +33,9 @@ pub(super) struct Options {
     /// Of the controller bench, so many validators, each of whom is in two allow sets.
     #[arg(long, value_delimiter = ',', default_values_t = [100, 4_900], value_parser = clap::value_parser!(u32).range(20..=4_900))]
     validators: Vec<u32>,
+    /// Of the controller bench, so many controllers on one database, over which agents spread; more than one on PostgreSQL alone.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=5))]
+    controllers: u16,
 }
 
 /// A part of it.
@@ -67,8 +70,19 @@ pub(super) fn run(report: &Report, runs: u8, parts: &[Part], options: &Options) 
         return Ok(());
     }
     for database in &options.database {
+        if options.controllers > 1 && *database == Database::Sqlite {
+            report.say("a file of SQLite's has one controller: not measured with more");
+            continue;
+        }
         for validators in &options.validators {
-            let bench = Bench { report, runs, parts, database: *database, validators: *validators };
+            let bench = Bench {
+                report,
+                runs,
+                parts,
+                database: *database,
+                validators: *validators,
+                controllers: options.controllers,
+            };
             bench.run(&options.hosts)?;
         }
     }
@@ -82,13 +96,14 @@ struct Bench<'a> {
     parts: &'a [Part],
     database: Database,
     validators: u32,
+    controllers: u16,
 }
 
 impl Bench<'_> {
     fn run(&self, hosts: &[u32]) -> anyhow::Result<()> {
         let database = format!("{:?}", self.database).to_lowercase();
         self.report.say(&format!("starts a controller on {database} with {} validators", self.validators));
-        let mut place = Place::new(self.database, usize::try_from(self.validators)?)?;
+        let mut place = Place::new(self.database, self.controllers, usize::try_from(self.validators)?)?;
         let mut fleet = Fleet::new(&place)?;
         let mut cpu_of_one = BTreeMap::new();
         for agents in hosts {
@@ -101,12 +116,15 @@ impl Bench<'_> {
                 self.report.say(&format!("enrols {more} agents"));
                 self.enrol(&place, &mut fleet, more)?;
             }
+            // Once for both: it takes longer than they do.
+            let changes = self.parts.contains(&Part::One) || self.parts.contains(&Part::All);
+            let idle = if changes { idle(&place, &fleet)? } else { 0.0 };
             if self.parts.contains(&Part::One) {
-                let cpu = self.one(&place, &mut fleet)?;
+                let cpu = self.one(&place, &mut fleet, idle)?;
                 cpu_of_one.insert(*agents, cpu);
             }
             if self.parts.contains(&Part::All) {
-                self.all(&mut place, &mut fleet)?;
+                self.all(&mut place, &mut fleet, idle)?;
             }
             if self.parts.contains(&Part::Stalled) {
                 self.stalled(&place, &fleet)?;
@@ -130,6 +148,9 @@ impl Bench<'_> {
     fn row(&self, agents: u32, mut fields: Value) -> anyhow::Result<()> {
         fields["agents"] = json!(agents);
         fields["validators"] = json!(self.validators);
+        if self.controllers > 1 {
+            fields["controllers"] = json!(self.controllers);
+        }
         fields["db"] = json!(format!("{:?}", self.database).to_lowercase());
         self.report.row(&fields)
     }
@@ -149,10 +170,9 @@ impl Bench<'_> {
     }
 
     /// An order about one host's shield: from the operator's call to the agent's having read it.
-    fn one(&self, place: &Place, fleet: &mut Fleet) -> anyhow::Result<f64> {
+    fn one(&self, place: &Place, fleet: &mut Fleet, idle: f64) -> anyhow::Result<f64> {
         self.report.say(&format!("changes one of {} agents", fleet.len()));
         let changes = CHANGES * u32::from(self.runs);
-        let idle = idle(place, fleet)?;
         fleet.forget();
         let (mut times, mut bodies) = (Figures::default(), 0);
         let (began, cpu, wire) = (Instant::now(), place.cpu_ms()?, place.wire_bytes()?);
@@ -187,12 +207,11 @@ impl Bench<'_> {
     }
 
     /// One validator more: from the operator's call that lets it through to the last agent's having read it.
-    fn all(&self, place: &mut Place, fleet: &mut Fleet) -> anyhow::Result<()> {
+    fn all(&self, place: &mut Place, fleet: &mut Fleet, idle: f64) -> anyhow::Result<()> {
         self.report.say(&format!("changes all of {} agents", fleet.len()));
         let (mut last, mut median, mut p99, mut spread) =
             (Figures::default(), Figures::default(), Figures::default(), Figures::default());
         let (mut cpu, mut bodies, mut changes_only) = (Figures::default(), 0, 0);
-        let idle = idle(place, fleet)?;
         for _ in 0..self.runs {
             let operator = fleet.operator.clone();
             let hold = HoldRequest { comment: "bench".to_owned(), seconds: None };
@@ -252,6 +271,9 @@ impl Bench<'_> {
 
     /// The controller is killed and started again: until it answers, and until it has every agent's word on a new connection.
     fn connect(&self, place: &mut Place, fleet: &mut Fleet) -> anyhow::Result<()> {
+        if place.len() > 1 {
+            return self.move_over(place, fleet);
+        }
         self.report.say(&format!("restarts the controller of {} agents", fleet.len()));
         let (mut last, mut up, mut cpu, mut memory) =
             (Figures::default(), Figures::default(), Figures::default(), Figures::default());
@@ -259,7 +281,8 @@ impl Bench<'_> {
         fleet.failures();
         for _ in 0..self.runs {
             let started = Instant::now();
-            up.add(millis(place.restart()?));
+            place.kill(0)?;
+            up.add(millis(place.start(0)?));
             let said = fleet.wait_for(&fleet.all(), |word| matches!(word, Word::Back))?;
             let slowest = said.values().map(|said| said.at.saturating_duration_since(started)).max();
             last.add(millis(slowest.unwrap_or_default()));
@@ -283,12 +306,41 @@ impl Bench<'_> {
             }),
         )
     }
+
+    /// Of several controllers one is killed, not the operator's, and another one each time: until its agents' word is with the others.
+    fn move_over(&self, place: &mut Place, fleet: &mut Fleet) -> anyhow::Result<()> {
+        self.report.say(&format!("kills one of {} controllers of {} agents", place.len(), fleet.len()));
+        let (mut last, mut memory, mut moved) = (Figures::default(), Figures::default(), Figures::default());
+        for killed in (1..place.len()).rev().cycle().take(self.runs.into()) {
+            fleet.forget();
+            let theirs = fleet.at(killed);
+            let started = Instant::now();
+            place.kill(killed)?;
+            let said = fleet.wait_for(&theirs, |word| matches!(word, Word::Back))?;
+            let slowest = said.values().map(|said| said.at.saturating_duration_since(started)).max();
+            last.add(millis(slowest.unwrap_or_default()));
+            moved.add(f64::from(u32::try_from(theirs.len())?));
+            fleet.rest(SETTLED);
+            memory.add(place.memory_mib()?);
+            place.start(killed)?;
+        }
+        self.row(
+            fleet.len(),
+            json!({
+                "case": "move", "runs": self.runs, "moved": rounded(moved.median()), "last_ms": rounded(last.median()),
+                "most_ms": rounded(last.most()), "rss_mib": rounded(memory.most()), "from": "the kill",
+                "goal": { "last_ms": 5_000 },
+            }),
+        )
+    }
 }
 
 /// Processor time that connections take while nothing happens, in milliseconds a second.
 fn idle(place: &Place, fleet: &Fleet) -> anyhow::Result<f64> {
-    const LOOK: Duration = Duration::from_secs(5);
-    fleet.rest(SETTLED);
+    const QUIET: Duration = Duration::from_secs(13);
+    const LOOK: Duration = Duration::from_secs(10);
+    // What hosts told a moment ago is looked at by all controllers for ten seconds, for clocks that differ.
+    fleet.rest(QUIET);
     let (began, cpu) = (Instant::now(), place.cpu_ms()?);
     fleet.rest(LOOK);
     Ok((place.cpu_ms()? - cpu) / began.elapsed().as_secs_f64())

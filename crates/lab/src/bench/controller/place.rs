@@ -1,8 +1,8 @@
-//! The controller under measurement: the real program in a process of its own, so that its processor time and its memory are its
-//! own, with a validator list that is a file.
+//! The controller under measurement, or several on one database: real programs in processes of their own, so that their processor time
+//! and memory are their own, with a validator list that is a file.
 
 use super::super::{agents, millis};
-use crate::{Host, Lab, LabError, Postgres, mesh::Controller, wait_until};
+use crate::{Host, Lab, Postgres, mesh::Controller, wait_until};
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use picket_api::OperatorClient;
@@ -21,6 +21,10 @@ const FILES: u64 = 32_768;
 /// The file with the list, on the controller's host.
 const LIST: &str = "list.json";
 
+/// How the ports of a lab's controller begin, and as a number: those of the next controller on its host are ten higher.
+const PORTS: &str = "744";
+const FIRST_PORTS: u16 = 744;
+
 /// Which database it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Database {
@@ -30,9 +34,10 @@ pub(super) enum Database {
     Postgres,
 }
 
-/// A controller with its list.
+/// Controllers with their list.
 pub(super) struct Place {
-    pub(super) controller: Controller,
+    /// The first one has the operator; agents find each at its port.
+    controllers: Vec<Controller>,
     /// How often the list was written.
     height: u64,
     validators: usize,
@@ -41,26 +46,44 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Starts one with a list of so many validators.
-    pub(super) fn new(database: Database, validators: usize) -> anyhow::Result<Self> {
+    /// Starts so many with a list of so many validators.
+    pub(super) fn new(database: Database, controllers: u16, validators: usize) -> anyhow::Result<Self> {
         allow_files()?;
         let lab = Lab::new("bench")?;
         let host = lab.host("controller").address("203.0.113.1/24").create()?;
         let list = format!("file://{}", host.path(LIST));
         let server = (database == Database::Postgres).then(Postgres::start).transpose()?;
         let url = server.as_ref().map(Postgres::database).transpose()?;
-        let controller = Controller::new(host, &[list])?;
-        controller.configure(|text| {
-            let database = url.map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
-            let text = text.replace("192.0.2.0/25", "10.64.0.0/10");
-            // Whole lists come and go here, which is what brakes are against.
-            format!("{database}{text}max_addresses = 10000\n\n[policy.brakes]\nmax_added = 5000\nmax_size = 5000\n")
-        })?;
-        let mut place = Self { controller, height: 0, validators, _server: server, _lab: lab };
+        let mut made = Vec::new();
+        for number in 0..controllers {
+            let host = if number == 0 { host.clone() } else { host.beside(&format!("controller-{}", number + 1))? };
+            let controller = Controller::new(host, std::slice::from_ref(&list))?;
+            controller.configure(|text| {
+                let database = url.as_ref().map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
+                let text = text.replace("192.0.2.0/25", "10.64.0.0/10");
+                let text = text.replace(PORTS, &(FIRST_PORTS + number).to_string());
+                // Whole lists come and go here, which is what brakes are against.
+                format!("{database}{text}max_addresses = 10000\n\n[policy.brakes]\nmax_added = 5000\nmax_size = 5000\n")
+            })?;
+            made.push(controller);
+        }
+        let mut place = Self { controllers: made, height: 0, validators, _server: server, _lab: lab };
         place.write_list()?;
-        place.controller.start()?;
-        place.controller.wait_for_list()?;
+        if let Some((first, further)) = place.controllers.split_first_mut() {
+            first.start()?;
+            first.wait_for_list()?;
+            for controller in further {
+                controller.take_ca_of(first)?;
+                controller.start()?;
+                controller.wait_for_list()?;
+            }
+        }
         Ok(place)
+    }
+
+    /// Where agents find each controller, seen from its host.
+    pub(super) fn ports(&self) -> Vec<u16> {
+        (FIRST_PORTS..).take(self.controllers.len()).map(|ports| ports * 10 + 3).collect()
     }
 
     /// Puts one validator more on the list; returns once the controller has seen it.
@@ -69,52 +92,68 @@ impl Place {
         self.write_list()?;
         let wanted = self.height;
         wait_until("the controller to see the list", PATIENCE, || {
-            let status = self.controller.status().map_err(|error| error.to_string())?;
+            let status = self.first().and_then(|first| Ok(first.status()?)).map_err(|error| error.to_string())?;
             let height = status.sources.iter().find_map(|source| source.height);
             if height == Some(wanted) { Ok(()) } else { Err(format!("it has seen {height:?}")) }
         })?;
         Ok(())
     }
 
-    /// Its listeners take connections again after this.
-    pub(super) fn restart(&mut self) -> anyhow::Result<Duration> {
-        self.controller.kill();
+    /// Kills a controller; others serve its agents, where there are others.
+    pub(super) fn kill(&mut self, number: usize) -> anyhow::Result<()> {
+        self.controllers.get_mut(number).context("there is no such controller")?.kill();
+        Ok(())
+    }
+
+    /// Its listeners take connections again after this; how long that took.
+    pub(super) fn start(&mut self, number: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        self.controller.start()?;
+        self.controllers.get_mut(number).context("there is no such controller")?.start()?;
         Ok(started.elapsed())
     }
 
-    /// The fingerprint of its CA, and its operator's client. Call it where its sockets belong.
+    /// How many controllers there are.
+    pub(super) fn len(&self) -> usize {
+        self.controllers.len()
+    }
+
+    /// The fingerprint of their CA, and the first one's operator's client. Call it where its sockets belong.
     pub(super) fn operator(&self) -> anyhow::Result<(Fingerprint, OperatorClient)> {
-        agents::operator_of(&self.controller)
+        agents::operator_of(self.first()?)
     }
 
-    /// Its host.
-    pub(super) fn host(&self) -> &Host {
-        &self.controller.host
+    /// Their host.
+    pub(super) fn host(&self) -> anyhow::Result<&Host> {
+        Ok(&self.first()?.host)
     }
 
-    /// Processor time that it has had, in milliseconds.
+    fn first(&self) -> anyhow::Result<&Controller> {
+        self.controllers.first().context("there is no controller")
+    }
+
+    /// Processor time that those have had that run, together, in milliseconds.
     pub(super) fn cpu_ms(&self) -> anyhow::Result<f64> {
-        Ok(millis(self.controller.process().context("the controller does not run")?.cpu()?))
+        self.controllers.iter().filter_map(Controller::process).map(|process| Ok(millis(process.cpu()?))).sum()
     }
 
-    /// Memory that it holds in RAM, in MiB.
+    /// Memory that the one holds in RAM that holds most, in MiB.
     pub(super) fn memory_mib(&self) -> anyhow::Result<f64> {
-        let process = self.controller.process().context("the controller does not run")?;
-        let bytes = u32::try_from(process.resident_memory_bytes()? / 1024)?;
-        Ok(f64::from(bytes) / 1024.0)
+        let held = self.controllers.iter().filter_map(Controller::process).map(|process| {
+            let bytes = u32::try_from(process.resident_memory_bytes()? / 1024)?;
+            anyhow::Ok(f64::from(bytes) / 1024.0)
+        });
+        held.reduce(|a, b| Ok(a?.max(b?))).context("no controller runs")?
     }
 
     /// Bytes over its host's loopback so far, both ways, with what TCP and TLS need.
     pub(super) fn wire_bytes(&self) -> anyhow::Result<u64> {
-        let text = self.host().inside(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
+        let text = self.host()?.inside(|| fs::read_to_string("/proc/thread-self/net/dev"))??;
         let line = text.lines().find_map(|line| line.trim().strip_prefix("lo:"));
         let received = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         received.context("the loopback counts no bytes")
     }
 
-    fn write_list(&mut self) -> Result<(), LabError> {
+    fn write_list(&mut self) -> anyhow::Result<()> {
         self.height += 1;
         let entry = |number: u32| {
             // 20.0.0.1 and on: nobody's that any range list knows as special.
@@ -123,7 +162,8 @@ impl Place {
         };
         let validators = (0..u32::try_from(self.validators).unwrap_or(u32::MAX)).map(entry).collect::<Vec<_>>();
         let text = json!({ "height": self.height, "validators": validators }).to_string();
-        self.host().write(LIST, &text).map(drop)
+        self.host()?.write(LIST, &text)?;
+        Ok(())
     }
 }
 
