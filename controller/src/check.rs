@@ -30,7 +30,7 @@ pub(crate) fn said(config: &Config, state_dir: &Path) -> String {
     match &config.policy {
         Some(policy) => policy_lines(policy, &mut line),
         None => {
-            line("policy", &"none in the file: the stored one stays, and a new mesh has one without networks of yours")
+            line("policy", &"none in the file: the stored one stays, and a new mesh has one without networks of yours");
         }
     }
     text.trim_end().to_owned()

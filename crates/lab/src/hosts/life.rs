@@ -153,7 +153,8 @@ pub(super) fn reinstall(site: &mut Site) -> Seen {
         let agents = ["picket-controller", "picket-prep-agent", "picket-sentry-agent"];
         let files = agents.iter().map(|name| packages::file(&site.packages, name)).collect::<Result<Vec<_>>>()?;
         site.ansible.copy(&files, machine.ports(0)[0].ip())?;
-        let install = |package: &str| machine.run(&["sh", "-c", &format!("{APT} install /root/{package}_*.deb 2>&1")]);
+        let install =
+            |package: &str| machine.run(&["sh", "-c", &format!("cd ~root && {APT} install ./{package}_*.deb 2>&1")]);
         let is_active =
             || machine.run(&["systemctl", "is-active", "--quiet", package]).map(|said| said.status.success());
         if package == "picket-sentry-agent" {
