@@ -28,7 +28,7 @@ pub(crate) async fn run(arguments: &Arguments, here: &Here) -> anyhow::Result<Ou
                 }
                 None => None,
             };
-            let facts = doctor::look(asked, connection.ca, operator, (SystemTime::now().into(), &progress)).await;
+            let facts = doctor::look(asked, connection.ca, operator, SystemTime::now().into(), &progress).await;
             drop(progress);
             let report = doctor::Report::new(facts.part, doctor::findings(&facts));
             let code = if report.wants_attention(asked.strict) { ATTENTION } else { 0 };

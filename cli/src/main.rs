@@ -65,7 +65,7 @@ async fn ask(arguments: &Arguments, verb: &Verb) -> anyhow::Result<Outcome> {
     let client = context::client(&arguments.connection, |name| std::env::var(name).ok())?;
     let client = client.because(arguments.reason.clone());
     let progress = if verb.draws_itself() { Progress::silent() } else { Progress::begin("the controller") };
-    let done = run::run(&client, verb, arguments.json, (SystemTime::now().into(), &progress)).await;
+    let done = run::run(&client, verb, arguments.json, SystemTime::now().into(), &progress).await;
     drop(progress);
     done.map(|outcome| outcome.of_before(client.age()))
 }

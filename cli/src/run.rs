@@ -66,7 +66,8 @@ pub(crate) async fn run(
     client: &OperatorClient,
     verb: &Verb,
     json: bool,
-    (now, progress): (Timestamp, &Progress),
+    now: Timestamp,
+    progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     match verb {
         Verb::Status { watch: true } => {

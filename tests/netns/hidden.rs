@@ -2,6 +2,7 @@
 //! sentry is drained, and that nobody sees its own address.
 
 use crate::support::{ANSWERED, DROPPED, GUARDED, both, dropped, open, reconfigure, serve_on};
+use picket_api::paths::{PathsView, SentryPath};
 use picket_lab::{
     Connect, Host,
     mesh::{Agent, Mesh, MeshSize, SOON},
@@ -31,6 +32,12 @@ pub(crate) fn hidden_mesh(label: &str, sentries: u8, line: &str) -> Mesh {
 /// Hides the first validator's host of a mesh that runs, with `line` in the policy beside that.
 pub(crate) fn reconfigured_hidden(mesh: &mut Mesh, line: &str) {
     reconfigure(mesh, |text| format!("{text}\n[[policy.hidden]]\nprep = \"prep-1\"\n{line}\n"));
+}
+
+/// What the hidden validator's host says of its ways.
+pub(crate) fn ways(mesh: &Mesh) -> Result<Vec<SentryPath>, String> {
+    let view: PathsView = mesh.controller.json(&["paths", "prep-1"]).map_err(|error| error.to_string())?;
+    Ok(view.hosts.into_iter().flat_map(|host| host.sentries).collect())
 }
 
 /// A validator's server, which tells who called.

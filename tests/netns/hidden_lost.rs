@@ -2,10 +2,9 @@
 //! what died before the agent started is told.
 
 use crate::{
-    hidden::{LATER, REROUTED, hidden_mesh, told_dead},
+    hidden::{LATER, REROUTED, hidden_mesh, told_dead, ways},
     support::{DROPPED, GUARDED, QUIET},
 };
-use picket_api::paths::PathsView;
 use picket_lab::{
     Connect, EchoServer,
     mesh::{Mesh, SOON},
@@ -70,9 +69,8 @@ fn an_agent_that_starts_while_a_sentry_is_away_tells_the_flows_that_died_with_it
 /// Waits until the validator's host says that each of its sentries answers it.
 fn heard(mesh: &Mesh) {
     wait_until("every sentry to be heard", LATER, || {
-        let view: PathsView = mesh.controller.json(&["paths", "prep-1"]).map_err(|error| error.to_string())?;
-        let sentries = view.hosts.iter().flat_map(|host| &host.sentries);
-        let ways: Vec<_> = sentries.map(|sentry| sentry.way.as_ref().map(|way| way.way.as_str())).collect();
+        let sentries = ways(mesh)?;
+        let ways: Vec<_> = sentries.iter().map(|sentry| sentry.way.as_ref().map(|way| way.way.as_str())).collect();
         let are_good = ways.len() == mesh.sentries.len() && ways.iter().all(|way| *way == Some("good"));
         if are_good { Ok(()) } else { Err(format!("{ways:?}")) }
     })

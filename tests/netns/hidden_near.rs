@@ -2,10 +2,10 @@
 //! one carries packets.
 
 use crate::{
-    hidden::{Called, LATER, REROUTED, called_through, reconfigured_hidden},
+    hidden::{Called, LATER, REROUTED, called_through, reconfigured_hidden, ways},
     support::DROPPED,
 };
-use picket_api::paths::{PathsView, SentryPath};
+use picket_api::paths::SentryPath;
 use picket_lab::{
     Host, LongWay,
     mesh::{Mesh, MeshSize},
@@ -72,9 +72,7 @@ fn calls_leave_through_near_sentries_and_through_a_far_one_while_no_near_one_ans
 
 /// What the validator's host says of its way through a sentry.
 fn way_to(mesh: &Mesh, sentry: &str) -> Result<SentryPath, String> {
-    let view: PathsView = mesh.controller.json(&["paths", "prep-1"]).map_err(|error| error.to_string())?;
-    let mut sentries = view.hosts.into_iter().flat_map(|host| host.sentries);
-    sentries.find(|path| path.name.as_str() == sentry).ok_or_else(|| "it is not told of".to_owned())
+    ways(mesh)?.into_iter().find(|path| path.name.as_str() == sentry).ok_or_else(|| "it is not told of".to_owned())
 }
 
 fn round_trip(path: &SentryPath) -> Duration {

@@ -52,7 +52,8 @@ pub(crate) async fn look(
     asked: &Asked,
     ca: Option<Fingerprint>,
     operator: Option<super::facts::Controller>,
-    (now, progress): (Timestamp, &Progress),
+    now: Timestamp,
+    progress: &Progress,
 ) -> Facts {
     progress.now("the agent of this host");
     let root = Path::new("/");

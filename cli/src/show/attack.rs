@@ -6,7 +6,7 @@ use crate::{
     time::ago,
 };
 use picket_api::attack::{AttackHost, AttackView};
-use picket_model::{AttackSource, Blocklist, Timestamp, attack::Shown};
+use picket_model::{AttackSource, Blocklist, Timestamp, network::Shown};
 
 /// Sources of each kind on a screen; as JSON there are more.
 const MOST: usize = 15;

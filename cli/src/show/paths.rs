@@ -5,7 +5,7 @@ use crate::{
     time::{ago, rough},
 };
 use picket_api::paths::{DestinationPath, DrainView, HostPaths, PathsView, SentryPath};
-use picket_model::{Node, Timestamp};
+use picket_model::{Node, Timestamp, network::Shown};
 
 /// Moves of a host that are shown with all hosts.
 const LAST_MOVES: usize = 3;
@@ -124,9 +124,13 @@ fn destination(path: &DestinationPath, now: Timestamp) -> [String; 5] {
         (_, true) => "-".to_owned(),
         (_, false) => names.join(", "),
     };
-    let is_host = path.destination.prefix_len() == path.destination.max_prefix_len();
-    let destination = if is_host { path.destination.addr().to_string() } else { path.destination.to_string() };
-    [destination, whose, path.name.to_string(), rough(now.since(path.since)), path.cause.clone()]
+    [
+        Shown(path.destination).to_string(),
+        whose,
+        path.name.to_string(),
+        rough(now.since(path.since)),
+        path.cause.clone(),
+    ]
 }
 
 fn add_drain(page: &mut Page, view: &DrainView, now: Timestamp) {

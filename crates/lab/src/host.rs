@@ -70,8 +70,7 @@ impl<'lab> HostBuilder<'lab> {
         if Path::new(MACHINE_ID).exists() {
             host.namespace.write_file("machine-id", &machine_id(&host))?;
         }
-        fs::create_dir_all(host.path("")).map_err(|error| LabError::io(format!("make {}", host.path("")), error))?;
-        host.set_load(0.0)?;
+        host.make_folder()?;
         // An address is usable at once, and everybody may ping.
         host.sysctl("net/ipv6/conf/default/accept_dad", "0")?;
         host.sysctl("net/ipv4/ping_group_range", "0 2147483647")?;
@@ -113,10 +112,14 @@ impl Host {
     /// [`LabError::Io`] if the folder cannot be made.
     pub(crate) fn beside(&self, name: &str) -> Result<Self, LabError> {
         let beside = Self { name: name.to_owned(), ..self.clone() };
-        fs::create_dir_all(beside.path(""))
-            .map_err(|error| LabError::io(format!("make {}", beside.path("")), error))?;
-        beside.set_load(0.0)?;
+        beside.make_folder()?;
         Ok(beside)
+    }
+
+    /// Where its files are, with the load that its agents read.
+    fn make_folder(&self) -> Result<(), LabError> {
+        fs::create_dir_all(self.path("")).map_err(|error| LabError::io(format!("make {}", self.path("")), error))?;
+        self.set_load(0.0)
     }
 
     /// The name of its network namespace, for `ip netns exec`.

@@ -109,7 +109,7 @@ async fn later(mut queue: mpsc::UnboundedReceiver<Vec<u8>>, socket: Arc<UdpSocke
                 Some(datagram) => waiting.push_back((Instant::now() + late, datagram)),
                 None => return,
             },
-            () = async { sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 if let Some((_, datagram)) = waiting.pop_front() {
                     // One that cannot be sent is lost, as on any way.
                     let _ = socket.send_to(&datagram, to).await;

@@ -1,7 +1,7 @@
 //! Who knocks and is not let in: what a host says of it by samples of refused packets, and the blocklist that is made of that.
 //! Values and their texts only; who may never be in such a list is the plan's to say.
 
-use crate::{GuardedPort, NodeName, Timestamp};
+use crate::{GuardedPort, NodeName, Timestamp, network::Shown};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -140,19 +140,6 @@ pub struct LeftOut {
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "left out {}: {}", Shown(self.source), self.why.escape_debug())
-    }
-}
-
-/// A single address without its length.
-#[derive(Clone, Copy, Debug)]
-pub struct Shown(
-    /// The network.
-    pub IpNet,
-);
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
 }
 

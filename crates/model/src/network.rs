@@ -1,7 +1,10 @@
 //! Facts about IP addresses: one canonical form, and the ranges no validator on the internet can have.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 /// `::ffff:a.b.c.d` as the IPv4 address it means: nft takes the mapped form into an IPv6 set, where it never matches.
 pub fn canonical(address: IpAddr) -> IpAddr {
@@ -22,6 +25,19 @@ pub fn canonical_network(network: IpNet) -> IpNet {
             Ipv4Net::new(address, length).map_or(network, IpNet::V4)
         }
         _ => network,
+    }
+}
+
+/// A network as people read it: a single address without its length.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(
+    /// The network.
+    pub IpNet,
+);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() { self.0.addr().fmt(f) } else { self.0.fmt(f) }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use maud::{Markup, html};
 use picket_api::attack::{AttackHost, AttackView, LEAST_SAMPLES};
-use picket_model::{AttackSource, BlocklistBy, Timestamp, attack::Shown};
+use picket_model::{AttackSource, BlocklistBy, Timestamp, network::Shown};
 
 /// Sources of each kind on the page.
 const MOST: usize = 25;

@@ -1,7 +1,7 @@
 //! `cargo xtask test --changed REV`: of the runs that have a command of their own, those whose inputs differ between a commit and the
 //! files as they lie here. Which they are is decided by one table and one function; nothing else starts a run.
 
-use crate::{containers, hosts, kernel, monitoring, page, step::said, terraform};
+use crate::{containers, hosts, kernel, monitoring, outcome::named, page, step::said, terraform};
 use anyhow::{Context, Result, bail};
 use std::{
     fmt,
@@ -202,8 +202,7 @@ pub(crate) fn run(root: &Path, since: &str, wish: &Wish<'_>) -> Result<ExitCode>
     }
     let took = started.elapsed().as_secs_f64();
     let passed = if held.is_empty() { "none".to_owned() } else { held.join(", ") };
-    let failing = if failed.is_empty() { String::new() } else { format!("; FAILED: {}", failed.join(", ")) };
-    let missing = if left.is_empty() { String::new() } else { format!("; NOT RUN: {}", left.join(", ")) };
+    let (failing, missing) = (named("FAILED", &failed), named("NOT RUN", &left));
     println!("changed since {since}: passed: {passed}{failing}{missing} in {took:.0} s");
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -36,10 +36,6 @@ impl Outcome {
 
     /// The closing line.
     fn closing(&self) -> String {
-        let named = |what: &str, of: &[String]| match of {
-            [] => String::new(),
-            of => format!("; {what}: {}", of.join(", ")),
-        };
         let Self { run, passed, failed, not_run } = self;
         format!("{run}: {} passed{}{}", passed.len(), named("FAILED", failed), named("NOT RUN", not_run))
     }
@@ -48,6 +44,12 @@ impl Outcome {
     fn is_good(&self, allow_missing: bool) -> bool {
         self.failed.is_empty() && !self.passed.is_empty() && (allow_missing || self.not_run.is_empty())
     }
+}
+
+/// A part of a closing line: what became of these; nothing where there are none.
+pub(crate) fn named<T: AsRef<str>>(what: &str, of: &[T]) -> String {
+    let names: Vec<&str> = of.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { String::new() } else { format!("; {what}: {}", names.join(", ")) }
 }
 
 #[cfg(test)]

@@ -94,33 +94,10 @@ resource "aws_iam_role" "this" {
 
 # The way in: Session Manager, which opens no port, and commands that are sent. What AWS's own policy for it allows beside that, reading
 # each parameter of the account, is left out.
-data "aws_iam_policy_document" "sessions" {
-  # checkov:skip=CKV_AWS_111:AWS lets these actions name no resource
-  # checkov:skip=CKV_AWS_356:AWS lets these actions name no resource
-  statement {
-    actions = [
-      "ec2messages:AcknowledgeMessage",
-      "ec2messages:DeleteMessage",
-      "ec2messages:FailMessage",
-      "ec2messages:GetEndpoint",
-      "ec2messages:GetMessages",
-      "ec2messages:SendReply",
-      "ssm:ListAssociations",
-      "ssm:ListInstanceAssociations",
-      "ssm:UpdateInstanceInformation",
-      "ssmmessages:CreateControlChannel",
-      "ssmmessages:CreateDataChannel",
-      "ssmmessages:OpenControlChannel",
-      "ssmmessages:OpenDataChannel",
-    ]
-    resources = ["*"]
-  }
-}
-
 resource "aws_iam_role_policy" "sessions" {
   name_prefix = "sessions-"
   role        = aws_iam_role.this.id
-  policy      = data.aws_iam_policy_document.sessions.json
+  policy      = file("${path.module}/../common/sessions.json")
 }
 
 resource "aws_iam_instance_profile" "this" {

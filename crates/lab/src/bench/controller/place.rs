@@ -21,8 +21,7 @@ const FILES: u64 = 32_768;
 /// The file with the list, on the controller's host.
 const LIST: &str = "list.json";
 
-/// How the ports of a lab's controller begin, and as a number: those of the next controller on its host are ten higher.
-const PORTS: &str = "744";
+/// How the ports of a lab's controller begin: those of the next controller on its host are ten higher.
 const FIRST_PORTS: u16 = 744;
 
 /// Which database it has.
@@ -61,7 +60,7 @@ impl Place {
             controller.configure(|text| {
                 let database = url.as_ref().map_or_else(String::new, |url| format!("database = \"{url}\"\n"));
                 let text = text.replace("192.0.2.0/25", "10.64.0.0/10");
-                let text = text.replace(PORTS, &(FIRST_PORTS + number).to_string());
+                let text = text.replace(&FIRST_PORTS.to_string(), &(FIRST_PORTS + number).to_string());
                 // Whole lists come and go here, which is what brakes are against.
                 format!("{database}{text}max_addresses = 10000\n\n[policy.brakes]\nmax_added = 5000\nmax_size = 5000\n")
             })?;
