@@ -145,6 +145,20 @@ def the_four_answers(run):
     expect(page.get_by_text("A change of the list is held back")).to_be_visible()
 
 
+def what_changed(run):
+    """Whoever logs in to ask is not the answer."""
+    page = run.logged_in("viewer")
+    changed = page.locator("section.answer", has_text="What changed?")
+    expect(changed).not_to_contain_text("logged in")
+    first = changed.locator("li a").first
+    expect(first).to_contain_text("UTC")
+    expect(first).to_contain_text(", by ")
+    place = first.get_attribute("href").split("#")[1]
+    first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Events")
+    expect(page.locator(f"#{place}")).to_be_in_viewport()
+
+
 def a_hostile_name(run):
     page = run.logged_in("viewer")
     run.open(page, "/validators")
@@ -324,6 +338,7 @@ def main():
         if not given.pictures_only:
             run.check("login and logout", lambda: login(run))
             run.check("the four answers", lambda: the_four_answers(run))
+            run.check("what changed is a change", lambda: what_changed(run))
             run.check("every view, light", lambda: every_view(run, "admin", "light", DESKTOP))
             run.check("every view, dark", lambda: every_view(run, "viewer", "dark", DESKTOP))
             run.check("every view, phone", lambda: every_view(run, "admin", "light", PHONE))

@@ -1,10 +1,15 @@
 //! The four questions of somebody who was woken up, each answered in a sentence: is my validator hidden, who may reach it, what
 //! changed, is anything wrong. A claim is made only for hosts that read it back.
 
+mod changed;
+
+pub(crate) use changed::said;
+
 use crate::{
     HostState, Overview, TunnelState,
-    text::{ago, count, counted, names, number, plain},
+    text::{count, counted, names, plain},
 };
+use changed::changed;
 use picket_model::{AllowSet, FirewallPolicy, NodeId, NodeRole, PrepId, Purpose, Reason};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,8 +80,23 @@ pub struct Answer {
     pub mark: Mark,
     /// The answer.
     pub text: String,
-    /// More, one line each.
-    pub more: Vec<String>,
+    /// More.
+    pub more: Vec<Line>,
+}
+
+/// One line below an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it says.
+    pub text: String,
+    /// The page that says more of it.
+    pub path: Option<String>,
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self { text, path: None }
+    }
 }
 
 /// The answers, in the order in which people ask.
@@ -113,7 +133,7 @@ fn wrong(of: &Overview) -> Answer {
         things => format!("{things} things need a look."),
     };
     more.sort_by(|a, b| b.cmp(a));
-    Answer { question: "Is anything wrong?", mark, text, more: more.into_iter().map(|(_, text)| text).collect() }
+    Answer { question: "Is anything wrong?", mark, text, more: more.into_iter().map(|(_, text)| text.into()).collect() }
 }
 
 fn alarm_line(alarm: &str) -> (Mark, String) {
@@ -182,7 +202,7 @@ fn hidden(hosts: &[HostState]) -> Answer {
         ),
     };
     let mark = more.iter().map(|(mark, _)| *mark).max().unwrap_or(mark).max(mark);
-    Answer { question: "Is my validator hidden?", mark, text, more: more.into_iter().map(|(_, text)| text).collect() }
+    Answer { question: "Is my validator hidden?", mark, text, more: more.into_iter().map(|(_, text)| text.into()).collect() }
 }
 
 fn verb<'a>(all: &[&str], one: &'a str, several: &'a str) -> &'a str {
@@ -220,7 +240,7 @@ fn reach(hosts: &[HostState]) -> Answer {
         sentences.push("No validator's host is in a plan yet.".to_owned());
     }
     let text = sentences.remove(0);
-    Answer { question, mark, text, more: sentences }
+    Answer { question, mark, text, more: sentences.into_iter().map(Line::from).collect() }
 }
 
 /// Who is let in to guarded ports, and that nobody else is.
@@ -295,64 +315,10 @@ fn members(set: &AllowSet) -> usize {
     nodes.len()
 }
 
-fn changed(of: &Overview) -> Answer {
-    let now = of.status.now;
-    let lately = || of.events.iter().filter(|event| now.since(event.at) < LATELY);
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for event in lately() {
-        *counts.entry(event.action.as_str()).or_default() += 1;
-    }
-    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    let whole = of.events.first().is_none_or(|oldest| now.since(oldest.at) >= LATELY || oldest.id == 1);
-    let all: usize = counts.iter().map(|(_, count)| count).sum();
-    let text = match lately().next_back() {
-        None => "Nothing in the last 24 hours.".to_owned(),
-        Some(last) => format!(
-            "{}{} in the last 24 hours; the last, {}, {}.",
-            if whole { "" } else { "More than " },
-            count(all, "event"),
-            said(last.action.as_str()),
-            ago(last.at, now)
-        ),
-    };
-    let more = counts
-        .into_iter()
-        .map(|(action, count)| format!("{} × {}", number(u64::try_from(count).unwrap_or(u64::MAX)), said(action)));
-    Answer { question: "What changed?", mark: Mark::Plain, text, more: more.take(6).collect() }
-}
-
-/// An action of the audit log as people say it.
-pub(crate) fn said(action: &str) -> String {
-    let known = match action {
-        "plan.committed" => "a new plan",
-        "node.enrolled" => "a host joined",
-        "node.revoked" => "a host revoked",
-        "node.quarantined" => "a host quarantined",
-        "node.readmitted" => "a host readmitted",
-        "node.drained" => "a sentry drained",
-        "node.undrained" => "a drain taken back",
-        "node.refused" => "a revoked host refused",
-        "validators.changed" => "the validator set changed",
-        "validators.approved" => "a held change approved",
-        "validators.frozen" => "the validator set frozen",
-        "validators.unfrozen" => "the validator set released",
-        "policy.changed" => "the policy changed",
-        "mesh.created" => "the mesh made",
-        "operator.created" => "an operator's token made",
-        "operator.revoked" => "an operator's token revoked",
-        "operator.logged-in" => "an operator logged in",
-        "token.created" => "a join token made",
-        "shield.ordered" => "the shield ordered",
-        other => return plain(other).replace(['.', '-'], " "),
-    };
-    known.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{event, overview, prep};
+    use crate::fixture::{overview, prep};
 
     fn answer(of: &Overview, question: &str) -> Answer {
         answers(of).into_iter().find(|answer| answer.question.contains(question)).unwrap()
@@ -396,19 +362,7 @@ mod tests {
         of.status.alarms = vec!["a source is slow".to_owned(), "error: the plan was refused".to_owned()];
         let found = answer(&of, "wrong");
         assert_eq!((found.mark, found.text.as_str()), (Mark::Bad, "2 things need a look."));
-        assert_eq!(found.more, ["the plan was refused", "a source is slow"]);
-    }
-
-    #[test]
-    fn changes_are_those_of_a_day() {
-        let mut of = overview();
-        assert_eq!(answer(&of, "changed").text, "Nothing in the last 24 hours.");
-        of.events =
-            vec![event(1, "node.revoked", 25 * 3600), event(2, "plan.committed", 90), event(3, "plan.committed", 5)];
-        let found = answer(&of, "changed");
-        assert_eq!(found.text, "2 events in the last 24 hours; the last, a new plan, 5 s ago.");
-        assert_eq!(found.more, ["2 × a new plan"]);
-        of.events.remove(0);
-        assert!(answer(&of, "changed").text.starts_with("More than 2 events"));
+        let texts: Vec<&str> = found.more.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(texts, ["the plan was refused", "a source is slow"]);
     }
 }

@@ -168,7 +168,9 @@ pub(crate) fn answer(answer: &Answer, is_said: bool, more: Option<Markup>) -> Ma
             h2 { (answer.question) @if answer.mark != Mark::Plain { " " (mark(answer.mark)) } }
             p.said data-say[is_said] { (answer.text) }
             @if !answer.more.is_empty() {
-                ul { @for line in &answer.more { li { (line) } } }
+                ul { @for line in &answer.more { li {
+                    @match &line.path { Some(path) => { a href=(path) { (line.text) } }, None => (line.text) }
+                } } }
             }
             @if let Some(more) = more { (more) }
         }

@@ -18,7 +18,7 @@ mod validators;
 mod values;
 mod why;
 
-pub use answers::{Answer, Mark, answers};
+pub use answers::{Answer, Line, Mark, answers};
 pub use attack::attack;
 pub use events::events;
 pub use frame::{Frame, Section, Viewer, problem};

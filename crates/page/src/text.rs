@@ -51,6 +51,11 @@ pub(crate) fn full(at: Timestamp) -> Markup {
     html! { time datetime=(at) { (text) } }
 }
 
+/// The minute of a day.
+pub(crate) fn minute(at: Timestamp) -> String {
+    format!("{} UTC", at.to_string().get(11..16).unwrap_or_default())
+}
+
 /// How long ago, in one unit.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     if at > now {
