@@ -216,8 +216,13 @@ mod tests {
             port(Protocol::Tcp, 9080, vec![]),
             PortVerdict { public: true, ..port(Protocol::Tcp, 9090, vec![]) },
         ];
-        let host =
-            HostVerdict { node: "n-1".parse().unwrap(), name: "prep-1".parse().unwrap(), role: NodeRole::Prep, ports };
+        let host = HostVerdict {
+            node: "n-1".parse().unwrap(),
+            name: "prep-1".parse().unwrap(),
+            role: NodeRole::Prep,
+            issued: false,
+            ports,
+        };
         let expected = |mesh| {
             BTreeMap::from([
                 (at(Protocol::Tcp, 7100), mesh),

@@ -40,7 +40,8 @@ fn denied(line: &PolicyDeny) -> [String; 3] {
 fn rows(host: &HostVerdict, port: Option<NonZeroU16>) -> Vec<[String; 5]> {
     if host.ports.is_empty() {
         let port = port.map_or_else(|| "all".to_owned(), |port| port.to_string());
-        let [purpose, word, because] = ["-", "not guarded", "Picket leaves it alone"].map(str::to_owned);
+        let because = if host.issued { "it runs no agent" } else { "Picket leaves it alone" };
+        let [purpose, word, because] = ["-", "not guarded", because].map(str::to_owned);
         return vec![[host.name.to_string(), port, purpose, word, because]];
     }
     host.ports.iter().flat_map(|verdict| verdict_rows(host, verdict)).collect()
@@ -72,7 +73,13 @@ mod tests {
     }
 
     fn host(name: &str, ports: Vec<PortVerdict>) -> HostVerdict {
-        HostVerdict { node: "n-1".parse().unwrap(), name: name.parse().unwrap(), role: NodeRole::Prep, ports }
+        HostVerdict {
+            node: "n-1".parse().unwrap(),
+            name: name.parse().unwrap(),
+            role: NodeRole::Prep,
+            issued: false,
+            ports,
+        }
     }
 
     fn verdict(port: u16, purpose: Purpose, grants: Vec<Grant>) -> PortVerdict {
@@ -117,6 +124,7 @@ mod tests {
                         verdict(9080, Purpose::Rpc, vec![grant(Purpose::Overlay, "192.0.2.1/32", node)]),
                     ],
                 ),
+                HostVerdict { issued: true, ..host("laptop", vec![]) },
                 host("sentry-1", vec![]),
             ],
             refused: vec![refused],
@@ -142,6 +150,7 @@ mod tests {
         prep-1    tcp/9000  rpc  refused                nothing lets it in
         prep-1    tcp/9080  rpc  allowed in the tunnel  192.0.2.1/32 (overlay): mesh host sentry-1 (n-2)
         prep-1    tcp/9080  rpc  allowed within limits  the port is public
+        laptop    all       -    not guarded            it runs no agent
         sentry-1  all       -    not guarded            Picket leaves it alone
 
         deny lines of the policy that keep validators there out

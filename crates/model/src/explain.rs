@@ -32,6 +32,9 @@ pub struct HostVerdict {
     pub name: NodeName,
     /// Its part.
     pub role: NodeRole,
+    /// Whether it is a machine that runs no agent: nothing is guarded there, whatever its role is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub issued: bool,
     /// Verdict for each guarded port asked about.
     pub ports: Vec<PortVerdict>,
 }

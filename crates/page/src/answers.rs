@@ -104,9 +104,9 @@ pub fn answers(of: &Overview) -> [Answer; 4] {
     [wrong(of), hidden(&of.hosts), reach(&of.hosts), changed(of)]
 }
 
-/// Hosts of validators that are members.
+/// Hosts of validators that are members and read back what is wanted: of a machine that runs no agent nothing can be claimed.
 fn preps(hosts: &[HostState]) -> Vec<&HostState> {
-    hosts.iter().filter(|host| host.view.node.role == NodeRole::Prep && host.view.node.is_active()).collect()
+    hosts.iter().filter(|host| host.view.node.role == NodeRole::Prep && host.view.node.reports()).collect()
 }
 
 fn wrong(of: &Overview) -> Answer {
@@ -318,7 +318,7 @@ fn members(set: &AllowSet) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{overview, prep};
+    use crate::fixture::{issued, overview, prep};
 
     fn answer(of: &Overview, question: &str) -> Answer {
         answers(of).into_iter().find(|answer| answer.question.contains(question)).unwrap()
@@ -352,6 +352,19 @@ mod tests {
         let found = answer(&of, "reach");
         assert_eq!(found.mark, Mark::Notice);
         assert!(found.text.contains("everybody at tcp/7100, within limits"), "{}", found.text);
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_a_machine_that_runs_no_agent() {
+        let mut of = overview();
+        of.hosts.push(issued("laptop"));
+        for question in ["hidden", "reach"] {
+            let found = answer(&of, question);
+            let all: Vec<&str> = found.more.iter().map(|line| line.text.as_str()).chain([found.text.as_str()]).collect();
+            assert!(!all.concat().contains("laptop"), "{all:?}");
+        }
+        of.hosts.remove(0);
+        assert_eq!(answer(&of, "reach").text, "No validator's host has joined yet.");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::{Frame, HostState, Overview, Section, Viewer};
 use picket_api::operator::{EventView, NodeView, StatusView};
 use picket_model::{
     FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose,
-    Reason, Timestamp, Validator, WireGuardConfig,
+    Reason, Timestamp, Validator, WireGuardConfig, WireGuardPeer,
     fixture::{in_force, node},
 };
 use std::{
@@ -73,6 +73,31 @@ pub(crate) fn prep(name: &str, is_hidden: bool) -> HostState {
         lease: Lease::default(),
     };
     HostState { view, lag: None, config: Some(Arc::new(config)), cut: None }
+}
+
+/// A machine with an issued key that runs no agent, and a tunnel that is wanted from it.
+pub(crate) fn issued(name: &str) -> HostState {
+    let mut host = prep(name, false);
+    (host.view.node.issued, host.view.report, host.view.reported_at) = (true, None, None);
+    (host.view.in_force, host.view.connected) = (false, false);
+    host.config = host.config.map(|config| with_tunnel(&config, "sentry-1"));
+    host
+}
+
+/// A tunnel to that sentry is wanted, too.
+pub(crate) fn with_tunnel(config: &NodeConfig, sentry: &str) -> Arc<NodeConfig> {
+    let sentry = node(sentry, NodeRole::Sentry, 21);
+    let mut config = config.clone();
+    let peer = WireGuardPeer {
+        node: sentry.id,
+        name: sentry.name,
+        endpoint: sentry.endpoint,
+        allowed_ips: sentry.overlay.networks().into(),
+        keepalive_seconds: None,
+        pairing: None,
+    };
+    config.wireguard.peers.insert(sentry.wireguard_key, peer);
+    Arc::new(config)
 }
 
 /// What a page is in, for a viewer.

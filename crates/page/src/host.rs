@@ -142,7 +142,8 @@ fn tunnel_table(host: &HostState, tunnels: &[Tunnel], now: Timestamp) -> Markup 
     let name = &host.view.node.name;
     let own: Vec<&Tunnel> = tunnels.iter().filter(|tunnel| tunnel.prep == *name || tunnel.sentry == *name).collect();
     html! {
-        @if own.is_empty() { p { "It has none." } } @else {
+        @if host.view.node.issued { p { "It runs no agent, so nobody reports of them." } }
+        @else if own.is_empty() { p { "It has none." } } @else {
             div.scroll tabindex="0" role="region" aria-label="Tunnels" { table {
                 caption { "As the validator's host at one end last reported them" }
                 thead { tr { th scope="col" { "Other end" } th scope="col" { "State" } th scope="col" { "Last handshake" }

@@ -13,6 +13,7 @@ pub fn hosts(frame: &Frame, hosts: &[HostState], tunnels: &[Tunnel], more: bool,
     let members: Vec<&HostState> = hosts.iter().filter(|host| host.view.node.is_active()).collect();
     let gone: Vec<&HostState> = hosts.iter().filter(|host| !host.view.node.is_active()).collect();
     let latest = members.iter().filter_map(|host| host.view.wanted).max();
+    let reporting = members.iter().filter(|host| host.view.node.reports()).count();
     let in_force = members.iter().filter(|host| host.view.in_force).count();
     let content = html! {
         div {
@@ -20,7 +21,8 @@ pub fn hosts(frame: &Frame, hosts: &[HostState], tunnels: &[Tunnel], more: bool,
             // With the generation: a change that every host took before anybody looked is a change all the same.
             p data-say {
                 "What is wanted" @if let Some(latest) = latest { ", last changed by generation " (latest) "," } " is in force on "
-                (in_force) " of " (count(members.len(), "member")) "."
+                (in_force) " of " (count(reporting, "member"))
+                @if reporting < members.len() { "; " (members.len() - reporting) " more " (if members.len() - reporting == 1 { "runs" } else { "run" }) " no agent" } "."
             }
             (table("Members of the mesh", &members, tunnels, now))
             @if members.is_empty() {

@@ -56,9 +56,8 @@ impl PublicView {
             now: of.status.now,
             state: chosen(PublicField::State).then(|| state(of)),
             hosts: chosen(PublicField::Hosts).then(|| {
-                let role = |role| {
-                    of.hosts.iter().filter(move |host| host.view.node.role == role && host.view.node.is_active())
-                };
+                let role =
+                    |role| of.hosts.iter().filter(move |host| host.view.node.role == role && host.view.node.reports());
                 let row = |what, of| (what, role(of).filter(|host| host.view.in_force).count(), role(of).count());
                 vec![row("validators' hosts", NodeRole::Prep), row("sentries", NodeRole::Sentry)]
             }),
@@ -135,7 +134,7 @@ pub fn public(view: &PublicView) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{event, overview, validator};
+    use crate::fixture::{event, issued, overview, validator};
 
     fn all() -> BTreeSet<PublicField> {
         use PublicField::{Changes, Hosts, State, Tunnels, Validators};
@@ -157,6 +156,14 @@ mod tests {
         {
             assert!(page.contains(shown), "{shown} not in {page}");
         }
+    }
+
+    #[test]
+    fn a_machine_without_an_agent_is_not_waited_for() {
+        let mut of = overview();
+        of.hosts.push(issued("laptop"));
+        let page = public(&PublicView::of("t", &all(), &of, &[])).into_string();
+        assert!(page.contains("1 of 1") && !page.contains("1 of 2"), "{page}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How the tunnels of the mesh stand, from what the validators' hosts report.
 
 use crate::HostState;
-use picket_model::{NodeId, NodeName, NodeRole, PoolName, Timestamp};
+use picket_model::{Node, NodeId, NodeName, NodeRole, PoolName, Timestamp};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A tunnel that carries anything shakes hands every two minutes, and after three its keys are not used any more (WireGuard's
@@ -68,10 +68,12 @@ pub struct Tunnel {
     pub bytes: (u64, u64),
 }
 
-/// Every tunnel that is wanted, in order of the two names.
+/// Every tunnel that is wanted and that somebody reports of, in order of the two names: a machine with an issued key may be switched
+/// off for weeks.
 pub fn tunnels(hosts: &[HostState], now: Timestamp) -> Vec<Tunnel> {
     let known: BTreeMap<&NodeId, &HostState> = hosts.iter().map(|host| (&host.view.node.id, host)).collect();
-    let preps = hosts.iter().filter(|host| host.view.node.role == NodeRole::Prep && host.view.node.is_meshed());
+    let is_prep = |node: &Node| node.role == NodeRole::Prep && node.is_meshed() && node.reports();
+    let preps = hosts.iter().filter(|host| is_prep(&host.view.node));
     let mut tunnels: Vec<Tunnel> = preps.flat_map(|prep| of_prep(prep, &known, now)).collect();
     tunnels.sort_by(|a, b| (&a.prep, &a.sentry).cmp(&(&b.prep, &b.sentry)));
     tunnels
@@ -123,6 +125,21 @@ fn state(is_reported: bool, handshake: Option<Timestamp>, way: Option<&str>, at:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{NOW, issued, prep, with_tunnel};
+
+    /// A validator's host with one tunnel, of which it reports nothing.
+    fn dialling() -> HostState {
+        let mut host = prep("prep-1", false);
+        host.config = host.config.map(|config| with_tunnel(&config, "sentry-1"));
+        host
+    }
+
+    #[test]
+    fn a_machine_without_an_agent_has_no_tunnel_that_could_be_down() {
+        let found = tunnels(&[dialling(), issued("laptop")], NOW);
+        let names: Vec<&str> = found.iter().map(|tunnel| tunnel.prep.as_str()).collect();
+        assert_eq!(names, ["prep-1"]);
+    }
 
     #[test]
     fn a_tunnel_is_what_its_last_report_says() {

@@ -80,7 +80,8 @@ fn is_let_in(verdict: &PortVerdict) -> bool {
 fn rows(host: &HostVerdict) -> Markup {
     html! {
         @if host.ports.is_empty() {
-            tr { th scope="row" { (host.name) } td { "–" } td { "–" } td { "not guarded" } td { "Picket leaves it alone" } }
+            tr { th scope="row" { (host.name) } td { "–" } td { "–" } td { "not guarded" }
+                td { (if host.issued { "it runs no agent" } else { "Picket leaves it alone" }) } }
         }
         @for verdict in &host.ports { tr {
             th scope="row" { (host.name) }

@@ -44,15 +44,22 @@ pub fn explain(input: &ExplainInput<'_>, address: IpAddr, port: Option<u16>) -> 
 }
 
 fn verdict(config: &NodeConfig, node: &Node, address: IpAddr, port: Option<u16>) -> HostVerdict {
-    let guarded =
-        config.firewall.guarded.iter().filter(|(guarded, _)| port.is_none_or(|port| guarded.port.get() == port));
+    // What is wanted of a machine that runs no agent is in force nowhere.
+    let is_asked = |guarded: &GuardedPort| !node.issued && port.is_none_or(|port| guarded.port.get() == port);
+    let guarded = config.firewall.guarded.iter().filter(|(guarded, _)| is_asked(guarded));
     let ports = guarded.map(|(port, purpose)| PortVerdict {
         port: *port,
         purpose: *purpose,
         grants: grants(config, port, *purpose, address),
         public: config.firewall.public_ports().any(|public| public == *port),
     });
-    HostVerdict { node: node.id.clone(), name: node.name.clone(), role: node.role, ports: ports.collect() }
+    HostVerdict {
+        node: node.id.clone(),
+        name: node.name.clone(),
+        role: node.role,
+        issued: node.issued,
+        ports: ports.collect(),
+    }
 }
 
 fn grants(config: &NodeConfig, port: &GuardedPort, purpose: Purpose, address: IpAddr) -> Vec<Grant> {
@@ -100,10 +107,12 @@ mod tests {
     }
 
     fn explained_hidden(hidden: &str, address: &str, port: Option<u16>) -> Explanation {
-        let nodes: BTreeMap<_, _> = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)]
-            .into_iter()
-            .map(|node| (node.id.clone(), node))
-            .collect();
+        let hosts = [node("prep-1", NodeRole::Prep, 1), node("sentry-1", NodeRole::Sentry, 2)];
+        explained_on(&hosts, hidden, address, port)
+    }
+
+    fn explained_on(hosts: &[Node], hidden: &str, address: &str, port: Option<u16>) -> Explanation {
+        let nodes: BTreeMap<_, _> = hosts.iter().map(|node| (node.id.clone(), node.clone())).collect();
         let mesh: MeshId = "m-1".parse().unwrap();
         let whom = Denied::Network("5.0.0.1/32".parse().unwrap());
         let deny = |until| PolicyDeny { whom, comment: "rogue".into(), until: Some(Timestamp::from_millis(until)) };
@@ -141,6 +150,15 @@ mod tests {
             now,
         };
         explain(&known, address.parse().unwrap(), port)
+    }
+
+    #[test]
+    fn a_machine_that_runs_no_agent_has_no_verdict() {
+        let laptop = Node { issued: true, ..node("laptop", NodeRole::Prep, 3) };
+        let answer = explained_on(&[laptop, node("prep-1", NodeRole::Prep, 1)], "[]", "5.0.0.0", None);
+        let found: Vec<_> =
+            answer.hosts.iter().map(|host| (host.name.as_str(), host.issued, host.ports.len())).collect();
+        assert_eq!(found, [("laptop", true, 0), ("prep-1", false, 6)]);
     }
 
     #[test]

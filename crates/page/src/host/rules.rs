@@ -15,6 +15,9 @@ const SPELT_OUT: usize = 300;
 
 /// Rules, counters, and who is let in.
 pub(super) fn rules(host: &HostState) -> Markup {
+    if host.view.node.issued {
+        return html! { section { h2 { "Rules" } p { "It runs no agent, so there is no firewall of ours." } } };
+    }
     let Some(config) = &host.config else {
         return html! { section { h2 { "Rules" } p { "It is in no plan, so nothing is wanted of its firewall." } } };
     };
