@@ -40,15 +40,11 @@ pub fn why(frame: &Frame, form: &WhyForm, hosts: &[NodeName]) -> Markup {
 fn answered(explanation: &Explanation, host: &str) -> Markup {
     let hosts: Vec<&HostVerdict> =
         explanation.hosts.iter().filter(|verdict| host.is_empty() || verdict.name.as_str() == host).collect();
-    let reached = hosts.iter().filter(|verdict| verdict.ports.iter().any(is_let_in)).count();
     html! {
         section id="answer" {
             h2 { (explanation.address) }
             p.summary role="status" {
-                @if hosts.is_empty() { "There is no such host." }
-                @else if reached == 0 { strong { "No." } " Nothing lets it in to a guarded port on any of " (count(hosts.len(), "host")) "." }
-                @else { strong { "Yes" } ", to guarded ports on " (reached) " of " (count(hosts.len(), "host")) "." }
-                " By generation " (explanation.generation) "."
+                (headline(&hosts)) " By generation " (explanation.generation) "."
             }
             @if !hosts.is_empty() {
                 div.scroll tabindex="0" role="region" aria-label="Verdicts" { table {
@@ -69,6 +65,23 @@ fn answered(explanation: &Explanation, host: &str) -> Markup {
                 ul { @for refused in &explanation.refused { li { (foreign(&refused.entry)) ": " (foreign(&refused.reason)) } } }
             }
         }
+    }
+}
+
+/// What it comes to. About what nobody guards, Picket has nothing to say.
+fn headline(hosts: &[&HostVerdict]) -> Markup {
+    let guarded = hosts.iter().filter(|host| !host.ports.is_empty()).count();
+    let reached = hosts.iter().filter(|host| host.ports.iter().any(is_let_in)).count();
+    let free = hosts.len() - guarded;
+    html! {
+        @if hosts.is_empty() { "There is no such host." }
+        @else if guarded == 0 {
+            strong { "Not guarded" } ": Picket does not decide about it on any of " (count(free, "host"))
+            "; whatever else filters there does."
+        }
+        @else if reached == 0 { strong { "No." } " Nothing lets it in to a guarded port on any of " (count(guarded, "host")) "." }
+        @else { strong { "Yes" } ", to guarded ports on " (reached) " of " (count(guarded, "host")) "." }
+        @if guarded > 0 && free > 0 { " On " (count(free, "host")) " it is not guarded, and Picket does not decide." }
     }
 }
 
@@ -104,5 +117,53 @@ fn word(verdict: &PortVerdict) -> Markup {
         @else if only_inside { span.verdict.allowed { "✓ let in, inside the tunnel" } }
         @else if verdict.grants.is_empty() { (mark(Mark::Notice)) " let in within limits" }
         @else { span.verdict.allowed { "✓ let in" } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Section, fixture::frame};
+    use picket_model::{Generation, Grant, GuardedPort, NodeRole, Protocol, Reason};
+
+    fn host(name: &str, ports: &[bool]) -> HostVerdict {
+        let port = |is_let_in: &bool| {
+            let (network, reason) = ("198.51.100.0/24".parse().unwrap(), Reason::Policy { line: "admin".to_owned() });
+            PortVerdict {
+                port: GuardedPort { protocol: Protocol::Tcp, port: 7100.try_into().unwrap() },
+                purpose: Purpose::P2p,
+                grants: is_let_in.then_some(Grant { purpose: Purpose::Admin, network, reason }).into_iter().collect(),
+                public: false,
+            }
+        };
+        let (node, name) = (name.parse().unwrap(), name.parse().unwrap());
+        HostVerdict { node, name, role: NodeRole::Prep, issued: false, ports: ports.iter().map(port).collect() }
+    }
+
+    fn check(hosts: Vec<HostVerdict>, expect: &str) {
+        let address = "198.51.100.7".parse().unwrap();
+        let answer = Explanation { address, hosts, refused: Vec::new(), denied: Vec::new(), generation: Generation(3) };
+        let form = WhyForm { answer: Some(Ok(answer)), ..WhyForm::default() };
+        let page = why(&frame(Section::Why), &form, &[]).into_string();
+        let headline = page.split_once("role=\"status\">").unwrap().1.split("</p>").next().unwrap().to_owned();
+        assert_eq!(headline.replace("<strong>", "").replace("</strong>", ""), format!("{expect} By generation 3."));
+    }
+
+    #[test]
+    fn a_headline_says_no_only_where_somebody_guards() {
+        check(vec![], "There is no such host.");
+        check(vec![host("a", &[false, true])], "Yes, to guarded ports on 1 of 1 host.");
+        check(
+            vec![host("a", &[false]), host("b", &[false])],
+            "No. Nothing lets it in to a guarded port on any of 2 hosts.",
+        );
+        check(
+            vec![host("a", &[]), host("b", &[])],
+            "Not guarded: Picket does not decide about it on any of 2 hosts; whatever else filters there does.",
+        );
+        check(
+            vec![host("a", &[]), host("b", &[false])],
+            "No. Nothing lets it in to a guarded port on any of 1 host. On 1 host it is not guarded, and Picket does not decide.",
+        );
     }
 }
