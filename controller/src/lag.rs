@@ -11,17 +11,18 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3 * 30);
 /// Why a member does not read back exactly what is wanted of it now; `None` where it does.
 pub(crate) fn lag(controller: &Controller, node: &NodeId, now: Timestamp) -> Option<String> {
     let wanted = controller.wanted.of(node);
-    let said = controller
-        .reports
-        .of(node, |received| (shortfall(&wanted, Some(&received.stored.report)), received.stored.received_at));
-    let (why, heard_at) = match said {
-        Some((why, at)) => (why, Some(at).filter(|_| !controller.wanted.is_followed(node))),
-        None => (shortfall(&wanted, None), None),
-    };
-    match (why, heard_at.and_then(|at| silence(at, now))) {
+    let why = controller.reports.of(node, |received| shortfall(&wanted, Some(&received.stored.report)));
+    match (why.unwrap_or_else(|| shortfall(&wanted, None)), silent(controller, node, now)) {
         (Some(why), Some(silence)) => Some(format!("{why}, and {silence}")),
         (why, silence) => why.or(silence),
     }
+}
+
+/// That a host which has reported is not heard any more.
+pub(crate) fn silent(controller: &Controller, node: &NodeId, now: Timestamp) -> Option<String> {
+    let heard_at = controller.reports.of(node, |received| received.stored.received_at)?;
+    // Whoever waits for news is there.
+    if controller.wanted.is_followed(node) { None } else { silence(heard_at, now) }
 }
 
 /// Why a report is not exactly of what is wanted; `None` where it is.

@@ -3,7 +3,7 @@
 use crate::{
     api::{ApiProblem, views},
     controller::Controller,
-    lag::lag,
+    lag::{lag, silent},
     store::{Cut, Transaction},
 };
 use picket_model::{Node, NodeName, Timestamp};
@@ -35,6 +35,7 @@ pub(super) async fn hosts(controller: &Controller, now: Timestamp) -> Result<Hos
         HostState {
             lag: is_asked.then(|| lag(controller, &view.node.id, now)).flatten(),
             config: target.as_ref().and_then(|target| target.plan.nodes.get(&view.node.id).cloned()),
+            is_silent: is_asked && silent(controller, &view.node.id, now).is_some(),
             cut: None,
             view,
         }

@@ -114,9 +114,14 @@ fn wrong(of: &Overview) -> Answer {
     let mut more: Vec<(Mark, String)> = status.alarms.iter().map(|alarm| alarm_line(alarm)).collect();
     let failing = status.sources.iter().filter_map(|source| Some((source, source.error.as_ref()?)));
     more.extend(failing.map(|(source, error)| (Mark::Notice, format!("source {}: {}", source.id, plain(error)))));
-    let down = of.tunnels.iter().filter(|tunnel| tunnel.state != TunnelState::Up).count();
+    let (all, unknown) =
+        (of.tunnels.len(), of.tunnels.iter().filter(|tunnel| tunnel.state == TunnelState::Unknown).count());
+    let down = of.tunnels.iter().filter(|tunnel| tunnel.state != TunnelState::Up).count() - unknown;
     if down > 0 {
-        more.push((Mark::Notice, format!("{down} of {} are not up", count(of.tunnels.len(), "tunnel"))));
+        more.push((Mark::Notice, format!("{down} of {} {} not up", count(all, "tunnel"), verb(down, "is", "are"))));
+    }
+    if unknown > 0 {
+        more.push((Mark::Notice, format!("nobody reports of {unknown} of {}", count(all, "tunnel"))));
     }
     if status.validators == 0 {
         more.push((Mark::Bad, "no list of validators has been seen yet".to_owned()));
@@ -175,9 +180,10 @@ fn hidden(hosts: &[HostState]) -> Answer {
     let (mark, text) = match (hidden.as_slice(), open.as_slice()) {
         _ if preps.is_empty() => (Mark::Unknown, "No validator's host has joined yet.".to_owned()),
         ([], []) => (Mark::Bad, "Nobody knows: no validator's host confirms it.".to_owned()),
-        (hidden, []) if hidden.len() == preps.len() => {
-            (Mark::Good, format!("Yes. {} {} behind sentries.", names(hidden, NAMED), verb(hidden, "hides", "hide")))
-        }
+        (hidden, []) if hidden.len() == preps.len() => (
+            Mark::Good,
+            format!("Yes. {} {} behind sentries.", names(hidden, NAMED), verb(hidden.len(), "hides", "hide")),
+        ),
         (hidden, []) => {
             (Mark::Notice, format!("{} of {} hide behind sentries.", hidden.len(), count(preps.len(), "validator")))
         }
@@ -186,8 +192,8 @@ fn hidden(hosts: &[HostState]) -> Answer {
             format!(
                 "No. {} {} guarded, and known by {} own address: the policy hides nobody.",
                 names(open, NAMED),
-                verb(open, "is", "are"),
-                verb(open, "its", "their")
+                verb(open.len(), "is", "are"),
+                verb(open.len(), "its", "their")
             ),
         ),
         (hidden, open) => (
@@ -195,18 +201,23 @@ fn hidden(hosts: &[HostState]) -> Answer {
             format!(
                 "In part. {} {} behind sentries; {} {} guarded, and not hidden.",
                 names(hidden, NAMED),
-                verb(hidden, "hides", "hide"),
+                verb(hidden.len(), "hides", "hide"),
                 names(open, NAMED),
-                verb(open, "is", "are")
+                verb(open.len(), "is", "are")
             ),
         ),
     };
     let mark = more.iter().map(|(mark, _)| *mark).max().unwrap_or(mark).max(mark);
-    Answer { question: "Is my validator hidden?", mark, text, more: more.into_iter().map(|(_, text)| text.into()).collect() }
+    Answer {
+        question: "Is my validator hidden?",
+        mark,
+        text,
+        more: more.into_iter().map(|(_, text)| text.into()).collect(),
+    }
 }
 
-fn verb<'a>(all: &[&str], one: &'a str, several: &'a str) -> &'a str {
-    if all.len() == 1 { one } else { several }
+const fn verb<'a>(all: usize, one: &'a str, several: &'a str) -> &'a str {
+    if all == 1 { one } else { several }
 }
 
 fn reach(hosts: &[HostState]) -> Answer {
@@ -318,7 +329,10 @@ fn members(set: &AllowSet) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{issued, overview, prep};
+    use crate::{
+        fixture::{NOW, issued, overview, prep, with_tunnel},
+        tunnels,
+    };
 
     fn answer(of: &Overview, question: &str) -> Answer {
         answers(of).into_iter().find(|answer| answer.question.contains(question)).unwrap()
@@ -355,12 +369,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tunnel_that_is_down_is_something_else_than_one_that_nobody_knows() {
+        let mut of = overview();
+        of.hosts[0].config = of.hosts[0].config.take().map(|config| with_tunnel(&config, "sentry-1"));
+        of.tunnels = tunnels(&of.hosts, NOW);
+        let texts = |of: &Overview| answer(of, "wrong").more.into_iter().map(|line| line.text).collect::<Vec<_>>();
+        assert_eq!(texts(&of), ["1 of 1 tunnel is not up"]);
+        of.hosts[0].is_silent = true;
+        of.tunnels = tunnels(&of.hosts, NOW);
+        assert_eq!(texts(&of), ["nobody reports of 1 of 1 tunnel"]);
+    }
+
+    #[test]
     fn nothing_is_claimed_of_a_machine_that_runs_no_agent() {
         let mut of = overview();
         of.hosts.push(issued("laptop"));
         for question in ["hidden", "reach"] {
             let found = answer(&of, question);
-            let all: Vec<&str> = found.more.iter().map(|line| line.text.as_str()).chain([found.text.as_str()]).collect();
+            let all: Vec<&str> =
+                found.more.iter().map(|line| line.text.as_str()).chain([found.text.as_str()]).collect();
             assert!(!all.concat().contains("laptop"), "{all:?}");
         }
         of.hosts.remove(0);

@@ -72,7 +72,7 @@ pub(crate) fn prep(name: &str, is_hidden: bool) -> HostState {
         connected: true,
         lease: Lease::default(),
     };
-    HostState { view, lag: None, config: Some(Arc::new(config)), cut: None }
+    HostState { view, lag: None, is_silent: false, config: Some(Arc::new(config)), cut: None }
 }
 
 /// A machine with an issued key that runs no agent, and a tunnel that is wanted from it.

@@ -19,7 +19,7 @@ pub enum TunnelState {
     Silent,
     /// It never had one.
     Never,
-    /// Nobody reports of it.
+    /// Nobody reports of it, or not any more.
     Unknown,
 }
 
@@ -81,7 +81,7 @@ pub fn tunnels(hosts: &[HostState], now: Timestamp) -> Vec<Tunnel> {
 
 fn of_prep(prep: &HostState, known: &BTreeMap<&NodeId, &HostState>, now: Timestamp) -> Vec<Tunnel> {
     let Some(config) = &prep.config else { return Vec::new() };
-    let report = prep.view.report.as_ref();
+    let report = prep.view.report.as_ref().filter(|_| !prep.is_silent);
     // A next key carries nothing yet.
     let peers = config.wireguard.peers.iter().filter(|(_, peer)| !peer.allowed_ips.is_empty());
     peers
@@ -110,7 +110,7 @@ fn of_prep(prep: &HostState, known: &BTreeMap<&NodeId, &HostState>, now: Timesta
         .collect()
 }
 
-/// As it was when the report was made: what nobody has said since is told by the host's own lag.
+/// As it was when the report was made, which is not long ago.
 fn state(is_reported: bool, handshake: Option<Timestamp>, way: Option<&str>, at: Timestamp) -> TunnelState {
     match (handshake, way) {
         _ if !is_reported => TunnelState::Unknown,
@@ -126,6 +126,7 @@ fn state(is_reported: bool, handshake: Option<Timestamp>, way: Option<&str>, at:
 mod tests {
     use super::*;
     use crate::fixture::{NOW, issued, prep, with_tunnel};
+    use picket_model::PeerHealth;
 
     /// A validator's host with one tunnel, of which it reports nothing.
     fn dialling() -> HostState {
@@ -139,6 +140,21 @@ mod tests {
         let found = tunnels(&[dialling(), issued("laptop")], NOW);
         let names: Vec<&str> = found.iter().map(|tunnel| tunnel.prep.as_str()).collect();
         assert_eq!(names, ["prep-1"]);
+    }
+
+    #[test]
+    fn nobody_knows_the_tunnels_of_a_host_that_is_silent() {
+        let mut host = dialling();
+        let (config, report) = (host.config.clone().unwrap(), host.view.report.as_mut().unwrap());
+        let (key, _) = config.wireguard.peers.first_key_value().unwrap();
+        let health = PeerHealth { last_handshake: Some(NOW), endpoint: None, received_bytes: 1, sent_bytes: 1 };
+        report.peers.insert(*key, health);
+        let state =
+            |host: &HostState| tunnels(std::slice::from_ref(host), NOW.plus(Duration::from_secs(3600)))[0].clone();
+        assert_eq!(state(&host).state, TunnelState::Up);
+        host.is_silent = true;
+        let found = state(&host);
+        assert_eq!((found.state, found.handshake, found.bytes), (TunnelState::Unknown, None, (0, 0)));
     }
 
     #[test]

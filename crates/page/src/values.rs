@@ -15,6 +15,8 @@ pub struct HostState {
     pub view: NodeView,
     /// Why it is not in force; `None` where it is, or where it is no member.
     pub lag: Option<String>,
+    /// Whether nothing was heard of it for so long that its last report is believed no more.
+    pub is_silent: bool,
     /// What it shall be; `None` where it is in no plan.
     pub config: Option<Arc<NodeConfig>>,
     /// How far its cut is in force; `None` where it was not cut.
