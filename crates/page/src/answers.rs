@@ -112,8 +112,6 @@ fn preps(hosts: &[HostState]) -> Vec<&HostState> {
 fn wrong(of: &Overview) -> Answer {
     let status = &of.status;
     let mut more: Vec<(Mark, String)> = status.alarms.iter().map(|alarm| alarm_line(alarm)).collect();
-    let failing = status.sources.iter().filter_map(|source| Some((source, source.error.as_ref()?)));
-    more.extend(failing.map(|(source, error)| (Mark::Notice, format!("source {}: {}", source.id, plain(error)))));
     let (all, unknown) =
         (of.tunnels.len(), of.tunnels.iter().filter(|tunnel| tunnel.state == TunnelState::Unknown).count());
     let down = of.tunnels.iter().filter(|tunnel| tunnel.state != TunnelState::Up).count() - unknown;
@@ -330,7 +328,7 @@ fn members(set: &AllowSet) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        fixture::{NOW, issued, overview, prep, with_tunnel},
+        fixture::{NOW, issued, overview, prep, source, with_tunnel},
         tunnels,
     };
 
@@ -366,6 +364,15 @@ mod tests {
         let found = answer(&of, "reach");
         assert_eq!(found.mark, Mark::Notice);
         assert!(found.text.contains("everybody at tcp/7100, within limits"), "{}", found.text);
+    }
+
+    #[test]
+    fn a_source_that_fails_is_one_thing() {
+        let mut of = overview();
+        of.status.sources = vec![source("a.example", Some("HTTP 500"))];
+        of.status.alarms = vec!["source a.example: no answer ever: HTTP 500".to_owned()];
+        let found = answer(&of, "wrong");
+        assert_eq!((found.text.as_str(), found.more.len()), ("One thing needs a look.", 1), "{:?}", found.more);
     }
 
     #[test]

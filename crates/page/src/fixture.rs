@@ -1,7 +1,7 @@
 //! Values that tests of the views begin with.
 
 use crate::{Frame, HostState, Overview, Section, Viewer};
-use picket_api::operator::{EventView, NodeView, StatusView};
+use picket_api::operator::{EventView, NodeView, SourceView, StatusView};
 use picket_model::{
     FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose,
     Reason, Timestamp, Validator, WireGuardConfig, WireGuardPeer,
@@ -105,6 +105,20 @@ pub(crate) fn frame(section: Section) -> Frame {
     let viewer =
         Viewer { operator: "op-1".parse().unwrap(), role: picket_pki::OperatorRole::Viewer, csrf: "x".to_owned() };
     Frame { mesh: "m-1".parse().unwrap(), viewer, section }
+}
+
+/// A source that was asked, and what went wrong.
+pub(crate) fn source(id: &str, error: Option<&str>) -> SourceView {
+    SourceView {
+        id: id.parse().unwrap(),
+        url: format!("https://{id}/api/v3"),
+        height: Some(31_000_000),
+        seen_at: Some(NOW),
+        entries: 100,
+        refused: 0,
+        error: error.map(str::to_owned),
+        push: None,
+    }
 }
 
 pub(crate) fn overview() -> Overview {
