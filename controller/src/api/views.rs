@@ -13,7 +13,7 @@ use picket_api::{
     operator::{ExplainQuery, NodeView, StatusView},
     validators::{HeldView, OrderReceipt, ValidatorsView},
 };
-use picket_model::{Explanation, Node, NodeId, NodeName, PoolName, Timestamp};
+use picket_model::{Explanation, Lease, Node, NodeId, NodeName, PoolName, Timestamp};
 use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,33 +62,45 @@ pub(crate) async fn nodes(
     most: usize,
     now: Timestamp,
 ) -> Result<Vec<NodeView>, ApiProblem> {
+    let is_asked = |node: &Node| {
+        (pool.is_none() || node.pool.as_ref() == pool)
+            && after.is_none_or(|(name, id)| (name, id) < (&node.name, &node.id))
+    };
+    nodes_that(controller, is_asked, most.saturating_add(1), now).await
+}
+
+/// Hosts of which that holds, in order of name, at most so many.
+pub(crate) async fn nodes_that(
+    controller: &Controller,
+    is_asked: impl Fn(&Node) -> bool,
+    most: usize,
+    now: Timestamp,
+) -> Result<Vec<NodeView>, ApiProblem> {
     let mut tx = controller.store.read().await?;
     let (nodes, leases) = (tx.nodes().await?, tx.leases().await?);
     drop(tx);
-    let mut nodes: Vec<&Node> = nodes.values().filter(|node| pool.is_none() || node.pool.as_ref() == pool).collect();
-    nodes.retain(|node| after.is_none_or(|(name, id)| (name, id) < (&node.name, &node.id)));
+    let mut nodes: Vec<&Node> = nodes.values().filter(|node| is_asked(node)).collect();
     nodes.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    nodes.truncate(most + 1);
-    let views = nodes
-        .into_iter()
-        .map(|node| {
-            let received = controller.reports.get(&node.id);
-            let wanted = match controller.wanted.of(&node.id) {
-                HostWanted::Content { revision, .. } if node.is_active() => Some(revision),
-                _ => None,
-            };
-            NodeView {
-                wanted,
-                in_force: node.reports() && lag(controller, &node.id, now).is_none(),
-                connected: controller.wanted.is_followed(&node.id),
-                reported_at: received.as_ref().map(|received| received.stored.received_at),
-                report: received.map(|received| received.stored.report),
-                lease: leases.get(&node.id).copied().unwrap_or_default(),
-                node: node.clone(),
-            }
-        })
-        .collect();
-    Ok(views)
+    let lease = |node: &Node| leases.get(&node.id).copied().unwrap_or_default();
+    Ok(nodes.into_iter().take(most).map(|found| node(controller, found, lease(found), now)).collect())
+}
+
+/// One host.
+pub(crate) fn node(controller: &Controller, node: &Node, lease: Lease, now: Timestamp) -> NodeView {
+    let received = controller.reports.get(&node.id);
+    let wanted = match controller.wanted.of(&node.id) {
+        HostWanted::Content { revision, .. } if node.is_active() => Some(revision),
+        _ => None,
+    };
+    NodeView {
+        wanted,
+        in_force: node.reports() && lag(controller, &node.id, now).is_none(),
+        connected: controller.wanted.is_followed(&node.id),
+        reported_at: received.as_ref().map(|received| received.stored.received_at),
+        report: received.map(|received| received.stored.report),
+        lease,
+        node: node.clone(),
+    }
 }
 
 /// The validator set and what was not taken into it.

@@ -33,14 +33,14 @@ pub(super) async fn overview(State(desk): Shared, seen: Seen) -> Page {
 
 pub(super) async fn map(State(desk): Shared, seen: Seen) -> Page {
     let now = now();
-    let of = gather::hosts(&desk.controller, now).await?;
+    let of = gather::members(&desk.controller, now).await?;
     Ok(page(picket_page::map(&frame(&desk, &seen, Section::Map), &of.hosts, &of.tunnels, now)))
 }
 
 pub(super) async fn hosts(State(desk): Shared, seen: Seen) -> Page {
     let now = now();
-    let of = gather::hosts(&desk.controller, now).await?;
-    Ok(page(picket_page::hosts(&frame(&desk, &seen, Section::Hosts), &of.hosts, &of.tunnels, of.more, now)))
+    let (of, gone) = (gather::members(&desk.controller, now).await?, gather::revoked(&desk.controller, now).await?);
+    Ok(page(picket_page::hosts(&frame(&desk, &seen, Section::Hosts), &of.hosts, &gone, &of.tunnels, now)))
 }
 
 pub(super) async fn host(State(desk): Shared, seen: Seen, Path(host): Path<String>) -> Page {
@@ -118,9 +118,10 @@ pub(super) async fn why(State(desk): Shared, seen: Seen, query: Result<Query<Why
         Some(Ok(query)) => Some(views::explain(&desk.controller, &query).await.map_err(|problem| problem.0.detail)),
     };
     let WhyQuery { address, host, port } = typed;
-    let hosts = gather::hosts(&desk.controller, now()).await?.hosts;
-    let names: Vec<NodeName> =
-        hosts.into_iter().filter(|host| host.view.node.is_active()).map(|host| host.view.node.name).collect();
+    let nodes = desk.controller.store.read().await?.nodes().await?;
+    let mut names: Vec<NodeName> =
+        nodes.values().filter(|node| node.is_active()).map(|node| node.name.clone()).collect();
+    names.sort();
     let form = WhyForm { address, host, port, answer };
     Ok(page(picket_page::why(&frame(&desk, &seen, Section::Why), &form, &names)))
 }

@@ -3,7 +3,7 @@
 
 use crate::fixture::{Mesh, eventually, report};
 use picket_lab::icon::Prep;
-use picket_model::NodeRole;
+use picket_model::{NodeRole, WireGuardPublicKey, fixture::node};
 use picket_pki::client_config;
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -266,6 +266,39 @@ async fn a_hostile_name_is_shown_and_does_nothing() {
     // What is typed comes back as text, too.
     let why = browser.text(&format!("/why?address={}", encoded("\"><script>alert(2)</script>"))).await;
     assert!(why.contains("is no address") && !why.contains("<script>alert"), "{why}");
+}
+
+/// Sentries that come and go by themselves have names like `i-0…`, and there may be thousands of them.
+#[tokio::test]
+async fn a_validator_is_found_behind_a_thousand_hosts_with_earlier_names() {
+    let mesh = Mesh::start_with(PUBLIC).await;
+    let agent = mesh.join(NodeRole::Prep, "prep-1").await;
+    agent.confirm(&agent.wanted().await).await;
+    let (store, issuer) = (mesh.store().await, "t-1".parse().unwrap());
+    let mut tx = store.write().await.unwrap();
+    for number in 0_u16..1005 {
+        let [high, low] = number.to_be_bytes();
+        let mut key = [7; 32];
+        key[..2].copy_from_slice(&[high, low]);
+        let mut host = node(&format!("i-{number:04}"), NodeRole::Sentry, 1);
+        host.wireguard_key = WireGuardPublicKey::new(key).unwrap();
+        host.tls_key_sha256 = format!("{number:064x}");
+        host.overlay.v4 = [203, 0, 113 + high, low].into();
+        host.overlay.v6 = [0xfd00, 0, 0, 0, 0, 0, 9, number].into();
+        tx.insert_node(&host, &issuer).await.unwrap();
+        if number >= 3 {
+            tx.revoke_node(&host.id, host.enrolled_at).await.unwrap();
+        }
+    }
+    tx.commit().await.unwrap();
+    let mut admin = Browser::of(&mesh, &mesh.add_operator("admin").await).await;
+    let overview = admin.text("/").await;
+    assert!(overview.contains("prep-1 is guarded") && !overview.contains("has joined yet"), "{overview}");
+    assert!(Browser::of_anybody(&mesh).text("/").await.contains("validators&#39; hosts in force"));
+    for path in ["/hosts/prep-1", "/hosts/prep-1/revoke", "/hosts/i-1004"] {
+        assert_eq!(admin.get(path).await.status(), StatusCode::OK, "{path}");
+    }
+    assert!(admin.text("/hosts").await.contains("prep-1") && admin.text("/why").await.contains(">prep-1<"));
 }
 
 #[tokio::test]

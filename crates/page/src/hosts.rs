@@ -8,10 +8,23 @@ use crate::{
 use maud::{Markup, html};
 use picket_model::{NodeRole, NodeState, Timestamp};
 
-/// The page; `more` says that there are hosts beyond those.
-pub fn hosts(frame: &Frame, hosts: &[HostState], tunnels: &[Tunnel], more: bool, now: Timestamp) -> Markup {
-    let members: Vec<&HostState> = hosts.iter().filter(|host| host.view.node.is_active()).collect();
-    let gone: Vec<&HostState> = hosts.iter().filter(|host| !host.view.node.is_active()).collect();
+/// Members in the table; they are counted whole.
+const MOST_MEMBERS: usize = 1000;
+/// Revoked hosts in theirs: where machines come and go by themselves, they are many.
+const MOST_REVOKED: usize = 100;
+
+/// The page.
+pub fn hosts(
+    frame: &Frame,
+    members: &[HostState],
+    revoked: &[HostState],
+    tunnels: &[Tunnel],
+    now: Timestamp,
+) -> Markup {
+    let shown: Vec<&HostState> = members.iter().take(MOST_MEMBERS).collect();
+    let mut gone: Vec<&HostState> = revoked.iter().collect();
+    gone.sort_by_key(|host| std::cmp::Reverse(revoked_at(host)));
+    gone.truncate(MOST_REVOKED);
     let latest = members.iter().filter_map(|host| host.view.wanted).max();
     let reporting = members.iter().filter(|host| host.view.node.reports()).count();
     let in_force = members.iter().filter(|host| host.view.in_force).count();
@@ -24,21 +37,33 @@ pub fn hosts(frame: &Frame, hosts: &[HostState], tunnels: &[Tunnel], more: bool,
                 (in_force) " of " (count(reporting, "member"))
                 @if reporting < members.len() { "; " (members.len() - reporting) " more " (if members.len() - reporting == 1 { "runs" } else { "run" }) " no agent" } "."
             }
-            (table("Members of the mesh", &members, tunnels, now))
+            (table("Members of the mesh", &shown, tunnels, now))
             @if members.is_empty() {
                 p { "No host has joined. " code { "picket token create" } " makes a token by which one can." }
             }
-            @if more { p { "These are the first thousand by name; " code { "picket nodes" } " has all." } }
+            @if shown.len() < members.len() {
+                p { "These are the first " (shown.len()) " by name; " code { "picket nodes" } " has all " (members.len()) "." }
+            }
         }
         @if !gone.is_empty() {
             section {
                 h2 { "Revoked" }
                 p { "Cut for good. Their keys and addresses are not given out again." }
+                @if gone.len() < revoked.len() {
+                    p { "These are the last " (gone.len()) "; " code { "picket nodes" } " has all " (revoked.len()) "." }
+                }
                 (table("Revoked hosts", &gone, tunnels, now))
             }
         }
     };
     frame.live("Hosts", &content)
+}
+
+fn revoked_at(host: &HostState) -> Option<Timestamp> {
+    match host.view.node.state {
+        NodeState::Revoked { at } => Some(at),
+        NodeState::Active | NodeState::Quarantined { .. } => None,
+    }
 }
 
 fn table(caption: &str, hosts: &[&HostState], tunnels: &[Tunnel], now: Timestamp) -> Markup {
@@ -101,4 +126,30 @@ fn tunnels_up(host: &HostState, tunnels: &[Tunnel]) -> String {
     let own: Vec<&Tunnel> = tunnels.iter().filter(|tunnel| tunnel.prep == *name || tunnel.sentry == *name).collect();
     let up = own.iter().filter(|tunnel| tunnel.state == TunnelState::Up).count();
     if own.is_empty() { "–".to_owned() } else { format!("{up} of {}", own.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Section,
+        fixture::{NOW, frame, prep},
+    };
+
+    #[test]
+    fn what_does_not_fit_is_counted_and_said() {
+        let members: Vec<HostState> = (0..1001).map(|number| prep(&format!("i-{number:04}"), false)).collect();
+        let gone: Vec<HostState> = (0..101)
+            .map(|number| {
+                let mut host = prep(&format!("gone-{number:04}"), false);
+                host.view.node.state = NodeState::Revoked { at: Timestamp::from_millis(number) };
+                host
+            })
+            .collect();
+        let page = hosts(&frame(Section::Hosts), &members, &gone, &[], NOW).into_string();
+        for said in ["on 1001 of 1001 members", "has all 1001.", "has all 101.", ">i-0999<", ">gone-0100<"] {
+            assert!(page.contains(said), "{said}");
+        }
+        assert!(!page.contains(">i-1000<") && !page.contains(">gone-0000<"));
+    }
 }
