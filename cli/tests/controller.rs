@@ -280,7 +280,7 @@ async fn hold(Json(HoldRequest { comment, seconds }): Json<HoldRequest>) -> Json
 fn receipt(held: Option<&str>, hold: Option<HoldOrder>) -> OrderReceipt {
     let view = |kind: &str| {
         let (kind, text) = (kind.to_owned(), "too many leave".to_owned());
-        HeldView { kind, text, digest: None }
+        HeldView { kind, text, ..HeldView::default() }
     };
     OrderReceipt {
         generation: Generation(8),

@@ -51,7 +51,7 @@ mod tests {
             held: kind.map(|kind| HeldView {
                 kind: kind.to_owned(),
                 text: "the list removes 15 of 100 validators".to_owned(),
-                digest: None,
+                ..HeldView::default()
             }),
             refused: Vec::new(),
             orders: Orders { approved: None, hold: is_frozen.then_some(hold) },

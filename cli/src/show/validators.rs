@@ -4,8 +4,8 @@ use crate::{
     table::{Page, count, visible},
     time::rough,
 };
-use picket_api::validators::ValidatorsView;
-use picket_model::{HoldOrder, PolicyDeny, Timestamp, Validator};
+use picket_api::validators::{HeldChange, ValidatorsView};
+use picket_model::{HoldOrder, P2pEndpoint, PolicyDeny, Timestamp, Validator};
 
 /// Characters of a name that are shown: it is whatever somebody registered.
 const LONGEST_NAME: usize = 24;
@@ -20,6 +20,11 @@ pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
     }
     if let Some(held) = &view.held {
         page.line(format_args!("! held back: {}", held.text));
+        if !held.changes.is_empty() {
+            page.blank();
+            page.table(["would", "p-rep", "name", "from", "to"], held.changes.iter().map(held_row));
+            page.blank();
+        }
     }
     if !view.refused.is_empty() {
         page.line(format_args!("{} refused: `picket validators --refused` says why", view.refused.len()));
@@ -32,6 +37,12 @@ pub(crate) fn page(view: &ValidatorsView, now: Timestamp) -> String {
     page.finish()
 }
 
+fn held_row(change: &HeldChange) -> [String; 5] {
+    let at = |endpoint: &Option<P2pEndpoint>| endpoint.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    let HeldChange { prep, name, before, after } = change;
+    [change.verb().to_owned(), prep.to_string(), short(name), at(before), at(after)]
+}
+
 /// Who froze the set, until when, and how to end it.
 pub(super) fn frozen(hold: &HoldOrder) -> String {
     let until = hold.until.map_or_else(String::new, |until| format!(" until {until}"));
@@ -41,7 +52,11 @@ pub(super) fn frozen(hold: &HoldOrder) -> String {
 
 /// A registered name, escaped and shortened.
 pub(super) fn name(validator: &Validator) -> String {
-    let shown = visible(&validator.name);
+    short(&validator.name)
+}
+
+fn short(name: &str) -> String {
+    let shown = visible(name);
     let mut short: String = shown.chars().take(LONGEST_NAME).collect();
     if short.len() < shown.len() {
         short.push('…');
@@ -148,6 +163,21 @@ mod tests {
                 text: "12 of 100 would leave at once, and 10 may; to let exactly this through: picket validators approve 0123456789ab"
                     .to_owned(),
                 digest: Some("0123456789ab".to_owned()),
+                reason: "12 of 100 would leave at once, and 10 may".to_owned(),
+                changes: vec![
+                    HeldChange {
+                        prep: format!("hx{}", "2".repeat(40)).parse().unwrap(),
+                        name: "evil\u{1b}[2J".to_owned(),
+                        before: Some("node.example.com:7100".parse().unwrap()),
+                        after: None,
+                    },
+                    HeldChange {
+                        prep: format!("hx{}", "5".repeat(40)).parse().unwrap(),
+                        name: String::new(),
+                        before: None,
+                        after: Some("192.0.2.5:7100".parse().unwrap()),
+                    },
+                ],
             }),
             version: 3,
             orders: Orders {
@@ -169,6 +199,11 @@ mod tests {
         3 validators at height 31234567
         ! operator op-1 froze the set at 2023-11-14T21:13:20Z until 2023-11-14T23:13:20Z (incident 7\r\n); `picket validators release` ends it
         ! held back: 12 of 100 would leave at once, and 10 may; to let exactly this through: picket validators approve 0123456789ab
+
+        WOULD  P-REP                                       NAME          FROM                   TO
+        leave  hx2222222222222222222222222222222222222222  evil\u{1b}[2J  node.example.com:7100  -
+        come   hx5555555555555555555555555555555555555555  -             -                      192.0.2.5:7100
+
         2 refused: `picket validators --refused` says why
 
         P-REP                                       NAME                       GRADE  ENDPOINT               ADDRESSES                        SINCE HEIGHT  NAMED BY

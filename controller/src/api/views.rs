@@ -11,9 +11,11 @@ use crate::{
 use picket_api::{
     ProblemKind,
     operator::{ExplainQuery, NodeView, StatusView},
-    validators::{HeldView, OrderReceipt, ValidatorsView},
+    validators::{HeldChange, HeldView, OrderReceipt, ValidatorsView},
 };
-use picket_model::{Explanation, Lease, Node, NodeId, NodeName, PoolName, Timestamp};
+use picket_model::{
+    Explanation, Lease, Node, NodeId, NodeName, P2pEndpoint, PoolName, PrepId, Timestamp, ValidatorSet,
+};
 use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,11 +122,11 @@ pub(crate) async fn validators(controller: &Controller, now: Timestamp) -> Resul
             height: None,
         },
         Some(merged) => ValidatorsView {
+            held: merged.held.as_ref().map(|found| held(found, &merged.set)),
             validators: merged.set.0.into_values().collect(),
             version: merged.version,
             refused: merged.refused,
             denied,
-            held: merged.held.as_ref().map(held),
             orders,
             height: merged.height,
         },
@@ -141,9 +143,26 @@ pub(super) async fn receipt(controller: &Controller, now: Timestamp) -> Result<O
     Ok(OrderReceipt { generation, validators: validators.len(), version, held, refused, orders })
 }
 
-/// A hold as it is shown.
-pub(super) fn held(held: &Held) -> HeldView {
-    HeldView { kind: held.kind.as_str().to_owned(), text: held.to_string(), digest: held.digest.clone() }
+/// A hold as it is shown, with all that it would change in the set.
+fn held(held: &Held, set: &ValidatorSet) -> HeldView {
+    let change = |prep: &PrepId, after: Option<&P2pEndpoint>| {
+        let known = set.0.get(prep);
+        HeldChange {
+            prep: *prep,
+            name: known.map(|known| known.name.clone()).unwrap_or_default(),
+            before: known.map(|known| known.endpoint.clone()),
+            after: after.cloned(),
+        }
+    };
+    let leave = held.removes.iter().map(|prep| change(prep, None));
+    let elsewhere = held.moves.iter().chain(&held.adds).map(|(prep, endpoint)| change(prep, Some(endpoint)));
+    HeldView {
+        kind: held.kind.as_str().to_owned(),
+        text: held.to_string(),
+        digest: held.digest.clone(),
+        reason: held.reason.clone(),
+        changes: leave.chain(elsewhere).collect(),
+    }
 }
 
 /// Would this address reach which port on which host, and why.

@@ -59,7 +59,7 @@ pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
         .route("/hosts/{host}/quarantine", get(views::quarantine).post(orders::quarantine))
         .route("/hosts/{host}/readmit", post(orders::readmit))
         .route("/validators", get(views::validators))
-        .route("/validators/approve", post(orders::approve))
+        .route("/validators/approve", get(views::approve).post(orders::approve))
         .route("/validators/hold", post(orders::hold))
         .route("/validators/release", post(orders::release))
         .route("/attack", get(attack::attack))

@@ -61,12 +61,17 @@ pub(super) async fn quarantine(desk: Shared, seen: Seen, host: Path<String>) -> 
     cut_form(desk, seen, host, CutKind::Quarantine).await
 }
 
+fn only_admins(Frame { viewer, .. }: &Frame) -> Result<(), ApiProblem> {
+    if viewer.is_admin() {
+        return Ok(());
+    }
+    let detail = format!("operator {} is a {} and this needs an admin", viewer.operator, viewer.role);
+    Err(ApiProblem::new(ProblemKind::Forbidden, detail))
+}
+
 async fn cut_form(State(desk): Shared, seen: Seen, Path(host): Path<String>, kind: CutKind) -> Page {
     let frame = frame(&desk, &seen, Section::Hosts);
-    if !frame.viewer.is_admin() {
-        let detail = format!("operator {} is a {} and this needs an admin", seen.operator.id, seen.operator.role);
-        return Err(ApiProblem::new(ProblemKind::Forbidden, detail).into());
-    }
+    only_admins(&frame)?;
     let (state, tunnels) = gather::host(&desk.controller, &host, now()).await?;
     let name = state.view.node.name;
     let others = tunnels.into_iter().filter_map(|tunnel| match name {
@@ -82,6 +87,18 @@ pub(super) async fn validators(State(desk): Shared, seen: Seen) -> Page {
     let now = now();
     let of = views::validators(&desk.controller, now).await?;
     Ok(page(picket_page::validators(&frame(&desk, &seen, Section::Validators), &of, now)))
+}
+
+/// What a brake holds, before an admin lets it through.
+pub(super) async fn approve(State(desk): Shared, seen: Seen) -> Page {
+    let frame = frame(&desk, &seen, Section::Validators);
+    only_admins(&frame)?;
+    let held = views::validators(&desk.controller, now()).await?.held;
+    let Some((held, digest)) = held.and_then(|held| held.digest.clone().map(|digest| (held, digest))) else {
+        let detail = "nothing is held back that could be let through";
+        return Err(ApiProblem::new(ProblemKind::Conflict, detail).into());
+    };
+    Ok(page(picket_page::approve_form(&frame, &held, &digest)))
 }
 
 /// Which lines.

@@ -107,15 +107,26 @@ async fn what_a_brake_holds_is_let_through_and_the_set_is_frozen_and_released() 
     let before = mesh.status().await.validators;
     mesh.icon.set_behaviour(Behaviour::HalfPreps);
     eventually("the change to be held", async || admin.text("/validators").await.contains("Held back")).await;
-    assert!(!viewer.text("/validators").await.contains("Let exactly"));
+    assert!(!viewer.text("/validators").await.contains("/validators/approve"));
+    assert_eq!(viewer.get("/validators/approve").await.status(), StatusCode::FORBIDDEN);
     assert!(viewer.text("/").await.contains("A change of the list is held back"));
-    let form = admin.text("/validators").await;
+    // The page that follows what happens leads to one that stays, with all that would change.
+    let followed = admin.text("/validators").await;
+    assert!(followed.contains("/validators/approve") && !followed.contains("name=\"digest\""), "{followed}");
+    let form = admin.text("/validators/approve").await;
     let (csrf, digest) = (field(&form, "csrf"), field(&form, "digest"));
+    let held = mesh.operator().validators().await.unwrap().held.unwrap();
+    assert!(held.changes.len() > 20 && held.changes.iter().all(|change| change.verb() == "leave"), "{held:?}");
+    for change in &held.changes {
+        assert!(form.contains(&change.prep.to_string()), "{change:?}");
+    }
+    assert!(held.changes.iter().any(|change| !change.name.is_empty()) && !form.contains("data-live"));
     let wrong = admin.post("/validators/approve", &[("csrf", &csrf), ("digest", "0123")]).await;
     assert_eq!(wrong.status(), StatusCode::CONFLICT);
     let answer = admin.post("/validators/approve", &[("csrf", &csrf), ("digest", &digest)]).await;
     assert_eq!((answer.status(), location(&answer)), (StatusCode::SEE_OTHER, "/validators"));
     assert!(mesh.status().await.validators < before);
+    assert_eq!(admin.get("/validators/approve").await.status(), StatusCode::CONFLICT);
 
     let hold = admin.post("/validators/hold", &[("csrf", &csrf), ("comment", "<i>incident 7"), ("hours", "2")]).await;
     assert_eq!(location(&hold), "/validators");

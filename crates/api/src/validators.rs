@@ -1,7 +1,7 @@
 //! The validator list on the wire: the set in force, what was refused or is held, its history, and a person's orders.
 //! `GET /v1/validators`, `GET /v1/validators/{history,diff}`, `POST /v1/validators/{approve,hold,release}`.
 
-use picket_model::{Generation, Orders, PolicyDeny, PrepId, Refused, SourceId, Timestamp, Validator};
+use picket_model::{Generation, Orders, P2pEndpoint, PolicyDeny, PrepId, Refused, SourceId, Timestamp, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ pub struct ValidatorsView {
 }
 
 /// A change of the list that is held back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldView {
     /// What kind of hold it is, such as `list-held`, `no-quorum`, `held-by-operator`.
     pub kind: String,
@@ -34,6 +34,37 @@ pub struct HeldView {
     pub text: String,
     /// Names exactly this change for an approval; `None` where there is nothing that could be approved.
     pub digest: Option<String>,
+    /// Why alone. Empty from controllers of before, as is what follows.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What the list would change, P-Rep by P-Rep: who would leave, then who would move, then who would come.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<HeldChange>,
+}
+
+/// What a held change would do to one P-Rep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldChange {
+    /// The P-Rep.
+    pub prep: PrepId,
+    /// Its name in the set in force; empty where it has none, or is not in it.
+    #[serde(default)]
+    pub name: String,
+    /// Where it is; `None` for one that would come.
+    pub before: Option<P2pEndpoint>,
+    /// Where it would be; `None` for one that would leave. The same as before where it advertises other addresses.
+    pub after: Option<P2pEndpoint>,
+}
+
+impl HeldChange {
+    /// What it would do, in one word.
+    pub const fn verb(&self) -> &'static str {
+        match (&self.before, &self.after) {
+            (_, None) => "leave",
+            (Some(_), Some(_)) => "move",
+            (None, Some(_)) => "come",
+        }
+    }
 }
 
 /// A refused entry and who named it.

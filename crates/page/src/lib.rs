@@ -30,7 +30,7 @@ pub use maud::Markup;
 pub use overview::overview;
 pub use public::{PublicField, PublicView, public};
 pub use tunnels::{Tunnel, TunnelState, tunnels};
-pub use validators::validators;
+pub use validators::{approve_form, validators};
 pub use values::{CutForm, CutKind, CutState, HostState, Overview, WhyForm};
 pub use why::why;
 
