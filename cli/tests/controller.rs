@@ -348,6 +348,8 @@ fn status(alarms: usize) -> StatusView {
         nodes: 2,
         in_force: 2,
         alarms: vec!["held back".to_owned(); alarms],
+
+        findings: Vec::new(),
     }
 }
 

@@ -159,6 +159,20 @@ def what_changed(run):
     expect(page.locator(f"#{place}")).to_be_in_viewport()
 
 
+def what_to_do(run):
+    """From what is wrong to its page, and to its runbook."""
+    page = run.logged_in("viewer")
+    wrong = page.locator("section.answer", has_text="Is anything wrong?")
+    expect(wrong.get_by_role("link", name="validator list held")).to_have_attribute("href", "/validators")
+    expect(wrong.locator(".todo").first).to_contain_text("Do: ")
+    wrong.get_by_role("link", name="PicketListHeld").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("PicketListHeld")
+    expect(page.get_by_role("heading", name="Fix")).to_be_visible()
+    usable_by_everybody(page)
+    as_wide_as_the_screen(page)
+    nothing_refused(page)
+
+
 def a_hostile_name(run):
     page = run.logged_in("viewer")
     run.open(page, "/validators")
@@ -350,6 +364,7 @@ def main():
             run.check("login and logout", lambda: login(run))
             run.check("the four answers", lambda: the_four_answers(run))
             run.check("what changed is a change", lambda: what_changed(run))
+            run.check("what is wrong comes with what to do", lambda: what_to_do(run))
             run.check("every view, light", lambda: every_view(run, "admin", "light", DESKTOP))
             run.check("every view, dark", lambda: every_view(run, "viewer", "dark", DESKTOP))
             run.check("every view, phone", lambda: every_view(run, "admin", "light", PHONE))

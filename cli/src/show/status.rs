@@ -1,7 +1,7 @@
 //! `picket status`: one screen.
 
 use crate::{table::Page, time::ago};
-use picket_api::operator::{SourceView, StatusView};
+use picket_api::operator::{FindingView, SourceView, StatusView};
 use picket_model::{Generation, Timestamp};
 
 /// Whether every host is in force and there is no alarm.
@@ -31,8 +31,15 @@ pub(crate) fn page(view: &StatusView) -> String {
         ["validators".to_owned(), view.validators.to_string()],
         ["alarms".to_owned(), alarms],
     ]);
-    for alarm in &view.alarms {
-        page.line(format_args!("  ! {alarm}"));
+    if view.findings.is_empty() {
+        view.alarms.iter().for_each(|alarm| page.line(format_args!("  ! {alarm}")));
+    }
+    for (place, FindingView { kind, text, todo, runbook, .. }) in view.findings.iter().enumerate() {
+        page.line(format_args!("  ! {text}"));
+        // Once for all of a kind, which stand together.
+        if view.findings.get(place + 1).is_none_or(|next| next.kind != *kind) {
+            page.line(format_args!("    do: {todo} (docs/runbooks/{runbook}.md)"));
+        }
     }
     page.blank();
     if view.sources.is_empty() {
@@ -86,6 +93,7 @@ mod tests {
             nodes: 5,
             in_force: 5,
             alarms: Vec::new(),
+            findings: Vec::new(),
         }
     }
 
@@ -127,6 +135,36 @@ mod tests {
         "#);
         alarm.alarms.clear();
         assert!(!is_well(&alarm));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_to_do_once_for_each_kind() {
+        let mut alarms = view();
+        let finding = |kind: &str, text: &str| FindingView {
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+            todo: format!("do this about {kind}"),
+            runbook: "PicketAlarm".to_owned(),
+            ..FindingView::default()
+        };
+        alarms.findings = vec![
+            finding("host-lagging", "host prep-1 has been silent for 5 min"),
+            finding("host-lagging", "host prep-2 is in no plan yet"),
+            finding("list-held", "validator list held"),
+        ];
+        alarms.alarms = alarms.findings.iter().map(|finding| finding.text.clone()).collect();
+        let page = page(&alarms);
+        let told: Vec<&str> = page.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(
+            told,
+            [
+                "  ! host prep-1 has been silent for 5 min",
+                "  ! host prep-2 is in no plan yet",
+                "    do: do this about host-lagging (docs/runbooks/PicketAlarm.md)",
+                "  ! validator list held",
+                "    do: do this about list-held (docs/runbooks/PicketAlarm.md)",
+            ]
+        );
     }
 
     #[test]

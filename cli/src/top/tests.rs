@@ -64,6 +64,8 @@ fn look(seconds: u64) -> Look {
         nodes: 2,
         in_force: 1,
         alarms: ["sentry-1 is not in force\u{1b}[31m", "b", "c", "d"].map(str::to_owned).into(),
+
+        findings: Vec::new(),
     };
     Look { status, nodes: views.collect() }
 }

@@ -10,13 +10,13 @@ use crate::{
 };
 use picket_api::{
     ProblemKind,
-    operator::{ExplainQuery, NodeView, StatusView},
+    operator::{ExplainQuery, FindingView, NodeView, StatusView},
     validators::{HeldChange, HeldView, OrderReceipt, ValidatorsView},
 };
 use picket_model::{
     Explanation, Lease, Node, NodeId, NodeName, P2pEndpoint, PoolName, PrepId, Timestamp, ValidatorSet,
 };
-use picket_plan::{ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
+use picket_plan::{Advice, ExplainInput, Finding, FindingKind, Held, Severity, explain as explain_plan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Alarms of one kind that the status shows.
@@ -40,6 +40,8 @@ pub(crate) async fn status_and_findings(
     let target = controller.wanted.target();
     let members = nodes.values().filter(|node| node.reports()).count();
     let findings = in_force(controller, &sources, merged.as_ref(), nodes.values(), &clones, now);
+    let known = |called: &str| nodes.values().any(|node| node.name.as_str() == called || node.id.as_str() == called);
+    let shown = shortened(&findings, known);
     let lagging = findings.iter().filter(|finding| finding.kind == FindingKind::HostLagging).count();
     let status = StatusView {
         mesh: controller.mesh.clone(),
@@ -50,7 +52,8 @@ pub(crate) async fn status_and_findings(
         validators: merged.as_ref().map_or(0, |merged| merged.set.len()),
         nodes: members,
         in_force: members - lagging,
-        alarms: shortened(&findings),
+        alarms: shown.iter().map(alarm).collect(),
+        findings: shown,
         sources,
     };
     Ok((status, findings))
@@ -187,23 +190,46 @@ pub(crate) async fn explain(controller: &Controller, query: &ExplainQuery) -> Re
     Ok(explain_plan(&known, query.address, query.port))
 }
 
-/// On one screen: of each kind the first, and how many more.
-fn shortened(findings: &[Finding]) -> Vec<String> {
-    let mut counts: BTreeMap<FindingKind, usize> = BTreeMap::new();
-    let mut alarms = Vec::new();
+/// On one screen: of each kind the first, and how many more. `known` says which hosts there are.
+fn shortened(findings: &[Finding], known: impl Fn(&str) -> bool) -> Vec<FindingView> {
+    let mut kinds: Vec<FindingKind> = Vec::new();
+    let mut by_kind: BTreeMap<FindingKind, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
-        let count = counts.entry(finding.kind).or_default();
-        *count += 1;
-        if *count <= SHOWN {
-            alarms.push(match finding.severity {
-                Severity::Error => finding.to_string(),
-                Severity::Warning => finding.text.clone(),
-            });
+        let of_kind = by_kind.entry(finding.kind).or_default();
+        if of_kind.is_empty() {
+            kinds.push(finding.kind);
+        }
+        of_kind.push(finding);
+    }
+    let mut shown = Vec::new();
+    for kind in kinds {
+        let of_kind = by_kind.remove(&kind).unwrap_or_default();
+        shown.extend(of_kind.iter().take(SHOWN).map(|finding| finding_view(finding, &known)));
+        if let Some(more) = of_kind.len().checked_sub(SHOWN + 1) {
+            let text = format!("and {} more alarms of the kind {}", more + 1, kind.as_str());
+            shown.push(finding_view(&Finding::warning(kind, "", text), &known));
         }
     }
-    let more = counts.into_iter().filter(|(_, count)| *count > SHOWN);
-    alarms.extend(more.map(|(kind, count)| format!("and {} more alarms of the kind {}", count - SHOWN, kind.as_str())));
-    alarms
+    shown
+}
+
+/// A finding as it is shown, with what to do.
+pub(crate) fn finding_view(finding: &Finding, known: impl Fn(&str) -> bool) -> FindingView {
+    let Advice { todo, runbook, is_about_host } = finding.kind.advice();
+    let called = finding.subject.split(' ').next().filter(|called| is_about_host && known(called));
+    FindingView {
+        kind: finding.kind.as_str().to_owned(),
+        subject: finding.subject.clone(),
+        is_error: finding.severity == Severity::Error,
+        text: finding.text.clone(),
+        todo: todo.to_owned(),
+        runbook: runbook.to_owned(),
+        host: called.map(str::to_owned),
+    }
+}
+
+fn alarm(finding: &FindingView) -> String {
+    if finding.is_error { format!("error: {}", finding.text) } else { finding.text.clone() }
 }
 
 #[cfg(test)]
@@ -216,8 +242,27 @@ mod tests {
         let mut findings: Vec<Finding> = of(FindingKind::HostLagging, 50).collect();
         findings.extend(of(FindingKind::EntryDisputed, 20));
         findings.extend(of(FindingKind::NoQuorum, 1));
-        let alarms = shortened(&findings);
+        let shown = shortened(&findings, |_| true);
+        let alarms: Vec<String> = shown.iter().map(alarm).collect();
         assert_eq!((alarms.len(), alarms[19].as_str()), (42, "HostLagging 19"));
-        assert_eq!(alarms[40..], ["NoQuorum 0", "and 30 more alarms of the kind host-lagging"]);
+        assert_eq!(
+            (alarms[20].as_str(), alarms[41].as_str()),
+            ("and 30 more alarms of the kind host-lagging", "NoQuorum 0")
+        );
+    }
+
+    #[test]
+    fn a_finding_leads_to_its_host_where_there_is_one() {
+        let check = |kind, subject: &str, expect: Option<&str>| {
+            let view = finding_view(&Finding::warning(kind, subject, "text"), |called| called == "prep-1");
+            assert_eq!(view.host.as_deref(), expect, "{kind:?} {subject}");
+            assert!(!view.todo.is_empty() && view.runbook.starts_with("Picket"), "{view:?}");
+        };
+        check(FindingKind::HostLagging, "prep-1", Some("prep-1"));
+        check(FindingKind::PeerUnproven, "prep-1 sentry-1", Some("prep-1"));
+        check(FindingKind::HostLagging, "prep-2", None);
+        // A source may be called as a host is.
+        check(FindingKind::SourceFailing, "prep-1", None);
+        check(FindingKind::NoQuorum, "", None);
     }
 }

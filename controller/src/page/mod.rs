@@ -66,6 +66,7 @@ pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
         .route("/attack/{list}", get(attack::blocklist))
         .route("/events", get(views::events))
         .route("/why", get(views::why))
+        .route("/runbooks/{name}", get(views::runbook))
         .route("/live", get(live::live))
         .route("/login", get(login::form).post(login::login))
         .route("/logout", post(login::logout))

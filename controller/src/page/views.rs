@@ -12,7 +12,10 @@ use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     response::Response,
 };
-use picket_api::{ProblemKind, operator::ExplainQuery};
+use picket_api::{
+    ProblemKind,
+    operator::{ExplainQuery, FindingView},
+};
 use picket_model::NodeName;
 use picket_page::{CutForm, CutKind, Frame, Section, WhyForm};
 use serde::Deserialize;
@@ -47,10 +50,21 @@ pub(super) async fn host(State(desk): Shared, seen: Seen, Path(host): Path<Strin
     let now = now();
     let (state, tunnels) = gather::host(&desk.controller, &host, now).await?;
     let (_, findings) = views::status_and_findings(&desk.controller, now).await?;
-    let about = |subject: &str| subject.split(' ').next() == Some(state.name());
-    let findings: Vec<String> =
-        findings.into_iter().filter(|finding| about(&finding.subject)).map(|finding| finding.text).collect();
+    let is_it = |called: &str| called == state.name() || called == state.view.node.id.as_str();
+    let mut findings: Vec<FindingView> = findings
+        .iter()
+        .map(|finding| views::finding_view(finding, is_it))
+        .filter(|found| found.host.is_some())
+        .collect();
+    findings.sort_by(|a, b| a.kind.cmp(&b.kind));
     Ok(page(picket_page::host(&frame(&desk, &seen, Section::Hosts), &state, &tunnels, &findings, now)))
+}
+
+/// What to do, where it is needed.
+pub(super) async fn runbook(State(desk): Shared, seen: Seen, Path(name): Path<String>) -> Page {
+    let found = picket_page::runbook(&frame(&desk, &seen, Section::Overview), &name);
+    let found = found.ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, "there is no such runbook"))?;
+    Ok(page(found))
 }
 
 pub(super) async fn revoke(desk: Shared, seen: Seen, host: Path<String>) -> Page {

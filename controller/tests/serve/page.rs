@@ -125,9 +125,18 @@ async fn a_token_becomes_a_session_and_a_session_ends() {
     let mesh = Mesh::start_with(PAGE).await;
     let token = mesh.add_operator("viewer").await;
     let mut browser = Browser::new(&mesh);
-    for path in
-        ["/", "/map", "/hosts", "/hosts/x", "/validators", "/attack", "/attack/blocklist.txt", "/events", "/why"]
-    {
+    for path in [
+        "/",
+        "/map",
+        "/hosts",
+        "/hosts/x",
+        "/runbooks/PicketAlarm",
+        "/validators",
+        "/attack",
+        "/attack/blocklist.txt",
+        "/events",
+        "/why",
+    ] {
         let response = browser.get(path).await;
         assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, "/login"), "{path}");
     }
@@ -266,6 +275,26 @@ async fn a_hostile_name_is_shown_and_does_nothing() {
     // What is typed comes back as text, too.
     let why = browser.text(&format!("/why?address={}", encoded("\"><script>alert(2)</script>"))).await;
     assert!(why.contains("is no address") && !why.contains("<script>alert"), "{why}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_leads_to_its_host_and_to_what_to_do() {
+    let mesh = Mesh::start_with(PAGE).await;
+    mesh.join(NodeRole::Prep, "prep-1").await;
+    let mut browser = Browser::of(&mesh, &mesh.add_operator("viewer").await).await;
+    let status = mesh.status().await;
+    let lagging = status.findings.iter().find(|finding| finding.kind == "host-lagging").unwrap();
+    assert_eq!((lagging.host.as_deref(), status.alarms.len()), (Some("prep-1"), status.findings.len()));
+    let link = format!("/runbooks/{}", lagging.runbook);
+    let (overview, host) = (browser.text("/").await, browser.text("/hosts/prep-1").await);
+    assert!(overview.contains("href=\"/hosts/prep-1\""), "{overview}");
+    for page in [overview, host] {
+        for part in [&lagging.todo, &format!("href=\"{link}\"")] {
+            assert!(page.contains(part), "{part} not in {page}");
+        }
+    }
+    assert!(browser.text(&link).await.contains("<h2>Fix</h2>"));
+    assert_eq!(browser.get("/runbooks/README").await.status(), StatusCode::NOT_FOUND);
 }
 
 /// Sentries that come and go by themselves have names like `i-0…`, and there may be thousands of them.

@@ -33,6 +33,30 @@ pub struct StatusView {
     pub in_force: usize,
     /// What an operator should know: brakes that hold, sources that fail, findings of the plan's lint, hosts that lag.
     pub alarms: Vec<String>,
+    /// The same, each with its kind and what to do; those of one kind stand together. Controllers of before do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingView>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingView {
+    /// What kind of thing it is, such as `list-held`, `host-lagging`.
+    pub kind: String,
+    /// On what: a source, a P-Rep, a name, a host; empty for the whole, and for a line that counts more of its kind.
+    pub subject: String,
+    /// Whether it keeps a plan from becoming the target.
+    #[serde(default)]
+    pub is_error: bool,
+    /// What it is.
+    pub text: String,
+    /// What to do about it, in one line.
+    pub todo: String,
+    /// The page of `docs/runbooks` that has more.
+    pub runbook: String,
+    /// The host that it is about, as calls name it; `None` where it is about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// One validator-list source.

@@ -6,12 +6,15 @@ mod changed;
 pub(crate) use changed::said;
 
 use crate::{
-    HostState, Overview, TunnelState,
+    HostState, Line, Overview, TunnelState,
+    advice::found,
     text::{count, counted, names, plain},
 };
 use changed::changed;
+use picket_api::operator::FindingView;
 use picket_model::{AllowSet, FirewallPolicy, NodeId, NodeRole, PrepId, Purpose, Reason};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -84,21 +87,6 @@ pub struct Answer {
     pub more: Vec<Line>,
 }
 
-/// One line below an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// What it says.
-    pub text: String,
-    /// The page that says more of it.
-    pub path: Option<String>,
-}
-
-impl From<String> for Line {
-    fn from(text: String) -> Self {
-        Self { text, path: None }
-    }
-}
-
 /// The answers, in the order in which people ask.
 pub fn answers(of: &Overview) -> [Answer; 4] {
     [wrong(of), hidden(&of.hosts), reach(&of.hosts), changed(of)]
@@ -111,18 +99,22 @@ fn preps(hosts: &[HostState]) -> Vec<&HostState> {
 
 fn wrong(of: &Overview) -> Answer {
     let status = &of.status;
-    let mut more: Vec<(Mark, String)> = status.alarms.iter().map(|alarm| alarm_line(alarm)).collect();
+    let mark = |finding: &FindingView| if finding.is_error { Mark::Bad } else { Mark::Notice };
+    let mut more: Vec<(Mark, Line)> = status.findings.iter().map(mark).zip(found(&status.findings)).collect();
     let (all, unknown) =
         (of.tunnels.len(), of.tunnels.iter().filter(|tunnel| tunnel.state == TunnelState::Unknown).count());
     let down = of.tunnels.iter().filter(|tunnel| tunnel.state != TunnelState::Up).count() - unknown;
     if down > 0 {
-        more.push((Mark::Notice, format!("{down} of {} {} not up", count(all, "tunnel"), verb(down, "is", "are"))));
+        more.push((
+            Mark::Notice,
+            format!("{down} of {} {} not up", count(all, "tunnel"), verb(down, "is", "are")).into(),
+        ));
     }
     if unknown > 0 {
-        more.push((Mark::Notice, format!("nobody reports of {unknown} of {}", count(all, "tunnel"))));
+        more.push((Mark::Notice, format!("nobody reports of {unknown} of {}", count(all, "tunnel")).into()));
     }
     if status.validators == 0 {
-        more.push((Mark::Bad, "no list of validators has been seen yet".to_owned()));
+        more.push((Mark::Bad, "no list of validators has been seen yet".to_owned().into()));
     }
     let mark = more.iter().map(|(mark, _)| *mark).max().unwrap_or(Mark::Good);
     let text = match more.len() {
@@ -135,15 +127,9 @@ fn wrong(of: &Overview) -> Answer {
         1 => "One thing needs a look.".to_owned(),
         things => format!("{things} things need a look."),
     };
-    more.sort_by(|a, b| b.cmp(a));
-    Answer { question: "Is anything wrong?", mark, text, more: more.into_iter().map(|(_, text)| text.into()).collect() }
-}
-
-fn alarm_line(alarm: &str) -> (Mark, String) {
-    match alarm.strip_prefix("error: ") {
-        Some(text) => (Mark::Bad, plain(text)),
-        None => (Mark::Notice, plain(alarm)),
-    }
+    // Those of one kind stay together.
+    more.sort_by_key(|(mark, _)| Reverse(*mark));
+    Answer { question: "Is anything wrong?", mark, text, more: more.into_iter().map(|(_, line)| line).collect() }
 }
 
 fn hidden(hosts: &[HostState]) -> Answer {
@@ -328,7 +314,7 @@ fn members(set: &AllowSet) -> usize {
 mod tests {
     use super::*;
     use crate::{
-        fixture::{NOW, issued, overview, prep, source, with_tunnel},
+        fixture::{NOW, finding, issued, overview, prep, source, with_tunnel},
         tunnels,
     };
 
@@ -370,7 +356,7 @@ mod tests {
     fn a_source_that_fails_is_one_thing() {
         let mut of = overview();
         of.status.sources = vec![source("a.example", Some("HTTP 500"))];
-        of.status.alarms = vec!["source a.example: no answer ever: HTTP 500".to_owned()];
+        of.status.findings = vec![finding("source-failing", None)];
         let found = answer(&of, "wrong");
         assert_eq!((found.text.as_str(), found.more.len()), ("One thing needs a look.", 1), "{:?}", found.more);
     }
@@ -406,7 +392,10 @@ mod tests {
         let mut of = overview();
         let found = answer(&of, "wrong");
         assert_eq!((found.mark, found.more.len()), (Mark::Good, 0));
-        of.status.alarms = vec!["a source is slow".to_owned(), "error: the plan was refused".to_owned()];
+        let slow = FindingView { text: "a source is slow".to_owned(), ..finding("source-failing", None) };
+        let refused =
+            FindingView { text: "the plan was refused".to_owned(), is_error: true, ..finding("plan-refused", None) };
+        of.status.findings = vec![slow, refused];
         let found = answer(&of, "wrong");
         assert_eq!((found.mark, found.text.as_str()), (Mark::Bad, "2 things need a look."));
         let texts: Vec<&str> = found.more.iter().map(|line| line.text.as_str()).collect();

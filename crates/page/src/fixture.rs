@@ -1,7 +1,7 @@
 //! Values that tests of the views begin with.
 
 use crate::{Frame, HostState, Overview, Section, Viewer};
-use picket_api::operator::{EventView, NodeView, SourceView, StatusView};
+use picket_api::operator::{EventView, FindingView, NodeView, SourceView, StatusView};
 use picket_model::{
     FirewallPolicy, Generation, Grade, GuardedPort, Hidden, Lease, NodeConfig, NodeRole, Protocol, Provenance, Purpose,
     Reason, Timestamp, Validator, WireGuardConfig, WireGuardPeer,
@@ -107,6 +107,18 @@ pub(crate) fn frame(section: Section) -> Frame {
     Frame { mesh: "m-1".parse().unwrap(), viewer, section }
 }
 
+/// Something of this kind that is wrong.
+pub(crate) fn finding(kind: &str, host: Option<&str>) -> FindingView {
+    FindingView {
+        kind: kind.to_owned(),
+        text: format!("{} is wrong", host.unwrap_or(kind)),
+        todo: format!("do this about {kind}"),
+        runbook: "PicketAlarm".to_owned(),
+        host: host.map(str::to_owned),
+        ..FindingView::default()
+    }
+}
+
 /// A source that was asked, and what went wrong.
 pub(crate) fn source(id: &str, error: Option<&str>) -> SourceView {
     SourceView {
@@ -133,6 +145,7 @@ pub(crate) fn overview() -> Overview {
         nodes: 1,
         in_force: 1,
         alarms: Vec::new(),
+        findings: Vec::new(),
     };
     Overview { status, hosts: vec![prep("prep-1", false)], tunnels: Vec::new(), held: None, events: Vec::new() }
 }

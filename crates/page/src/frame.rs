@@ -1,7 +1,7 @@
 //! What every page of the operators' has round it: head, navigation, who is logged in, and the place where the script says what
 //! changed. And the page for what went wrong.
 
-use crate::{Answer, Mark, assets};
+use crate::{Answer, Mark, advice::items, assets};
 use maud::{DOCTYPE, Markup, html};
 use picket_model::{MeshId, TokenId};
 use picket_pki::OperatorRole;
@@ -168,9 +168,7 @@ pub(crate) fn answer(answer: &Answer, is_said: bool, more: Option<Markup>) -> Ma
             h2 { (answer.question) @if answer.mark != Mark::Plain { " " (mark(answer.mark)) } }
             p.said data-say[is_said] { (answer.text) }
             @if !answer.more.is_empty() {
-                ul { @for line in &answer.more { li {
-                    @match &line.path { Some(path) => { a href=(path) { (line.text) } }, None => (line.text) }
-                } } }
+                ul { (items(&answer.more)) }
             }
             @if let Some(more) = more { (more) }
         }

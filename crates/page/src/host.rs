@@ -3,17 +3,19 @@
 mod rules;
 
 use crate::{
-    CutForm, CutKind, CutState, Frame, HostState, Mark, Tunnel,
+    CutForm, CutKind, CutState, Frame, HostState, Line, Mark, Tunnel,
+    advice::{found, items},
     frame::mark,
     hosts::{part, standing},
     map::{millis, permille, state},
-    text::{bytes, count, foreign, full, moment, names, number, plain},
+    text::{bytes, count, foreign, full, moment, names, number},
 };
 use maud::{Markup, html};
+use picket_api::operator::FindingView;
 use picket_model::{NodeName, NodeReport, NodeState, Timestamp};
 
 /// The page; `findings` are the alarms about this host.
-pub fn host(frame: &Frame, host: &HostState, tunnels: &[Tunnel], findings: &[String], now: Timestamp) -> Markup {
+pub fn host(frame: &Frame, host: &HostState, tunnels: &[Tunnel], findings: &[FindingView], now: Timestamp) -> Markup {
     let (view, name) = (&host.view, host.name());
     let report = view.report.as_ref();
     let content = html! {
@@ -22,7 +24,7 @@ pub fn host(frame: &Frame, host: &HostState, tunnels: &[Tunnel], findings: &[Str
             p.summary data-say { (standing(host, now)) }
             @if let Some(cut) = &host.cut { (cut_state(cut)) }
             @if !findings.is_empty() {
-                ul.findings { @for finding in findings { li { (mark(Mark::Notice)) " " (plain(finding)) } } }
+                ul.findings aria-label="What is wrong" { (items(&here(findings))) }
             }
             dl.facts-list {
                 (entry("Part", &html! { (part(view.node.role)) }))
@@ -45,6 +47,11 @@ pub fn host(frame: &Frame, host: &HostState, tunnels: &[Tunnel], findings: &[Str
         (rules::rules(host))
     };
     frame.live(name, &content)
+}
+
+/// What is wrong with the host whose page this is: nothing leads here.
+fn here(findings: &[FindingView]) -> Vec<Line> {
+    found(findings).into_iter().map(|line| Line { path: None, ..line }).collect()
 }
 
 fn entry(what: &str, value: &Markup) -> Markup {

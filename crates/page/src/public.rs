@@ -134,7 +134,8 @@ pub fn public(view: &PublicView) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{event, issued, overview, validator};
+    use crate::fixture::{event, finding, issued, overview, validator};
+    use picket_api::operator::FindingView;
 
     fn all() -> BTreeSet<PublicField> {
         use PublicField::{Changes, Hosts, State, Tunnels, Validators};
@@ -144,7 +145,8 @@ mod tests {
     #[test]
     fn no_address_host_or_operator_is_in_any_byte_of_it() {
         let mut of = overview();
-        of.status.alarms = vec!["host prep-1 at 203.0.113.11 lags".to_owned()];
+        let text = "host prep-1 at 203.0.113.11 lags".to_owned();
+        of.status.findings = vec![FindingView { text, ..finding("host-lagging", Some("prep-1")) }];
         of.events = vec![event(1, "node.enrolled", 5)];
         let set = [validator("At 203.0.113.77"), validator("<b>Station</b>")];
         let page = public(&PublicView::of("Our mesh", &all(), &of, &set)).into_string();

@@ -2,6 +2,7 @@
 //! No IO, no clock, no randomness: the same input gives the same plan on every controller.
 
 mod advertise;
+mod advice;
 mod attack;
 mod by_host;
 mod changes;
@@ -17,6 +18,7 @@ mod planner;
 mod touched;
 
 pub use advertise::{AdvertiseInput, SentryFacts, advertise};
+pub use advice::Advice;
 pub use attack::{AttackedHost, Belonging, attack_sources, blocklist};
 pub use by_host::ByHost;
 pub use changes::changes;

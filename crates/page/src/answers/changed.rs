@@ -1,8 +1,8 @@
 //! What changed last night: the last changes of a day one by one, without what happens all the time and changes nothing.
 
-use super::{Answer, LATELY, Line, Mark};
+use super::{Answer, LATELY, Mark};
 use crate::{
-    Overview,
+    Line, Overview,
     text::{ago, count, minute, plain},
 };
 use picket_api::operator::EventView;
@@ -63,6 +63,7 @@ fn line(event: &EventView, names: &BTreeMap<&str, &str>) -> Line {
     Line {
         text: format!("{} {}{subject}, by {}{more}", minute(event.at), said(&event.action), plain(actor)),
         path: Some(format!("/events?before={}#event-{}", event.id + 1, event.id)),
+        todo: None,
     }
 }
 
