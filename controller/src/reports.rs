@@ -20,6 +20,17 @@ pub(crate) struct Received {
     pub(crate) stored: StoredReport,
     /// When, by the clock that does not jump.
     pub(crate) at: Instant,
+    /// Since when the node beside it is not well by its word; of times before this controller started, only the last is known.
+    pub(crate) unwell_since: Option<Timestamp>,
+}
+
+impl Received {
+    /// One that comes now, after what was known.
+    fn now(stored: StoredReport, unwell_before: Option<Timestamp>) -> Self {
+        let is_unwell = stored.report.chain.as_ref().is_some_and(|chain| !chain.is_good());
+        let unwell_since = is_unwell.then(|| unwell_before.unwrap_or(stored.received_at));
+        Self { stored, at: Instant::now(), unwell_since }
+    }
 }
 
 /// The last reports of all hosts.
@@ -41,8 +52,7 @@ struct Inner {
 impl Reports {
     /// Those kept from before.
     pub(crate) fn new(kept: BTreeMap<NodeId, StoredReport>) -> Self {
-        let at = Instant::now();
-        let reports = kept.into_iter().map(|(node, stored)| (node, Received { stored, at })).collect();
+        let reports = kept.into_iter().map(|(node, stored)| (node, Received::now(stored, None))).collect();
         let inner = Mutex::new(Inner { reports, ..Inner::default() });
         Self { inner, arrived: watch::Sender::new(()), advertised: watch::Sender::new(()) }
     }
@@ -51,7 +61,9 @@ impl Reports {
     /// not say.
     pub(crate) fn put(&self, node: &Node, mut report: NodeReport, now: Timestamp) {
         let mut inner = self.lock();
-        let before = inner.reports.remove(&node.id).map(|received| received.stored.report);
+        let before = inner.reports.remove(&node.id);
+        let unwell_before = before.as_ref().and_then(|before| before.unwell_since);
+        let before = before.map(|received| received.stored.report);
         let (before, ways) = before.map(|before| (before.advertised, before.paths)).unwrap_or_default();
         report.paths = moves::accepted(node, report.paths.take());
         inner.moves.note(node, ways.as_deref(), report.paths.as_deref(), now);
@@ -59,7 +71,7 @@ impl Reports {
         let is_news = said.as_ref().is_some_and(|said| advertised::is_news(said, before.as_ref()));
         report.advertised = said.or(before);
         let stored = StoredReport { report, received_at: now };
-        inner.reports.insert(node.id.clone(), Received { stored, at: Instant::now() });
+        inner.reports.insert(node.id.clone(), Received::now(stored, unwell_before));
         inner.unsaved.insert(node.id.clone());
         drop(inner);
         self.arrived.send_replace(());
@@ -84,7 +96,8 @@ impl Reports {
             is_news |= said.is_some_and(|said| {
                 advertised::is_news(said, before.and_then(|before| before.report.advertised.as_ref()))
             });
-            inner.reports.insert(node, Received { stored, at: Instant::now() });
+            let unwell_before = inner.reports.get(&node).and_then(|before| before.unwell_since);
+            inner.reports.insert(node, Received::now(stored, unwell_before));
         }
         drop(inner);
         self.arrived.send_replace(());
@@ -152,5 +165,30 @@ impl Reports {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use picket_model::{ChainHealth, Generation, NodeRole, fixture};
+
+    #[test]
+    fn a_node_is_not_well_since_it_was_first_said_and_no_more_once_it_is() {
+        let (reports, host) = (Reports::new(BTreeMap::new()), fixture::node("prep-1", NodeRole::Prep, 1));
+        let check = |seconds: i64, state: Option<&str>, expect: Option<i64>| {
+            let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+            let chain = state.map(|state| ChainHealth { state: state.to_owned(), height: None, error: None });
+            reports.put(&host, NodeReport { chain, ..fixture::in_force(Generation(1), None) }, at(seconds));
+            let since = reports.of(&host.id, |received| received.unwell_since).unwrap();
+            assert_eq!(since, expect.map(at), "{state:?} at {seconds} s");
+        };
+        check(0, None, None);
+        check(1, Some("started"), None);
+        check(5, Some("stopped"), Some(5));
+        check(50, Some("unknown"), Some(5));
+        check(60, Some("started"), None);
+        check(70, Some("stopped"), Some(70));
+        check(80, None, None);
     }
 }

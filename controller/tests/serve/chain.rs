@@ -1,9 +1,9 @@
 //! The validator list: what changes it, what is held, what is shown.
 
-use crate::fixture::{Mesh, eventually, preps};
+use crate::fixture::{Mesh, eventually, preps, report};
 use picket_api::operator::ExplainQuery;
 use picket_lab::icon::{Behaviour, ChainState, FakeIcon};
-use picket_model::{NodeRole, Purpose};
+use picket_model::{ChainHealth, NodeReport, NodeRole, Purpose};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -47,6 +47,32 @@ async fn a_list_that_shrinks_too_far_is_held_and_shown() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_node_that_is_behind_the_sources_is_an_alarm_where_one_is_watched() {
+    let mesh = Mesh::start().await;
+    let (prep, other) = (mesh.join(NodeRole::Prep, "prep-1").await, mesh.join(NodeRole::Prep, "prep-2").await);
+    other.confirm(&other.wanted().await).await;
+    let height = mesh.status().await.sources[0].height.unwrap();
+    let say = async |behind: u64| {
+        let chain = ChainHealth { state: "started".to_owned(), height: Some(height - behind), error: None };
+        let said = NodeReport { chain: Some(chain), ..report(&prep.wanted().await) };
+        prep.client().report(&said).await.unwrap();
+        mesh.status().await
+    };
+    // Of prep-2, which was told of no node, nothing is said.
+    let status = say(0).await;
+    assert!(status.alarms.is_empty(), "{:?}", status.alarms);
+    let status = say(100).await;
+    let [found] = status.findings.as_slice() else { panic!("{:?}", status.findings) };
+    assert_eq!((found.kind.as_str(), found.host.as_deref()), ("node-behind", Some("prep-1")));
+    assert!(found.text.contains("100 blocks behind") && status.alarms == [found.text.clone()], "{found:?}");
+    eventually("the line in the audit log", async || {
+        let events = mesh.operator().events().await.unwrap();
+        events.iter().any(|event| event.action == "alarm.raised" && event.subject == "node-behind prep-1")
+    })
+    .await;
 }
 
 #[tokio::test]

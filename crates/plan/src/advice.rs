@@ -119,6 +119,13 @@ impl FindingKind {
             Self::PathNarrow => {
                 on_host("ask the providers of both ends about the size of packets between them", "PicketTunnelLossy")
             }
+            Self::NodeNotWell => on_host(
+                "look at the node's log, disk and memory on that host; restart it, and never start a second one with its key",
+                "PicketNodeNotWell",
+            ),
+            Self::NodeBehind => {
+                on_host("wait if it catches up; else look at its peers, clock and disk", "PicketNodeBehind")
+            }
         }
     }
 }

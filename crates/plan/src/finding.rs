@@ -79,11 +79,15 @@ pub enum FindingKind {
     SyncNotServed,
     /// A tunnel carries less than it should.
     PathNarrow,
+    /// The node beside a host's agent is not at work, or does not say.
+    NodeNotWell,
+    /// The node beside a host's agent is behind the sources.
+    NodeBehind,
 }
 
 impl FindingKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::SourceFailing,
         Self::SourceClock,
         Self::SourceWentBack,
@@ -115,6 +119,8 @@ impl FindingKind {
         Self::DnsHeld,
         Self::SyncNotServed,
         Self::PathNarrow,
+        Self::NodeNotWell,
+        Self::NodeBehind,
     ];
 
     /// As in labels of metrics and actions of the audit log.
@@ -151,6 +157,8 @@ impl FindingKind {
             Self::DnsHeld => "dns-held",
             Self::SyncNotServed => "sync-not-served",
             Self::PathNarrow => "path-narrow",
+            Self::NodeNotWell => "node-not-well",
+            Self::NodeBehind => "node-behind",
         }
     }
 }

@@ -1,11 +1,14 @@
 //! All findings in force, from the sources, the last merge, the last plan and the hosts. One answer for all who ask:
 //! status, metrics and the audit log.
 
-use super::defences;
+use super::{
+    beside::{self, Beside},
+    defences,
+};
 use crate::{
     clones,
     controller::Controller,
-    lag::lag,
+    lag::{SILENCE, lag},
     store::{ClonedHost, MergeRow, SourceRow, Target},
 };
 use picket_model::{Node, NodeReport, Timestamp};
@@ -17,7 +20,7 @@ const MOST_UNPROVEN: usize = 20;
 /// How long it is said that another program changed a host's firewall: long enough to be seen by somebody.
 const DISTURBED: Duration = Duration::from_secs(15 * 60);
 /// Characters of a host's reason that are shown: more is not what an agent of ours says.
-const SHOWN: usize = 160;
+pub(super) const SHOWN: usize = 160;
 
 /// The sources that are configured, each as it stands: those asked once and configured no more are nobody's concern.
 pub(crate) fn configured(controller: &Controller, kept: &[SourceRow]) -> Vec<SourceRow> {
@@ -61,7 +64,9 @@ pub(crate) fn in_force<'a>(
     let mut members: Vec<&Node> = nodes.into_iter().filter(|node| node.reports()).collect();
     members.sort_by(|a, b| a.name.cmp(&b.name));
     let target = controller.wanted.target();
-    findings.extend(told(controller, target.as_deref(), &members, now));
+    let answering = sources.iter().filter(|source| source.error.is_none());
+    let height = beside::middle(answering.filter_map(|source| source.height).collect());
+    findings.extend(told(controller, target.as_deref(), &members, height, now));
     findings.extend(members.into_iter().filter_map(|node| {
         let why = lag(controller, &node.id, now)?;
         Some(Finding::warning(FindingKind::HostLagging, &node.name, format!("host {} {why}", node.name)))
@@ -72,13 +77,23 @@ pub(crate) fn in_force<'a>(
 }
 
 /// What hosts themselves told, by kind: each is looked up once, for this is asked of thousands every few seconds.
-fn told(controller: &Controller, target: Option<&Target>, members: &[&Node], now: Timestamp) -> Vec<Finding> {
-    let mut told: [Vec<Finding>; 5] = Default::default();
+fn told(
+    controller: &Controller,
+    target: Option<&Target>,
+    members: &[&Node],
+    height: Option<u64>,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut told: [Vec<Finding>; 6] = Default::default();
     for node in members {
         let wanted = target.and_then(|target| target.plan.nodes.get(&node.id));
         controller.reports.of(&node.id, |received| {
             let report = &received.stored.report;
+            let is_fresh = now.since(received.stored.received_at) <= SILENCE;
+            let beside = |said| Beside { said, unwell_since: received.unwell_since, is_fresh };
+            let chain = report.chain.as_ref().and_then(|said| beside::finding(node, beside(said), height, now));
             let found = [
+                chain.into_iter().collect(),
                 unproven(node, report),
                 disturbed(node, report, now).into_iter().collect(),
                 taken_back(node, report).into_iter().collect(),

@@ -1,6 +1,7 @@
 //! What is wrong now: gathered from where it is known, counted for alerts, and written to the audit log when it comes and
 //! when it has gone. Decides nothing.
 
+mod beside;
 mod defences;
 mod gather;
 mod log;
