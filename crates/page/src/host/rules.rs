@@ -7,11 +7,14 @@ use crate::{
     text::{count, counted, foreign, number},
 };
 use maud::{Markup, html};
-use picket_model::{AllowSet, FirewallPolicy, Purpose};
-use std::collections::BTreeMap;
+use picket_model::{AllowSet, FirewallPolicy, GuardedPort, Purpose};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Entries of one allow set that are spelt out.
 const SPELT_OUT: usize = 300;
+
+/// Packets by decision, as hosts name them.
+type Packets = BTreeMap<String, u64>;
 
 /// Rules, counters, and who is let in.
 pub(super) fn rules(host: &HostState) -> Markup {
@@ -26,8 +29,8 @@ pub(super) fn rules(host: &HostState) -> Markup {
     html! {
         section {
             h2 { "Rules" }
-            p { "What is wanted of its firewall. The rules as its kernel has them: " code { "nft list table inet picket" } " on the host." }
-            pre.rules tabindex="0" role="region" aria-label="Rules as text" { @for line in text(policy) { (line) "\n" } }
+            p { "What is wanted of its firewall, with the packets that it counted, for all ports of a purpose together. The rules as its kernel has them: " code { "nft list table inet picket" } " on the host." }
+            pre.rules tabindex="0" role="region" aria-label="Rules as text" { @for line in text(policy, packets.unwrap_or(&Packets::new())) { (line) "\n" } }
             h3 { "Packets that it counted" }
             @match packets { Some(packets) => (counters(packets)), None => { p { "The host has not reported any." } } }
         }
@@ -38,31 +41,38 @@ pub(super) fn rules(host: &HostState) -> Markup {
     }
 }
 
-/// The policy in the words of a firewall.
-fn text(policy: &FirewallPolicy) -> Vec<String> {
-    let mut lines = Vec::new();
+/// The policy in the words of a firewall. A host counts for all ports of a purpose together, so those stand together.
+fn text(policy: &FirewallPolicy, packets: &Packets) -> Vec<String> {
+    let public: BTreeSet<GuardedPort> = policy.public_ports().collect();
+    let mut groups: BTreeMap<(Purpose, bool), Vec<String>> = BTreeMap::new();
     for (port, purpose) in &policy.guarded {
-        lines.push(format!("guard {port}  # {purpose}"));
-        let set = policy.let_in(*purpose);
+        groups.entry((*purpose, public.contains(port))).or_default().push(port.to_string());
+    }
+    let mut lines = Vec::new();
+    for ((purpose, is_public), ports) in groups {
+        lines.push(format!("guard {}  # {purpose}", ports.join(", ")));
+        let set = policy.let_in(purpose);
         if !set.0.is_empty() {
-            lines.push(format!(
-                "    accept {} ({})",
-                count(set.0.len(), "network"),
-                count(validators(&set), "validator")
-            ));
+            let who = format!("accept {} ({})", count(set.0.len(), "network"), count(validators(&set), "validator"));
+            let counted = [("let in", format!("allowed_{purpose}")), ("over limits", format!("limited_*_{purpose}"))];
+            lines.push(rule(&who, packets, &counted));
         }
         let admin = policy.allowed(Purpose::Admin).0.len();
         if admin > 0 {
-            lines.push(format!("    accept {}", count(admin, "admin network")));
+            let who = format!("accept {}", count(admin, "admin network"));
+            lines.push(rule(&who, packets, &[("let in, at all ports", "allowed_admin".to_owned())]));
         }
         let overlay = policy.allowed(Purpose::Overlay).0.len();
         if overlay > 0 {
-            lines.push(format!("    accept {} inside the tunnel", counted(overlay, "address", "addresses")));
+            let who = format!("accept {} inside the tunnel", counted(overlay, "address", "addresses"));
+            lines.push(rule(&who, packets, &[("let in, at all ports", "allowed_overlay".to_owned())]));
         }
-        lines.push(if policy.public_ports().any(|public| public == *port) {
-            "    accept everybody else within limits".to_owned()
+        lines.push(if is_public {
+            let [let_in, limited] = ["allowed_public", "limited_*_public"].map(str::to_owned);
+            rule("accept everybody else within limits", packets, &[("let in", let_in), ("over limits", limited)])
         } else {
-            "    drop everybody else, before connection tracking".to_owned()
+            let refused = [("refused", format!("refused_{purpose}"))];
+            rule("drop everybody else, before connection tracking", packets, &refused)
         });
     }
     for forward in &policy.forwards {
@@ -80,7 +90,22 @@ fn text(policy: &FirewallPolicy) -> Vec<String> {
     lines
 }
 
-fn counters(packets: &BTreeMap<String, u64>) -> Markup {
+/// One rule, and what was counted by it: each a word and the counter's name, in which `*` stands for anything.
+fn rule(what: &str, packets: &Packets, counted: &[(&str, String)]) -> String {
+    let of = |name: &str| -> Option<u64> {
+        let (start, end) = name.split_once('*').unwrap_or((name, ""));
+        let is_it =
+            |found: &str| if end.is_empty() { found == name } else { found.starts_with(start) && found.ends_with(end) };
+        let mut found = packets.iter().filter(|(name, _)| is_it(name)).map(|(_, value)| *value).peekable();
+        found.peek()?;
+        Some(found.fold(0, u64::saturating_add))
+    };
+    let known = counted.iter().filter_map(|(word, name)| Some(format!("{} {word}", number(of(name)?))));
+    let known: Vec<String> = known.collect();
+    if known.is_empty() { format!("    {what}") } else { format!("    {what}  # packets: {}", known.join(", ")) }
+}
+
+fn counters(packets: &Packets) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Counters" { table {
             caption { "Since its table was last replaced" }
@@ -112,16 +137,53 @@ fn allowed(purpose: Purpose, set: &AllowSet) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::fixture::prep;
+    use picket_model::Protocol;
+
+    fn check(change: impl FnOnce(&mut FirewallPolicy), packets: &[(&str, u64)], expect: &[&str]) {
+        let mut config = std::sync::Arc::unwrap_or_clone(prep("prep-1", false).config.unwrap());
+        change(&mut config.firewall);
+        let packets = packets.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        assert_eq!(text(&config.firewall, &packets), expect);
+    }
 
     #[test]
     fn rules_say_who_is_let_in_and_that_nobody_else_is() {
-        let host = prep("prep-1", false);
-        let text = super::text(&host.config.unwrap().firewall).join("\n");
-        assert_eq!(
-            text,
-            "guard tcp/7100  # p2p\n    accept 1 network (1 validator)\n    accept 1 admin network\n    drop everybody else, before \
-             connection tracking"
+        let dropped = "    drop everybody else, before connection tracking";
+        let rules =
+            ["guard tcp/7100  # p2p", "    accept 1 network (1 validator)", "    accept 1 admin network", dropped];
+        check(|_| (), &[], &rules);
+    }
+
+    #[test]
+    fn what_was_counted_stands_behind_its_rule_and_a_purpose_has_its_ports_together() {
+        let port = |port: u16| GuardedPort { protocol: Protocol::Tcp, port: port.try_into().unwrap() };
+        let packets = [
+            ("allowed_admin", 3),
+            ("allowed_p2p", 7),
+            ("allowed_public", 5),
+            ("limited_new_p2p", 1),
+            ("limited_open_p2p", 1),
+            ("refused_p2p", 1234),
+        ];
+        check(
+            |policy| {
+                policy.guarded.insert(port(7101), Purpose::P2p);
+                policy.guarded.insert(port(7102), Purpose::P2p);
+                policy.public.insert(7102.try_into().unwrap());
+            },
+            &packets,
+            &[
+                "guard tcp/7100, tcp/7101  # p2p",
+                "    accept 1 network (1 validator)  # packets: 7 let in, 2 over limits",
+                "    accept 1 admin network  # packets: 3 let in, at all ports",
+                "    drop everybody else, before connection tracking  # packets: 1\u{202f}234 refused",
+                "guard tcp/7102  # p2p",
+                "    accept 1 network (1 validator)  # packets: 7 let in, 2 over limits",
+                "    accept 1 admin network  # packets: 3 let in, at all ports",
+                "    accept everybody else within limits  # packets: 5 let in",
+            ],
         );
     }
 }
