@@ -2,11 +2,12 @@
 //! may see.
 
 use crate::fixture::{Mesh, eventually, report};
+use picket_controller::store::StoredReport;
 use picket_lab::icon::Prep;
-use picket_model::{NodeRole, WireGuardPublicKey, fixture::node};
+use picket_model::{ChainHealth, NodeReport, NodeRole, PeerHealth, Timestamp, WireGuardPublicKey, fixture::node};
 use picket_pki::client_config;
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 pub(crate) const PAGE: &str = "[page]\nlisten = \"127.0.0.1:0\"\n";
 const PUBLIC: &str = "[page]\nlisten = \"127.0.0.1:0\"\n[page.public]\nlisten = \"127.0.0.1:0\"\ntitle = \"Our mesh\"\n\
@@ -275,6 +276,38 @@ async fn a_hostile_name_is_shown_and_does_nothing() {
     // What is typed comes back as text, too.
     let why = browser.text(&format!("/why?address={}", encoded("\"><script>alert(2)</script>"))).await;
     assert!(why.contains("is no address") && !why.contains("<script>alert"), "{why}");
+}
+
+/// What was heard last does not stay good for ever.
+#[tokio::test]
+async fn a_host_that_is_silent_has_no_tunnel_that_is_known_to_be_up() {
+    let mut mesh = Mesh::start_with(PUBLIC).await;
+    mesh.join(NodeRole::Sentry, "sentry-1").await;
+    let prep = mesh.join(NodeRole::Prep, "prep-1").await;
+    let wanted = prep.wanted().await;
+    let store = mesh.store().await;
+    mesh.stop().await;
+    for (seconds, up, word) in [(0, "1 of 1", "state up"), (300, "0 of 1", "state unknown")] {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        let received_at = now.minus(Duration::from_secs(seconds));
+        let health = PeerHealth { last_handshake: Some(received_at), endpoint: None, received_bytes: 1, sent_bytes: 1 };
+        let peers = wanted.full.wireguard.peers.keys().map(|key| (*key, health.clone())).collect();
+        let chain = ChainHealth { state: "stopped".to_owned(), height: None, error: None };
+        let said = NodeReport { peers, chain: Some(chain), ..report(&wanted) };
+        let mut tx = store.write().await.unwrap();
+        tx.put_report(&prep.node, &StoredReport { report: said, received_at }).await.unwrap();
+        tx.commit().await.unwrap();
+        mesh.resume().await;
+        let mut viewer = Browser::of(&mesh, &mesh.add_operator("viewer").await).await;
+        let (map, overview) = (viewer.text("/map").await, viewer.text("/").await);
+        assert!(map.contains(&format!("{up} tunnel")) && map.contains(word), "{seconds} s: {map}");
+        let shown = format!("{up}</span><span class=\"what\">tunnels up");
+        assert!(Browser::of_anybody(&mesh).text("/").await.contains(&shown), "{seconds} s");
+        // So does its node, once a restart of it would be over.
+        let is_told = overview.contains("host prep-1: the node beside it is not well since");
+        assert_eq!(is_told, seconds > 0, "{overview}");
+        mesh.stop().await;
+    }
 }
 
 #[tokio::test]
