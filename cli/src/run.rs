@@ -256,6 +256,10 @@ async fn operator(client: &OperatorClient, verb: &OperatorVerb, json: bool, now:
             let view = client.revoke_operator(id).await?;
             outcome(&view, json, 0, |view| format!("{} may ask nothing any more\n", view.id))
         }
+        OperatorVerb::Readmit { id } => {
+            let view = client.readmit_operator(id).await?;
+            outcome(&view, json, 0, |view| format!("{} may log in again\n", view.id))
+        }
     }
 }
 

@@ -213,7 +213,7 @@ impl Running {
         };
         if let Some(listener) = operators {
             let tls = tls(lines.listen)?;
-            let router = page::router(controller.clone(), tls.is_some());
+            let router = page::router(controller.clone(), lines.oidc, tls.is_some())?;
             let scheme = if tls.is_some() { "https" } else { "http" };
             self.serve(listener, router, tls, page::limits());
             tracing::info!(page = ?self.page, scheme, "the status page is up");

@@ -22,6 +22,9 @@ pub(crate) fn said(config: &Config, state_dir: &Path) -> String {
     }
     if let Some(page) = &config.page {
         line("", &format_args!("status page {}", page.listen));
+        if let Some(oidc) = &page.oidc {
+            line("login", &format_args!("by {}, back to {}", oidc.issuer, oidc.address));
+        }
     }
     let chain = &config.chain;
     let sources: Vec<String> = chain.sources.iter().map(|source| source.0.id().to_string()).collect();

@@ -61,7 +61,8 @@ class Run:
             self.noise.append(f"console: {line.text}")
 
     def asked(self, request):
-        if not request.url.startswith((self.told["page"], self.told["public"])):
+        issuer = ("https://" + self.told["issuer"]["place"],) if self.told["issuer"] else ()
+        if not request.url.startswith((self.told["page"], self.told["public"], *issuer)):
             self.noise.append(f"asked for {request.url}")
         for secret in (self.told["admin"], self.told["viewer"]):
             if secret in request.url:
@@ -118,6 +119,38 @@ def login(run):
     expect(page.get_by_label("Operator's token")).to_be_visible()
     run.open(page, "/")
     assert page.url.endswith("/login"), "the session is over"
+
+
+def login_by_an_issuer(run):
+    def comes(login):
+        # Its certificate is of nobody that the browser knows.
+        page = run.page(ignore_https_errors=True)
+        page.goto(run.told["page"] + "/hosts")
+        usable_by_everybody(page)
+        page.get_by_role("link", name="Log in with " + run.told["issuer"]["place"]).click()
+        page.get_by_role("textbox").first.fill(login)
+        page.keyboard.press("Enter")
+        page.locator("input[type=password]").fill(f"{login}s own words")
+        page.keyboard.press("Enter")
+        page.wait_for_url(run.told["page"] + "/**")
+        return page
+
+    page = comes("ada")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.locator("form.who")).to_contain_text("ada")
+    expect(page.locator("form.who")).to_contain_text("admin")
+    held = {cookie["name"]: cookie for cookie in page.context.cookies(run.told["page"])}
+    assert held["picket-session"]["sameSite"] == "Strict" and "picket-oidc" not in held, held
+    nothing_refused(page)
+    run.open(page, "/hosts/sentry-1")
+    expect(page.get_by_role("link", name="Quarantine…")).to_be_visible()
+    page = comes("eve")
+    expect(page.get_by_role("alert")).to_contain_text("no [[page.oidc.allow]] of this controller lets them in")
+    usable_by_everybody(page)
+    run.open(page, "/hosts")
+    assert page.url.endswith("/login"), page.url
+    # What the issuer's own pages say on the console is not ours.
+    run.noise.clear()
 
 
 def every_view(run, role, scheme, size):
@@ -355,13 +388,17 @@ def main():
     given = arguments.parse_args()
     told, start = json.loads(given.told.read_text()), time.monotonic()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        arguments = ["--no-sandbox"]
+        if told["issuer"]:
+            arguments.append("--host-resolver-rules=MAP {place} {relay}".format(**told["issuer"]))
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
         run = Run(told, browser)
         run.all_views = not given.pictures_only
         expect.set_options(timeout=PATIENCE)
         run.check("pictures", lambda: pictures(run, given.pictures))
         if not given.pictures_only:
             run.check("login and logout", lambda: login(run))
+            run.check("login by an issuer", lambda: login_by_an_issuer(run))
             run.check("the four answers", lambda: the_four_answers(run))
             run.check("what changed is a change", lambda: what_changed(run))
             run.check("what is wrong comes with what to do", lambda: what_to_do(run))

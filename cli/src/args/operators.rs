@@ -22,9 +22,14 @@ pub(crate) enum OperatorVerb {
     },
     /// All operators, without their secrets
     List,
-    /// Make an operator's token useless, at once
+    /// Make an operator's token useless, or keep out who logs in by an issuer; at once
     Revoke {
         /// Its id, as `picket operator list` names it
+        id: TokenId,
+    },
+    /// Let in again who logs in by an issuer and was revoked; a token stays revoked
+    Readmit {
+        /// Their id, as `picket operator list` names it
         id: TokenId,
     },
 }

@@ -109,6 +109,7 @@ fn every_verb_is_understood() {
     let operator = OperatorVerb::Create { role: OperatorRole::Enroller, expires: ninety, comment: "ci".to_owned() };
     check("operator create --role enroller --expires 90d --comment ci", Verb::Operator(operator));
     check("operator revoke op-1", Verb::Operator(OperatorVerb::Revoke { id: "op-1".parse().unwrap() }));
+    check("operator readmit sso-1", Verb::Operator(OperatorVerb::Readmit { id: "sso-1".parse().unwrap() }));
     let issue =
         KeysVerb::Issue { name: "laptop".parse().unwrap(), role: NodeRole::Prep, endpoint: None, replace: false };
     check("keys issue --name laptop --role prep", Verb::Keys(issue));

@@ -56,6 +56,7 @@ pub(super) fn routes() -> Routes {
         .on(&api::PEOPLE, people::list)
         .on(&api::CREATE_OPERATOR, people::create)
         .on(&api::REVOKE_OPERATOR, people::revoke)
+        .on(&api::READMIT_OPERATOR, people::readmit)
         .on(&api::EXPLAIN, explain)
         .on(&api::IDENTITIES, identities::list)
         .on(&api::FORGET, identities::forget)

@@ -93,6 +93,27 @@ pub(super) async fn revoke(
     Ok(Json(view(operator)))
 }
 
+/// Takes the revocation of somebody back who logs in by an issuer. A token stays revoked: others may have it. Repeated, it changes
+/// nothing.
+pub(super) async fn readmit(
+    State(controller): Shared,
+    Admin(admin): Admin,
+    Named(id): Named<TokenId>,
+) -> Answer<OperatorView> {
+    let mut tx = controller.store.write().await?;
+    let known = tx.operator(&id).await?;
+    let operator = known.ok_or_else(|| ApiProblem::new(ProblemKind::NotFound, format!("there is no operator {id}")))?;
+    if !operator.is_a_persons() {
+        let detail = format!("{id} is a token, and a revoked one stays so: make a new one");
+        return Err(ApiProblem::new(ProblemKind::Conflict, detail));
+    }
+    if tx.readmit_operator(&id).await? {
+        tx.record(now(), &Actor::Operator(admin.id), "operator.readmitted", id.as_str(), &operator.comment).await?;
+        tx.commit().await?;
+    }
+    Ok(Json(view(Operator { revoked_at: None, ..operator })))
+}
+
 fn view(operator: Operator) -> OperatorView {
     let Operator { id, role, created_at, expires_at, revoked_at, made_by, comment, .. } = operator;
     OperatorView { id, role, created_at, expires_at, revoked_at, made_by, comment }

@@ -1,5 +1,6 @@
 //! `[page]`: where the status page is served, and what of it everybody may see.
 
+use super::oidc::OidcLines;
 use picket_page::PublicField;
 use serde::Deserialize;
 use std::{
@@ -21,13 +22,15 @@ pub struct PageLines {
     pub certificate: Option<PathBuf>,
     /// Its private key, PEM.
     pub key: Option<PathBuf>,
+    /// Login by an issuer, beside the operators' tokens; by tokens alone where the section is not there.
+    pub oidc: Option<OidcLines>,
     /// What everybody may see; nothing where the section is not there.
     pub public: Option<PublicLines>,
 }
 
 impl Default for PageLines {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 7448).into(), certificate: None, key: None, public: None }
+        Self { listen: (Ipv4Addr::LOCALHOST, 7448).into(), certificate: None, key: None, oidc: None, public: None }
     }
 }
 
@@ -37,6 +40,7 @@ impl PageLines {
         if self.certificate.is_some() != self.key.is_some() {
             return Err("page.certificate and page.key go together: write both, or none".to_owned());
         }
+        self.oidc.as_ref().map_or(Ok(()), OidcLines::check)?;
         let Some(public) = &self.public else { return Ok(()) };
         if public.show.is_empty() {
             return Err("page.public.show is empty: name what everybody may see, or leave the section out".to_owned());

@@ -13,6 +13,11 @@ pub(super) const fn form(is_tls: bool) -> &'static str {
     if is_tls { "__Host-picket-form" } else { "picket-form" }
 }
 
+/// What a browser holds of a login that it goes to the issuer for.
+pub(super) const fn attempt(is_tls: bool) -> &'static str {
+    if is_tls { "__Host-picket-oidc" } else { "picket-oidc" }
+}
+
 /// The value of a cookie.
 pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
@@ -24,6 +29,11 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 /// before us speaks TLS.
 pub(super) fn hold(name: &str, value: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; Secure; SameSite=Strict")).ok()
+}
+
+/// The same for a quarter of an hour, and brought along also where another site sends the browser here.
+pub(super) fn hold_across(name: &str, value: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{name}={value}; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=900")).ok()
 }
 
 /// Has a browser forget it.

@@ -95,7 +95,8 @@ pub(super) struct Seen {
 impl Seen {
     /// As pages show them.
     pub(super) fn viewer(&self) -> Viewer {
-        Viewer { operator: self.operator.id.clone(), role: self.operator.role, csrf: self.csrf.clone() }
+        let Operator { id, role, comment, .. } = self.operator.clone();
+        Viewer { operator: id, name: comment, role, csrf: self.csrf.clone() }
     }
 }
 

@@ -1,10 +1,11 @@
 //! In and out: an operator's token becomes a session, and ends it. The token is read from the form's body, held against what is
-//! known, and forgotten.
+//! known, and forgotten. Who comes in by an issuer's word instead is `oidc`'s affair until a session begins.
 
 use super::{
-    Shared,
+    Desk, Shared, entry,
     guard::{self, Failed, Nothing, Sent, is_from_elsewhere, is_same, page, read},
-    {entry, sessions::secret},
+    oidc::Oidc,
+    sessions::secret,
 };
 use crate::{
     api::{ApiProblem, auth::operator_with},
@@ -23,7 +24,7 @@ use picket_pki::OperatorRole;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::time::Instant;
+use std::{net::IpAddr, time::Instant};
 
 #[derive(Deserialize)]
 struct LoginForm {
@@ -33,15 +34,21 @@ struct LoginForm {
     token: String,
 }
 
-/// The form. What it brings along belongs to what the browser is given to hold, so that no other site can send it.
+/// The form.
 pub(super) async fn form(State(desk): Shared, headers: HeaderMap) -> Result<Response, Failed> {
+    shown(&desk, &headers, None)
+}
+
+/// The form, and why the last try did not work. What it brings along belongs to what the browser is given to hold, so that no other
+/// site can send it.
+pub(super) fn shown(desk: &Desk, headers: &HeaderMap, error: Option<&str>) -> Result<Response, Failed> {
     let name = entry::form(desk.is_tls);
-    let held = match entry::cookie(&headers, name) {
+    let held = match entry::cookie(headers, name) {
         Some(held) => held,
         None => secret().map_err(|error| ApiProblem::internal("make a form", &error))?,
     };
-    let response = page(picket_page::login(&proof(&held), None));
-    Ok(with_cookies(response, [entry::hold(name, &held)]))
+    let issuer = desk.oidc.as_ref().map(Oidc::name);
+    Ok(with_cookies(page(picket_page::login(&proof(&held), issuer, error)), [entry::hold(name, &held)]))
 }
 
 /// A token comes in.
@@ -50,27 +57,36 @@ pub(super) async fn login(State(desk): Shared, request: Request) -> Result<Respo
         return Err(guard::forbidden("this form was sent from another site"));
     }
     let address = request.extensions().get::<Peer>().map(|peer| canonical(peer.address.ip()));
-    let (form, before) = (entry::form(desk.is_tls), entry::session(desk.is_tls));
-    let held = entry::cookie(request.headers(), form).unwrap_or_default();
-    let earlier = entry::cookie(request.headers(), before);
+    let form = entry::form(desk.is_tls);
+    let headers = request.headers().clone();
+    let held = entry::cookie(&headers, form).unwrap_or_default();
     let LoginForm { csrf, token } = read(request).await?;
     let token = SecretString::from(token);
     if held.is_empty() || !is_same(&csrf, &proof(&held)) {
         return Err(guard::forbidden("this form is not of a page that you were given; load the page again"));
     }
-    let controller = &desk.controller;
-    let known = operator_with(token.expose_secret(), controller, OperatorRole::Viewer).await;
-    let operator = known.map_err(|problem| refused(&held, problem))?;
-    let fail = |problem: ApiProblem| Failed(problem).into_response();
-    // Whatever this browser held before opens nothing any more.
-    if let Some(earlier) = earlier {
+    let known = operator_with(token.expose_secret(), &desk.controller, OperatorRole::Viewer).await;
+    let operator = known.map_err(|problem| refused(&desk, &headers, problem))?;
+    let cookie = enter(&desk, &operator, &headers, address).await.map_err(|error| Failed(error).into_response())?;
+    Ok(with_cookies(Redirect::to("/").into_response(), [cookie, entry::forget(form)]))
+}
+
+/// Begins a session: what the browser is to hold. Whatever it held before opens nothing any more.
+pub(super) async fn enter(
+    desk: &Desk,
+    operator: &Operator,
+    headers: &HeaderMap,
+    address: Option<IpAddr>,
+) -> Result<Option<HeaderValue>, ApiProblem> {
+    let name = entry::session(desk.is_tls);
+    if let Some(earlier) = entry::cookie(headers, name) {
         desk.sessions.end(&earlier);
     }
-    let cookie = desk.sessions.begin(&operator, Instant::now());
-    let cookie = cookie.map_err(|error| fail(ApiProblem::internal("begin a session", &error)))?;
+    let begun = desk.sessions.begin(operator, Instant::now());
+    let cookie = begun.map_err(|error| ApiProblem::internal("begin a session", &error))?;
     let origin = origin::Origin { address, reason: None };
-    origin::resumed(origin, record(controller, &operator)).await.map_err(|error| fail(error.into()))?;
-    Ok(with_cookies(Redirect::to("/").into_response(), [entry::hold(before, &cookie), entry::forget(form)]))
+    origin::resumed(origin, record(&desk.controller, operator)).await?;
+    Ok(entry::hold(name, &cookie))
 }
 
 /// Out again.
@@ -85,18 +101,18 @@ async fn record(
     operator: &Operator,
 ) -> Result<(), crate::store::StoreError> {
     let mut tx = controller.store.write().await?;
-    let (actor, role) = (Actor::Operator(operator.id.clone()), operator.role.to_string());
-    tx.record(now(), &actor, "operator.logged-in", operator.id.as_str(), &role).await?;
+    let (actor, detail) = (Actor::Operator(operator.id.clone()), format!("{} {}", operator.role, operator.comment));
+    tx.record(now(), &actor, "operator.logged-in", operator.id.as_str(), detail.trim_end()).await?;
     tx.commit().await
 }
 
 /// The form once more. What is wrong with a token is said without the token.
-fn refused(held: &str, problem: ApiProblem) -> Response {
+fn refused(desk: &Desk, headers: &HeaderMap, problem: ApiProblem) -> Response {
     match problem.0.kind {
-        ProblemKind::Unauthorized | ProblemKind::Forbidden => {
-            let again = page(picket_page::login(&proof(held), Some(&problem.0.detail)));
-            (StatusCode::UNAUTHORIZED, again).into_response()
-        }
+        ProblemKind::Unauthorized | ProblemKind::Forbidden => match shown(desk, headers, Some(&problem.0.detail)) {
+            Ok(again) => (StatusCode::UNAUTHORIZED, again).into_response(),
+            Err(failed) => failed.into_response(),
+        },
         _ => Failed(problem).into_response(),
     }
 }
@@ -106,7 +122,7 @@ fn proof(held: &str) -> String {
     hex::encode(Sha256::digest(format!("picket login form 1 {held}")))
 }
 
-fn with_cookies<const N: usize>(mut response: Response, cookies: [Option<HeaderValue>; N]) -> Response {
+pub(super) fn with_cookies<const N: usize>(mut response: Response, cookies: [Option<HeaderValue>; N]) -> Response {
     for cookie in cookies.into_iter().flatten() {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

@@ -8,12 +8,14 @@ mod gather;
 mod guard;
 mod live;
 mod login;
+mod oidc;
 mod orders;
 mod public;
 mod sessions;
 mod views;
 
 pub use config::{PageLines, PublicLines};
+pub use oidc::{AllowLines, OidcLines};
 
 use crate::{api::rate::Rate, controller::Controller};
 use axum::{
@@ -24,6 +26,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use oidc::Oidc;
 use picket_http::Limits;
 use picket_page::assets::{Asset, ICON, SCRIPT, STYLE};
 use sessions::Sessions;
@@ -39,6 +42,7 @@ const LARGEST_FORM: usize = 16 << 10;
 pub(crate) struct Desk {
     controller: Arc<Controller>,
     sessions: Sessions,
+    oidc: Option<Oidc>,
     /// Whether browsers come over TLS to this very listener.
     is_tls: bool,
     live: Arc<Semaphore>,
@@ -47,9 +51,13 @@ pub(crate) struct Desk {
 type Shared = State<Arc<Desk>>;
 
 /// The operators' pages.
-pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
+///
+/// # Errors
+/// A file of `[page.oidc]` cannot be read.
+pub(crate) fn router(controller: Arc<Controller>, oidc: Option<OidcLines>, is_tls: bool) -> anyhow::Result<Router> {
     let (sessions, live) = (Sessions::default(), Arc::new(Semaphore::new(MOST_LIVE)));
-    let desk = Arc::new(Desk { controller, sessions, is_tls, live });
+    let oidc = oidc.map(Oidc::new).transpose()?;
+    let desk = Arc::new(Desk { controller, sessions, oidc, is_tls, live });
     let routes = Router::new()
         .route("/", get(views::overview))
         .route("/map", get(views::map))
@@ -69,11 +77,13 @@ pub(crate) fn router(controller: Arc<Controller>, is_tls: bool) -> Router {
         .route("/runbooks/{name}", get(views::runbook))
         .route("/live", get(live::live))
         .route("/login", get(login::form).post(login::login))
+        .route("/login/oidc", get(oidc::begin))
+        .route("/login/oidc/return", get(oidc::back))
         .route("/logout", post(login::logout))
         .fallback(guard::nowhere)
         .with_state(desk)
         .layer(from_fn_with_state(Rate::of_operators(), crate::api::rate::limit));
-    guarded(with_assets(routes))
+    Ok(guarded(with_assets(routes)))
 }
 
 /// What everybody may see.

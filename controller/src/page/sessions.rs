@@ -14,7 +14,7 @@ use std::{
 /// Ends after so long without a request.
 const IDLE: Duration = Duration::from_mins(30);
 /// And after so long in any case: a working day.
-const LONGEST: Duration = Duration::from_hours(8);
+pub(super) const LONGEST: Duration = Duration::from_hours(8);
 /// Sessions of one operator; the oldest goes.
 const MOST: usize = 16;
 

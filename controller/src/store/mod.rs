@@ -62,6 +62,7 @@ pub use nodes::Enrolled;
 pub use observations::SourceRow;
 pub use observed::MOST_ROWS_A_DAY;
 pub use operators::Operator;
+pub(crate) use operators::PERSON;
 pub use place::{Place, Server, ServerUrl};
 pub use plans::{Cut, Target};
 pub use reports::StoredReport;

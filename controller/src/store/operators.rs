@@ -1,4 +1,4 @@
-//! Operators' tokens. Only the hash of the secret is kept.
+//! Operators: by tokens, of whose secret only a hash is kept, and by an issuer's word.
 
 use super::{
     StoreError, Transaction,
@@ -8,6 +8,9 @@ use super::{
 };
 use picket_model::{Timestamp, TokenId};
 use picket_pki::{OperatorRole, SecretHash};
+
+/// How the ids of those begin who log in by an issuer's word; a token's begins as `op`.
+pub(crate) const PERSON: &str = "sso-";
 
 /// An operator as kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,11 @@ impl Operator {
     /// Whether the token is good.
     pub fn is_good(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it is somebody who logs in by an issuer, and no token that somebody has.
+    pub fn is_a_persons(&self) -> bool {
+        self.id.as_str().starts_with(PERSON)
     }
 }
 
@@ -87,6 +95,32 @@ impl Transaction {
         .await
         .map_err(sql("enter an operator"))?;
         Ok(())
+    }
+
+    /// Writes what an operator may do from now on, for how long, and who it is for people.
+    pub async fn change_operator(&mut self, operator: &Operator) -> Result<(), StoreError> {
+        query("UPDATE operators SET role = $1, expires_at = $2, comment = $3 WHERE mesh = $4 AND id = $5")
+            .bind(operator.role.to_string())
+            .bind(operator.expires_at.map(Timestamp::as_millis))
+            .bind(operator.comment.as_str())
+            .bind(self.mesh.as_str())
+            .bind(operator.id.as_str())
+            .execute(&mut self.sql)
+            .await
+            .map_err(sql("change an operator"))?;
+        Ok(())
+    }
+
+    /// Takes a revocation back; false where there was none.
+    pub async fn readmit_operator(&mut self, id: &TokenId) -> Result<bool, StoreError> {
+        let done =
+            query("UPDATE operators SET revoked_at = NULL WHERE mesh = $1 AND id = $2 AND revoked_at IS NOT NULL")
+                .bind(self.mesh.as_str())
+                .bind(id.as_str())
+                .execute(&mut self.sql)
+                .await
+                .map_err(sql("readmit an operator"))?;
+        Ok(done.rows_affected() == 1)
     }
 
     /// Revokes an operator's token; false where it was so before.

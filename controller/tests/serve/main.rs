@@ -27,6 +27,7 @@ mod operators;
 mod orders;
 mod page;
 mod page_forms;
+mod page_oidc;
 mod page_tls;
 mod pages;
 mod paths;

@@ -66,7 +66,7 @@ pub enum JwtError {
         expected: String,
     },
     /// For somebody else.
-    #[error("the token's audience is {found}; it must be {expected} alone, which names this mesh and the host's keys")]
+    #[error("the token's audience is {found}; it must be {expected} alone")]
     Audience {
         /// Its own.
         found: String,
@@ -182,6 +182,11 @@ impl<'a> Unverified<'a> {
 pub struct Claims(pub(crate) Map<String, Value>);
 
 impl Claims {
+    /// All of them.
+    pub fn into_inner(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub(crate) fn text(&self, name: &'static str) -> Result<&str, JwtError> {
         self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).ok_or(JwtError::Claim(name))
     }

@@ -1,7 +1,10 @@
 //! The status page in a real browser: real programs that hide two validators, something to show in every view, and the driver of a
 //! browser, which is told where it finds all that. What it looks for, and how, is the driver's (`tests/page`).
 
+mod issuer;
+
 use crate::{Host, LabError, Output, clean_left_overs, mesh::Internet, mesh::SOON, stop, wait_until};
+use issuer::Issuer;
 use picket_model::PrepId;
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::OpenOptionsExt as _, path::PathBuf, process::Command, time::Duration};
@@ -15,6 +18,9 @@ pub struct Args {
     /// The driver.
     #[arg(long)]
     driver: PathBuf,
+    /// What sets an identity provider up and starts it.
+    #[arg(long)]
+    issuer: PathBuf,
     /// Where pictures go.
     #[arg(long)]
     pictures: PathBuf,
@@ -41,7 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
     clean_left_overs()?;
     let mut internet = Internet::started("page", SENTRIES)?;
     let mesh = &mut internet.mesh;
+    let mut issuer = None;
     if !args.pictures_only {
+        issuer = Some(Issuer::start(mesh, &args.python, &args.issuer)?);
         name_one(mesh, HOSTILE);
         wait_until("the hostile name to be in the set", SOON, || {
             let view = mesh.controller.validators().map_err(|error| error.to_string())?;
@@ -64,7 +72,8 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         let view = mesh.controller.validators().map_err(|error| error.to_string())?;
         view.held.map(drop).ok_or_else(|| "nothing is held".to_owned())
     })?;
-    let told = told(&mut internet)?;
+    let mut told = told(&mut internet)?;
+    told["issuer"] = issuer.as_ref().map_or(Value::Null, Issuer::told);
     let file = internet.mesh.lab.folder().join("page.json");
     // It has tokens in it.
     let mut open = fs::OpenOptions::new();

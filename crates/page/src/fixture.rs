@@ -102,8 +102,12 @@ pub(crate) fn with_tunnel(config: &NodeConfig, sentry: &str) -> Arc<NodeConfig> 
 
 /// What a page is in, for a viewer.
 pub(crate) fn frame(section: Section) -> Frame {
-    let viewer =
-        Viewer { operator: "op-1".parse().unwrap(), role: picket_pki::OperatorRole::Viewer, csrf: "x".to_owned() };
+    let viewer = Viewer {
+        operator: "op-1".parse().unwrap(),
+        name: String::new(),
+        role: picket_pki::OperatorRole::Viewer,
+        csrf: "x".to_owned(),
+    };
     Frame { mesh: "m-1".parse().unwrap(), viewer, section }
 }
 

@@ -11,6 +11,8 @@ use picket_pki::OperatorRole;
 pub struct Viewer {
     /// The operator.
     pub operator: TokenId,
+    /// What they are called; nothing where nobody said.
+    pub name: String,
     /// What they may do.
     pub role: OperatorRole,
     /// What each of their forms has to bring along.
@@ -21,6 +23,11 @@ impl Viewer {
     /// Whether they may change things.
     pub fn is_admin(&self) -> bool {
         self.role == OperatorRole::Admin
+    }
+
+    /// What people know them by.
+    fn called(&self) -> String {
+        if self.name.is_empty() { self.operator.to_string() } else { crate::text::plain(&self.name) }
     }
 
     /// The hidden field of a form.
@@ -114,7 +121,7 @@ impl Frame {
                 }
                 form.who method="post" action="/logout" {
                     (self.viewer.proof())
-                    span { (self.viewer.operator) " · " (self.viewer.role) }
+                    span title=(self.viewer.operator) { (self.viewer.called()) " · " (self.viewer.role) }
                     button.quiet type="submit" { "Log out" }
                 }
             }
@@ -131,6 +138,16 @@ impl Frame {
 
 /// A document with our style and script.
 pub(crate) fn document(title: &str, is_live: bool, body: &Markup) -> Markup {
+    let head = html! { @if is_live { noscript { meta http-equiv="refresh" content="30"; } } };
+    drawn(title, is_live, &head, body)
+}
+
+/// A document that a browser leaves at once for another page of ours.
+pub(crate) fn leading_on(title: &str, to: &str, body: &Markup) -> Markup {
+    drawn(title, false, &html! { meta http-equiv="refresh" content=(format_args!("0; url={to}")); }, body)
+}
+
+fn drawn(title: &str, is_live: bool, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" data-live=[is_live.then_some("events")] {
@@ -142,7 +159,7 @@ pub(crate) fn document(title: &str, is_live: bool, body: &Markup) -> Markup {
                 link rel="icon" href=(assets::ICON.path()) type="image/svg+xml";
                 link rel="stylesheet" href=(assets::STYLE.path());
                 script src=(assets::SCRIPT.path()) defer {}
-                @if is_live { noscript { meta http-equiv="refresh" content="30"; } }
+                (head)
             }
             body {
                 a.skip href="#main" { "Skip to content" }

@@ -27,7 +27,7 @@ pub use events::events;
 pub use frame::{Frame, Section, Viewer, problem};
 pub use host::{cut_form, host};
 pub use hosts::hosts;
-pub use login::login;
+pub use login::{entered, login};
 pub use map::map;
 pub use maud::Markup;
 pub use overview::overview;

@@ -87,7 +87,11 @@ impl Keys {
         Self::with_roots(issuers, outside::host_roots())
     }
 
-    fn with_roots(issuers: &[IssuerLines], roots: RootCertStore) -> anyhow::Result<Self> {
+    /// For these issuers, with these root certificates.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn with_roots(issuers: &[IssuerLines], roots: RootCertStore) -> anyhow::Result<Self> {
         let client = outside::client(roots, true)?;
         let held = |issuer: &IssuerLines| Held { place: issuer.jwks.clone(), ..Held::default() };
         let held = issuers.iter().map(|issuer| (issuer.issuer.clone(), Mutex::new(held(issuer)))).collect();

@@ -13,8 +13,8 @@ pub use keys::{Keys, KeysError};
 use anyhow::Context as _;
 use picket_api::{ProblemKind, Proof};
 use picket_attest::{
-    Admission, Asked, Certificate, Denied, Identity, Kind, RegionCertificates, Rule, TokenError, Unverified, admit,
-    document, token,
+    Admission, Asked, Certificate, Denied, Identity, JwtError, Kind, RegionCertificates, Rule, TokenError, Unverified,
+    admit, document, token,
 };
 use picket_model::{Timestamp, TokenId};
 use std::collections::BTreeMap;
@@ -122,7 +122,12 @@ impl Proofs {
         let keys = keys.map_err(|cause| ProofError::Keys { issuer: issuer.issuer.clone(), cause })?;
         let moment = moment(token.made_at());
         let identity = token::identify(&issuer.issuer(), token, &keys, audience, moment);
-        identity.map_err(|error: TokenError| refused(error.to_string()))
+        identity.map_err(|error| match error {
+            TokenError::Token(JwtError::Audience { .. }) => {
+                refused(format!("{error}, which names this mesh and the host's keys"))
+            }
+            error => refused(error.to_string()),
+        })
     }
 
     /// Ends a proof of a kind that no rule asks for, before any work for it.

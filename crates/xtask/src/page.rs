@@ -13,8 +13,12 @@ use std::{
     time::Instant,
 };
 
-/// Pinned: what drives the browser, and what judges whether everybody can use a page (it brings axe-core along).
-const DRIVER: (&str, &[&str]) = ("playwright", &["playwright==1.65.2", "axe-playwright-python==0.1.8"]);
+/// Pinned: what drives the browser, what judges whether everybody can use a page (it brings axe-core along), and an identity provider
+/// that people log in by.
+const DRIVER: (&str, &[&str]) = (
+    "playwright",
+    &["playwright==1.65.2", "axe-playwright-python==0.1.8", "canaille[front,oidc,server,sqlite]==0.3.6"],
+);
 
 /// Looks at every view.
 pub(crate) fn test(root: &Path) -> Result<ExitCode> {
@@ -46,6 +50,7 @@ fn driver(root: &Path, pictures: &Path) -> Result<Command> {
     fs::create_dir_all(pictures).with_context(|| format!("make {}", pictures.display()))?;
     let mut lab = lab(root, Build::Dev)?;
     lab.arg("page").arg("--python").arg(python).arg("--driver").arg(root.join("tests/page/drive.py"));
+    lab.arg("--issuer").arg(root.join("tests/page/issuer.py"));
     lab.arg("--pictures").arg(pictures);
     Ok(lab)
 }

@@ -142,6 +142,11 @@ impl OperatorClient {
         self.post(&format!("/v1/operators/{id}/revoke"), &()).await
     }
 
+    /// Lets somebody who logs in by an issuer do so again.
+    pub async fn readmit_operator(&self, id: &TokenId) -> Result<OperatorView, ApiError> {
+        self.post(&format!("/v1/operators/{id}/readmit"), &()).await
+    }
+
     /// Where the controller is asked.
     pub fn base(&self) -> &Url {
         &self.base

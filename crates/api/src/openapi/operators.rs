@@ -148,6 +148,16 @@ pub static REVOKE_OPERATOR: Operation = Operation::post(
 .answers(of::<OperatorView>)
 .fails(&[P::NotFound]);
 
+/// An operator again.
+pub static READMIT_OPERATOR: Operation = Operation::post(
+    "readmitOperator",
+    "/v1/operators/{operator}/readmit",
+    ADMINS,
+    "Let somebody who logs in by an issuer do so again after a revocation; a token stays revoked",
+)
+.answers(of::<OperatorView>)
+.fails(&[P::NotFound, P::Conflict]);
+
 /// Why an address is let in or not.
 pub static EXPLAIN: Operation = Operation::get(
     "explain",
@@ -383,6 +393,7 @@ pub static ALL: &[&Operation] = &[
     &PEOPLE,
     &CREATE_OPERATOR,
     &REVOKE_OPERATOR,
+    &READMIT_OPERATOR,
     &EXPLAIN,
     &IDENTITIES,
     &FORGET,

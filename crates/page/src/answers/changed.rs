@@ -85,6 +85,7 @@ pub(crate) fn said(action: &str) -> String {
         "policy.changed" => "the policy changed",
         "mesh.created" => "the mesh made",
         "operator.created" => "an operator's token made",
+        "operator.readmitted" => "an operator let in again",
         "operator.revoked" => "an operator's token revoked",
         "operator.logged-in" => "an operator logged in",
         "token.created" => "a join token made",
