@@ -102,7 +102,7 @@ def as_wide_as_the_screen(page):
 def login(run):
     page = run.page()
     page.goto(run.told["page"] + "/hosts")
-    assert page.url.endswith("/login"), page.url
+    assert page.url.endswith("/login?to=/hosts"), page.url
     usable_by_everybody(page)
     page.get_by_label("Operator's token").fill("picket-op1.op-x." + "ab" * 32)
     page.get_by_role("button", name="Log in").click()
@@ -111,7 +111,8 @@ def login(run):
     nothing_refused(page)
     page.get_by_label("Operator's token").fill(run.told["viewer"])
     page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    # Where the link led, by way of the login and of a wrong token.
+    expect(page.get_by_role("heading", level=1)).to_have_text("Hosts")
     cookie = next(held for held in page.context.cookies() if held["name"] == "picket-session")
     assert cookie["httpOnly"] and cookie["secure"] and cookie["sameSite"] == "Strict", cookie
     assert page.evaluate("document.cookie") == "", "a script can read the session"
@@ -136,7 +137,7 @@ def login_by_an_issuer(run):
         return page
 
     page = comes("ada")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Hosts")
     expect(page.locator("form.who")).to_contain_text("ada")
     expect(page.locator("form.who")).to_contain_text("admin")
     held = {cookie["name"]: cookie for cookie in page.context.cookies(run.told["page"])}
@@ -148,7 +149,7 @@ def login_by_an_issuer(run):
     expect(page.get_by_role("alert")).to_contain_text("no [[page.oidc.allow]] of this controller lets them in")
     usable_by_everybody(page)
     run.open(page, "/hosts")
-    assert page.url.endswith("/login"), page.url
+    assert page.url.endswith("/login?to=/hosts"), page.url
     # What the issuer's own pages say on the console is not ours.
     run.noise.clear()
 

@@ -1,7 +1,7 @@
 //! What stands before every page: headers that keep a browser from doing anything but showing it, who is logged in, and that a form
 //! was sent from a page of ours by whoever got it.
 
-use super::{Desk, entry};
+use super::{Desk, entry, wanted::Wanted};
 use crate::{
     api::ApiProblem,
     now,
@@ -10,7 +10,7 @@ use crate::{
 use axum::{
     Form,
     extract::{FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -104,14 +104,23 @@ impl FromRequestParts<Arc<Desk>> for Seen {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
+        let is_a_look = parts.method == Method::GET;
+        let wanted = if is_a_look { Wanted::of(&parts.uri) } else { Wanted::default() };
         let to_login = || {
             if parts.headers.get(header::ACCEPT).is_some_and(is_stream) {
                 StatusCode::UNAUTHORIZED.into_response()
             } else {
-                Redirect::to("/login").into_response()
+                Redirect::to(&wanted.by("/login")).into_response()
             }
         };
-        let cookie = entry::cookie(&parts.headers, entry::session(desk.is_tls)).ok_or_else(to_login)?;
+        let cookie = entry::cookie(&parts.headers, entry::session(desk.is_tls)).ok_or_else(|| {
+            // A link in a chat or a mail: the browser may have a session, and brings it along from a page of ours alone.
+            if is_a_look && parts.headers.get(SENT_FROM).is_some_and(|from| from == "cross-site") {
+                page(picket_page::led_on(wanted.as_str()))
+            } else {
+                to_login()
+            }
+        })?;
         let is_by_itself = parts.headers.contains_key(LIVE) || parts.headers.get(header::ACCEPT).is_some_and(is_stream);
         let at = Instant::now();
         let session = if is_by_itself { desk.sessions.look(&cookie, at) } else { desk.sessions.find(&cookie, at) };

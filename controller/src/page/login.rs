@@ -4,8 +4,8 @@
 use super::{
     Desk, Shared, entry,
     guard::{self, Failed, Nothing, Sent, is_from_elsewhere, is_same, page, read},
-    oidc::Oidc,
     sessions::secret,
+    wanted::{Asked, Wanted},
 };
 use crate::{
     api::{ApiProblem, auth::operator_with},
@@ -13,7 +13,7 @@ use crate::{
     store::{Actor, Operator},
 };
 use axum::{
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
@@ -32,23 +32,30 @@ struct LoginForm {
     csrf: String,
     #[serde(default)]
     token: String,
+    #[serde(default)]
+    to: Wanted,
 }
 
 /// The form.
-pub(super) async fn form(State(desk): Shared, headers: HeaderMap) -> Result<Response, Failed> {
-    shown(&desk, &headers, None)
+pub(super) async fn form(
+    State(desk): Shared,
+    Query(Asked { to }): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
+    shown(&desk, &headers, &to, None)
 }
 
 /// The form, and why the last try did not work. What it brings along belongs to what the browser is given to hold, so that no other
 /// site can send it.
-pub(super) fn shown(desk: &Desk, headers: &HeaderMap, error: Option<&str>) -> Result<Response, Failed> {
+pub(super) fn shown(desk: &Desk, headers: &HeaderMap, to: &Wanted, error: Option<&str>) -> Result<Response, Failed> {
     let name = entry::form(desk.is_tls);
     let held = match entry::cookie(headers, name) {
         Some(held) => held,
         None => secret().map_err(|error| ApiProblem::internal("make a form", &error))?,
     };
-    let issuer = desk.oidc.as_ref().map(Oidc::name);
-    Ok(with_cookies(page(picket_page::login(&proof(&held), issuer, error)), [entry::hold(name, &held)]))
+    let way = to.by("/login/oidc");
+    let issuer = desk.oidc.as_ref().map(|issuer| (issuer.name(), way.as_str()));
+    Ok(with_cookies(page(picket_page::login(&proof(&held), to.as_str(), issuer, error)), [entry::hold(name, &held)]))
 }
 
 /// A token comes in.
@@ -60,15 +67,15 @@ pub(super) async fn login(State(desk): Shared, request: Request) -> Result<Respo
     let form = entry::form(desk.is_tls);
     let headers = request.headers().clone();
     let held = entry::cookie(&headers, form).unwrap_or_default();
-    let LoginForm { csrf, token } = read(request).await?;
+    let LoginForm { csrf, token, to } = read(request).await?;
     let token = SecretString::from(token);
     if held.is_empty() || !is_same(&csrf, &proof(&held)) {
         return Err(guard::forbidden("this form is not of a page that you were given; load the page again"));
     }
     let known = operator_with(token.expose_secret(), &desk.controller, OperatorRole::Viewer).await;
-    let operator = known.map_err(|problem| refused(&desk, &headers, problem))?;
+    let operator = known.map_err(|problem| refused(&desk, &headers, &to, problem))?;
     let cookie = enter(&desk, &operator, &headers, address).await.map_err(|error| Failed(error).into_response())?;
-    Ok(with_cookies(Redirect::to("/").into_response(), [cookie, entry::forget(form)]))
+    Ok(with_cookies(Redirect::to(to.as_str()).into_response(), [cookie, entry::forget(form)]))
 }
 
 /// Begins a session: what the browser is to hold. Whatever it held before opens nothing any more.
@@ -107,9 +114,9 @@ async fn record(
 }
 
 /// The form once more. What is wrong with a token is said without the token.
-fn refused(desk: &Desk, headers: &HeaderMap, problem: ApiProblem) -> Response {
+fn refused(desk: &Desk, headers: &HeaderMap, to: &Wanted, problem: ApiProblem) -> Response {
     match problem.0.kind {
-        ProblemKind::Unauthorized | ProblemKind::Forbidden => match shown(desk, headers, Some(&problem.0.detail)) {
+        ProblemKind::Unauthorized | ProblemKind::Forbidden => match shown(desk, headers, to, Some(&problem.0.detail)) {
             Ok(again) => (StatusCode::UNAUTHORIZED, again).into_response(),
             Err(failed) => failed.into_response(),
         },

@@ -13,6 +13,7 @@ mod orders;
 mod public;
 mod sessions;
 mod views;
+mod wanted;
 
 pub use config::{PageLines, PublicLines};
 pub use oidc::{AllowLines, OidcLines};

@@ -55,7 +55,12 @@ impl Browser {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Response {
+        self.get_from(path, "none").await
+    }
+
+    pub(crate) async fn get_from(&mut self, path: &str, from: &str) -> Response {
         let call = self.http.get(format!("{}{path}", self.base)).header(header::COOKIE, self.held());
+        let call = call.header("sec-fetch-site", from);
         let response = call.send().await.unwrap();
         self.hold(&response);
         response
@@ -141,7 +146,8 @@ async fn a_token_becomes_a_session_and_a_session_ends() {
         "/why",
     ] {
         let response = browser.get(path).await;
-        assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, "/login"), "{path}");
+        let login = if path == "/" { "/login".to_owned() } else { format!("/login?to={path}") };
+        assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, &*login), "{path}");
     }
     // Tokens that are none, of nobody, and of one who makes tokens for hosts and looks at nothing.
     let enroller = mesh.add_operator("enroller").await;
@@ -183,6 +189,37 @@ async fn a_token_becomes_a_session_and_a_session_ends() {
 }
 
 #[tokio::test]
+async fn a_link_leads_where_it_says_through_the_login_and_from_other_sites() {
+    let mesh = Mesh::start_with(PAGE).await;
+    let token = mesh.add_operator("viewer").await;
+    let mut browser = Browser::new(&mesh);
+    let link = "/why?address=198.51.100.11&port=7100";
+    let login = location(&browser.get(link).await).to_owned();
+    let form = browser.text(&login).await;
+    assert_eq!(field(&form, "to"), link.replace('&', "&amp;"));
+    let csrf = field(&form, "csrf");
+    // A wrong token in between, and it still leads there.
+    let again = browser.post("/login", &[("csrf", &csrf), ("token", "nonsense"), ("to", link)]).await;
+    assert_eq!(field(&again.text().await.unwrap(), "to"), link.replace('&', "&amp;"));
+    let response = browser.post("/login", &[("csrf", &csrf), ("token", &token), ("to", link)]).await;
+    assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, link));
+    for elsewhere in ["https://evil.example/", "//evil.example/", "/\\evil.example/"] {
+        let mut browser = Browser::new(&mesh);
+        let csrf = field(&browser.text("/login").await, "csrf");
+        let response = browser.post("/login", &[("csrf", &csrf), ("token", &token), ("to", elsewhere)]).await;
+        assert_eq!(location(&response), "/", "{elsewhere}");
+    }
+    // From a chat the browser brings no session along, and a page of ours asks once more.
+    let held = std::mem::take(&mut browser.cookies);
+    let response = browser.get_from("/hosts?more=1", "cross-site").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let text = response.text().await.unwrap();
+    assert!(text.contains("content=\"0; url=/hosts?more=1\"") && !text.contains("sentry"), "{text}");
+    browser.cookies = held;
+    assert_eq!(browser.get_from("/hosts?more=1", "same-origin").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_session_ends_with_its_operators_token_and_tries_are_limited() {
     let mesh = Mesh::start_with(PAGE).await;
     let token = mesh.add_operator("viewer").await;
@@ -190,7 +227,7 @@ async fn a_session_ends_with_its_operators_token_and_tries_are_limited() {
     browser.text("/hosts").await;
     let id = token.split('.').nth(1).unwrap().parse().unwrap();
     mesh.operator().revoke_operator(&id).await.unwrap();
-    assert_eq!(location(&browser.get("/hosts").await), "/login");
+    assert_eq!(location(&browser.get("/hosts").await), "/login?to=/hosts");
     // Who sends no form of ours tries no token, and takes nobody's share.
     for _ in 0..70 {
         assert_eq!(browser.post("/login", &[("csrf", "x")]).await.status(), StatusCode::FORBIDDEN);

@@ -27,7 +27,7 @@ pub use events::events;
 pub use frame::{Frame, Section, Viewer, problem};
 pub use host::{cut_form, host};
 pub use hosts::hosts;
-pub use login::{entered, login};
+pub use login::{entered, led_on, login};
 pub use map::map;
 pub use maud::Markup;
 pub use overview::overview;

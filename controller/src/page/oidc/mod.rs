@@ -13,6 +13,7 @@ use super::{
     guard::{self, Failed, page},
     login::{enter, shown, with_cookies},
     sessions::{LONGEST, secret},
+    wanted::{Asked, Wanted},
 };
 use crate::{
     api::ApiProblem,
@@ -62,9 +63,15 @@ pub(super) struct Brought {
 }
 
 /// Sends a browser to the issuer.
-pub(super) async fn begin(State(desk): Shared, headers: HeaderMap) -> Result<Response, Failed> {
+pub(super) async fn begin(
+    State(desk): Shared,
+    Query(Asked { to }): Query<Asked>,
+    headers: HeaderMap,
+) -> Result<Response, Failed> {
     let Some(Oidc(provider)) = &desk.oidc else { return Err(there_is_none()) };
     let held = secret().map_err(|error| ApiProblem::internal("begin a login", &error))?;
+    // Where they wanted to go is in what they hold, and so in what the issuer brings back unchanged or not at all.
+    let held = format!("{held}{}", to.as_str());
     match provider.way(&attempt(&held)).await {
         Ok(way) => {
             let held = entry::hold_across(entry::attempt(desk.is_tls), &held);
@@ -133,8 +140,9 @@ async fn came_back(
     }
     tx.commit().await?;
     let cookie = enter(desk, &operator, headers, address).await?;
+    let to = Wanted::parse(held.find('/').and_then(|start| held.get(start..)).unwrap_or_default());
     // The browser comes from elsewhere and would bring no strict cookie along to where it was redirected: a page of ours sends it on.
-    let said = picket_page::entered(&person.name, person.role);
+    let said = picket_page::entered(&person.name, person.role, to.as_str());
     Ok(with_cookies(page(said), [cookie]))
 }
 
@@ -163,7 +171,7 @@ async fn known_as(tx: &mut Transaction, person: &Person, issuer: &str, now: Time
 /// The login form once more, with why.
 fn turned_away(desk: &Desk, headers: &HeaderMap, why: &(impl Display + ?Sized)) -> Result<Response, Failed> {
     tracing::warn!(%why, "a login by the issuer came to nothing");
-    Ok((StatusCode::UNAUTHORIZED, shown(desk, headers, Some(&why.to_string()))?).into_response())
+    Ok((StatusCode::UNAUTHORIZED, shown(desk, headers, &Wanted::default(), Some(&why.to_string()))?).into_response())
 }
 
 fn there_is_none() -> Failed {

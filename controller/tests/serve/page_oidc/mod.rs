@@ -21,7 +21,7 @@ async fn mesh(issuer: &Issuer) -> Mesh {
 
 /// Goes to the issuer and comes back.
 async fn comes(browser: &mut Browser, issuer: &Issuer, token: &Value, more: &Value) -> Response {
-    let response = browser.get("/login/oidc").await;
+    let response = browser.get("/login/oidc?to=/map").await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     let back = issuer.sends_back(location(&response), token, more);
     browser.get(&back).await
@@ -33,7 +33,7 @@ async fn people(mesh: &Mesh) -> Vec<OperatorView> {
 }
 
 async fn is_outside(browser: &mut Browser) -> bool {
-    location(&browser.get("/hosts").await) == "/login"
+    location(&browser.get("/hosts").await) == "/login?to=/hosts"
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn who_the_issuer_vouches_for_comes_in_by_the_first_rule_that_fits() {
     let response = comes(&mut browser, &issuer, &bob, &ops).await;
     assert_eq!(response.status(), StatusCode::OK);
     let text = response.text().await.unwrap();
-    assert!(text.contains("logged in as bob@example.com, admin") && text.contains("0; url=/\""), "{text}");
+    assert!(text.contains("logged in as bob@example.com, admin") && text.contains("0; url=/map\""), "{text}");
     assert!(!browser.cookies.contains_key("picket-oidc") && browser.cookies.contains_key("picket-session"));
     let overview = browser.text("/").await;
     assert!(overview.contains("bob@example.com by 127.0.0.1") && overview.contains("Is anything wrong?"));
