@@ -4,7 +4,7 @@
 use crate::{run::sentence, table::visible};
 use anyhow::Result;
 use picket_api::{
-    ApiError,
+    ApiError, ProblemKind,
     operator::{EventView, StatusView},
     operators::EventsQuery,
 };
@@ -53,7 +53,7 @@ pub(crate) async fn status<W: Write>(
             Ok(view) if shown.json => shown.write(&(serde_json::to_string(&view)? + "\n"))?,
             Ok(view) if shown.is_terminal => shown.write(&format!("{AFRESH}{}", page(&view)))?,
             Ok(view) => shown.write(&format!("{}\n", page(&view)))?,
-            Err(error @ ApiError::Unreachable { .. }) => shown.complain(error),
+            Err(error) if passes(&error) => shown.complain(error),
             Err(error) => return Err(error.into()),
         }
         if !pause().await {
@@ -84,13 +84,19 @@ pub(crate) async fn events<W: Write>(
                     shown.write(&page(&lines))?;
                 }
             }
-            Err(error @ ApiError::Unreachable { .. }) => shown.complain(error),
+            Err(error) if passes(&error) => shown.complain(error),
             Err(error) => return Err(error.into()),
         }
         if !pause().await {
             return Ok(());
         }
     }
+}
+
+/// Whether the next look may have an answer again: nobody is there, the database is away, or too many asked.
+fn passes(error: &ApiError) -> bool {
+    matches!(error, ApiError::Unreachable { .. })
+        || matches!(error.kind(), Some(ProblemKind::Unavailable | ProblemKind::TooManyRequests | ProblemKind::Internal))
 }
 
 /// Lines after `last`, oldest first, however many were written meanwhile.

@@ -5,6 +5,7 @@ mod advertise;
 mod args;
 mod audit;
 mod cloud_init;
+mod colour;
 mod context;
 mod contexts;
 mod cut;

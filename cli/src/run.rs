@@ -6,7 +6,7 @@ use crate::{
         Attack, AttackVerb, Ca, CaVerb, Drain, Events, Format, IdentitiesVerb, KeysVerb, Nodes, NodesVerb,
         OperatorVerb, Paths, Plan, PlanVerb, RotateStep, Shield, TokenVerb, Validators, ValidatorsVerb, Verb,
     },
-    audit, cut, drain, follow, keys, show, top,
+    audit, colour, cut, drain, follow, keys, show, top,
 };
 use anyhow::{Context as _, bail};
 use picket_api::{
@@ -16,7 +16,7 @@ use picket_api::{
     client::Lines,
     identities::{ForbidIdentity, ForgetIdentity},
     keys::IssueKey,
-    operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery},
+    operator::{CreateToken, CutStep, ExplainQuery, RevokeQuery, StatusView},
     operators::{CreateOperator, EventsQuery},
     paths::{DrainNode, PathsQuery},
     plans::{PlansQuery, PreviewPlan},
@@ -61,6 +61,11 @@ impl Outcome {
     }
 }
 
+fn status(view: &StatusView) -> String {
+    let page = show::status::page(view);
+    if colour::is_wanted() { colour::page(&page) } else { page }
+}
+
 /// Carries out a verb. `now` is this host's clock, for ages; `progress` tells what takes long.
 pub(crate) async fn run(
     client: &OperatorClient,
@@ -72,12 +77,12 @@ pub(crate) async fn run(
     match verb {
         Verb::Status { watch: true } => {
             let look = async || client.status().await;
-            ended(follow::status(&mut shown(json), look, pause, show::status::page).await)
+            ended(follow::status(&mut shown(json), look, pause, status).await)
         }
         Verb::Status { watch: false } => {
             let view = client.status().await?;
             let code = if show::status::is_well(&view) { 0 } else { ATTENTION };
-            outcome(&view, json, code, show::status::page)
+            outcome(&view, json, code, status)
         }
         Verb::Plan(arguments) => plan(client, arguments, json).await,
         Verb::Top => ended(top::run(client, json).await),

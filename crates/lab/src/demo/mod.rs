@@ -55,6 +55,13 @@ impl Stage {
         }
     }
 
+    fn first(&mut self) -> &mut Controller {
+        match self {
+            Self::One { mesh, .. } => &mut mesh.controller,
+            Self::Several(several) => &mut several.mesh.controller,
+        }
+    }
+
     fn controllers(&self) -> Vec<&Controller> {
         match self {
             Self::One { mesh, .. } => vec![&mesh.controller],
@@ -81,10 +88,10 @@ pub fn run(args: Args) -> anyhow::Result<bool> {
             return Ok(false);
         }
         Err(error) => return Err(error.into()),
-        Ok(stage) => {
+        Ok(mut stage) => {
             report.table();
             if !args.once {
-                look_around(&stage, &report);
+                look_around(&mut stage, &report)?;
                 // Any signal, or the end of the thread that waits for one, ends the demo.
                 let _ = stop.recv();
                 report.say("cleaning up");
@@ -108,9 +115,12 @@ fn stopped(stop: &mpsc::Receiver<()>) -> Result<(), LabError> {
     }
 }
 
-fn look_around(stage: &Stage, report: &Report) {
+fn look_around(stage: &mut Stage, report: &Report) -> Result<(), LabError> {
     let cli = crate::Program::Cli.path().map_or_else(|_| "picket".to_owned(), |path| path.display().to_string());
     report.say("it stays up; look around from another terminal (as root), end it with Ctrl-C:");
+    let first = stage.first();
+    report.line(&format!("  the status page: http://{}", first.page()?));
+    report.line(&format!("  log in with what this prints: sed -n 's/^token = \"\\(.*\\)\"/\\1/p' {}", first.context()));
     let picket = |controller: &Controller| {
         format!("ip netns exec {} {cli} --context {}", controller.host.namespace(), controller.context())
     };
@@ -124,4 +134,5 @@ fn look_around(stage: &Stage, report: &Report) {
         report.line(&format!("  ip netns exec {} nft list table inet picket", prep.host.namespace()));
         report.line(&format!("  tail -f {}", prep.host.path("agent.log")));
     }
+    Ok(())
 }
