@@ -46,7 +46,10 @@ def main():
     scopes = [word for scope in ("openid", "profile", "email", "groups") for word in ("--scope", scope)]
     run("create", "client", "--client-id", "picket", "--client-secret", secret, "--client-name", "Picket",
         "--client-uri", given.back, "--redirect-uris", given.back, "--grant-types", "authorization_code",
-        "--response-types", "code", "--token-endpoint-auth-method", "client_secret_basic", *scopes)
+        "--response-types", "code", "--token-endpoint-auth-method", "client_secret_basic",
+        "--id-token-signed-response-alg", "RS256", *scopes)
+    # Its tokens are for itself, which a new client's are not yet.
+    run("set", "client", "picket", "--audience", "picket")
     certificate = ["--certfile", str(folder / "certificate.pem"), "--keyfile", str(folder / "key.pem")]
     os.execve(program, [program, "run", "--bind", place, *certificate], environment)
 

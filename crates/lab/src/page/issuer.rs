@@ -12,7 +12,7 @@ use std::{
 /// Where it listens; browsers are led there by the relay.
 const PLACE: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 8443);
 /// What the page and the issuer have in common.
-const SECRET: &str = "a secret of the lab";
+const SECRET: &str = "of-the-lab";
 
 /// A running issuer; ends with this value.
 #[derive(Debug)]
