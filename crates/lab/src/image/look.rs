@@ -31,7 +31,8 @@ pub(super) fn looked_at(site: &mut Site) -> Seen {
     }
     fs::remove_file(&raw).with_context(|| format!("remove {}", raw.display()))?;
 
-    for name in ENABLED.iter().chain(&["var/lib/dpkg/info/picket-sentry-agent.list", "var/lib/picket"]) {
+    // debugfs ends well, also where it found nothing.
+    for name in FOLDERS.iter().chain(&ENABLED).chain(&["var/lib/dpkg/info/picket-sentry-agent.list"]) {
         ensure!(folder.join(name).symlink_metadata().is_ok(), "there is no /{name} in the image");
     }
     let id = folder.join("etc/machine-id");
