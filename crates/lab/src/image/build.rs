@@ -9,7 +9,7 @@ use std::{fs, process::Command, time::Duration};
 pub(super) const OUTPUT: &str = "image";
 /// By whose key Packer comes in.
 pub(super) const BUILDER: &str = "builder";
-/// A machine that is emulated starts, installs and stops in three minutes, on a loaded machine in many more.
+/// A machine that is emulated starts, installs and stops in two or three minutes, on a loaded machine in ten.
 const BUILT_WITHIN: Duration = Duration::from_secs(1800);
 
 /// The image is made.
