@@ -88,6 +88,9 @@ pub(crate) fn cannot_start(program: &str, error: io::Error) -> LabError {
         "strip" => "binutils",
         "qemu-system-x86_64" => "qemu-system-x86",
         "dnsmasq" => "dnsmasq-base",
+        "packer" => "packer",
+        "qemu-img" => "qemu-utils",
+        "debugfs" => "e2fsprogs",
         _ => return LabError::io(format!("start `{program}`"), error),
     };
     if error.kind() == io::ErrorKind::NotFound {

@@ -20,7 +20,7 @@ pub(crate) enum Tree {
     /// What runs in a virtual machine, under the kernel that Debian ships.
     Kernel,
     /// What clouds start: Debian's cloud-init finds out where it is and does what its user data say. Boots as a container and, under
-    /// its own kernel, as a virtual machine.
+    /// its own kernel, as a virtual machine, also from a disk by its boot loader.
     Cloud,
 }
 
@@ -44,7 +44,7 @@ impl Tree {
                 "linux-image-cloud-amd64,kmod,mount,iproute2,nftables,netbase,procps,ethtool,wireguard-tools"
             }
             Self::Cloud => {
-                "systemd-sysv,dbus,udev,nftables,iproute2,openssh-server,apt,cloud-init,sudo,netbase,ca-certificates,procps,curl,linux-image-cloud-amd64,kmod"
+                "systemd-sysv,dbus,udev,nftables,iproute2,openssh-server,apt,cloud-init,sudo,netbase,ca-certificates,procps,curl,linux-image-cloud-amd64,kmod,e2fsprogs,grub-pc-bin"
             }
         }
     }

@@ -42,6 +42,14 @@ impl Host {
     /// # Errors
     /// [`LabError::Io`] if the host may not, [`LabError::NoAddress`] if it has no address of a target's family.
     pub fn knock(&self, targets: &[SocketAddr]) -> Result<Knocks, LabError> {
+        self.knock_every(EVERY, targets)
+    }
+
+    /// As [`Host::knock`], with so much time from one round to the next: what is emulated answers slowly.
+    ///
+    /// # Errors
+    /// As [`Host::knock`].
+    pub fn knock_every(&self, every: Duration, targets: &[SocketAddr]) -> Result<Knocks, LabError> {
         let sequence = SEQUENCE.fetch_add(2, Ordering::Relaxed);
         let mut knockers = Vec::new();
         for to in targets {
@@ -55,7 +63,7 @@ impl Host {
         let thread = std::thread::spawn(move || {
             let answers = targets_of(&knockers);
             let mut heard = Heard { sent: Vec::new(), answers, acknowledges: sequence.wrapping_add(1) };
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 let number = heard.sent.len() % usize::from(PORTS);
                 let port = FIRST_PORT + u16::try_from(number).unwrap_or(0);
                 heard.sent.push(Instant::now());

@@ -44,6 +44,7 @@ pub mod guest;
 mod host;
 pub mod hosts;
 pub mod icon;
+pub mod image;
 mod knock;
 mod lab;
 mod left_overs;

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use picket_lab::{
-    autoscaled, bench, containers, demo, guest, hosts, icon, monitoring, page, soak, stop, tunnels::carry,
+    autoscaled, bench, containers, demo, guest, hosts, icon, image, monitoring, page, soak, stop, tunnels::carry,
 };
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
@@ -33,6 +33,9 @@ enum Command {
     /// Run a program in a virtual machine with Debian's kernel, which has WireGuard: `cargo xtask test --kernel` does
     #[command(hide = true)]
     Guest(guest::Args),
+    /// Make the image of a sentry by our Packer template, and start a machine with it: `cargo xtask test --hosts` does
+    #[command(hide = true)]
+    Image(image::Args),
     /// Look at a mesh with a real Prometheus and Alertmanager, by our rules and dashboards
     Monitoring(monitoring::Args),
     /// Show the status page to a real browser and look what comes of it: `cargo xtask test --page` runs it
@@ -59,6 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Hosts(args) => hosts::run(&args)?,
         Command::Containers(args) => containers::run(&args)?,
         Command::Guest(args) => guest::run(&args)?,
+        Command::Image(args) => image::run(&args)?,
         Command::Monitoring(args) => monitoring::run(&args)?,
         Command::Page(args) => page::run(&args)?,
         Command::Bench(args) => done(bench::run(&args)?),

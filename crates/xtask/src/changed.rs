@@ -120,6 +120,7 @@ const RUNS: [Run; 6] = [
             "crates/lab/src/emulated.rs",
             "crates/lab/src/guarded.rs",
             "crates/lab/src/hosts",
+            "crates/lab/src/image",
             "crates/lab/src/machine.rs",
             "crates/lab/src/mesh",
             "crates/lab/src/steps.rs",

@@ -59,6 +59,14 @@ const VIRTUAL_MACHINES: [Program; 3] = [
     Program { name: "strip", package: "binutils" },
 ];
 
+/// Make disks for virtual machines by a template, and look into them.
+const IMAGES: [Program; 4] = [
+    Program { name: "packer", package: "packer" },
+    Program { name: "qemu-img", package: "qemu-utils" },
+    Program { name: "mke2fs", package: "e2fsprogs" },
+    Program { name: "debugfs", package: "e2fsprogs" },
+];
+
 /// Build images and run them, with no daemon.
 const CONTAINERS: [Program; 3] = [
     Program { name: "buildah", package: "buildah" },
@@ -172,9 +180,9 @@ pub(crate) fn terminal() -> Result<()> {
     install_missing(&TERMINAL)
 }
 
-/// What reads templates of images; Debian has it.
-pub(crate) fn packer() -> Result<()> {
-    install_missing(&[Program { name: "packer", package: "packer" }])
+/// What makes images, by template.
+pub(crate) fn images() -> Result<()> {
+    install_missing(&IMAGES)
 }
 
 /// What building the fuzz targets needs beyond Rust.

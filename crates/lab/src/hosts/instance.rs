@@ -4,7 +4,7 @@
 use crate::{
     Host, Lab, LabError, Machine, Process,
     cloud::{FakeMetadata, Instance},
-    emulated::{Emulated, QEMU},
+    emulated::{Emulated, QEMU, take_cable},
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -14,7 +14,6 @@ const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const GATEWAY: &str = "203.0.113.254";
 /// By which cloud-init knows AWS: firmware whose serial number is its id, and begins with `ec2`.
 const FIRMWARE: &str = "type=1,uuid=ec2e1916-9099-7caf-fd21-012345abcdef,serial=ec2e1916-9099-7caf-fd21-012345abcdef";
-const CARD: &str = "virtio-net-pci,netdev=cable,mac=52:54:00:00:01:16,romfile=";
 /// The service's address is at hand, whatever else the network is.
 const ROUTE: &str = "[Route]\nDestination=169.254.169.254/32\nScope=link\n";
 /// The first process: all files lie in what the kernel unpacked them into, which is no place that programs can be shut out of
@@ -52,11 +51,8 @@ pub(super) fn switch_on(
     user_data: String,
 ) -> Result<Running, LabError> {
     let IpAddr::V4(address) = machine.ports(0)[0].ip() else { return Err(LabError::Gone) };
-    host.namespace.ip(&format!(
-        "address flush dev eth0\nlink add br0 type bridge\ntuntap add dev tap0 mode tap\n\
-         link set eth0 master br0\nlink set tap0 master br0\naddress add {GATEWAY}/24 dev br0\naddress add {METADATA}/32 dev br0\n\
-         link set tap0 up\nlink set br0 up\n"
-    ))?;
+    let cable = take_cable(host)?;
+    host.namespace.ip(&format!("address add {GATEWAY}/24 dev br0\naddress add {METADATA}/32 dev br0\n"))?;
     FakeMetadata::play_to_cloud_init(lab, host, SocketAddr::from((METADATA, 80)), instance, user_data)?;
     let (range, gateway) =
         (format!("--dhcp-range={address},{address},255.255.255.0,1h"), format!("--dhcp-option=3,{GATEWAY}"));
@@ -68,8 +64,7 @@ pub(super) fn switch_on(
     machine.executable("init")?;
     machine.write("etc/systemd/network/eth0.network.d/metadata.conf", ROUTE)?;
     let [debian, own] = machine.layers();
-    let cable = "tap,id=cable,ifname=tap0,script=no,downscript=no";
-    let hardware = ["-netdev", cable, "-device", CARD, "-smbios", FIRMWARE];
+    let hardware = [&cable[..], &["-smbios", FIRMWARE]].concat();
     let emulated = Emulated::of(&debian, &[&debian, &own], lab.folder())?;
     let words = emulated.words(&hardware, "net.ifnames=0");
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

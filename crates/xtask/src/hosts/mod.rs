@@ -1,5 +1,7 @@
-//! `cargo xtask test --hosts`: the Ansible collection under its own linter, the template of an image, and then the collection on
+//! `cargo xtask test --hosts`: the Ansible collection under its own linter, the image of a sentry, and then the collection on
 //! machines that boot, with our packages, over real ssh. What those machines go through is the lab's (`picket-lab hosts`). What cannot be run is said, and fails.
+
+mod image;
 
 use crate::{demo, dist, machine, outcome::Outcome, proven, python, step, tree};
 use anyhow::{Context, Result};
@@ -62,36 +64,12 @@ fn everything(
         outcome.of(format!("syntax of {playbook}"), step::run(&format!("syntax of {playbook}"), &mut check)?);
     }
     let packages = dist::packages(root, packages)?;
-    image(root, &packages, outcome)?;
+    image::run(root, &packages, outcome)?;
     // The programs that are tested come out of the packages.
     let mut lab = demo::lab_with(root, &[])?;
     lab.arg("hosts").arg("--ansible").arg(programs).arg("--packages").arg(&packages);
     lab.arg("--collection").arg(root.join("ansible")).arg("--document").arg(root.join("docs/install.md"));
     outcome.of("booted machines", step::run("booted machines", &mut lab)?);
-    Ok(())
-}
-
-/// The template of an image, as far as Packer looks at it without a cloud: format, names and types, and that the package is there.
-fn image(root: &Path, packages: &Path, outcome: &mut Outcome) -> Result<()> {
-    const TEMPLATE: &str = "packaging/packer/sentry.pkr.hcl";
-    if let Err(error) = machine::packer() {
-        outcome.not_run(format!("image: {error:#}"));
-        return Ok(());
-    }
-    let entries = fs::read_dir(packages).with_context(|| format!("read {}", packages.display()))?;
-    let is_sentrys = |path: &PathBuf| path.to_string_lossy().contains("/picket-sentry-agent_");
-    let package =
-        entries.flatten().map(|entry| entry.path()).find(is_sentrys).context("no package of the sentry's agent")?;
-    let package = format!("package={}", package.display());
-    let mut format = Command::new("packer");
-    format.args(["fmt", "-check", "-diff", "packaging/packer"]).current_dir(root);
-    let mut validate = Command::new("packer");
-    validate.args(["validate", "-var", "region=eu-central-1", "-var", &package, TEMPLATE]).current_dir(root);
-    for command in [&mut format, &mut validate] {
-        command.env("CHECKPOINT_DISABLE", "1");
-    }
-    let held = step::run("format of the image", &mut format)? & step::run("template of the image", &mut validate)?;
-    outcome.of("image", held);
     Ok(())
 }
 
