@@ -6,11 +6,25 @@ use crate::{
     reconcile::{Found, Wanted, reconcile},
     release::is_released,
 };
+use picket_telemetry::SPANS;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{
+    Instrument as _, Span, error,
+    field::{self, Empty},
+    info, info_span,
+};
 
 impl Agent {
     pub(super) async fn bring_into_force(&mut self) {
+        let Held { ledger, identity, .. } = &self.held;
+        let span = info_span!(
+            target: SPANS, "apply", otel.status_code = Empty, node = %identity.name, revision = ledger.revision().0,
+            wireguard = Empty, firewall = Empty
+        );
+        self.apply().instrument(span).await;
+    }
+
+    async fn apply(&mut self) {
         let posture = self.posture();
         let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
         let Held { ledger, guard, .. } = &self.held;
@@ -26,7 +40,10 @@ impl Agent {
         self.board.counts().applied_in(began.elapsed());
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
+        let span = Span::current();
+        span.record("wireguard", field::display(&found.wireguard)).record("firewall", field::display(&found.firewall));
         if !found.is_in_force() {
+            span.record("otel.status_code", "ERROR");
             error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
         } else if !was_in_force || self.applied != ledger.revision() {
             info!(revision = %ledger.revision(), peers = found.kernel.peers, elements = found.kernel.elements, "in force");
