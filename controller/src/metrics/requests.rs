@@ -10,7 +10,7 @@ use picket_api::openapi::Operation;
 use picket_http::Peer;
 use picket_telemetry::{
     SPANS, TraceParent,
-    traces::{HEADER, follow},
+    traces::{HEADER, follow, number},
 };
 use std::{sync::Arc, time::Instant};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -28,12 +28,14 @@ pub(crate) async fn counted(State(controller): State<Arc<Controller>>, request: 
     let status = response.status().as_u16();
     controller.counts.answered(operation.map(|operation| operation.id), status, began.elapsed());
     if let Some(Operation { method, path, .. }) = operation {
-        span.record("otel.name", format!("{} {path}", method.as_str())).record("http.route", path);
+        let method = method.as_str();
+        span.record("otel.name", format!("{method} {path}")).record("http.request.method", method);
+        span.record("http.route", path);
     }
     if status >= 500 {
         span.record("otel.status_code", "ERROR");
     }
-    span.record("http.response.status_code", status);
+    span.record("http.response.status_code", number(status));
     response
 }
 
@@ -42,7 +44,7 @@ pub(crate) async fn counted(State(controller): State<Arc<Controller>>, request: 
 fn of_request(controller: &Controller, request: &Request) -> Span {
     let span = info_span!(
         target: SPANS, "request", otel.kind = "server", otel.name = Empty, otel.status_code = Empty, http.route = Empty,
-        http.request.method = request.method().as_str(), http.response.status_code = Empty, role = Empty, node = Empty
+        http.request.method = Empty, http.response.status_code = Empty, role = Empty, node = Empty
     );
     if span.is_disabled() {
         return span;

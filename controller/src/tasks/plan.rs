@@ -9,7 +9,7 @@ use crate::{
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
 use picket_plan::{Epochs, Finding, Plan, Severity, Touched, changes, replan};
-use picket_telemetry::{SPANS, TraceParent};
+use picket_telemetry::{SPANS, TraceParent, traces::number};
 use std::{collections::BTreeMap, sync::Arc};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
 
@@ -88,12 +88,13 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
         }
         let at = now();
         let generation = next.generation;
-        let span = info_span!(target: SPANS, "commit", generation = generation.0);
+        let span = info_span!(target: SPANS, "commit", generation = number(generation.0));
         if !commit(controller, parent, &next, &touched, inputs.nodes(), at).instrument(span).await? {
             continue;
         }
         inputs.became_target(planned);
-        Span::current().record("generation", generation.0).record("hosts", hosts).record("validators", validators);
+        Span::current().record("generation", number(generation.0));
+        Span::current().record("hosts", number(hosts)).record("validators", number(validators));
         if let Some(span) = TraceParent::current() {
             controller.wanted.plan_is_made_in(generation, span);
         }

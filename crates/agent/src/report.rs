@@ -1,9 +1,9 @@
 //! What the host tells: the report as a value, and its way to the controller. One report waits at most, the newest.
 
-use crate::{chain::Word, reconcile::Found, subscribe::pause};
+use crate::{chain::Word, reconcile::Found, spans, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
-use picket_telemetry::{SPANS, TraceParent, traces::follow};
+use picket_telemetry::TraceParent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
-use tracing::{Instrument as _, field::Empty, info_span};
+use tracing::Instrument as _;
 
 /// The report on what was found, by a host that holds the content with this digest; `word` is goloop's last.
 pub fn report(
@@ -98,10 +98,7 @@ impl Reporter {
         self.sending = Some(Box::pin(async move {
             pause(delay).await;
             let report = &waiting.report;
-            let span = info_span!(
-                target: SPANS, parent: None, "report", otel.kind = "client", otel.status_code = Empty, applied = report.applied.0
-            );
-            follow(&span, waiting.done_in.as_ref());
+            let span = spans::report(report.applied, waiting.done_in.as_ref());
             let result = client.report(report).instrument(span.clone()).await;
             if result.is_err() {
                 span.record("otel.status_code", "ERROR");

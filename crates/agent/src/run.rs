@@ -39,7 +39,7 @@ use crate::{
     report::Reporter,
     sessions,
     shield::Shield,
-    spread,
+    spans, spread,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
@@ -59,18 +59,13 @@ use picket_firewall::Nft;
 use picket_gateway::Gateway;
 use picket_model::{Digest, Generation, NodeConfig, NodeRole};
 use picket_pki::{Fingerprint, validity_of};
-use picket_telemetry::{SPANS, TraceParent, traces::follow};
 use picket_wireguard::Preference;
 use sd_notify::NotifyState;
 use signals::{Signals, notify};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use tracing::{
-    Instrument as _, Span, error,
-    field::{self, Empty},
-    info, info_span, warn,
-};
+use tracing::{Instrument as _, Span, error, field, info, warn};
 use vouching::{Answers, Vouching};
 use ways::Ways;
 
@@ -416,11 +411,7 @@ impl Agent {
             self.look_home(early);
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
         };
-        let span = info_span!(
-            target: SPANS, "configuration", node = %self.held.identity.name, generation = answer.full.generation.0,
-            revision = answer.revision.0, held = self.held.ledger.revision().0, refused = Empty
-        );
-        follow(&span, planned_in.and_then(|span| TraceParent::read(&span)).as_ref());
+        let span = spans::configuration(&self.held.identity.name, self.held.ledger.revision(), &answer, planned_in);
         self.receive(answer).instrument(span).await
     }
 
@@ -429,7 +420,7 @@ impl Agent {
         let (held, offered, digest) = (self.held.ledger.revision(), answer.revision, answer.digest.clone());
         let Held { identity, guard, ledger, .. } = &self.held;
         let here = Here { identity, guard, ledger, sessions: &sessions::established(), now: host::now() };
-        let judged = info_span!(target: SPANS, "judge").in_scope(|| judge(here, answer));
+        let judged = spans::judge().in_scope(|| judge(here, answer));
         match judged {
             Ok(config) => {
                 let was_away = match self.look_before(&config).await {

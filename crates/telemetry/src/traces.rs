@@ -142,6 +142,11 @@ impl TraceParent {
     }
 }
 
+/// A number as attributes of spans have it: `tracing` knows more kinds of numbers than OpenTelemetry does.
+pub fn number(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
 /// Makes `span`, which nobody has entered yet, a child of one elsewhere or before, if there is one.
 pub fn follow(span: &Span, parent: Option<&TraceParent>) {
     #[cfg(feature = "opentelemetry")]

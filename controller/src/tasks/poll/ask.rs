@@ -5,7 +5,7 @@ use crate::{config::Chain, now};
 use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, SourceKind, fetch::FetcherError};
 use picket_model::{Observation, Policy, SourceId};
 use picket_plan::needed;
-use picket_telemetry::SPANS;
+use picket_telemetry::{SPANS, traces::number};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -116,7 +116,7 @@ impl Asker {
     fn question(&self, source: &Source, height: Option<u64>) -> impl Future<Output = Told> + Send + 'static {
         let (fetcher, source, network) = (self.fetcher.clone(), source.clone(), self.network.clone());
         let span = info_span!(
-            target: SPANS, "ask source", otel.kind = "client", otel.status_code = Empty, source = %source.id(), height = height
+            target: SPANS, "ask source", otel.kind = "client", otel.status_code = Empty, source = %source.id(), height = height.map(number)
         );
         async move {
             let answer = fetcher.observe(&source, &network, height, now()).await;

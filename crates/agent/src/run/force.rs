@@ -5,22 +5,15 @@ use crate::{
     posture::{AgentIs, Posture},
     reconcile::{Found, Wanted, reconcile},
     release::is_released,
+    spans,
 };
-use picket_telemetry::SPANS;
 use tokio::time::Instant;
-use tracing::{
-    Instrument as _, Span, error,
-    field::{self, Empty},
-    info, info_span,
-};
+use tracing::{Instrument as _, Span, error, field, info};
 
 impl Agent {
     pub(super) async fn bring_into_force(&mut self) {
         let Held { ledger, identity, .. } = &self.held;
-        let span = info_span!(
-            target: SPANS, "apply", otel.status_code = Empty, node = %identity.name, revision = ledger.revision().0,
-            wireguard = Empty, firewall = Empty
-        );
+        let span = spans::apply(&identity.name, ledger.revision());
         self.apply().instrument(span).await;
     }
 
