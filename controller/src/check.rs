@@ -30,6 +30,9 @@ pub(crate) fn said(config: &Config, state_dir: &Path) -> String {
     let sources: Vec<String> = chain.sources.iter().map(|source| source.0.id().to_string()).collect();
     line("chain", &format_args!("network id {}, each {} s from {}", chain.nid, chain.poll_seconds, sources.join(", ")));
     line("database", &config.database(StateDir::database_in(state_dir)));
+    if let Some(collector) = &config.traces.collector {
+        line("traces", collector);
+    }
     match &config.policy {
         Some(policy) => policy_lines(policy, &mut line),
         None => {
@@ -67,6 +70,14 @@ mod tests {
                       chain      network id 7, each 5 s from a.example\n  database   /state/controller.db\n  \
                       admin      203.0.113.0/28\n  hidden     prep-1";
         assert_eq!(text, expect);
+    }
+
+    #[test]
+    fn where_traces_go_is_said_and_a_url_that_is_none_is_refused() {
+        let text = of("[traces]\ncollector = \"https://collector.example/otlp/\"\n");
+        assert!(text.contains("  traces     https://collector.example/otlp\n"), "{text}");
+        let refused = Config::parse("[traces]\ncollector = \"collector:4318\"\n", Path::new("c.toml")).unwrap_err();
+        assert!(refused.to_string().starts_with("c.toml:2:13: \"collector:4318\" is no collector's URL"), "{refused}");
     }
 
     #[test]

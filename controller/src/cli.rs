@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use picket_manual::Manual;
 use picket_pki::OperatorRole;
+use picket_telemetry::Collector;
 use sd_notify::NotifyState;
 use secrecy::ExposeSecret as _;
 use std::path::{Path, PathBuf};
@@ -200,12 +201,16 @@ pub fn run() -> anyhow::Result<()> {
     command.writes_in().map_or(Ok(()), owner::become_owner_of)?;
     match command {
         Command::Serve { config, state } => {
-            picket_telemetry::init("picket-controller", env!("CARGO_PKG_VERSION"))?;
-            let config = Config::load(config.as_deref())?;
+            let config = Config::load(config.as_deref());
+            let collector = config.as_ref().ok().and_then(|config| config.traces.collector.as_ref());
+            let _telling = picket_telemetry::init("picket-controller", env!("CARGO_PKG_VERSION"), collector)?;
+            let config = config?;
             runtime()?.block_on(serve(config, state.dir))
         }
         Command::Check { config, state } => {
-            println!("{}", check::said(&Config::load(config.as_deref())?, &state.dir));
+            let config = Config::load(config.as_deref())?;
+            config.traces.collector.as_ref().map_or(Ok(()), Collector::check)?;
+            println!("{}", check::said(&config, &state.dir));
             Ok(())
         }
         Command::Ready { config } => {

@@ -23,6 +23,7 @@ use picket_dns::DnsLines;
 use picket_model::Policy;
 use picket_plan::LeaseRules;
 use picket_proofs::Attest;
+use picket_telemetry::Collector;
 use serde::Deserialize;
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -103,6 +104,16 @@ pub struct Config {
     pub dns: Vec<DnsLines>,
     /// The status page; none where absent.
     pub page: Option<PageLines>,
+    /// Where traces are sent.
+    pub traces: Traces,
+}
+
+/// Where traces are sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Traces {
+    /// The collector; nowhere where absent.
+    pub collector: Option<Collector>,
 }
 
 /// Where to listen.

@@ -7,6 +7,7 @@ use crate::{
 };
 use picket_model::{Digest, Generation, NodeConfig, NodeId};
 use picket_plan::Differences;
+use picket_telemetry::TraceParent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -46,6 +47,9 @@ pub(crate) enum News {
     Revoked,
 }
 
+/// Spans of plans that are remembered, for hosts that ask later.
+const SPANS_KEPT: usize = 64;
+
 /// Longest that whatever else hosts say waits until all who were woken have their answers.
 const ANSWERED: Duration = Duration::from_secs(1);
 
@@ -84,6 +88,8 @@ struct Board {
     changed: Vec<NodeId>,
     /// Hosts whose polls were woken by a target and have not been answered.
     owed: BTreeSet<NodeId>,
+    /// Spans in which the last plans were made, where traces are on.
+    spans: BTreeMap<Generation, TraceParent>,
     /// What hosts were to be before, and may still hold; the latest last.
     earlier: BTreeMap<NodeId, Vec<(Digest, Arc<NodeConfig>)>>,
 }
@@ -107,6 +113,24 @@ impl Wanted {
                 }
                 Err(meanwhile) => known = meanwhile,
             }
+        }
+    }
+
+    /// Notes in which span a plan is made, before it is put up.
+    pub(crate) fn plan_is_made_in(&self, plan: Generation, span: TraceParent) {
+        let mut board = self.lock();
+        board.spans.insert(plan, span);
+        while board.spans.len() > SPANS_KEPT {
+            board.spans.pop_first();
+        }
+    }
+
+    /// In which span the content of this host was planned; `None` where another controller did it, long ago, or without traces.
+    pub(crate) fn planned_in(&self, node: &NodeId) -> Option<TraceParent> {
+        let board = self.lock();
+        match &*board.hosts.get(node)?.borrow() {
+            HostWanted::Content { revision, .. } => board.spans.get(revision).cloned(),
+            _ => None,
         }
     }
 

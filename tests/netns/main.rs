@@ -43,4 +43,5 @@ mod shield;
 mod sources;
 mod support;
 mod sync;
+mod traces;
 mod units;

@@ -23,7 +23,7 @@ use axum::{
     extract::State,
     http::{StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use picket_api::{
     EnrollInfo, EnrollRequest, EnrollResponse,
@@ -32,6 +32,7 @@ use picket_api::{
 };
 use picket_http::Peer;
 use picket_model::{NodeReport, network::canonical};
+use picket_telemetry::{TraceParent, traces::HEADER};
 use std::sync::Arc;
 use tokio::time::sleep;
 
@@ -105,7 +106,7 @@ async fn config(
         let news = controller.wanted.news(&node.id, query.after, query.holds.as_ref());
         match news.map_err(|error| ApiProblem::internal("write an answer", &error))? {
             News::Revoked => return Err(revoked(&node)),
-            News::Content(parts) => return Ok(json(parts)),
+            News::Content(parts) => return Ok(answer(parts, controller.wanted.planned_in(&node.id))),
             News::Nothing if !waits => return Ok(StatusCode::NO_CONTENT.into_response()),
             News::Nothing => {}
         }
@@ -117,10 +118,12 @@ async fn config(
     }
 }
 
-fn json(parts: Parts) -> Response {
+/// A wanted state, and in which span it was planned, so that what the host does about it is found with the plan.
+fn answer(parts: Parts, planned_in: Option<TraceParent>) -> Response {
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, parts.len().to_string())];
-    (headers, parts.into_body()).into_response()
+    let traced = planned_in.map(|parent| [(HEADER, parent.as_str().to_owned())]);
+    (headers, traced.map(AppendHeaders), parts.into_body()).into_response()
 }
 
 /// The host goes for good, by its own word.

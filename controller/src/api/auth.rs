@@ -16,6 +16,7 @@ use picket_http::Peer;
 use picket_model::{Node, network::canonical};
 use picket_pki::{OperatorRole, OperatorToken};
 use std::{net::IpAddr, sync::Arc};
+use tracing::{Span, field};
 
 /// An active host, by the certificate it showed.
 pub(super) struct Member(pub(super) Node);
@@ -57,6 +58,7 @@ async fn member(parts: &Parts, controller: &Controller) -> Result<Node, ApiProbl
     }
     renew::shown(controller, &node, identity, standing).await?;
     leases::heard(controller, &node, &lease, from, now()).await?;
+    Span::current().record("role", field::display(node.role)).record("node", field::display(&node.name));
     Ok(node)
 }
 
@@ -180,5 +182,6 @@ fn at_least(operator: Operator, needed: OperatorRole) -> Result<Operator, ApiPro
         let detail = format!("operator {} is a {} and this needs an {needed}", operator.id, operator.role);
         return Err(ApiProblem::new(ProblemKind::Forbidden, detail));
     }
+    Span::current().record("role", field::display(operator.role));
     Ok(operator)
 }

@@ -34,8 +34,8 @@ impl Routes {
             Method::Put => MethodFilter::PUT,
         };
         // Who answered is counted outside, together with what no operation answers.
-        let answered = async |mut response: Response| {
-            response.extensions_mut().insert(Answered(operation.id));
+        let answered = move |mut response: Response| async move {
+            response.extensions_mut().insert(Answered(operation));
             response
         };
         let Self { router, mut operations } = self;

@@ -26,6 +26,7 @@ use picket_telemetry::{
         },
         seconds_by_label,
     },
+    traces,
 };
 use std::{collections::BTreeSet, time::Duration};
 
@@ -85,6 +86,7 @@ impl Counts {
     /// Registers everything; `begun` is what the store counts by itself.
     pub(crate) fn new(metrics: &mut Metrics, begun: &Begun) -> Self {
         let m = metrics;
+        traces::register(m);
         m.labelled(
             "database_begin_seconds",
             "How long transactions waited to begin: for those before them, and for a connection",

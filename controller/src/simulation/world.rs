@@ -176,7 +176,7 @@ impl World {
             (id, answer.ok_or_else(|| "no answer".to_owned()))
         };
         let answers = self.urls.iter().enumerate().map(answer).collect();
-        Arc::new(Round { answers, arrived: Instant::now(), judged: AtomicBool::default() })
+        Arc::new(Round { answers, arrived: Instant::now(), judged: AtomicBool::default(), asked_in: None })
     }
 
     /// A controller that runs and has nothing else to do.

@@ -9,7 +9,9 @@ use crate::{
 };
 use picket_model::{Generation, Node, NodeConfig, NodeId, Reason, Timestamp};
 use picket_plan::{Epochs, Finding, Plan, Severity, Touched, changes, replan};
+use picket_telemetry::{SPANS, TraceParent, traces::number};
 use std::{collections::BTreeMap, sync::Arc};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 /// Changes of one plan that the audit log spells out; the rest is counted.
 const CHANGES_LOGGED: usize = 40;
@@ -35,7 +37,8 @@ pub(crate) async fn run_once(controller: &Controller) -> Result<Planned, StoreEr
         return Ok(planned);
     }
     let began = controller.planning.asked();
-    let planned = plan_once(controller, turn.inputs()).await?;
+    let span = info_span!(target: SPANS, "plan", generation = Empty, hosts = Empty, validators = Empty);
+    let planned = plan_once(controller, turn.inputs()).instrument(span).await?;
     turn.done(began, &planned);
     Ok(planned)
 }
@@ -84,11 +87,17 @@ async fn plan_once(controller: &Controller, inputs: &mut Inputs) -> Result<Plann
             return Ok(Planned::Stopped(errors));
         }
         let at = now();
-        if !commit(controller, parent, &next, &touched, inputs.nodes(), at).await? {
+        let generation = next.generation;
+        let span = info_span!(target: SPANS, "commit", generation = number(generation.0));
+        if !commit(controller, parent, &next, &touched, inputs.nodes(), at).instrument(span).await? {
             continue;
         }
         inputs.became_target(planned);
-        let generation = next.generation;
+        Span::current().record("generation", number(generation.0));
+        Span::current().record("hosts", number(hosts)).record("validators", number(validators));
+        if let Some(span) = TraceParent::current() {
+            controller.wanted.plan_is_made_in(generation, span);
+        }
         publish(controller, Target { plan: next, planned_at: at });
         controller.counts.plans.inc();
         tracing::info!(%generation, hosts, validators, "plan committed");

@@ -46,12 +46,15 @@ async fn who_says_what_it_holds_gets_the_changes_and_who_does_not_the_whole() {
 
     // As agents ask; what does not make what was said is asked for whole.
     let held = Held { digest: before.digest.clone(), config: before.full.clone() };
-    assert_eq!(prep.client().newer(after, Some(&held)).await.unwrap(), Some(whole.clone()));
+    assert_eq!(prep.client().newer(after, Some(&held)).await.unwrap().map(|newer| newer.answer), Some(whole.clone()));
     let mut damaged = held.clone();
     damaged.config.wireguard.mtu = 1280;
     damaged.config.wireguard.peers.clear();
-    assert_eq!(prep.client().newer(after, Some(&damaged)).await.unwrap(), Some(whole.clone()));
-    assert_eq!(prep.client().newer(Generation(0), Some(&held)).await.unwrap(), Some(whole));
+    assert_eq!(
+        prep.client().newer(after, Some(&damaged)).await.unwrap().map(|newer| newer.answer),
+        Some(whole.clone())
+    );
+    assert_eq!(prep.client().newer(Generation(0), Some(&held)).await.unwrap().map(|newer| newer.answer), Some(whole));
 }
 
 /// Asks for a seat from an address of its own, again where too many wait, as the agents' `enroll` does.

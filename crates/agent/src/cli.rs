@@ -20,7 +20,7 @@ use picket_firewall::{Features, HostFacts, InterfaceName, features::LOG_GROUP};
 use picket_manual::Manual;
 use picket_model::NodeRole;
 use picket_pki::Fingerprint;
-use picket_telemetry::ask_ready;
+use picket_telemetry::{Collector, ask_ready};
 use picket_wireguard::Preference;
 use std::{
     net::{IpAddr, SocketAddr},
@@ -128,6 +128,9 @@ enum Command {
         /// Where to answer a load balancer `/ready`, 200 or 503 and nothing else; nowhere unless it is given.
         #[arg(long, value_name = "IP:PORT", env = "PICKET_READY")]
         ready: Option<SocketAddr>,
+        /// OpenTelemetry collector to send traces to, as OTLP over HTTP: http://127.0.0.1:4318. Nowhere unless it is given.
+        #[arg(long, value_name = "URL", env = "PICKET_TRACES")]
+        traces: Option<Collector>,
         #[command(flatten)]
         goloop: GoloopOptions,
     },
@@ -283,9 +286,12 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         host::require_network_admin()?;
     }
     // Logs are for what runs unattended; the other commands speak for themselves.
-    if matches!(command, Command::Run { .. } | Command::Lockdown) {
-        picket_telemetry::init(program, env!("CARGO_PKG_VERSION"))?;
-    }
+    let collector = match &command {
+        Command::Run { traces, .. } => Some(traces.as_ref()),
+        Command::Lockdown => Some(None),
+        _ => None,
+    };
+    let _telling = collector.map(|to| picket_telemetry::init(program, env!("CARGO_PKG_VERSION"), to)).transpose()?;
     // The agent's loop runs on the main thread; tunnels in this process and connections on a worker, so that neither
     // waits for the other.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -295,7 +301,7 @@ fn carry_out(cli: Cli, role: NodeRole, program: &str) -> Result<run::End> {
         .context("start the runtime")?;
     runtime.block_on(async {
         match command {
-            Command::Run { wireguard, leave_on_stop, rotate_key_days, health, ready, goloop } => {
+            Command::Run { wireguard, leave_on_stop, rotate_key_days, health, ready, goloop, traces: _ } => {
                 let leaving = leave::Leaving::when(leave_on_stop);
                 let every = rotate_key_days.map(|days| Duration::from_hours(24 * u64::from(days)));
                 let (watched, board) = (goloop.watched(), Board::new(program));

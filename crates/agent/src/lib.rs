@@ -37,6 +37,7 @@ pub mod report;
 pub mod run;
 pub mod sessions;
 pub mod shield;
+pub mod spans;
 pub mod spread;
 pub mod state;
 pub mod status;

@@ -7,6 +7,7 @@ use crate::{
     host,
     pairing::{Moment, PairKeys, Waits, give_keys},
     rekey::hand_over,
+    spans,
 };
 use anyhow::{Context as _, Result, anyhow};
 use picket_firewall::{
@@ -15,7 +16,7 @@ use picket_firewall::{
 use picket_model::{FirewallPolicy, KernelView, PeerHealth, ReconcilerStatus, WireGuardConfig, WireGuardPublicKey};
 use picket_wireguard::{DeviceConfig, DeviceState, Preference, PrivateKey, Steering, Tunnel, remove_steering};
 use std::{collections::BTreeMap, time::Instant};
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 /// What is said of the firewall of a host that was released.
 const OPENED: &str = "released by hand: every guarded port of this host is open until `close`";
@@ -74,17 +75,17 @@ pub struct Filtered {
 /// Brings what is wanted into force, in the one order that lets nobody in unfiltered.
 pub async fn reconcile(tunnels: &mut impl Tunnels, filter: &mut impl Filter, wanted: &Wanted<'_>) -> Found {
     let prepared = match wanted.wireguard {
-        Some(wireguard) => tunnels.prepare(wireguard).await,
+        Some(wireguard) => tunnels.prepare(wireguard).instrument(spans::wireguard("prepare")).await,
         // An earlier process may have left tunnels in the kernel.
-        None => tunnels.remove().await,
+        None => tunnels.remove().instrument(spans::wireguard("remove")).await,
     };
     let filtered = apply_or_remove(filter, wanted.firewall.as_ref()).await;
     let connected = match (wanted.wireguard, prepared, &filtered) {
-        (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).await,
+        (Some(wireguard), Ok(()), Ok(_)) => tunnels.connect(wireguard).instrument(spans::wireguard("connect")).await,
         (Some(_), Ok(()), Err(_)) => Err(anyhow!("no peer is added while the firewall is not in force")),
         (_, prepared, _) => prepared,
     };
-    let observed = tunnels.observe().await;
+    let observed = tunnels.observe().instrument(spans::wireguard("read back")).await;
     let Filtered { elements, packets } = filtered.as_ref().map(Clone::clone).unwrap_or_default();
     let wireguard = status(connected.and(observed.as_ref().map(drop).map_err(|error| anyhow!("{error:#}"))));
     let peers = observed.unwrap_or_default();
@@ -102,7 +103,7 @@ pub async fn filter_alone(filter: &mut impl Filter, wanted: Option<&FirewallPoli
 
 async fn apply_or_remove(filter: &mut impl Filter, wanted: Option<&FirewallPolicy>) -> Result<Filtered> {
     match wanted {
-        Some(firewall) => filter.apply(firewall).await,
+        Some(firewall) => filter.apply(firewall).instrument(spans::firewall()).await,
         // That it is gone is what was wanted here, and is not in force for anybody who asks from afar.
         None => filter.remove().await.and(Err(anyhow!("{OPENED}"))),
     }

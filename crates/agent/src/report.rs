@@ -1,8 +1,9 @@
 //! What the host tells: the report as a value, and its way to the controller. One report waits at most, the newest.
 
-use crate::{chain::Word, reconcile::Found, subscribe::pause};
+use crate::{chain::Word, reconcile::Found, spans, subscribe::pause};
 use picket_api::{AgentClient, ApiError};
 use picket_model::{Digest, Generation, NodeReport};
+use picket_telemetry::TraceParent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// The report on what was found, by a host that holds the content with this digest; `word` is goloop's last.
 pub fn report(
@@ -45,12 +47,18 @@ pub fn report(
     }
 }
 
-type Sending = Pin<Box<dyn Future<Output = (NodeReport, Result<(), ApiError>)>>>;
+type Sending = Pin<Box<dyn Future<Output = (Waiting, Result<(), ApiError>)>>>;
+
+/// A report, and the span in which what it says was done.
+struct Waiting {
+    report: NodeReport,
+    done_in: Option<TraceParent>,
+}
 
 /// Brings reports to the controller, one at a time.
 #[derive(Default)]
 pub struct Reporter {
-    newest: Option<NodeReport>,
+    newest: Option<Waiting>,
     sending: Option<Sending>,
     /// When the one under way leaves; until then a newer one may take its place.
     leaves_at: Option<Instant>,
@@ -62,17 +70,19 @@ impl Reporter {
         if self.leaves_at.is_some_and(|leaves_at| Instant::now() < leaves_at) {
             self.sending = None;
         }
-        self.newest = Some(report);
+        // What is done is told by the next report, whatever that is made for.
+        let unsent = self.newest.take().and_then(|unsent| unsent.done_in);
+        self.newest = Some(Waiting { report, done_in: TraceParent::current().or(unsent) });
         self.send_newest(client, delay);
     }
 
     /// Waits until a report has arrived or failed to; forever where none is under way. May be dropped at any time.
     pub async fn sent(&mut self) -> Result<(), ApiError> {
         let Some(sending) = &mut self.sending else { return std::future::pending().await };
-        let (report, result) = sending.await;
+        let (sent, result) = sending.await;
         self.sending = None;
         if result.is_err() && self.newest.is_none() {
-            self.newest = Some(report);
+            self.newest = Some(sent);
         }
         result
     }
@@ -82,13 +92,18 @@ impl Reporter {
         if self.sending.is_some() {
             return;
         }
-        let Some(report) = self.newest.take() else { return };
+        let Some(waiting) = self.newest.take() else { return };
         let client = client.clone();
         self.leaves_at = Some(Instant::now() + delay);
         self.sending = Some(Box::pin(async move {
             pause(delay).await;
-            let result = client.report(&report).await;
-            (report, result)
+            let report = &waiting.report;
+            let span = spans::report(report.applied, waiting.done_in.as_ref());
+            let result = client.report(report).instrument(span.clone()).await;
+            if result.is_err() {
+                span.record("otel.status_code", "ERROR");
+            }
+            (waiting, result)
         }));
     }
 }

@@ -39,7 +39,7 @@ use crate::{
     report::Reporter,
     sessions,
     shield::Shield,
-    spread,
+    spans, spread,
     state::{StateDir, StateLock},
     subscribe::{self, Controllers, Poll},
     trust::CaWatch,
@@ -53,7 +53,7 @@ pub(crate) use cut_off::cut_off;
 use cut_off::is_revoked;
 use home::WayHome;
 use own_proof::OwnProof;
-use picket_api::{ApiError, ConfigAnswer, ca::MeshCas, node::RenewResponse};
+use picket_api::{ApiError, ConfigAnswer, Newer, ca::MeshCas, node::RenewResponse};
 use picket_chain::node::Goloop;
 use picket_firewall::Nft;
 use picket_gateway::Gateway;
@@ -65,7 +65,7 @@ use signals::{Signals, notify};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, Span, error, field, info, warn};
 use vouching::{Answers, Vouching};
 use ways::Ways;
 
@@ -98,7 +98,7 @@ pub enum End {
 
 /// Everything that can wake the agent.
 enum Event {
-    Answered(Result<Option<ConfigAnswer>, ApiError>),
+    Answered(Result<Option<Newer>, ApiError>),
     Reported(Result<(), ApiError>),
     Drift,
     Disturbed,
@@ -379,7 +379,7 @@ impl Agent {
     }
 
     /// Deals with an answer; the next poll.
-    async fn take(&mut self, answer: Result<Option<ConfigAnswer>, ApiError>) -> Poll {
+    async fn take(&mut self, answer: Result<Option<Newer>, ApiError>) -> Poll {
         self.board.counts().answered(match &answer {
             Ok(Some(_)) => "news",
             Ok(None) => "nothing",
@@ -402,7 +402,7 @@ impl Agent {
                 return self.ask(delay);
             }
         };
-        let Some(answer) = answer else {
+        let Some(Newer { answer, planned_in }) = answer else {
             // Woken for something else, or for nothing: an operator may wish for another key.
             self.rekey.ask_again();
             self.look_for_next_key();
@@ -411,10 +411,17 @@ impl Agent {
             self.look_home(early);
             return self.ask(if early { subscribe::retry_after() } else { Duration::ZERO });
         };
+        let span = spans::configuration(&self.held.identity.name, self.held.ledger.revision(), &answer, planned_in);
+        self.receive(answer).instrument(span).await
+    }
+
+    /// Deals with a newer wanted state; the next poll.
+    async fn receive(&mut self, answer: ConfigAnswer) -> Poll {
         let (held, offered, digest) = (self.held.ledger.revision(), answer.revision, answer.digest.clone());
         let Held { identity, guard, ledger, .. } = &self.held;
         let here = Here { identity, guard, ledger, sessions: &sessions::established(), now: host::now() };
-        match judge(here, answer) {
+        let judged = spans::judge().in_scope(|| judge(here, answer));
+        match judged {
             Ok(config) => {
                 let was_away = match self.look_before(&config).await {
                     Before::Known { was_away } => was_away,
@@ -430,6 +437,7 @@ impl Agent {
             Err(refusal) => {
                 warn!(%offered, %held, %refusal, "wanted state refused; what is in force stays");
                 self.refused = Some(refusal.to_string());
+                Span::current().record("refused", field::display(&refusal));
                 self.tell();
                 match refusal {
                     Refusal::TooSoon { left, .. } => {

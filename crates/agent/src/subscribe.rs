@@ -6,9 +6,10 @@ use crate::{
     state::StateDir,
 };
 use anyhow::{Context as _, Result};
-use picket_api::{AgentClient, ApiError, ConfigAnswer, node::Held};
+use picket_api::{AgentClient, ApiError, Newer, node::Held};
 use picket_model::Generation;
 use picket_pki::{ClientCertificate, Fingerprint, client_config_of};
+use picket_telemetry::TraceParent;
 use std::{future::Future, pin::Pin, time::Duration};
 use tracing::{info, warn};
 
@@ -16,7 +17,12 @@ use tracing::{info, warn};
 const RETRY: Duration = Duration::from_secs(3);
 
 /// A poll under way.
-pub type Poll = Pin<Box<dyn Future<Output = Result<Option<ConfigAnswer>, ApiError>>>>;
+pub type Poll = Pin<Box<dyn Future<Output = Result<Option<Newer>, ApiError>>>>;
+
+/// The span in which the agent asks, as a header has it.
+fn span() -> Option<String> {
+    TraceParent::current().map(|span| span.as_str().to_owned())
+}
 
 /// The controllers of the mesh, of which one is asked at a time.
 pub struct Controllers {
@@ -31,7 +37,7 @@ impl Controllers {
         let client = |url: &String| {
             let tls = client_config_of(&identity.pins(), Some(certificate))?;
             let base = url.parse().with_context(|| format!("{url:?} is not a controller's URL"))?;
-            Ok((url.clone(), AgentClient::new(base, tls)?))
+            Ok((url.clone(), AgentClient::new(base, tls)?.in_spans_of(span)))
         };
         let clients: Vec<_> = identity.controllers.iter().map(client).collect::<Result<_>>()?;
         anyhow::ensure!(!clients.is_empty(), "the identity names no controller");

@@ -20,7 +20,7 @@ pub mod problem;
 pub mod shield;
 pub mod validators;
 
-pub use client::{AgentClient, ApiError, OperatorClient};
+pub use client::{AgentClient, ApiError, Newer, OperatorClient};
 pub use enroll::{EnrollInfo, EnrollRequest, EnrollResponse, Proof};
 pub use node::ConfigAnswer;
 pub use problem::{Problem, ProblemKind};

@@ -68,7 +68,7 @@ struct Description {
 }
 
 impl Metrics {
-    /// Metrics of a program, with `picket_build_info` as the first.
+    /// Metrics of a program, with `picket_build_info` as the first. What it counts of its traces is `traces::register`'s to add.
     pub fn new(program: &str, version: &str) -> Self {
         let mut metrics = Self { registry: Registry::with_prefix("picket"), described: Vec::new() };
         let build = Info::new([("program", program.to_owned()), ("version", version.to_owned())]);

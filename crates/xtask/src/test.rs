@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let mut totals = Totals::default();
     let mut cargo_test = step::cargo(root, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     let tests = build && step::lines("tests", &mut cargo_test, |line| totals.add(line))?;
-    let tests = tests & (build && on_server(root, &mut totals)?);
+    let tests = tests & (build && on_server(root, &mut totals)?) & without_traces(root, &mut totals)?;
     let fuzzed = fuzz::run(root, fuzz::SECONDS)?;
     fuzzed.iter().flatten().for_each(|held| totals.count(*held));
     let fuzz = fuzzed.is_some_and(|held| held.iter().all(|held| *held));
@@ -50,6 +50,12 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     println!("picket: {totals}");
     let good = failed.is_empty() && totals.failed == 0 && totals.passed > 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What a program says that was built without its feature `opentelemetry`.
+fn without_traces(root: &Path, totals: &mut Totals) -> Result<bool> {
+    let mut cargo = step::cargo(root, &["test", "--package", "picket-telemetry", "--no-default-features", "--locked"]);
+    step::lines("tests without traces", &mut cargo, |line| totals.add(line))
 }
 
 fn on_server(root: &Path, totals: &mut Totals) -> Result<bool> {

@@ -13,8 +13,13 @@ pub(crate) use take::run_once;
 use super::report;
 use crate::{controller::Controller, now};
 use picket_model::Timestamp;
-use std::{sync::Arc, time::Duration};
+use picket_telemetry::{SPANS, traces::follow};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::sleep;
+use tracing::{Instrument as _, field::Empty, info_span};
 
 /// What hosts and name servers say within this time shares a merge.
 const GATHER: Duration = Duration::from_millis(100);
@@ -41,7 +46,12 @@ pub(crate) async fn run(controller: Arc<Controller>) {
             let _ = rounds.changed().await;
             continue;
         };
-        let pause = match take::run_once(&controller, &round).await {
+        let span = info_span!(target: SPANS, "merge", validators = Empty);
+        // What is judged once more, an order or a line's end asked for.
+        if !round.judged.load(Ordering::Relaxed) {
+            follow(&span, round.asked_in.as_ref());
+        }
+        let pause = match take::run_once(&controller, &round).instrument(span).await {
             Ok(end) => end.map_or(LONGEST_SLEEP, |end: Timestamp| end.since(now()).min(LONGEST_SLEEP)),
             Err(error) => {
                 report("judge", &error);

@@ -17,7 +17,9 @@ use crate::{
 };
 use picket_model::{Observation, Orders, Policy, Timestamp, ValidatorSet};
 use picket_plan::{MergeInput, MergeMemory, merge};
+use picket_telemetry::traces::number;
 use std::sync::atomic::Ordering;
+use tracing::Span;
 
 /// Takes this round's answers, what hosts say now, what lookups gave since the last merge, and the orders. When the next
 /// line or order ends by itself; `None` where none does.
@@ -58,6 +60,7 @@ pub(crate) async fn run_once(controller: &Controller, round: &Round) -> Result<O
         tx.record(at, &Actor::Controller, action, "validator list", detail).await?;
     }
     say_what_changed(&mut tx, before.as_ref(), &merged, at).await?;
+    Span::current().record("validators", number(merged.set.len()));
     let row = row(&merged, before.as_ref(), &controller.chain.sources, &seen, at);
     tx.put_observed(&seen, at).await?;
     tx.end_observed_except(controller.chain.sources.iter().map(|source| source.0.id()), at).await?;

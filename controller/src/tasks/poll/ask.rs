@@ -5,11 +5,13 @@ use crate::{config::Chain, now};
 use picket_chain::{FetchError, FetchLimits, Fetcher, Network, Source, SourceKind, fetch::FetcherError};
 use picket_model::{Observation, Policy, SourceId};
 use picket_plan::needed;
+use picket_telemetry::{SPANS, traces::number};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 use tokio::{task::JoinSet, time::timeout_at};
+use tracing::{Instrument as _, Span, field::Empty, info_span};
 
 /// How long the others wait for the last ones once enough have answered: a removal must not wait for a source that hangs.
 const LAST_CALL: Duration = Duration::from_secs(2);
@@ -113,10 +115,17 @@ impl Asker {
 
     fn question(&self, source: &Source, height: Option<u64>) -> impl Future<Output = Told> + Send + 'static {
         let (fetcher, source, network) = (self.fetcher.clone(), source.clone(), self.network.clone());
+        let span = info_span!(
+            target: SPANS, "ask source", otel.kind = "client", otel.status_code = Empty, source = %source.id(), height = height.map(number)
+        );
         async move {
             let answer = fetcher.observe(&source, &network, height, now()).await;
+            if answer.is_err() {
+                Span::current().record("otel.status_code", "ERROR");
+            }
             (source.id().clone(), answer)
         }
+        .instrument(span)
     }
 }
 

@@ -11,12 +11,14 @@ use super::report;
 use crate::{controller::Controller, store::StoreError};
 use picket_model::{Observation, SourceId};
 use picket_plan::needed;
+use picket_telemetry::{SPANS, TraceParent};
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, time::sleep};
+use tracing::{Instrument as _, info_span};
 
 /// How often a controller that does not ask looks whether it is to.
 const NOT_MINE: Duration = Duration::from_millis(500);
@@ -33,6 +35,8 @@ pub(crate) struct Round {
     pub(crate) arrived: Instant,
     /// Whether they were judged already; an order or a lookup has them judged again.
     pub(crate) judged: AtomicBool,
+    /// The span in which they were asked for.
+    pub(crate) asked_in: Option<TraceParent>,
 }
 
 /// The last round; `None` before the first is over.
@@ -49,7 +53,8 @@ pub(crate) async fn run(controller: Arc<Controller>, mut asker: Asker) {
             sleep(NOT_MINE).await;
             continue;
         }
-        if let Err(error) = run_once(&controller, &mut asker).await {
+        let span = info_span!(target: SPANS, "poll");
+        if let Err(error) = run_once(&controller, &mut asker).instrument(span).await {
             report("poll", &error);
         }
         tokio::select! {
@@ -77,6 +82,7 @@ async fn run_once(controller: &Controller, asker: &mut Asker) -> Result<(), Stor
         answers,
         arrived: Instant::now(),
         judged: AtomicBool::new(false),
+        asked_in: TraceParent::current(),
     })));
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::{
     subscribe::Controllers,
 };
 use anyhow::Result;
-use picket_api::{ApiError, ConfigAnswer};
+use picket_api::{ApiError, Newer};
 use picket_model::{Generation, NodeConfig, Timestamp};
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::time::{sleep, timeout};
@@ -35,7 +35,7 @@ pub(super) enum Before {
 }
 
 /// What a poll gives.
-type Answer = Result<Option<ConfigAnswer>, ApiError>;
+type Answer = Result<Option<Newer>, ApiError>;
 type Probe = Pin<Box<dyn Future<Output = bool>>>;
 
 /// The search for a controller that answers, while a change is on trial.
@@ -205,7 +205,7 @@ fn save(state: &StateDir, ledger: &Ledger) {
 /// call that failed is none.
 fn is_newer(answer: &Answer, offered: Generation) -> bool {
     match answer {
-        Ok(answer) => answer.as_ref().is_some_and(|answer| answer.revision > offered),
+        Ok(answer) => answer.as_ref().is_some_and(|newer| newer.answer.revision > offered),
         Err(error) => is_revoked(error),
     }
 }
@@ -231,14 +231,14 @@ async fn answered(controllers: Controllers) {
 mod tests {
     use super::*;
     use crate::guard::tests::config;
-    use picket_api::{Problem, ProblemKind};
+    use picket_api::{ConfigAnswer, Problem, ProblemKind};
 
     #[test]
     fn only_a_newer_wanted_state_or_a_revoke_is_taken_in_place_of_a_change() {
         let offered = Generation(7);
         let answer = |revision| -> Answer {
             let (revision, full) = (Generation(revision), config());
-            Ok(Some(ConfigAnswer { revision, digest: full.digest(), full }))
+            Ok(Some(Newer { answer: ConfigAnswer { revision, digest: full.digest(), full }, planned_in: None }))
         };
         let refused = |kind| -> Answer { Err(ApiError::Problem(Problem::new(kind, ""))) };
         assert!(is_newer(&answer(8), offered));

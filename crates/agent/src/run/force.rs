@@ -5,12 +5,19 @@ use crate::{
     posture::{AgentIs, Posture},
     reconcile::{Found, Wanted, reconcile},
     release::is_released,
+    spans,
 };
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{Instrument as _, Span, error, field, info};
 
 impl Agent {
     pub(super) async fn bring_into_force(&mut self) {
+        let Held { ledger, identity, .. } = &self.held;
+        let span = spans::apply(&identity.name, ledger.revision());
+        self.apply().instrument(span).await;
+    }
+
+    async fn apply(&mut self) {
         let posture = self.posture();
         let firewall = self.shielded(self.held.ledger.firewall(&self.held.guard, posture));
         let Held { ledger, guard, .. } = &self.held;
@@ -26,7 +33,10 @@ impl Agent {
         self.board.counts().applied_in(began.elapsed());
         self.awaited.follow(wireguard, &found.peers, Instant::now().into_std());
         let was_in_force = self.found.as_ref().is_none_or(Found::is_in_force);
+        let span = Span::current();
+        span.record("wireguard", field::display(&found.wireguard)).record("firewall", field::display(&found.firewall));
         if !found.is_in_force() {
+            span.record("otel.status_code", "ERROR");
             error!(wireguard = %found.wireguard, firewall = %found.firewall, "not in force");
         } else if !was_in_force || self.applied != ledger.revision() {
             info!(revision = %ledger.revision(), peers = found.kernel.peers, elements = found.kernel.elements, "in force");

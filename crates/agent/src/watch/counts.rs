@@ -11,6 +11,7 @@ use picket_telemetry::{
         metrics::{gauge::Gauge, histogram::Histogram},
         seconds,
     },
+    traces,
 };
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -78,6 +79,7 @@ struct NodeCounts {
 impl Counts {
     /// Registers everything.
     pub fn new(m: &mut Metrics) -> Self {
+        traces::register(m);
         Self {
             wanted: m.register("generation_wanted", "Last generation in which what is wanted of this host changed, as held", Gauge::default()),
             applied: m.register("generation_applied", "Last such generation that was read back complete", Gauge::default()),

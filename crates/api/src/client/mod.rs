@@ -5,7 +5,7 @@ mod agent;
 mod lines;
 mod operator;
 
-pub use agent::AgentClient;
+pub use agent::{AgentClient, Newer};
 pub use lines::Lines;
 pub use operator::OperatorClient;
 

@@ -61,6 +61,8 @@ pub struct Controller {
     state: String,
     process: Option<Process>,
     relays: [Option<Relay>; 2],
+    /// Settings from its environment, from its next start on.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 impl Controller {
@@ -68,7 +70,7 @@ impl Controller {
         let config = host.write("controller.toml", &CONFIG.replace("SOURCES", &format!("{sources:?}")))?;
         let state = host.path("state");
         let url = format!("https://{}", host.v4(AGENTS_PORT)?);
-        Ok(Self { host, url, config, state, process: None, relays: [None, None] })
+        Ok(Self { host, url, config, state, process: None, relays: [None, None], settings: Vec::new() })
     }
 
     /// Where agents find it.
@@ -133,7 +135,8 @@ impl Controller {
     /// What the program says when it does not come up.
     pub fn start(&mut self) -> Result<(), LabError> {
         let args = ["serve", "--config", &self.config, "--state-dir", &self.state];
-        let process = self.host.start("controller", Program::Controller.path()?, &args, &[])?;
+        let settings: Vec<_> = self.settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let process = self.host.start("controller", Program::Controller.path()?, &args, &settings)?;
         let answered = wait_until("the controller to answer", SOON, || {
             if process.is_running() { self.status().map(|_| true) } else { Ok(false) }
         })?;
