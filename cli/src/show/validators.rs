@@ -200,9 +200,9 @@ mod tests {
         ! operator op-1 froze the set at 2023-11-14T21:13:20Z until 2023-11-14T23:13:20Z (incident 7\r\n); `picket validators release` ends it
         ! held back: 12 of 100 would leave at once, and 10 may; to let exactly this through: picket validators approve 0123456789ab
 
-        WOULD  P-REP                                       NAME          FROM                   TO
+        WOULD  P-REP                                       NAME           FROM                   TO
         leave  hx2222222222222222222222222222222222222222  evil\u{1b}[2J  node.example.com:7100  -
-        come   hx5555555555555555555555555555555555555555  -             -                      192.0.2.5:7100
+        come   hx5555555555555555555555555555555555555555  -              -                      192.0.2.5:7100
 
         2 refused: `picket validators --refused` says why
 
