@@ -70,6 +70,12 @@ impl Spans {
         self.0.lock().unwrap().clone()
     }
 
+    /// All of them, a line each.
+    fn told(&self) -> String {
+        let line = |sent: Sent| format!("{} {}: {}", &sent.trace()[..8], sent.program, sent.span.name);
+        self.all().into_iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// The span with which this one begins to be told: its parents up to the first, by name.
     fn way_to(&self, of: &Sent) -> Vec<String> {
         let all = self.all();
@@ -141,9 +147,9 @@ fn from_a_change_of_the_list_to_what_a_host_did_is_one_trace() {
     let report = wait_until("a report of the plan's trace", SOON, || {
         let all = spans.all();
         let plan = all.iter().find(|sent| sent.span.name == "plan" && sent.number("generation") == Some(generation));
-        let plan = plan.ok_or("no plan")?.trace();
+        let plan = plan.ok_or_else(|| spans.told())?.trace();
         let report = |sent: &&Sent| sent.span.name == "PUT /v1/node/report" && sent.trace() == plan;
-        all.iter().find(report).cloned().ok_or("no report")
+        all.iter().find(report).cloned().ok_or_else(|| spans.told())
     });
     let report = report.unwrap().value;
     let way = spans.way_to(&report);

@@ -10,7 +10,7 @@ use picket_api::openapi::Operation;
 use picket_http::Peer;
 use picket_telemetry::{
     SPANS, TraceParent,
-    traces::{HEADER, follow, number},
+    traces::{HEADER, follow, number, rename},
 };
 use std::{sync::Arc, time::Instant};
 use tracing::{Instrument as _, Span, field::Empty, info_span};
@@ -29,8 +29,8 @@ pub(crate) async fn counted(State(controller): State<Arc<Controller>>, request: 
     controller.counts.answered(operation.map(|operation| operation.id), status, began.elapsed());
     if let Some(Operation { method, path, .. }) = operation {
         let method = method.as_str();
-        span.record("otel.name", format!("{method} {path}")).record("http.request.method", method);
-        span.record("http.route", path);
+        rename(&span, || format!("{method} {path}"));
+        span.record("http.request.method", method).record("http.route", path);
     }
     if status >= 500 {
         span.record("otel.status_code", "ERROR");
@@ -43,7 +43,7 @@ pub(crate) async fn counted(State(controller): State<Arc<Controller>>, request: 
 /// to a span of whoever asks only where that is a member of the mesh.
 fn of_request(controller: &Controller, request: &Request) -> Span {
     let span = info_span!(
-        target: SPANS, "request", otel.kind = "server", otel.name = Empty, otel.status_code = Empty, http.route = Empty,
+        target: SPANS, "request", otel.kind = "server", otel.status_code = Empty, http.route = Empty,
         http.request.method = Empty, http.response.status_code = Empty, role = Empty, node = Empty
     );
     if span.is_disabled() {

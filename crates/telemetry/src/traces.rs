@@ -157,6 +157,16 @@ pub fn follow(span: &Span, parent: Option<&TraceParent>) {
     let _ = (span, parent);
 }
 
+/// Calls a span otherwise than it was begun: what it is of may be known at its end alone, and a field that is written then names nothing.
+pub fn rename(span: &Span, name: impl FnOnce() -> String) {
+    #[cfg(feature = "opentelemetry")]
+    if !span.is_disabled() {
+        otlp::rename(span, name());
+    }
+    #[cfg(not(feature = "opentelemetry"))]
+    let _ = (span, name);
+}
+
 /// Registers the count of spans, as each program that runs does.
 pub fn register(metrics: &mut Metrics) {
     let help = "Spans for traces: sent to the collector, failed to be sent, or dropped because too many waited";

@@ -109,6 +109,11 @@ pub(super) fn current() -> Option<(TraceId, SpanId)> {
     span.is_valid().then(|| (span.trace_id(), span.span_id()))
 }
 
+/// Gives a span another name.
+pub(super) fn rename(span: &Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 /// Makes `span` a child of the one with these ids.
 pub(super) fn follow(span: &Span, trace: &str, parent: &str) {
     let (Ok(trace), Ok(parent)) = (TraceId::from_hex(trace), SpanId::from_hex(parent)) else { return };
