@@ -22,7 +22,7 @@ pub fn attack(frame: &Frame, view: &AttackView) -> Markup {
         div {
             h1 { "Attack" }
             p data-say {
-                @if attacked.is_empty() { "No host stops more than strangers bring by themselves." }
+                @if attacked.is_empty() { "No host is attacked: none stops more than strangers bring anyway." }
                 @else { (mark(Mark::Bad)) " " (names(&attacked, 5)) @if attacked.len() == 1 { " is" } @else { " are" }
                     " attacked: see " code { "picket shield" } "." }
             }
@@ -31,7 +31,7 @@ pub fn attack(frame: &Frame, view: &AttackView) -> Markup {
         section {
             h2 { "Who is refused" }
             @if view.addresses.is_empty() {
-                p { "No source was refused more than once in the last ten minutes, or hosts do not say." }
+                p { "No source was refused more than once in the last ten minutes, as far as hosts have said." }
             } @else {
                 p { "From samples of the last ten minutes. Source addresses can be forged; rates are what hosts stop now, by each "
                     "source's share of the samples." }
@@ -72,7 +72,7 @@ fn hosts(hosts: &[AttackHost], now: Timestamp) -> Markup {
                 td.number {
                     @match host.defences.as_ref().and_then(|said| said.stopped_per_second) {
                         Some(stopped) => { (number(stopped)) @if is_attacked(host) { " " (mark(Mark::Bad)) } },
-                        None => "–",
+                        None => "not counted yet",
                     }
                 }
                 td { @match &host.defences { Some(said) if said.is_tight => "tight", Some(_) => "relaxed", None => "–" } }
@@ -168,6 +168,6 @@ mod tests {
     #[test]
     fn where_nobody_knocks_it_says_so() {
         let page = view(999, Vec::new());
-        assert!(page.contains("No host stops more") && page.contains("No source was refused"), "{page}");
+        assert!(page.contains("No host is attacked") && page.contains("No source was refused"), "{page}");
     }
 }

@@ -74,12 +74,12 @@ fn held_back(frame: &Frame, held: &HeldView) -> Markup {
             p { (mark(Mark::Notice)) " " (plain(&held.reason)) }
             p { (would(&held.changes)) }
             p.hint { "The last good set stays in force until the list is believable again, or somebody lets this change through." }
-            (held_changes(&held.changes))
             @match (&held.digest, frame.viewer.is_admin()) {
                 (Some(_), true) => { a.button href="/validators/approve" { "Decide…" } },
                 (Some(_), false) => { p.hint { "An admin may let it through." } },
                 (None, _) => { p.hint { "There is nothing in it that could be let through." } },
             }
+            (held_changes(&held.changes))
         }
     }
 }

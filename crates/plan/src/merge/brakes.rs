@@ -11,7 +11,7 @@ use std::{
 };
 
 /// P-Reps that the text of a hold names for each kind of change; the rest is counted.
-const NAMED: usize = 10;
+const NAMED: usize = 3;
 /// Hexadecimal digits of a digest: 128 bits, since who controls enough sources chooses the changes, and must not find two
 /// with the same.
 const DIGEST_DIGITS: usize = 32;
