@@ -191,7 +191,7 @@ mod tests {
         check("https://me:secret@collector.example", "a user, a password");
         check("https://collector.example/?key=secret", "or a query");
         check("http://127.0.0.1:4318/v1/traces", "the path of traces");
-        check("", "");
+        check("", "is no collector's URL");
     }
 
     #[test]
