@@ -43,6 +43,8 @@ pub(super) fn followed(site: &mut Site) -> Seen {
     for (name, machine) in site.machines() {
         let left = machine.run(&["sh", "-c", "ls -d /var/lib/picket /etc/picket /usr/bin/picket* 2>/dev/null"])?.stdout;
         ensure!(left.is_empty(), "after a purge {name} has {left}");
+        // Of the steps before; a reader has the packages of one version in that folder.
+        machine.run(&["sh", "-c", "rm -f ~root/*.deb"])?;
         let files: Vec<_> =
             packages::NAMES.iter().map(|name| packages::file(&site.packages, name)).collect::<Result<_>>()?;
         site.ansible.copy(&files, machine.ports(0)[0].ip())?;
