@@ -8,6 +8,7 @@ mod requests;
 mod tests;
 
 pub(crate) use hosts::{HostCounts, Standing};
+use progress::{COMMITTED, IN_FORCE};
 pub(crate) use progress::{Change, Progress};
 pub(crate) use requests::{Answered, counted};
 
@@ -30,6 +31,9 @@ use picket_telemetry::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
+/// Results of a request to join.
+const OK: &str = "ok";
+const REFUSED: &str = "refused";
 const SOURCE: (&str, &str) = ("source", "sources configured");
 const BY_SOURCE: &[(&str, &str)] = &[SOURCE];
 const BY_SOURCE_AND_RESULT: &[(&str, &str)] = &[SOURCE, ("result", "2")];
@@ -100,7 +104,7 @@ impl Counts {
             begun.failed.clone(),
         );
         m.register("database_up", "Whether the last transaction could be begun", begun.up.clone());
-        Self {
+        let counts = Self {
             generation: m.register("generation", "Number of the wanted state", Gauge::default()),
             validators: m.register("validators", "Validators in the set", Gauge::default()),
             validators_held: m.register(
@@ -228,6 +232,22 @@ impl Counts {
                 &[("ca", "1")],
                 Fractions::default(),
             ),
+        };
+        counts.begin_at_zero();
+        counts
+    }
+
+    /// Counters of changes are there before the first of a kind: Prometheus sees no increase in a series that begins with its
+    /// first event, so that the first change that did not come into force would be no alarm.
+    fn begin_at_zero(&self) {
+        for change in Change::ALL {
+            self.unfinished(change).inc_by(0);
+            for step in [COMMITTED, IN_FORCE] {
+                drop(self.change(change, step));
+            }
+        }
+        for result in [OK, REFUSED] {
+            self.joined(result).inc_by(0);
         }
     }
 
@@ -308,8 +328,7 @@ impl Counts {
 
     /// Counts one request to join, and why it was refused where it was.
     pub(crate) fn enrolled(&self, refused: Option<ProblemKind>) {
-        let result = if refused.is_none() { "ok" } else { "refused" };
-        self.enrolments.get_or_create(&vec![("result", result.to_owned())]).inc();
+        self.joined(if refused.is_none() { OK } else { REFUSED }).inc();
         if let Some(kind) = refused {
             self.refusals.get_or_create(&vec![("reason", kind.as_str().to_owned())]).inc();
         }
@@ -317,8 +336,20 @@ impl Counts {
 
     /// Counts how long a change took to this step.
     fn took(&self, change: Change, step: &'static str, took: Duration) {
+        self.change(change, step).observe(took.as_secs_f64());
+    }
+
+    fn change(&self, change: Change, step: &'static str) -> Histogram {
         let labels = vec![("change", change.as_str().to_owned()), ("step", step.to_owned())];
-        self.changes.get_or_create(&labels).observe(took.as_secs_f64());
+        self.changes.get_or_create_owned(&labels)
+    }
+
+    fn unfinished(&self, change: Change) -> Counter {
+        self.unfinished.get_or_create_owned(&vec![("change", change.as_str().to_owned())])
+    }
+
+    fn joined(&self, result: &'static str) -> Counter {
+        self.enrolments.get_or_create_owned(&vec![("result", result.to_owned())])
     }
 
     /// Counts one answer of the API; `None` where no operation gave it.

@@ -14,6 +14,10 @@ const GIVEN_UP: Duration = Duration::from_mins(10);
 /// Changes followed at once; the oldest are let go.
 const MOST: usize = 256;
 
+/// Steps of a change, as metrics call them.
+pub(super) const COMMITTED: &str = "committed";
+pub(super) const IN_FORCE: &str = "in_force";
+
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
@@ -26,6 +30,9 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// Each of them.
+    pub(super) const ALL: [Self; 3] = [Self::List, Self::Join, Self::Revoke];
+
     /// As metrics call it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +64,7 @@ impl Progress {
         now: Instant,
         hosts: impl Iterator<Item = NodeId>,
     ) {
-        counts.took(change, "committed", now.saturating_duration_since(began));
+        counts.took(change, COMMITTED, now.saturating_duration_since(began));
         let waits_for: BTreeSet<NodeId> = hosts.collect();
         if waits_for.is_empty() {
             return;
@@ -75,10 +82,9 @@ impl Progress {
             underway.waits_for.retain(|host| !is_in_force(host));
             let took = now.saturating_duration_since(underway.began);
             if underway.waits_for.is_empty() {
-                counts.took(underway.change, "in_force", took);
+                counts.took(underway.change, IN_FORCE, took);
             } else if took > GIVEN_UP {
-                let labels = vec![("change", underway.change.as_str().to_owned())];
-                counts.unfinished.get_or_create(&labels).inc();
+                counts.unfinished(underway.change).inc();
             } else {
                 return true;
             }
@@ -109,12 +115,14 @@ mod tests {
             text.lines().find_map(|line| line.strip_prefix(start).map(|rest| rest.trim().to_owned()))
         };
         let in_force = "picket_change_seconds_sum{change=\"join\",step=\"in_force\"}";
+        assert_eq!(line(in_force).unwrap(), "0.0", "what begins with its first event hides that from rate()");
+        assert_eq!(line("picket_changes_unfinished_total{change=\"revoke\"}").unwrap(), "0");
         progress.committed(&counts, Change::Join, start, at(1), hosts());
         progress.committed(&counts, Change::Revoke, start, at(1), hosts());
         progress.committed(&counts, Change::List, start, at(2), std::iter::empty());
         assert_eq!(line("picket_change_seconds_sum{change=\"list\",step=\"committed\"}").unwrap(), "2.0");
         progress.look(&counts, at(2), |id| id.as_str() == "n-1");
-        assert_eq!(line(in_force), None);
+        assert_eq!(line(in_force).unwrap(), "0.0");
         progress.look(&counts, at(3), |id| id.as_str() == "n-2");
         assert_eq!(line(in_force).unwrap(), "3.0", "who was there once was there");
         progress.committed(&counts, Change::Join, at(3), at(3), hosts());

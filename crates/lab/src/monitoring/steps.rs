@@ -82,10 +82,14 @@ pub(super) fn ready(site: &mut Site) -> Seen {
 
 /// Something happens on the mesh, and every panel shows something.
 pub(super) fn dashboards(site: &mut Site) -> Seen {
-    // A stranger knocks, and an operator asks for what is not there.
+    // A stranger knocks, an operator asks for what is not there, and a validator moves.
     let guarded = site.mesh().preps[0].host.v4(7100)?;
-    let disturb = || -> Result<()> {
+    let mut places = ["198.51.100.98:7100", "198.51.100.99:7100"].into_iter().cycle();
+    let mut disturb = || -> Result<()> {
         let mesh = site.mesh();
+        let moving = mesh.validators.last().context("no validator of others")?.prep;
+        let place = places.next().context("nowhere to move to")?;
+        mesh.chain.set_endpoint(moving, place).context("move a validator")?;
         // That it is refused is what others look at.
         let _ = mesh.stranger.can_connect(guarded, KNOCK);
         mesh.controller.picket(&["revoke", "nobody"])?;
@@ -102,10 +106,6 @@ pub(super) fn dashboards(site: &mut Site) -> Seen {
             expressions(&text, instance)?.into_iter().map(|(title, expression)| (name.clone(), title, expression)),
         );
     }
-    // How long a change takes is drawn of changes within the last minute alone: a validator moves.
-    let mesh = site.mesh();
-    let moving = mesh.validators.last().context("no validator of others")?.prep;
-    mesh.chain.set_endpoint(moving, "198.51.100.99:7100").context("move a validator")?;
     ensure!(panels.len() > 40, "only {} expressions in {}", panels.len(), folder.display());
     wait_until("every expression to give something", SOON, || {
         disturb().map_err(|error| format!("{error:#}"))?;
