@@ -178,6 +178,17 @@ impl Machine {
         fs::write(&path, text).map_err(|error| LabError::io(format!("write {}", path.display()), error))
     }
 
+    /// Writes at the end of one of its own files, while it is off.
+    ///
+    /// # Errors
+    /// [`LabError::Io`].
+    pub(crate) fn append(&self, path: &str, text: &str) -> Result<(), LabError> {
+        let whole = self.path(path)?;
+        let before =
+            fs::read_to_string(&whole).map_err(|error| LabError::io(format!("read {}", whole.display()), error))?;
+        self.write(path, &(before + text))
+    }
+
     /// Lets one of its files be run, while it is off.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ use std::{
 use tokio::net::TcpListener;
 
 const SESSION: &str = "a-session-of-imdsv2";
+/// Of every instance on GCP.
+const INSTANCE_NAME: &str = "sentries-x7kq";
+const PROJECT_NUMBER: u64 = 1_071_284_184_436;
 
 /// One instance of a cloud.
 #[derive(Clone, Debug)]
@@ -173,10 +176,32 @@ async fn role_credentials(State(shared): State<Arc<Shared>>, headers: HeaderMap)
 
 /// Anything else, as cloud-init asks for it.
 async fn looked_through(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> Response {
+    if let Some(path) = uri.path().strip_prefix("/computeMetadata/v1/") {
+        return read_on_gcp(&shared, path, &headers);
+    }
     let found = shared.user_data.as_ref().and_then(|data| read(&shared.instance, data, uri.path()));
     match found {
         Some(text) => with_session(&headers, &shared, || text),
         None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// What Compute Engine's server has of the instance; attributes are asked for as a whole, where their user data are ("Predefined
+/// metadata keys" of its documentation).
+fn read_on_gcp(shared: &Shared, path: &str, headers: &HeaderMap) -> Response {
+    if headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    let Some(user_data) = &shared.user_data else { return StatusCode::NOT_FOUND.into_response() };
+    let Instance { account, region, id, .. } = &shared.instance;
+    shared.answers.fetch_add(1, Ordering::Relaxed);
+    match path.trim_end_matches('/') {
+        "instance/id" => id.clone().into_response(),
+        "instance/zone" => format!("projects/{PROJECT_NUMBER}/zones/{region}-a").into_response(),
+        "instance/hostname" => format!("{INSTANCE_NAME}.{region}-a.c.{account}.internal").into_response(),
+        "instance/attributes" => json!({"user-data": user_data}).to_string().into_response(),
+        "project/attributes" => "{}".into_response(),
+        _ => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
@@ -222,7 +247,7 @@ async fn gcp_token(
         claims["email"] = json!(format!("1071284184436-compute@developer.gserviceaccount.com"));
         claims["google"] = json!({"compute_engine": {
             "instance_creation_timestamp": launched_at.as_millis() / 1000, "instance_id": id,
-            "instance_name": "sentries-x7kq", "project_id": account, "project_number": 1_071_284_184_436_u64,
+            "instance_name": INSTANCE_NAME, "project_id": account, "project_number": PROJECT_NUMBER,
             "zone": format!("{region}-a"),
         }});
     }

@@ -49,7 +49,7 @@ impl Args {
 }
 
 /// One after the other. Each needs `site` before it, and leaves a mesh in force, but for `remove` and `molecule`; `drain` needs `hide`, too.
-const STEPS: [Step<Site>; 15] = [
+const STEPS: [Step<Site>; 16] = [
     ("exposed", "bare machines are exposed", life::exposed),
     ("site", "site.yml: from bare machines to a mesh", life::site),
     ("again", "site.yml again changes nothing", life::again),
@@ -69,6 +69,11 @@ const STEPS: [Step<Site>; 15] = [
         clouds::no_cloud,
     ),
     ("ec2", "a new virtual machine joins by its user data, with cloud-init, and the word of AWS", clouds::ec2),
+    (
+        "gce",
+        "a validator's new virtual machine joins by its user data, with cloud-init, and the word of Google",
+        clouds::gce,
+    ),
 ];
 
 /// Runs it; whether every step held.
