@@ -16,6 +16,14 @@ pub enum LabError {
         /// The Debian package that brings it.
         package: &'static str,
     },
+    /// A host's address is another's already.
+    #[error("{address} is already that of the host `{host}`")]
+    AddressTaken {
+        /// The address.
+        address: IpAddr,
+        /// Who has it.
+        host: String,
+    },
     /// One of our own programs has not been built.
     #[error("{} is not there: run `cargo build --workspace`", path.display())]
     NotBuilt {

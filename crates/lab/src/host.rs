@@ -58,6 +58,12 @@ impl<'lab> HostBuilder<'lab> {
             if name.is_empty() || !name.chars().all(allowed) || inventory.hosts.contains_key(&name) {
                 return Err(LabError::HostName { name });
             }
+            // Two hosts of one address take turns in answering for it, which looks like anything but that.
+            for address in addresses.iter().map(IpNet::addr) {
+                if let Some(host) = inventory.addresses.insert(address, name.clone()) {
+                    return Err(LabError::AddressTaken { address, host });
+                }
+            }
             // In the inventory first, so that a host made by half is removed too.
             let namespace = Namespace { name: format!("{}-{name}", shared.id.name()) };
             inventory.hosts.insert(name.clone(), namespace);

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) hosts: BTreeMap<String, Namespace>,
+    /// Names of hosts by address.
+    pub(crate) addresses: BTreeMap<IpAddr, String>,
     pub(crate) processes: Vec<Arc<Running>>,
     pub(crate) hosts_file: String,
 }

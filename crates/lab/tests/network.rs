@@ -39,6 +39,15 @@ fn hosts_reach_each_other_in_both_families_whatever_their_prefixes() -> Result<(
 }
 
 #[test]
+fn an_address_is_one_hosts() -> Result<(), LabError> {
+    let lab = Lab::new("taken")?;
+    let (_node, _caller) = node_and_caller(&lab)?;
+    let error = lab.host("other").address("203.0.113.11/25").create().unwrap_err();
+    assert_eq!(error.to_string(), "203.0.113.11 is already that of the host `node`");
+    Ok(())
+}
+
+#[test]
 fn a_dropped_port_is_filtered_and_a_rejected_one_is_refused() -> Result<(), LabError> {
     let lab = Lab::new("filter")?;
     let (node, caller) = node_and_caller(&lab)?;
