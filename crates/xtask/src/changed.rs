@@ -133,6 +133,7 @@ const RUNS: [Run; 6] = [
             "packaging/deb",
             "packaging/etc",
             "packaging/packer",
+            "packaging/previous",
             "packaging/systemd",
             "packaging/sysusers.d",
             "packaging/tmpfiles.d",

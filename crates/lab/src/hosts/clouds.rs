@@ -81,7 +81,7 @@ pub(super) fn ec2(site: &mut Site) -> Seen {
     );
     let fingerprint = believe(site, KEYS, &aws_certificate(0, 2020, 2120), &lines)?;
     let user_data = user_data(site, "sentry", &["--cloud", "aws", "--ca", &fingerprint])?;
-    let host = place(site, "ec2", 22)?;
+    let host = place(site, "ec2", 25)?;
     let machine = bare(site, &host, "picket-sentry-agent")?;
     let running =
         instance::switch_on(&site.mesh.lab, &host, &machine, Cloud::Aws, instance(ACCOUNT, INSTANCE), user_data)?;

@@ -2,6 +2,7 @@
 //! mesh and through its life, with a stranger who knocks all the while; and new machines that join by their user data. Each step prints one line; nothing is decided here.
 
 mod ansible;
+mod before;
 mod clouds;
 mod document;
 mod instance;
@@ -30,6 +31,9 @@ pub struct Args {
     /// Folder with one Debian package of each program
     #[arg(long, value_name = "DIR")]
     pub packages: PathBuf,
+    /// Folder with the same of the build before, from which hosts are upgraded
+    #[arg(long, value_name = "DIR")]
+    pub previous: Option<PathBuf>,
     /// docs/install.md, which is followed
     #[arg(long, value_name = "FILE")]
     pub document: PathBuf,
@@ -41,7 +45,8 @@ pub struct Args {
 impl Args {
     /// Its places as they are from any folder: programs are started in others.
     fn absolute(mut self) -> Result<Self> {
-        for path in [&mut self.ansible, &mut self.collection, &mut self.packages, &mut self.document] {
+        let places = [&mut self.ansible, &mut self.collection, &mut self.packages, &mut self.document];
+        for path in places.into_iter().chain(&mut self.previous) {
             *path = path.canonicalize().with_context(|| format!("look for {}", path.display()))?;
         }
         Ok(self)
@@ -49,7 +54,7 @@ impl Args {
 }
 
 /// One after the other. Each needs `site` before it, and leaves a mesh in force, but for `remove` and `molecule`; `drain` needs `hide`, too.
-const STEPS: [Step<Site>; 16] = [
+const STEPS: [Step<Site>; 17] = [
     ("exposed", "bare machines are exposed", life::exposed),
     ("site", "site.yml: from bare machines to a mesh", life::site),
     ("again", "site.yml again changes nothing", life::again),
@@ -62,6 +67,7 @@ const STEPS: [Step<Site>; 16] = [
     ("drain", "upgrade.yml with two sentries: a hidden P-Rep leaves each before its turn", second::upgraded),
     ("remove", "remove.yml: nobody is a member any more", life::remove),
     ("molecule", "the collection's molecule scenario, from bare machines to bare ones", life::molecule),
+    ("before", "from the packages of the build before to ours, one machine after the other", before::upgraded),
     ("install", "docs/install.md, word by word", document::followed),
     (
         "nocloud",

@@ -1,4 +1,4 @@
-//! The Debian packages: which there are, the operator's program taken out of its own, and newer ones made of them.
+//! The Debian packages: which there are, the operator's program taken out of its own, and others with a newer or older version made of them.
 
 use crate::command::said;
 use anyhow::{Context as _, Result, bail};
@@ -43,8 +43,13 @@ pub(super) fn entry(package: &Path, name: &str) -> Result<String> {
 
 /// The same packages with a later version, and that version.
 pub(super) fn newer(folder: &Path, to: &Path) -> Result<String> {
+    versioned(folder, to, "+later")
+}
+
+/// The same packages with this at the end of their version, and that version.
+pub(super) fn versioned(folder: &Path, to: &Path, end: &str) -> Result<String> {
     fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
-    let mut later = String::new();
+    let mut named = String::new();
     for name in NAMES {
         let tree = to.join("tree");
         said(Command::new("dpkg-deb").arg("-R").arg(file(folder, name)?).arg(&tree))?;
@@ -52,13 +57,13 @@ pub(super) fn newer(folder: &Path, to: &Path) -> Result<String> {
         let text = fs::read_to_string(&control).with_context(|| format!("read {}", control.display()))?;
         let version =
             text.lines().find_map(|line| line.strip_prefix("Version: ")).context("a package without version")?;
-        later = format!("{version}+later");
-        let text = text.replace(&format!("Version: {version}\n"), &format!("Version: {later}\n"));
+        named = format!("{version}{end}");
+        let text = text.replace(&format!("Version: {version}\n"), &format!("Version: {named}\n"));
         fs::write(&control, text).with_context(|| format!("write {}", control.display()))?;
         // Packed quickly: it lives for a minute.
         let mut pack = Command::new("dpkg-deb");
         said(pack.args(["-Zgzip", "-z1", "--root-owner-group", "-b"]).arg(&tree).arg(to))?;
         fs::remove_dir_all(&tree).with_context(|| format!("remove {}", tree.display()))?;
     }
-    Ok(later)
+    Ok(named)
 }

@@ -31,6 +31,7 @@ pub(super) struct Site {
     pub(super) sentry: Machine,
     pub(super) ansible: Ansible,
     pub(super) packages: PathBuf,
+    pub(super) previous: Option<PathBuf>,
     pub(super) document: String,
     pub(super) mesh: Mesh,
 }
@@ -57,6 +58,7 @@ impl Site {
             sentry: boot(sentry, &[UNGUARDED])?,
             ansible,
             packages: args.packages.clone(),
+            previous: args.previous.clone(),
             document: fs::read_to_string(&args.document)
                 .with_context(|| format!("read {}", args.document.display()))?,
             mesh,

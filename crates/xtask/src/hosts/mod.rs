@@ -2,6 +2,7 @@
 //! machines that boot, with our packages, over real ssh. What those machines go through is the lab's (`picket-lab hosts`). What cannot be run is said, and fails.
 
 mod image;
+mod previous;
 
 use crate::{demo, dist, machine, outcome::Outcome, proven, python, step, tree};
 use anyhow::{Context, Result};
@@ -64,10 +65,12 @@ fn everything(
         outcome.of(format!("syntax of {playbook}"), step::run(&format!("syntax of {playbook}"), &mut check)?);
     }
     let packages = dist::packages(root, packages)?;
+    let previous = previous::packages(root)?;
     image::run(root, &packages, outcome)?;
     // The programs that are tested come out of the packages.
     let mut lab = demo::lab_with(root, &[])?;
     lab.arg("hosts").arg("--ansible").arg(programs).arg("--packages").arg(&packages);
+    lab.arg("--previous").arg(&previous);
     lab.arg("--collection").arg(root.join("ansible")).arg("--document").arg(root.join("docs/install.md"));
     outcome.of("booted machines", step::run("booted machines", &mut lab)?);
     Ok(())
