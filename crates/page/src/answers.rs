@@ -149,10 +149,10 @@ fn hidden(hosts: &[HostState]) -> Answer {
             Some(how) => {
                 let sentries = counted(how.sentries.len(), "sentry", "sentries");
                 let text = if how.strict {
-                    format!("{name} is reached, and reaches other validators, through {sentries} alone")
+                    format!("other validators reach {name}, and are reached by it, through {sentries} alone")
                 } else {
                     format!(
-                        "{name} is reached, and reaches other validators, through {sentries}; directly where none of them answers"
+                        "other validators reach {name}, and are reached by it, through {sentries}; directly where none of them answers"
                     )
                 };
                 more.push((Mark::Good, text));

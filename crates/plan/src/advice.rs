@@ -39,7 +39,7 @@ impl FindingKind {
                 "PicketNoQuorum",
             ),
             Self::ListHeld => of(
-                "look at the change; let it through if it is real, leave it held and mend the source if not",
+                "the rules stay meanwhile; let it through if a node of your own or a tracker says the same, mend the source if not",
                 "PicketListHeld",
             ),
             Self::HeldByOperator => {

@@ -186,25 +186,30 @@ fn too_far(
     let share = ((previous.len() + left) * brakes.max_removed_percent / 100).max(1);
     let mut came = lately(&[ChangeKind::Added]);
     came.extend(difference.adds.keys());
-    let window = brakes.window_seconds;
-    let moved = format!(
-        "the list removes or moves {now} of {} validators, {} with those of the last {window} s",
-        previous.len(),
-        gone.len()
-    );
+    // All that count within the window, where there were others before these.
+    let within = |all: usize, now: usize| {
+        if all == now { String::new() } else { format!(", {all} within {}", period(brakes.window_seconds)) }
+    };
+    let moved = format!("the list removes or moves {now} of {} validators{}", previous.len(), within(gone.len(), now));
     if now > 0 && gone.len() > brakes.max_removed {
         Some(format!("{moved}, more than max_removed {}", brakes.max_removed))
     } else if now > 0 && gone.len() > share {
         Some(format!("{moved}, more than {share}, which max_removed_percent {} allows", brakes.max_removed_percent))
     } else if !difference.adds.is_empty() && !previous.is_empty() && came.len() > brakes.max_added {
-        Some(format!(
-            "the list adds {} validators, {} with those of the last {window} s, more than max_added {}",
-            difference.adds.len(),
-            came.len(),
-            brakes.max_added
-        ))
+        let adds = difference.adds.len();
+        let within = within(came.len(), adds);
+        Some(format!("the list adds {adds} validators{within}, more than max_added {}", brakes.max_added))
     } else {
         None
+    }
+}
+
+/// `1 h`, `90 min`, `45 s`.
+fn period(seconds: u64) -> String {
+    match seconds {
+        s if s > 0 && s.is_multiple_of(3600) => format!("{} h", s / 3600),
+        s if s > 0 && s.is_multiple_of(60) => format!("{} min", s / 60),
+        s => format!("{s} s"),
     }
 }
 

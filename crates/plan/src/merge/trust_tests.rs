@@ -104,7 +104,10 @@ fn check_sequence(policy: &Policy, first: usize, lists: Vec<Vec<ObservedValidato
 fn a_slow_bleed_is_stopped_by_the_window_and_goes_on_when_it_has_passed() {
     let lists = (0..8).map(|gone| list(19 - gone)).collect();
     let last = check_sequence(&policy(), 20, lists, &[19, 18, 18, 18, 18, 18, 18, 18]);
-    assert!(last.held.unwrap().reason.contains("more than max_removed 2"));
+    assert!(last.held.unwrap().reason.contains("removes or moves 6 of 18 validators, more than max_removed 2"));
+    let last = check_sequence(&policy(), 20, vec![list(19), list(18), list(17)], &[19, 18, 18]);
+    let reason = last.held.unwrap().reason;
+    assert!(reason.contains("removes or moves 1 of 18 validators, 3 within 1 h, more than max_removed 2"), "{reason}");
     check_sequence(
         &policy(),
         20,
