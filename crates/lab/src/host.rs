@@ -60,9 +60,10 @@ impl<'lab> HostBuilder<'lab> {
             }
             // Two hosts of one address take turns in answering for it, which looks like anything but that.
             for address in addresses.iter().map(IpNet::addr) {
-                if let Some(host) = inventory.addresses.insert(address, name.clone()) {
-                    return Err(LabError::AddressTaken { address, host });
+                if let Some(host) = inventory.addresses.get(&address) {
+                    return Err(LabError::AddressTaken { address, host: host.clone() });
                 }
+                inventory.addresses.insert(address, name.clone());
             }
             // In the inventory first, so that a host made by half is removed too.
             let namespace = Namespace { name: format!("{}-{name}", shared.id.name()) };
@@ -149,7 +150,10 @@ impl Host {
     /// [`LabError::NotAnAddress`], or what `ip` refused, for instance because it is not there.
     pub fn remove_address(&self, address: &str) -> Result<(), LabError> {
         let address = address::parse(address)?;
-        self.namespace.ip(&format!("address delete {address} dev {}\n", device(&address)))
+        self.namespace.ip(&format!("address delete {address} dev {}\n", device(&address)))?;
+        // Free for the next host.
+        self.shared.inventory().addresses.remove(&address.addr());
+        Ok(())
     }
 
     /// Takes the host off the lab's bridge and puts it behind another one, as a container is behind its host's bridge:
