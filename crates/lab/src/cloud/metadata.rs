@@ -186,10 +186,15 @@ async fn looked_through(State(shared): State<Arc<Shared>>, uri: Uri, headers: He
     }
 }
 
+/// Google's server answers whoever says that it is meant.
+fn is_flavoured(headers: &HeaderMap) -> bool {
+    headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google")
+}
+
 /// What Compute Engine's server has of the instance; attributes are asked for as a whole, where their user data are ("Predefined
 /// metadata keys" of its documentation).
 fn read_on_gcp(shared: &Shared, path: &str, headers: &HeaderMap) -> Response {
-    if headers.get("metadata-flavor").is_none_or(|flavor| flavor != "Google") {
+    if !is_flavoured(headers) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let Some(user_data) = &shared.user_data else { return StatusCode::NOT_FOUND.into_response() };
@@ -232,8 +237,7 @@ async fn gcp_token(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let flavoured = headers.get("metadata-flavor").is_some_and(|flavor| flavor == "Google");
-    let Some(audience) = query.get("audience").filter(|_| flavoured) else {
+    let Some(audience) = query.get("audience").filter(|_| is_flavoured(&headers)) else {
         return StatusCode::FORBIDDEN.into_response();
     };
     shared.answers.fetch_add(1, Ordering::Relaxed);

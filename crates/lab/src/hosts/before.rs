@@ -19,7 +19,8 @@ pub(super) fn upgraded(site: &mut Site) -> Seen {
     site.wait_in_force()?;
     site.is_guarded()?;
     site.tunnel_carries()?;
-    ensure!(versions(site)?.values().flatten().all(|version| *version == from), "not all are of {from}");
+    let is_old = |installed: &Vec<String>| !installed.is_empty() && installed.iter().all(|version| *version == from);
+    ensure!(site.versions()?.values().all(is_old), "not all are of {from}");
     let (members, token) = (names(site)?, site.picket(&["token", "create", "--role", "sentry"])?);
     site.begin_to_knock()?;
 
@@ -28,7 +29,7 @@ pub(super) fn upgraded(site: &mut Site) -> Seen {
     site.is_guarded()?;
     site.tunnel_carries()?;
     let knocks = site.nothing_answered()?;
-    let versions = versions(site)?;
+    let versions = site.versions()?;
     ensure!(!versions.values().flatten().any(|version| *version == from), "after the upgrade there is {versions:?}");
     ensure!(names(site)? == members, "the hosts are others: {members:?} before, {:?} now", names(site)?);
     let tokens = site.picket(&["token", "list"])?;
@@ -37,14 +38,6 @@ pub(super) fn upgraded(site: &mut Site) -> Seen {
     let again = site.ansible.play("upgrade", &site.packages, &[])?.success()?;
     ensure!(again.is_quiet(), "a second run: {}", again.changes());
     Ok(format!("{}, {} hosts stayed who they are; {knocks}", played.changes(), members.len()))
-}
-
-/// Versions of our packages by machine.
-fn versions(site: &Site) -> Result<BTreeMap<&'static str, Vec<String>>> {
-    let ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}\\n", "picket*"];
-    let of =
-        |said: String| said.lines().filter_map(|line| line.strip_prefix("installed ").map(str::to_owned)).collect();
-    site.machines().into_iter().map(|(name, machine)| Ok((name, of(machine.run(&ask)?.success()?)))).collect()
 }
 
 /// Ids of the members by name.

@@ -128,11 +128,8 @@ pub(super) fn upgrade(site: &mut Site) -> Seen {
     let version = packages::newer(&site.packages, &folder)?;
     let played = site.ansible.play("upgrade", &folder, &[])?.success()?;
     site.packages = folder;
-    for (name, machine) in site.machines() {
-        let format = "--showformat=${db:Status-Status} ${Package} ${Version}\\n";
-        let said = machine.run(&["dpkg-query", "--show", format, "picket*"])?.success()?;
-        let installed: Vec<_> = said.lines().filter(|line| line.starts_with("installed ")).collect();
-        let all_newer = !installed.is_empty() && installed.iter().all(|line| line.ends_with(&version));
+    for (name, installed) in site.versions()? {
+        let all_newer = !installed.is_empty() && installed.iter().all(|installed| *installed == version);
         ensure!(all_newer, "on {name} is {installed:?}, and not {version}");
     }
     site.is_guarded()?;

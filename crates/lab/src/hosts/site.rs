@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result};
 use picket_api::operator::NodeView;
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, process::Command, time::Duration};
 
 /// The ports that the nodes' stand-ins listen on: those of P2P and JSON-RPC, which are guarded, and one that is not.
 pub(super) const PORTS: [u16; 4] = [P2P, 9000, 9080, UNGUARDED];
@@ -118,6 +118,14 @@ impl Site {
     /// The machines by the names that the inventory has for them.
     pub(super) fn machines(&self) -> [(&'static str, &Machine); 3] {
         [("controller", &self.controller), ("sentry-1", &self.sentry), ("prep-1", &self.prep)]
+    }
+
+    /// Versions of our packages that are installed, by machine.
+    pub(super) fn versions(&self) -> Result<BTreeMap<&'static str, Vec<String>>> {
+        let ask = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}\\n", "picket*"];
+        let of =
+            |said: String| said.lines().filter_map(|line| line.strip_prefix("installed ").map(str::to_owned)).collect();
+        self.machines().into_iter().map(|(name, machine)| Ok((name, of(machine.run(&ask)?.success()?)))).collect()
     }
 
     /// What `picket` on the controller's machine says.
