@@ -10,9 +10,13 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(3 * 30);
 
 /// Why a member does not read back exactly what is wanted of it now; `None` where it does.
 pub(crate) fn lag(controller: &Controller, node: &NodeId, now: Timestamp) -> Option<String> {
-    let wanted = controller.wanted.of(node);
-    let why = controller.reports.of(node, |received| shortfall(&wanted, Some(&received.stored.report)));
-    match (why.unwrap_or_else(|| shortfall(&wanted, None)), silent(controller, node, now)) {
+    // Asked of thousands every few seconds: each is looked up once here and once there.
+    let (wanted, is_followed) = controller.wanted.stands(node);
+    let told = controller.reports.of(node, |received| {
+        let silence = if is_followed { None } else { silence(received.stored.received_at, now) };
+        (shortfall(&wanted, Some(&received.stored.report)), silence)
+    });
+    match told.unwrap_or_else(|| (shortfall(&wanted, None), None)) {
         (Some(why), Some(silence)) => Some(format!("{why}, and {silence}")),
         (why, silence) => why.or(silence),
     }

@@ -149,9 +149,7 @@ impl Reports {
         let written = async {
             // With the reports that tell of them: whoever starts anew finds both or neither.
             moves::record(&mut tx, &moves).await?;
-            for (node, report) in &batch {
-                tx.put_report(node, report).await?;
-            }
+            tx.put_reports(&batch).await?;
             tx.commit().await
         };
         let written = written.await;

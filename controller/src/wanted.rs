@@ -234,6 +234,13 @@ impl Wanted {
         self.lock().hosts.get(node).map_or(HostWanted::Unplanned, |host| host.borrow().clone())
     }
 
+    /// What a host shall be, and whether a poll of it waits.
+    pub(crate) fn stands(&self, node: &NodeId) -> (HostWanted, bool) {
+        let board = self.lock();
+        let host = board.hosts.get(node);
+        host.map_or((HostWanted::Unplanned, false), |host| (host.borrow().clone(), host.receiver_count() > 0))
+    }
+
     /// Whether a poll of this host waits.
     pub(crate) fn is_followed(&self, node: &NodeId) -> bool {
         self.lock().hosts.get(node).is_some_and(|host| host.receiver_count() > 0)

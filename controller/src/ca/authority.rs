@@ -170,9 +170,7 @@ impl Authority {
 
     /// The CA that certificates with this key identifier are of; `None` where it is none of the mesh's now.
     pub(crate) fn of_key_id(&self, key_id: &str) -> Option<Fingerprint> {
-        let set = self.now();
-        let certificates = set.all().filter_map(|ca| ca.certificate().ok());
-        certificates.into_iter().find(|ca| ca.key_id() == key_id).map(|ca| ca.fingerprint())
+        self.now().all().find(|ca| ca.key_id() == key_id).map(|ca| ca.fingerprint())
     }
 
     /// The mesh whose CA this is.

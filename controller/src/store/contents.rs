@@ -262,7 +262,7 @@ impl Transaction {
 }
 
 /// Rows in slices, each of one of the sizes that statements have.
-fn slices<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+pub(super) fn slices<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let size = AT_ONCE.into_iter().find(|size| *size <= rows.len())?;
         let (slice, rest) = rows.split_at(size);
@@ -272,7 +272,7 @@ fn slices<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
 }
 
 /// Places for so many rows of so many values: `($1,$2),($3,$4)`.
-fn places(rows: usize, values: usize) -> String {
+pub(super) fn places(rows: usize, values: usize) -> String {
     let row = |row: usize| {
         let places: Vec<String> = (1..=values).map(|place| format!("${}", row * values + place)).collect();
         format!("({})", places.join(","))

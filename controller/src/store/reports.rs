@@ -2,9 +2,10 @@
 
 use super::{
     StoreError, Transaction,
+    contents::{places, slices},
     error::sql,
     row::{json, text, time, to_json},
-    statement::query,
+    statement::{query, query_made},
 };
 use picket_model::{NodeId, NodeReport, Timestamp};
 use std::collections::BTreeMap;
@@ -34,19 +35,22 @@ impl Transaction {
             .collect()
     }
 
-    /// Keeps a host's report as its last.
-    pub async fn put_report(&mut self, node: &NodeId, report: &StoredReport) -> Result<(), StoreError> {
-        query(
-            "INSERT INTO reports (mesh, node, report, received_at) VALUES ($1, $2, $3, $4)
-             ON CONFLICT (node) DO UPDATE SET report = excluded.report, received_at = excluded.received_at",
-        )
-        .bind(self.mesh.as_str())
-        .bind(node.as_str())
-        .bind(to_json(&report.report, "report")?)
-        .bind(report.received_at.as_millis())
-        .execute(&mut self.sql)
-        .await
-        .map_err(sql("keep a report"))?;
+    /// Keeps reports, each as its host's last; of each host one.
+    pub async fn put_reports(&mut self, reports: &[(NodeId, StoredReport)]) -> Result<(), StoreError> {
+        for slice in slices(reports) {
+            let statement = format!(
+                "INSERT INTO reports (mesh, node, report, received_at) VALUES {}
+                 ON CONFLICT (node) DO UPDATE SET report = excluded.report, received_at = excluded.received_at",
+                places(slice.len(), 4)
+            );
+            let mut keep = query_made(statement);
+            for (node, report) in slice {
+                let text = to_json(&report.report, "report")?;
+                keep =
+                    keep.bind(self.mesh.as_str()).bind(node.as_str()).bind(text).bind(report.received_at.as_millis());
+            }
+            keep.execute(&mut self.sql).await.map_err(sql("keep reports"))?;
+        }
         Ok(())
     }
 }

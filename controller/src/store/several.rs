@@ -161,20 +161,37 @@ impl Transaction {
         since: Timestamp,
         is_news: impl Fn(&NodeId, Timestamp) -> bool,
     ) -> Result<Vec<(NodeId, StoredReport)>, StoreError> {
-        let rows = query("SELECT node, report, received_at FROM reports WHERE mesh = $1 AND received_at >= $2")
+        let rows = query("SELECT node, received_at FROM reports WHERE mesh = $1 AND received_at >= $2")
             .bind(self.mesh.as_str())
             .bind(since.as_millis())
             .fetch_all(&mut self.sql)
             .await
-            .map_err(sql("read the newest reports"))?;
-        let mut reports = Vec::new();
+            .map_err(sql("see who reported"))?;
+        // Most came here and are known.
+        let mut news: Vec<NodeId> = Vec::new();
         for row in &rows {
-            let (node, received_at) = (text(row, "node")?, time(row, "received_at")?);
-            if is_news(&node, received_at) {
-                reports.push((node, StoredReport { report: json(row, "report")?, received_at }));
+            let node = text(row, "node")?;
+            if is_news(&node, time(row, "received_at")?) {
+                news.push(node);
             }
         }
-        Ok(reports)
+        if news.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = query(
+            "SELECT node, report, received_at FROM reports
+             WHERE mesh = $1 AND node IN (SELECT value FROM json_each($2))",
+        )
+        .bind(self.mesh.as_str())
+        .bind(super::row::to_json(&news, "news")?)
+        .fetch_all(&mut self.sql)
+        .await
+        .map_err(sql("read the newest reports"))?;
+        let read = |row: &Row| {
+            let report = StoredReport { report: json(row, "report")?, received_at: time(row, "received_at")? };
+            Ok((text(row, "node")?, report))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// The target, where it is newer than the one that is known; contents that have not changed since are taken from that.

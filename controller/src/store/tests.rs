@@ -10,6 +10,7 @@ mod observed;
 mod planners;
 mod queue;
 mod races;
+mod reports;
 
 use super::{statement::query, *};
 use both::{Own, on_both};

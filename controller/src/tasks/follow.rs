@@ -6,10 +6,11 @@ use crate::{
     controller::Controller,
     duties::{DUTY, LENGTH, RENEWED},
     now,
-    store::{Ears, Mark, StoreError, StoredReport},
+    store::{Ears, Mark, StoreError},
     tasks::plan,
 };
-use picket_model::{Node, NodeId, Timestamp};
+use futures_util::FutureExt as _;
+use picket_model::{Node, Timestamp};
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
@@ -23,6 +24,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const SKEW: Duration = Duration::from_secs(10);
 /// Changes within this time share a look.
 const GATHER: Duration = Duration::from_millis(10);
+/// Looks are so long apart at least, however much is heard: each of many hosts that join is word of a change.
+const APART: Duration = Duration::from_millis(100);
 
 /// How far this controller has seen.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ pub(crate) async fn run(controller: Arc<Controller>) {
         return;
     }
     let mut seen = Seen::nothing(now());
+    let mut told: Option<Instant> = None;
     loop {
         let mut ears = match controller.store.listen().await {
             Ok(ears) => ears,
@@ -59,11 +63,19 @@ pub(crate) async fn run(controller: Arc<Controller>) {
         };
         loop {
             // Only after the wake-up is in place, so that nothing falls between two looks.
-            if let Err(error) = run_once(&controller, &mut seen).await {
+            let looked = Instant::now();
+            // Of reports there is no word: what they are looked at for can wait for its second.
+            let looked_at = if told.is_none_or(|at| at.elapsed() >= EVERY) {
+                told = Some(looked);
+                run_once(&controller, &mut seen).await
+            } else {
+                look(&controller, &mut seen).await
+            };
+            if let Err(error) = looked_at {
                 report("follow", &error);
             }
             let is_heard = match &mut ears {
-                Some(ears) => woken(ears).await,
+                Some(ears) => woken(ears, looked).await,
                 None => {
                     sleep(EVERY).await;
                     false
@@ -101,10 +113,17 @@ pub(crate) async fn keep_duty(controller: Arc<Controller>) {
 }
 
 /// Waits for the wake-up or the next look; false where nothing can be heard any more.
-async fn woken(ears: &mut Ears) -> bool {
+async fn woken(ears: &mut Ears, looked: Instant) -> bool {
     match timeout(EVERY, ears.heard()).await {
         Ok(Ok(())) => {
-            sleep(GATHER).await;
+            sleep(GATHER.max(APART.saturating_sub(looked.elapsed()))).await;
+            // What was heard meanwhile is of changes that the next look sees.
+            while let Some(heard) = ears.heard().now_or_never() {
+                if let Err(error) = heard {
+                    report("follow", &error);
+                    return false;
+                }
+            }
             true
         }
         Ok(Err(error)) => {
@@ -116,15 +135,17 @@ async fn woken(ears: &mut Ears) -> bool {
     }
 }
 
-/// Looks once.
+/// Looks once, at what hosts told others too.
 pub(crate) async fn run_once(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
+    hear(controller, seen).await?;
+    look(controller, seen).await
+}
+
+async fn look(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
     let mut tx = controller.store.read().await?;
-    let is_news = |node: &_, at| controller.reports.get(node).is_none_or(|known| known.stored.received_at < at);
-    let reports = tx.reports_since(seen.report.minus(SKEW), is_news).await?;
     let mark = tx.mark().await?;
     if mark == seen.mark {
         drop(tx);
-        hear(controller, seen, reports);
         return make_sure(controller, seen).await;
     }
     // At the start everything sleeps until what it finds in the database itself.
@@ -144,7 +165,6 @@ pub(crate) async fn run_once(controller: &Controller, seen: &mut Seen) -> Result
     let has_list = tx.has_list().await?;
     drop(tx);
 
-    hear(controller, seen, reports);
     // The plan that takes a host from its peers first, then the host itself.
     if let Some(target) = target {
         plan::publish(controller, target);
@@ -175,11 +195,15 @@ async fn make_sure(controller: &Controller, seen: &mut Seen) -> Result<(), Store
 }
 
 /// Takes what hosts told other controllers.
-fn hear(controller: &Controller, seen: &mut Seen, reports: Vec<(NodeId, StoredReport)>) {
+async fn hear(controller: &Controller, seen: &mut Seen) -> Result<(), StoreError> {
+    let is_news =
+        |node: &_, at| controller.reports.of(node, |known| known.stored.received_at).is_none_or(|known| known < at);
+    let reports = controller.store.read().await?.reports_since(seen.report.minus(SKEW), is_news).await?;
     // A clock that is ahead of ours must not make us miss the others.
     let newest = reports.iter().map(|(_, stored)| stored.received_at).max().unwrap_or(seen.report);
     seen.report = seen.report.max(newest.min(now()));
     controller.reports.heard_elsewhere(reports);
+    Ok(())
 }
 
 /// Wakes what sleeps until something that another controller may have changed.

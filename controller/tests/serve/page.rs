@@ -334,7 +334,7 @@ async fn a_host_that_is_silent_has_no_tunnel_that_is_known_to_be_up() {
         let chain = ChainHealth { state: "stopped".to_owned(), height: None, error: None };
         let said = NodeReport { peers, chain: Some(chain), ..report(&wanted) };
         let mut tx = store.write().await.unwrap();
-        tx.put_report(&prep.node, &StoredReport { report: said, received_at }).await.unwrap();
+        tx.put_reports(&[(prep.node.clone(), StoredReport { report: said, received_at })]).await.unwrap();
         tx.commit().await.unwrap();
         mesh.resume().await;
         let mut viewer = Browser::of(&mesh, &mesh.add_operator("viewer").await).await;

@@ -96,7 +96,7 @@ async fn a_host_that_fell_silent_is_in_force_again_once_it_is_heard() {
     mesh.stop().await;
     let received_at = Timestamp::from_millis(Timestamp::from(std::time::SystemTime::now()).as_millis() - 300_000);
     let mut tx = store.write().await.unwrap();
-    tx.put_report(&prep.node, &StoredReport { report: report(&wanted), received_at }).await.unwrap();
+    tx.put_reports(&[(prep.node.clone(), StoredReport { report: report(&wanted), received_at })]).await.unwrap();
     tx.commit().await.unwrap();
     mesh.resume().await;
     let status = mesh.status().await;

@@ -133,6 +133,7 @@ pub struct Ca {
     mesh: MeshId,
     certificate: CertificateDer<'static>,
     certificate_pem: String,
+    key_id: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -147,12 +148,10 @@ impl Ca {
         let pair = key.into_pair();
         let params = ca_params(mesh, now, CA_LIFETIME)?;
         let certificate = params.self_signed(&pair).map_err(|cause| unsigned("the CA", cause))?;
-        Ok(Self {
-            mesh: mesh.clone(),
-            certificate_pem: certificate.pem(),
-            certificate: certificate.into(),
-            issuer: Issuer::new(params, pair),
-        })
+        let certificate_pem = certificate.pem();
+        let certificate = CertificateDer::from(certificate);
+        let key_id = identity::parse(&certificate).ok().as_ref().and_then(identity::own_key_id).unwrap_or_default();
+        Ok(Self { mesh: mesh.clone(), certificate_pem, certificate, key_id, issuer: Issuer::new(params, pair) })
     }
 
     /// The one that [`Self::to_pem`] wrote.
@@ -168,9 +167,10 @@ impl Ca {
             return Err(CaError::Stored("its certificate may not sign others"));
         }
         let mesh = identity::mesh_of(&parsed).ok_or(CaError::Stored("its certificate names no mesh"))?;
+        let key_id = identity::own_key_id(&parsed).unwrap_or_default();
         let issuer = Issuer::from_ca_cert_der(&der, pair)
             .map_err(|_| CaError::Stored("its certificate has names we never write"))?;
-        Ok(Self { mesh, certificate_pem: certificate_pem.to_owned(), certificate: der, issuer })
+        Ok(Self { mesh, certificate_pem: certificate_pem.to_owned(), certificate: der, key_id, issuer })
     }
 
     /// Name and key of the CA that is to follow this one, signed by this one, PEM: who pins this one trusts by it what the
@@ -207,6 +207,11 @@ impl Ca {
     /// The certificate in DER; public.
     pub fn certificate_der(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// How certificates name it that it signed ([`crate::NodeIdentity::authority`]), lower-case hexadecimal.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
     }
 
     /// What hosts pin.

@@ -315,8 +315,10 @@ impl Played {
             let news = loop {
                 tokio::select! {
                     news = &mut poll => break news?,
+                    // Beside the poll, as the real one does; what becomes of the connection shows there.
                     _ = due.tick() => if let Some(known) = &known {
-                        link.report(report(known)?).await?;
+                        let (link, report) = (link.clone(), report(known)?);
+                        tokio::spawn(async move { drop(link.report(report).await) });
                     }
                 }
             };

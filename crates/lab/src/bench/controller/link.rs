@@ -27,6 +27,7 @@ const NARROW_ALL: u32 = 65_535;
 const HEAD: usize = 256;
 
 /// An open connection to the controller.
+#[derive(Clone)]
 pub(super) struct Link(SendRequest<Full<Bytes>>);
 
 /// An answer with a wanted state.
