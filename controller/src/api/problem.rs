@@ -36,6 +36,11 @@ impl ApiProblem {
         tracing::error!(error, doing, "a request failed");
         Self::new(ProblemKind::Internal, format!("the controller could not {doing}; its log says more"))
     }
+
+    fn unanswered(kind: ProblemKind, cause: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error = cause, "a request failed");
+        Self::new(kind, "the controller's database did not answer as it should; its log says more; try again")
+    }
 }
 
 impl IntoResponse for ApiProblem {
@@ -57,21 +62,22 @@ impl From<Problem> for ApiProblem {
 }
 
 impl From<StoreError> for ApiProblem {
-    /// The cause is for the log: whoever asked can only try again.
+    /// The cause is for the log; whoever asked hears what can be done about it.
     fn from(error: StoreError) -> Self {
-        if let StoreError::Away { .. } = &error {
-            tracing::warn!(error = &error as &dyn Error, "a request failed");
-            return Self::new(ProblemKind::Unavailable, DATABASE_AWAY);
+        let cause = &error as &dyn Error;
+        match &error {
+            StoreError::Away { .. } => {
+                tracing::warn!(error = cause, "a request failed");
+                Self::new(ProblemKind::Unavailable, DATABASE_AWAY)
+            }
+            StoreError::Queued { .. } => {
+                tracing::warn!(error = cause, "a request failed");
+                Self::new(ProblemKind::Unavailable, error.to_string())
+            }
+            StoreError::Overtaken { .. } => Self::new(ProblemKind::Unavailable, error.to_string()),
+            StoreError::Row { .. } => Self::unanswered(ProblemKind::Internal, cause),
+            _ => Self::unanswered(ProblemKind::Unavailable, cause),
         }
-        if let StoreError::Overtaken { .. } = &error {
-            return Self::new(ProblemKind::Unavailable, error.to_string());
-        }
-        tracing::error!(error = &error as &dyn Error, "a request failed");
-        let kind = match &error {
-            StoreError::Row { .. } => ProblemKind::Internal,
-            _ => ProblemKind::Unavailable,
-        };
-        Self::new(kind, "the controller's database did not answer as it should; its log says more; try again")
     }
 }
 
@@ -114,5 +120,18 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
             .await
             .map_err(|error: PathRejection| ApiProblem::new(ProblemKind::BadRequest, error.body_text()))?;
         Ok(Self(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_too_long_for_a_turn_hears_what_to_look_at() {
+        let problem = ApiProblem::from(StoreError::Queued { seconds: 30 }).0;
+        assert_eq!(problem.status, 503);
+        let detail = problem.detail;
+        assert!(detail.contains("those before it were not done within 30 s; look at the load"), "{detail}");
     }
 }

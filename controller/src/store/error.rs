@@ -2,7 +2,7 @@
 
 use super::postgres;
 use sqlx::migrate::MigrateError;
-use std::fmt::Display;
+use std::{fmt::Display, io};
 use thiserror::Error;
 
 /// The database did not do what it was asked.
@@ -100,11 +100,19 @@ pub(super) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError
     }
 }
 
+/// For a change whose turn did not come because one before it found nobody to ask.
+pub(super) fn away_for_one_before() -> StoreError {
+    let cause = io::Error::new(io::ErrorKind::NotConnected, "a change that came before found no database");
+    StoreError::Away { doing: "begin a change", cause: sqlx::Error::Io(cause) }
+}
+
 /// Whether a connection could not be made, or broke: a new one may do better. PostgreSQL's classes of errors (appendix A of its
-/// manual) are 08 for connections, 57P for a server that stops or starts, 53 for one that has no room.
+/// manual) are 08 for connections, 57P for a server that stops or starts, 53 for one that has no room. A server that dies between
+/// taking a connection and its first word about TLS is to sqlx one that says 0 there, against the protocol (sqlx-postgres
+/// src/connection/tls.rs).
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error
             .code()
             .is_some_and(|code| code.len() == 5 && ["08", "57P", "53"].iter().any(|class| code.starts_with(class))),

@@ -79,7 +79,14 @@ use schema::Opened;
 use shield::LastOrders;
 use sqlx::PgPool;
 use statement::Connection;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
@@ -108,6 +115,8 @@ pub struct Store {
     hosts: Arc<Hosts>,
     orders: Arc<LastOrders>,
     patience: Duration,
+    /// How many changes could not begin because the database was away.
+    away: Arc<AtomicU64>,
 }
 
 /// Connections to one of the two databases.
@@ -156,6 +165,7 @@ impl Store {
             hosts: Arc::default(),
             orders: Arc::default(),
             patience: QUEUED,
+            away: Arc::default(),
         })
     }
 
@@ -180,10 +190,15 @@ impl Store {
     }
 
     /// A change. No other begins before this one is committed or dropped, by whatever controller; dropped, it leaves nothing
-    /// behind. Whoever holds one must not ask for a second.
+    /// behind. Whoever holds one must not ask for a second. Who waits while one before it finds the database away is told so with
+    /// it: were each to find out for itself, the last of a queue would hear nothing for minutes.
     pub async fn write(&self) -> Result<Transaction, StoreError> {
         let in_turn = async {
+            let away = self.away.load(Ordering::Relaxed);
             let turn = timeout(self.patience, Arc::clone(&self.writer).lock_owned()).await;
+            if self.away.load(Ordering::Relaxed) != away {
+                return Err(error::away_for_one_before());
+            }
             let turn = turn.map_err(|_| StoreError::Queued { seconds: self.patience.as_secs() })?;
             self.begin(Some(turn)).await
         };
@@ -192,14 +207,18 @@ impl Store {
 
     async fn begin(&self, turn: Option<OwnedMutexGuard<()>>) -> Result<Transaction, StoreError> {
         let mut again = BEGUN_AGAIN;
-        let sql = loop {
+        let begun = loop {
             match self.connection(turn.is_some()).await {
                 Err(cause) if again > 0 && error::is_lost(&cause) => again -= 1,
-                begun => break begun.map_err(sql("begin a transaction"))?,
+                begun => break begun.map_err(sql("begin a transaction")),
             }
         };
+        if turn.is_some() && matches!(begun, Err(StoreError::Away { .. })) {
+            // Before the turn is given on.
+            self.away.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Transaction {
-            sql,
+            sql: begun?,
             mesh: self.mesh.clone(),
             digests: Arc::clone(&self.digests),
             hosts: Arc::clone(&self.hosts),

@@ -102,6 +102,8 @@ pub(super) fn timed_out() -> sqlx::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::error::is_lost;
+    use tokio::io::AsyncReadExt as _;
 
     #[test]
     fn tls_is_verified_unless_the_url_says_otherwise_and_a_socket_has_none() {
@@ -127,5 +129,19 @@ mod tests {
     fn meshes_have_turns_of_their_own() {
         assert_eq!(turn("m-1"), turn("m-1"));
         assert_ne!(turn("m-1"), turn("m-2"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_dies_before_its_first_word_is_a_connection_that_was_lost() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://picket@{}/picket", listener.local_addr().unwrap());
+        let server = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            // What asks for TLS, so that the end is an end and not a reset.
+            connection.read_exact(&mut [0; 8]).await.unwrap();
+        };
+        let (opened, ()) = tokio::join!(open(&url, None), server);
+        let Err(StoreError::Open { cause, .. }) = opened else { panic!("{opened:?}") };
+        assert!(is_lost(&cause), "{cause:?}");
     }
 }

@@ -1,7 +1,8 @@
 //! Changes of one program queue: each comes in its turn, and nobody who only reads waits for them.
 
 use super::*;
-use std::{future::poll_fn, pin::pin, task::Poll};
+use crate::store::moments::Fate;
+use std::{future::poll_fn, pin::pin, sync::atomic::AtomicBool, task::Poll};
 use tokio::{sync::oneshot, task::JoinSet};
 
 const WRITERS: u16 = 50;
@@ -70,6 +71,30 @@ async fn a_change_that_waits_too_long_says_so_and_the_next_one_is_not_in_its_way
         let error = store.write().await.unwrap_err();
         assert!(matches!(error, StoreError::Queued { .. }), "{error:?}");
         drop(first);
+        store.write().await.unwrap().commit().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_behind_a_change_that_finds_no_database_is_told_so_with_it_and_the_next_one_tries() {
+    on_both(async |store, _own| {
+        let first = store.write().await.unwrap();
+        // The one at the head of the queue meets no database; those behind it would.
+        let unlucky = Fate::new(Arc::new(AtomicBool::new(true)), None);
+        let mut head = pin!(unlucky.of(store.write()));
+        let mut behind: Vec<_> = (0..WRITERS).map(|_| Box::pin(store.write())).collect();
+        poll_fn(|context| {
+            assert!(head.as_mut().poll(context).is_pending());
+            assert!(behind.iter_mut().all(|turn| turn.as_mut().poll(context).is_pending()));
+            Poll::Ready(())
+        })
+        .await;
+        drop(first);
+        assert!(matches!(head.await, Err(StoreError::Away { .. })));
+        for turn in behind {
+            assert!(matches!(turn.await, Err(StoreError::Away { .. })));
+        }
         store.write().await.unwrap().commit().await.unwrap();
     })
     .await;
