@@ -150,7 +150,9 @@ fn grants_in_a_table_that_is_slow_to_read_are_renewed() {
             assert!(started.elapsed() < PATIENCE, "it was not renewed");
         }
         let listing = namespace.nft(&["list", "set", "inet", "picket", "p2p_hosts4"]);
-        assert!(listing.contains("expires 23h59m"), "{listing}");
+        // The kernel counts in ticks: within one of them nothing has passed yet.
+        let is_anew = ["expires 23h59m", "expires 1d"].iter().any(|left| listing.contains(left));
+        assert!(is_anew, "{listing}");
     });
 }
 
