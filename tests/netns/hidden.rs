@@ -4,7 +4,7 @@
 use crate::support::{ANSWERED, DROPPED, GUARDED, both, dropped, open, reconfigure, serve_on};
 use picket_api::paths::{PathsView, SentryPath};
 use picket_lab::{
-    Connect, Host,
+    Connect, Host, Segment,
     mesh::{Agent, Mesh, MeshSize, SOON},
     wait_until,
 };
@@ -22,6 +22,8 @@ pub(crate) const REROUTED: Duration = Duration::from_secs(4);
 pub(crate) const LATER: Duration = Duration::from_secs(30);
 /// A share comes back one destination a second, and about half of the list's hundred are one of two sentries'.
 const RETURNED: Duration = Duration::from_mins(3);
+/// Beyond those that a host calls from unless told otherwise.
+const OWN_PORTS: &str = "61000 65535";
 
 pub(crate) fn hidden_mesh(label: &str, sentries: u8, line: &str) -> Mesh {
     let mut mesh = Mesh::started(label, MeshSize { preps: 1, sentries }).unwrap();
@@ -89,7 +91,11 @@ fn witness(host: &Host, of: &Host) {
 }
 
 fn seen(host: &Host) -> u64 {
-    let listing = host.nft(&["list", "table", "inet", "witness"]).unwrap();
+    counted(&host.nft(&["list", "table", "inet", "witness"]).unwrap())
+}
+
+/// Packets of all counters of a listing.
+fn counted(listing: &str) -> u64 {
     let words: Vec<&str> = listing.split_whitespace().collect();
     words.windows(2).filter(|pair| pair[0] == "packets").map(|pair| pair[1].parse::<u64>().unwrap()).sum()
 }
@@ -265,6 +271,9 @@ fn a_drained_sentry_keeps_what_runs_through_it_until_its_end_and_gets_nothing_ne
     drain(&mesh, drained, &["--undo"]);
     called_through_within(RETURNED, &called[0], &prep, drained);
     exchange(&caller, &mut inward);
+    // From a port of its own: the other sentry has heard of all those that were called from meanwhile, and takes what comes from
+    // one of them for late packets of a call that is over.
+    prep.sysctl("net/ipv4/ip_local_port_range", OWN_PORTS).unwrap();
     let outward = prep.inside(|| TcpStream::connect(called[0].address)).unwrap().unwrap();
     // At its end what still runs through it is cut: both ends of each are told, and call anew elsewhere.
     drain(&mesh, drained, &["--for", "0s"]);
@@ -285,6 +294,25 @@ fn a_drained_sentry_keeps_what_runs_through_it_until_its_end_and_gets_nothing_ne
         metrics.lines().any(|line| line.starts_with("picket_paths_moved_total{") && line.contains("drained")),
         "{metrics}"
     );
+}
+
+#[test]
+fn what_belongs_to_no_connection_does_not_leave_a_sentry() {
+    let mesh = hidden_mesh("hidden-astray", 1, "");
+    let (prep, sentry, validator) = (&mesh.preps[0], &mesh.sentries[0].host, &mesh.validators[0].host);
+    // The way is open.
+    called_through(&Called::at(validator), &prep.host, &mesh.sentries[0]);
+    let own = IpAddr::from(prep.overlay().unwrap().v4);
+    validator
+        .load_nft(&format!(
+            "table inet witness {{ chain seen {{ type filter hook prerouting priority -400; ip saddr {own} counter; }}; }}"
+        ))
+        .unwrap();
+    let refused = || counted(&sentry.nft(&["list", "counter", "inet", "picket", "refused_forward"]).unwrap());
+    let before = refused();
+    prep.host.forge_by("picket0", own, validator.v4(GUARDED[0]).unwrap(), Segment::Bare).unwrap();
+    wait_until("the sentry to refuse it", SOON, || refused() > before).unwrap();
+    assert_eq!(seen(validator), 0);
 }
 
 #[test]

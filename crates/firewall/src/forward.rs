@@ -55,9 +55,10 @@ fn add_forwards(ruleset: &mut Ruleset, forwards: &BTreeSet<Forward>, host: &Host
         rule(to, Verdict::Accept)
     });
     let outwards = both(forwards).map(|(_, own)| {
-        // From one tunnel into another is no way out.
+        // From one tunnel into another is no way out. What belongs to no connection is not translated either, and would show the
+        // world an address of the mesh: so does a connection that moved here while another of its ports is remembered.
         let from = [Match::Interface(tunnels.clone()), Match::NotLeaves(tunnels.clone()), Match::From(own)];
-        rule(from.into_iter().chain([Match::Port(CALLS.to_owned())]), Verdict::Accept)
+        rule(from.into_iter().chain([Match::Port(CALLS.to_owned()), Match::Calls]), Verdict::Accept)
     });
     let answers = rule([Match::Answers], Verdict::Accept);
     let rest = drops([], REFUSED_FORWARD);

@@ -359,7 +359,11 @@ fn read_match(left: &Expression, right: &str) -> Option<Match> {
         },
         Expression::Meta { key } if key == "oifname" => right.parse().ok().map(Match::Leaves),
         Expression::Meta { key } if key == "l4proto" && right == "tcp" => Some(Match::Tcp),
-        Expression::Ct { key } if key == "direction" && right == "reply" => Some(Match::Answers),
+        Expression::Ct { key } if key == "direction" => match right {
+            "original" => Some(Match::Calls),
+            "reply" => Some(Match::Answers),
+            _ => None,
+        },
         Expression::And(flags, mask) if flags.is_tcp_flags() && right == "syn" => match mask {
             mask if mask.is(["syn", "ack"]) => Some(Match::FirstSyn),
             mask if mask.is(["syn", "rst"]) => Some(Match::Opens),

@@ -72,6 +72,9 @@ pub enum Match {
     TcpPort(NonZeroU16),
     /// Belongs to a connection whose destination was translated here or by another program.
     Translated,
+    /// Goes from who opened a connection. What connection tracking takes for no part of the one whose addresses and ports it has
+    /// goes neither way.
+    Calls,
     /// Goes back to who opened the connection.
     Answers,
     /// Opens a TCP connection or answers that: it says how large segments may be.
@@ -212,6 +215,7 @@ impl fmt::Display for Match {
             Self::Tcp => f.write_str("meta l4proto tcp"),
             Self::TcpPort(port) => write!(f, "tcp dport {port}"),
             Self::Translated => f.write_str("ct status dnat"),
+            Self::Calls => f.write_str("ct direction original"),
             Self::Answers => f.write_str("ct direction reply"),
             Self::Opens => f.write_str("tcp flags & (syn | rst) == syn"),
             Self::NotNew => f.write_str("ct state != new"),

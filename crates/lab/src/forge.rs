@@ -3,7 +3,8 @@
 
 use crate::{Host, LabError};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto, setsockopt, socket,
+    sockopt::BindToDevice,
 };
 use std::{
     io,
@@ -34,6 +35,8 @@ pub enum Segment {
     Syn,
     /// One from the middle of a connection.
     Ack,
+    /// One without any flag: of no connection, and no answer to one.
+    Bare,
 }
 
 impl Host {
@@ -54,6 +57,17 @@ impl Host {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// Sends one segment in the name of `source` by one of the host's interfaces, whatever its routes say.
+    ///
+    /// # Errors
+    /// As [`Host::forge`].
+    pub fn forge_by(&self, interface: &str, source: IpAddr, to: SocketAddr, segment: Segment) -> Result<(), LabError> {
+        let forger = Forger::new(self, to, segment)?;
+        let bound = setsockopt(&forger.socket, BindToDevice, &interface.into()).map_err(io::Error::from);
+        let sent = bound.and_then(|()| forger.send(source, 0));
+        sent.map_err(|error| LabError::io(format!("forge a segment to {to} by {interface}"), error))
     }
 
     /// Sends segments in the names of the sources, in turn, until it is dropped.
@@ -198,6 +212,7 @@ fn packet(from: SocketAddr, to: SocketAddr, segment: Segment, sequence: u32) -> 
     let flags = match segment {
         Segment::Syn => 0x02,
         Segment::Ack => 0x10,
+        Segment::Bare => 0,
     };
     let mut tcp = Vec::with_capacity(usize::from(TCP_BYTES));
     tcp.extend(from.port().to_be_bytes());

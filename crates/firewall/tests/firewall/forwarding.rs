@@ -61,7 +61,7 @@ fn a_sentry_translates_what_comes_from_outside_and_lets_nothing_else_through_its
     assert_eq!(pass.last().unwrap(), r#"counter name "refused_forward" drop"#);
     assert!(
         pass.contains(
-            &r#"iifname "picket0" oifname != "picket0" ip saddr 10.77.0.2 meta l4proto . th dport @calls accept"#
+            &r#"iifname "picket0" oifname != "picket0" ip saddr 10.77.0.2 meta l4proto . th dport @calls ct direction original accept"#
                 .to_owned()
         ),
         "{pass:?}"
@@ -79,7 +79,9 @@ fn a_sentry_that_was_to_be_left_takes_no_call_and_lets_calls_out() {
     assert_eq!((about("nat_in", "10.77.0.2").len(), about("nat_in", "10.77.0.3").len()), (0, 1));
     assert_eq!((about("nat_out", "10.77.0.2").len(), about("nat_out", "10.77.0.3").len()), (1, 1));
     let out = |own: &str| {
-        format!(r#"iifname "picket0" oifname != "picket0" ip saddr {own} meta l4proto . th dport @calls accept"#)
+        format!(
+            r#"iifname "picket0" oifname != "picket0" ip saddr {own} meta l4proto . th dport @calls ct direction original accept"#
+        )
     };
     assert_eq!(about("pass", "10.77.0.2"), [out("10.77.0.2")]);
     assert_eq!(about("pass", "10.77.0.3").len(), 2);
