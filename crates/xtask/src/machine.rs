@@ -9,7 +9,9 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
+    // Builds the controller's allocator, which is C.
+    Program { name: "make", package: "make" },
     Program { name: "nft", package: "nftables" },
     Program { name: "ip", package: "iproute2" },
     // Whose rules stand beside ours on many hosts.
@@ -38,7 +40,9 @@ const NAME_SERVER: [Program; 1] = [Program { name: "knotd", package: "knot" }];
 const COMPILER: [Program; 1] = [Program { name: "c++", package: "g++" }];
 
 /// Look into programs and changelogs for packages, and judge these.
-const PACKAGERS: [Program; 4] = [
+const PACKAGERS: [Program; 5] = [
+    // As above.
+    Program { name: "make", package: "make" },
     Program { name: "dpkg-shlibdeps", package: "dpkg-dev" },
     Program { name: "strip", package: "binutils" },
     Program { name: "xz", package: "xz-utils" },
